@@ -1,0 +1,62 @@
+"""The names of the API on one page: group, kinds, labels, child objects, ports and environment.
+
+Existing clients (``dask_kubernetes.operator.KubeCluster``, Flyte's Dask plugin, people's ``kubectl``
+commands) select on these, so a change here breaks somebody.
+"""
+
+from __future__ import annotations
+
+GROUP = "kubernetes.dask.org"
+VERSION = "v1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+#: Longest name of a DaskCluster: its scheduler Service is ``<cluster>-scheduler`` and must be a DNS label.
+MAX_CLUSTER_NAME = 63 - len("-scheduler")
+#: Longest name of a DaskWorkerGroup: it is the value of a label.
+MAX_GROUP_NAME = 63
+
+# Labels that clients select on.
+CLUSTER = "dask.org/cluster-name"
+COMPONENT = "dask.org/component"
+WORKER_GROUP = "dask.org/workergroup-name"
+# Labels and annotations of our own.
+REVISION = "dask.org/revision"  #: hash of the template that a Pod was made from
+WORKER_NAME = "dask.org/worker-name"  #: the name under which the Pod's worker registers with the scheduler
+RUN_ID = "dask.org/run-id"
+
+SCHEDULER = "scheduler"
+WORKER = "worker"
+WORKERGROUP = "workergroup"
+JOB_RUNNER = "job-runner"
+
+COMM_PORT = "tcp-comm"
+COMM_PORT_NUMBER = 8786
+DASHBOARD_PORT = "http-dashboard"
+DASHBOARD_PORT_NUMBER = 8787
+
+ENV_WORKER_NAME = "DASK_WORKER_NAME"
+ENV_SCHEDULER_ADDRESS = "DASK_SCHEDULER_ADDRESS"
+
+#: Who wrote a field (``metadata.managedFields``): one manager for children, one for status.
+FIELD_MANAGER = "dask-operator"
+STATUS_MANAGER = "dask-operator-status"
+
+
+def scheduler(cluster: str) -> str:
+    """Name of a cluster's scheduler Deployment and of its Service."""
+    return f"{cluster}-scheduler"
+
+
+def default_group(cluster: str) -> str:
+    """Name of the worker group that a DaskCluster brings along."""
+    return f"{cluster}-default"
+
+
+def worker(group: str, ordinal: int) -> str:
+    """Name of a worker Pod. Deterministic, so a repeated create collides (409) instead of making one too many."""
+    return f"{group}-worker-{ordinal}"
+
+
+def runner(job: str) -> str:
+    """Name of a DaskJob's runner Job."""
+    return f"{job}-runner"
