@@ -1,0 +1,574 @@
+"""The four kinds as immutable values: the one source of the API.
+
+The CRDs, the JSON schemas, the reference page and the constructs' properties all derive from these structs. Field
+descriptions are what users read in the reference; ``Meta(extra_json_schema=...)`` carries what only Kubernetes knows
+(CEL rules, list types).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from . import names
+from .kubernetes import PodSpec, ServiceSpec
+
+__all__ = [
+    "KINDS",
+    "AutoscalerBehavior",
+    "Condition",
+    "DaskAutoscaler",
+    "DaskAutoscalerSpec",
+    "DaskAutoscalerStatus",
+    "DaskCluster",
+    "DaskClusterSpec",
+    "DaskClusterStatus",
+    "DaskJob",
+    "DaskJobSpec",
+    "DaskJobStatus",
+    "DaskWorkerGroup",
+    "DaskWorkerGroupSpec",
+    "DaskWorkerGroupStatus",
+    "DrainingWorker",
+    "InvalidManifest",
+    "JobCluster",
+    "JobTemplate",
+    "Kind",
+    "PodSpec",
+    "Recommendation",
+    "RollingUpdate",
+    "ScalingRules",
+    "Scheduler",
+    "SchedulerUpdateStrategy",
+    "ServiceSpec",
+    "TemplateMetadata",
+    "UpdateStrategy",
+    "Worker",
+    "dump",
+    "parse",
+]
+
+
+def rule(expression: str, message: str) -> dict[str, str]:
+    """One CEL rule (``x-kubernetes-validations``)."""
+    return {"rule": expression, "message": message}
+
+
+def rules(*items: dict[str, str]) -> dict[str, Any]:
+    """Schema extension that holds CEL rules."""
+    return {"x-kubernetes-validations": list(items)}
+
+
+_PodSpec = Annotated[PodSpec, Meta(extra_json_schema={"x-vendored": "PodSpec"})]
+_ServiceSpec = Annotated[ServiceSpec, Meta(extra_json_schema={"x-vendored": "ServiceSpec"})]
+_IntOrPercent = Annotated[
+    int | str,
+    Meta(
+        extra_json_schema={
+            "x-kubernetes-int-or-string": True,
+            **rules(
+                rule("type(self) == int ? self >= 0 : self.matches('^[0-9]+%$')", "must be a number or a percentage")
+            ),
+        }
+    ),
+]
+_Seconds = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+_Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+_Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+
+
+class _Value(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """An immutable value; absent fields stay absent when it is written out."""
+
+
+# --- what the kinds share ---------------------------------------------------------------------------------------------
+
+
+class TemplateMetadata(_Value, frozen=True, kw_only=True):
+    """Labels and annotations for the objects made from a template."""
+
+    annotations: Annotated[dict[str, str], Meta(description="Annotations of the created objects.")] | None = None
+    labels: (
+        Annotated[
+            dict[str, str],
+            Meta(description="Labels of the created objects. They never become part of a selector."),
+        ]
+        | None
+    ) = None
+
+
+class RollingUpdate(_Value, frozen=True, kw_only=True):
+    """How many workers a rolling update may add and miss at a time."""
+
+    max_surge: Annotated[
+        _IntOrPercent, Meta(description="Workers above the wanted number while updating. Percentages round up.")
+    ] = "25%"
+    max_unavailable: Annotated[
+        _IntOrPercent, Meta(description="Workers that may be missing while updating. Percentages round down.")
+    ] = 0
+
+
+class UpdateStrategy(_Value, frozen=True, kw_only=True):
+    """What happens to running workers when their template changes."""
+
+    type: Annotated[
+        Literal["RollingUpdate", "OnDelete"],
+        Meta(description="`RollingUpdate` replaces outdated workers, drained first; `OnDelete` leaves that to you."),
+    ] = "RollingUpdate"
+    rolling_update: RollingUpdate | None = None
+
+
+class SchedulerUpdateStrategy(_Value, frozen=True, kw_only=True):
+    """What happens to the running scheduler when its template changes."""
+
+    type: Annotated[
+        Literal["Recreate", "OnDelete"],
+        Meta(
+            description="`Recreate` replaces the scheduler, and with it the state of the computation; "
+            "`OnDelete` waits until you delete its Pod."
+        ),
+    ] = "Recreate"
+
+
+class Scheduler(_Value, frozen=True, kw_only=True):
+    """The scheduler Pod and its Service."""
+
+    spec: Annotated[_PodSpec, Meta(description="PodSpec of the scheduler.")]
+    metadata: TemplateMetadata | None = None
+    service: (
+        Annotated[
+            _ServiceSpec,
+            Meta(
+                description="ServiceSpec of `<cluster>-scheduler`. Omitted: a ClusterIP Service with the ports "
+                "`tcp-comm` (8786) and `http-dashboard` (8787)."
+            ),
+        ]
+        | None
+    ) = None
+    update_strategy: SchedulerUpdateStrategy | None = None
+
+
+class Worker(_Value, frozen=True, kw_only=True):
+    """A homogeneous set of worker Pods."""
+
+    spec: Annotated[_PodSpec, Meta(description="PodSpec of a worker.")]
+    metadata: TemplateMetadata | None = None
+    replicas: Annotated[
+        _Count,
+        Meta(description="Number of worker Pods. Leave it out of Git to let `kubectl scale` or clients decide."),
+    ] = 1
+    update_strategy: UpdateStrategy | None = None
+    drain_timeout_seconds: (
+        Annotated[
+            _Seconds,
+            Meta(
+                description="How long a worker that must go, but still runs a task or holds data nobody else "
+                "has, is kept. Then it is deleted all the same and the loss is reported. Omitted: 300."
+            ),
+        ]
+        | None
+    ) = None
+
+
+class Condition(_Value, frozen=True, kw_only=True):
+    """A standard Kubernetes condition."""
+
+    type: Annotated[str, Meta(max_length=316)]
+    status: Literal["True", "False", "Unknown"]
+    reason: Annotated[str, Meta(max_length=1024)]
+    message: Annotated[str, Meta(max_length=32768)] = ""
+    last_transition_time: _Time
+    observed_generation: int | None = None
+
+
+_Conditions = Annotated[
+    list[Condition],
+    Meta(
+        description="`Ready`, `Progressing`, `Reconciling` and `Stalled`, and what the kind adds.",
+        extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    ),
+]
+_Generation = Annotated[
+    int,
+    Meta(
+        description="Generation of the spec that this status speaks of.",
+    ),
+]
+
+
+# --- DaskCluster ------------------------------------------------------------------------------------------------------
+
+
+class DaskClusterSpec(_Value, frozen=True, kw_only=True):
+    """Desired state of a cluster."""
+
+    scheduler: Scheduler
+    worker: Annotated[Worker, Meta(description="The default worker group, `<cluster>-default`.")]
+    idle_timeout: (
+        Annotated[_Seconds, Meta(description="Seconds without work after which the cluster is deleted; 0 = never.")]
+        | None
+    ) = None
+    suspend: (
+        Annotated[bool, Meta(description="Take scheduler and workers down to zero and keep the resource.")] | None
+    ) = None
+
+
+class DaskClusterStatus(_Value, frozen=True, kw_only=True):
+    """Observed state of a cluster."""
+
+    observed_generation: _Generation | None = None
+    phase: (
+        Annotated[
+            Literal["Created", "Pending", "Running", "Error"],
+            Meta(
+                description="For existing clients: `Running` means that scheduler, Service and default group exist. "
+                "Whether they are ready is in the conditions."
+            ),
+        ]
+        | None
+    ) = None
+    replicas: Annotated[int, Meta(description="Worker Pods of the default group.")] | None = None
+    ready_replicas: Annotated[int, Meta(description="Ready worker Pods of the default group.")] | None = None
+    workers: Annotated[str, Meta(description="Ready and wanted workers of all groups, as `ready/wanted`.")] | None = (
+        None
+    )
+    scheduler_address: (
+        Annotated[str, Meta(description="Address for `distributed.Client` inside the cluster.")] | None
+    ) = None
+    dashboard_address: Annotated[str, Meta(description="URL of the dashboard inside the cluster.")] | None = None
+    conditions: _Conditions | None = None
+
+
+# --- DaskWorkerGroup --------------------------------------------------------------------------------------------------
+
+
+class DaskWorkerGroupSpec(_Value, frozen=True, kw_only=True):
+    """Desired state of a worker group."""
+
+    cluster: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=names.MAX_CLUSTER_NAME,
+            description="Name of the DaskCluster in the same namespace that the workers join.",
+            extra_json_schema=rules(rule("self == oldSelf", "a worker group cannot move to another cluster")),
+        ),
+    ]
+    worker: Worker
+
+
+class DrainingWorker(_Value, frozen=True, kw_only=True):
+    """A worker on its way out: the ledger that a restarted operator goes on with."""
+
+    name: Annotated[str, Meta(description="Name of the Pod.")]
+    since: Annotated[_Time, Meta(description="When it was told to drain.")]
+    message: Annotated[str, Meta(description="What it is waiting for.")] | None = None
+
+
+class DaskWorkerGroupStatus(_Value, frozen=True, kw_only=True):
+    """Observed state of a worker group."""
+
+    observed_generation: _Generation | None = None
+    replicas: Annotated[int, Meta(description="Worker Pods that are not finished and not being deleted.")] | None = None
+    ready_replicas: Annotated[int, Meta(description="Worker Pods that are ready.")] | None = None
+    updated_replicas: Annotated[int, Meta(description="Worker Pods made from the current template.")] | None = None
+    desired_replicas: (
+        Annotated[
+            int, Meta(description="What the group works towards: an autoscaler's number, else `spec.worker.replicas`.")
+        ]
+        | None
+    ) = None
+    selector: (
+        Annotated[str, Meta(description="Label selector of the worker Pods, for the scale subresource.")] | None
+    ) = None
+    draining: (
+        Annotated[
+            list[DrainingWorker],
+            Meta(
+                description="Workers on their way out.",
+                extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            ),
+        ]
+        | None
+    ) = None
+    conditions: _Conditions | None = None
+
+
+# --- DaskJob ----------------------------------------------------------------------------------------------------------
+
+
+class JobTemplate(_Value, frozen=True, kw_only=True):
+    """The runner: the Pod that runs your program."""
+
+    spec: Annotated[
+        _PodSpec,
+        Meta(description="PodSpec of the runner. `restartPolicy` is `Never` unless you say `OnFailure`."),
+    ]
+    metadata: TemplateMetadata | None = None
+
+
+class JobCluster(_Value, frozen=True, kw_only=True):
+    """The cluster that lives as long as the job."""
+
+    spec: DaskClusterSpec
+    metadata: TemplateMetadata | None = None
+    deletion_policy: (
+        Annotated[
+            Literal["Always", "OnSuccess", "Never"],
+            Meta(description="Whether the cluster is removed when the runner has finished. Omitted: `Always`."),
+        ]
+        | None
+    ) = None
+    deletion_delay_seconds: (
+        Annotated[_Seconds, Meta(description="How long the cluster is kept after the runner has finished. Omitted: 0.")]
+        | None
+    ) = None
+
+
+class DaskJobSpec(_Value, frozen=True, kw_only=True):
+    """Desired state of a job."""
+
+    cluster: JobCluster
+    job: JobTemplate
+    backoff_limit: (
+        Annotated[
+            _Count, Meta(description="Failed runner Pods that are retried before the job has failed. Omitted: 0.")
+        ]
+        | None
+    ) = None
+    active_deadline_seconds: (
+        Annotated[int, Meta(ge=1, description="Longest time the runner may take, from its start.")] | None
+    ) = None
+    ttl_seconds_after_finished: (
+        Annotated[
+            _Seconds,
+            Meta(
+                description="When to remove what the run left (runner Pod, logs). The DaskJob itself stays, because a "
+                "GitOps tool would create it, and so run it, again."
+            ),
+        ]
+        | None
+    ) = None
+    suspend: Annotated[bool, Meta(description="Hold the runner and its cluster back.")] | None = None
+    run_id: (
+        Annotated[str, Meta(max_length=63, description="Opaque; each new value is one more run of the same job.")]
+        | None
+    ) = None
+
+
+class DaskJobStatus(_Value, frozen=True, kw_only=True):
+    """Observed state of a job."""
+
+    observed_generation: _Generation | None = None
+    job_status: (
+        Annotated[
+            Literal["JobCreated", "ClusterCreated", "Running", "Successful", "Failed"],
+            Meta(description="For existing clients; see the conditions `Complete` and `Failed` for reasons."),
+        ]
+        | None
+    ) = None
+    cluster_name: str | None = None
+    job_runner_pod_name: str | None = None
+    start_time: _Time | None = None
+    end_time: _Time | None = None
+    run_id: Annotated[str, Meta(description="The `spec.runId` that the rest of this status speaks of.")] | None = None
+    conditions: _Conditions | None = None
+
+
+# --- DaskAutoscaler ---------------------------------------------------------------------------------------------------
+
+
+class ScalingRules(_Value, frozen=True, kw_only=True):
+    """Scaling in one direction, as in HorizontalPodAutoscaler v2."""
+
+    stabilization_window_seconds: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=3600,
+                description="Recommendations of this many past seconds are considered, and the one that changes "
+                "least is taken. Omitted: 0 up, 60 down.",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class AutoscalerBehavior(_Value, frozen=True, kw_only=True):
+    """How fast the group follows the load."""
+
+    scale_up: ScalingRules | None = None
+    scale_down: ScalingRules | None = None
+
+
+class DaskAutoscalerSpec(_Value, frozen=True, kw_only=True):
+    """Bounds within which one worker group follows the load."""
+
+    cluster: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=names.MAX_CLUSTER_NAME,
+            description="Name of the DaskCluster in the same namespace.",
+        ),
+    ]
+    minimum: Annotated[_Count, Meta(description="Least number of workers.")]
+    maximum: Annotated[_Count, Meta(description="Greatest number of workers.")]
+    worker_group: (
+        Annotated[str, Meta(min_length=1, max_length=names.MAX_GROUP_NAME, description="Omitted: `<cluster>-default`.")]
+        | None
+    ) = None
+    behavior: AutoscalerBehavior | None = None
+
+
+class Recommendation(_Value, frozen=True, kw_only=True):
+    """What the load asked for at one time."""
+
+    time: _Time
+    replicas: int
+
+
+class DaskAutoscalerStatus(_Value, frozen=True, kw_only=True):
+    """Observed state of an autoscaler."""
+
+    observed_generation: _Generation | None = None
+    desired_replicas: Annotated[int, Meta(description="The number of workers that the group works towards.")] | None = (
+        None
+    )
+    last_scale_time: _Time | None = None
+    recommendations: (
+        Annotated[
+            list[Recommendation],
+            Meta(
+                description="Recent recommendations, for the stabilization windows.",
+                extra_json_schema={"x-kubernetes-list-type": "atomic"},
+            ),
+        ]
+        | None
+    ) = None
+    conditions: _Conditions | None = None
+
+
+# --- resources --------------------------------------------------------------------------------------------------------
+
+
+class _Resource(_Value, frozen=True, kw_only=True):
+    """A namespaced custom resource; ``metadata`` is plain Kubernetes metadata."""
+
+    metadata: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """``metadata.name``."""
+        return str(self.metadata.get("name", ""))
+
+    @property
+    def namespace(self) -> str:
+        """``metadata.namespace``."""
+        return str(self.metadata.get("namespace", ""))
+
+    @property
+    def uid(self) -> str:
+        """``metadata.uid``, empty before the API server has seen the object."""
+        return str(self.metadata.get("uid", ""))
+
+    @property
+    def generation(self) -> int:
+        """``metadata.generation``, 0 before the API server has seen the object."""
+        return int(self.metadata.get("generation", 0))
+
+    @property
+    def kind(self) -> str:
+        """Kind, which is the name of the class."""
+        return type(self).__name__
+
+
+class DaskCluster(_Resource, frozen=True, kw_only=True):
+    """A scheduler, its Service and a default worker group."""
+
+    spec: DaskClusterSpec
+    status: DaskClusterStatus = DaskClusterStatus()
+
+
+class DaskWorkerGroup(_Resource, frozen=True, kw_only=True):
+    """Homogeneous workers attached to a cluster, scaled like a Deployment."""
+
+    spec: DaskWorkerGroupSpec
+    status: DaskWorkerGroupStatus = DaskWorkerGroupStatus()
+
+
+class DaskJob(_Resource, frozen=True, kw_only=True):
+    """A program that runs to completion beside its own cluster."""
+
+    spec: DaskJobSpec
+    status: DaskJobStatus = DaskJobStatus()
+
+
+class DaskAutoscaler(_Resource, frozen=True, kw_only=True):
+    """Bounds within which a worker group follows the load."""
+
+    spec: DaskAutoscalerSpec
+    status: DaskAutoscalerStatus = DaskAutoscalerStatus()
+
+
+Kind = DaskCluster | DaskWorkerGroup | DaskJob | DaskAutoscaler
+KINDS: dict[str, type[Kind]] = {
+    "DaskCluster": DaskCluster,
+    "DaskWorkerGroup": DaskWorkerGroup,
+    "DaskJob": DaskJob,
+    "DaskAutoscaler": DaskAutoscaler,
+}
+
+
+class InvalidManifest(ValueError):
+    """A manifest that does not fit the API.
+
+    Attributes:
+        path: the field, as ``spec.worker.replicas``; empty for the whole object.
+        message: what is wrong with it, for the person who wrote the manifest.
+    """
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}" if path else message)
+        self.path = path
+        self.message = message
+
+
+def parse(manifest: dict[str, Any]) -> Kind:
+    """The typed value of a manifest.
+
+    Explicit nulls count as absent, as they do at the API server; existing clients send them. Unknown fields are
+    ignored (strict validation is the business of synth and of the API server).
+
+    Raises:
+        InvalidManifest: not one of the four kinds, or a field of the wrong type or out of bounds.
+    """
+    kind = manifest.get("kind")
+    if manifest.get("apiVersion") != names.API_VERSION or kind not in KINDS:
+        raise InvalidManifest(
+            "", f"{manifest.get('apiVersion')} {kind} is not one of {', '.join(KINDS)} of {names.API_VERSION}"
+        )
+    try:
+        return msgspec.convert(_without_nulls(manifest), KINDS[kind])
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        raise InvalidManifest(path.rstrip("`"), message) from None
+
+
+def dump(value: Struct) -> dict[str, Any]:
+    """Plain JSON data of a value; of a resource, its whole manifest with ``apiVersion`` and ``kind``."""
+    data: dict[str, Any] = msgspec.to_builtins(value)
+    if isinstance(value, _Resource):
+        return {"apiVersion": names.API_VERSION, "kind": value.kind, **data}
+    return data
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
