@@ -41,7 +41,6 @@ __all__ = [
     "RollingUpdate",
     "ScalingRules",
     "Scheduler",
-    "SchedulerUpdateStrategy",
     "ServiceSpec",
     "TemplateMetadata",
     "UpdateStrategy",
@@ -120,18 +119,6 @@ class UpdateStrategy(_Value, frozen=True, kw_only=True):
     rolling_update: RollingUpdate | None = None
 
 
-class SchedulerUpdateStrategy(_Value, frozen=True, kw_only=True):
-    """What happens to the running scheduler when its template changes."""
-
-    type: Annotated[
-        Literal["Recreate", "OnDelete"],
-        Meta(
-            description="`Recreate` replaces the scheduler, and with it the state of the computation; "
-            "`OnDelete` waits until you delete its Pod."
-        ),
-    ] = "Recreate"
-
-
 class Scheduler(_Value, frozen=True, kw_only=True):
     """The scheduler Pod and its Service."""
 
@@ -147,7 +134,6 @@ class Scheduler(_Value, frozen=True, kw_only=True):
         ]
         | None
     ) = None
-    update_strategy: SchedulerUpdateStrategy | None = None
 
 
 class Worker(_Value, frozen=True, kw_only=True):
@@ -304,7 +290,15 @@ class JobTemplate(_Value, frozen=True, kw_only=True):
 
     spec: Annotated[
         _PodSpec,
-        Meta(description="PodSpec of the runner. `restartPolicy` is `Never` unless you say `OnFailure`."),
+        Meta(
+            description="PodSpec of the runner. `restartPolicy` is `Never` unless you say `OnFailure`.",
+            extra_json_schema=rules(
+                rule(
+                    "!has(self.restartPolicy) || self.restartPolicy != 'Always'",
+                    "restartPolicy of a runner must be Never or OnFailure: it runs to completion",
+                )
+            ),
+        ),
     ]
     metadata: TemplateMetadata | None = None
 

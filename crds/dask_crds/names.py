@@ -22,7 +22,8 @@ WORKER_GROUP = "dask.org/workergroup-name"
 # Labels and annotations of our own.
 REVISION = "dask.org/revision"  #: hash of the template that a Pod was made from
 WORKER_NAME = "dask.org/worker-name"  #: the name under which the Pod's worker registers with the scheduler
-RUN_ID = "dask.org/run-id"
+CLUSTER_REPLICAS = "dask.org/cluster-replicas"  #: the cluster's ``spec.worker.replicas`` that was handed on last
+RUN_ID = "dask.org/run-id"  #: hash of the ``spec.runId`` that an object belongs to
 
 SCHEDULER = "scheduler"
 WORKER = "worker"
@@ -45,6 +46,11 @@ STATUS_MANAGER = "dask-operator-status"
 def scheduler(cluster: str) -> str:
     """Name of a cluster's scheduler Deployment and of its Service."""
     return f"{cluster}-scheduler"
+
+
+def scheduler_extension(cluster: str) -> str:
+    """Name of the ConfigMap with the module that a cluster's scheduler loads."""
+    return f"{scheduler(cluster)}-extension"
 
 
 def default_group(cluster: str) -> str:

@@ -179,8 +179,8 @@ def json_schema(kind: str) -> dict[str, Any]:
 def _structural(node: dict[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
     """Bring one msgspec JSON Schema node, and all below it, into structural form."""
     if "x-vendored" in node:
-        described = {"description": node["description"]} if "description" in node else {}
-        schema = described | structural_schema(node["x-vendored"])
+        kept = {key: node[key] for key in ("description", "x-kubernetes-validations") if key in node}
+        schema = kept | structural_schema(node["x-vendored"])
         if node["x-vendored"] == "PodSpec":
             schema["properties"]["containers"]["minItems"] = 1
         return schema

@@ -1,0 +1,113 @@
+"""What a plan is made of: questions to the scheduler, actions on the API server, and how they went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+# --- questions to the scheduler ---------------------------------------------------------------------------------------
+
+
+class Worker(Struct, frozen=True):
+    """A worker Pod as the scheduler can know it: by its worker's name, else by its address."""
+
+    name: str
+    ip: str
+
+
+class Ask(Struct, frozen=True, kw_only=True):
+    """What a planner must know from the scheduler before it can decide.
+
+    ``retire`` and ``resume`` change the scheduler's state, yet they are questions all the same: "these shall go, how
+    far are they?". Both may be asked any number of times.
+    """
+
+    idle: bool = False
+    registered: bool = False
+    rank: tuple[Worker, ...] = ()  #: order these by how little it costs to close them
+    retire: tuple[Worker, ...] = ()
+    resume: tuple[Worker, ...] = ()
+    target: tuple[Worker, ...] | None = None  #: how many workers would do, given that the group has these
+    target_resources: Mapping[str, float] = {}  #: Dask resources of one worker of the group
+
+
+class Answers(Struct, frozen=True, kw_only=True):
+    """What the scheduler said. Fields that were not asked for are ``None``."""
+
+    silent: str = ""  #: why it did not answer; the other fields are then ``None``
+    idle_seconds: float | None = None  #: ``None`` while it is busy
+    registered: frozenset[str] | None = None  #: names of the workers (Pods) that it knows
+    ranked: tuple[str, ...] | None = None  #: worker names, first to close first
+    retirement: Mapping[str, str] | None = (
+        None  #: worker name -> ``retired``, ``retiring``, ``unknown``, ``refused: …``
+    )
+    target: int | None = None
+
+
+# --- actions on the API server ----------------------------------------------------------------------------------------
+
+
+class Apply(Struct, frozen=True, tag=True):
+    """Server-side apply."""
+
+    manifest: Mapping[str, Any]
+
+
+class Create(Struct, frozen=True, tag=True):
+    """Create a worker Pod; the executor adds what makes its worker's name unique."""
+
+    group: Any  #: DaskWorkerGroup
+    ordinal: int
+
+
+class Delete(Struct, frozen=True, tag=True):
+    """Delete exactly this object: another one of the same name is left alone."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
+class Patch(Struct, frozen=True, tag=True):
+    """Merge patch."""
+
+    kind: str
+    namespace: str
+    name: str
+    patch: Mapping[str, Any]
+
+
+class Event(Struct, frozen=True, tag=True):
+    """An Event on the custom resource, for people."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+Action = Apply | Create | Delete | Patch | Event
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What should happen now.
+
+    ``ask`` comes first: where it is set, the other fields are what to do if nobody is asked, and the shell plans
+    again with the answers.
+    """
+
+    actions: tuple[Action, ...] = ()
+    ask: Ask | None = None
+    requeue_after: float | None = None  #: seconds until a look is due though nothing has changed
+    notes: Mapping[str, str] = {}  #: findings that status reports, by Pod name
+
+
+class Outcome(Struct, frozen=True):
+    """An action and the error that it met, if any."""
+
+    action: Action
+    error: str = ""
+    reason: str = ""  #: of the API server, as ``Forbidden``; empty where there was no error
+    permanent: bool = False  #: whether repeating it is pointless until somebody changes something

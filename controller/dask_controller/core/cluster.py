@@ -1,0 +1,247 @@
+"""What to do about a cluster: scheduler, Service, default worker group, idle timeout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dask_crds import names
+from dask_crds.model import DaskClusterStatus, DaskWorkerGroup, dump
+from dask_resources.revision import revision
+from dask_resources.scheduler import (
+    DEFAULT_CLUSTER_DOMAIN,
+    comm_address,
+    dashboard_address,
+    extension_config_map,
+    scheduler_deployment,
+    scheduler_service,
+)
+from dask_resources.worker import default_worker_group
+
+from .actions import Action, Apply, Ask, Delete, Event, Outcome, Plan
+from .conditions import condition, is_true, merge, readiness
+from .observed import Manifest, ObservedCluster, Problem, owner_uid
+from .time import Time
+
+#: An idle cluster is looked at when its time is up, a busy one when it could be up at the earliest, and again after
+#: this many seconds at most if the scheduler did not answer.
+IDLE_RETRY_SECONDS = 10.0
+
+
+def plan_cluster(o: ObservedCluster, now: Time) -> Plan:
+    """What to do about a cluster now."""
+    actions = [action for action in _children(o) if action is not None]
+    timeout = o.cluster.spec.idle_timeout or 0
+    if not timeout or actions or o.cluster.spec.suspend or not _scheduler_ready(o):
+        return Plan(actions=tuple(actions))
+    if o.answers is None:
+        return Plan(ask=Ask(idle=True))
+    if o.answers.silent:
+        return Plan(requeue_after=IDLE_RETRY_SECONDS)
+    idle = o.answers.idle_seconds or 0.0
+    if idle < timeout:
+        return Plan(requeue_after=timeout - idle)
+    return Plan(
+        actions=(
+            Event("IdleTimeout", f"idle for {idle:.0f} s, spec.idleTimeout is {timeout} s: the cluster is deleted"),
+            Delete("DaskCluster", o.cluster.namespace, o.cluster.name, o.cluster.uid),
+        )
+    )
+
+
+def _children(o: ObservedCluster) -> list[Action | None]:
+    """The children that are missing or not as asked. The ConfigMap first: the scheduler Pod mounts it."""
+    cluster = o.cluster
+    return [
+        _unless_revised(o, o.config_map, extension_config_map(cluster)),
+        _service(o),
+        _deployment(o),
+        _default_group(o),
+    ]
+
+
+def _mine(o: ObservedCluster, live: Manifest | None) -> bool:
+    """Whether the child is ours to write: absent, or controlled by this very cluster."""
+    return live is None or owner_uid(live) == o.cluster.uid
+
+
+def _annotation(manifest: Manifest | None, key: str) -> str | None:
+    return ((manifest or {}).get("metadata", {}).get("annotations") or {}).get(key)
+
+
+def _unless_revised(o: ObservedCluster, live: Manifest | None, desired: dict[str, Any]) -> Action | None:
+    if not _mine(o, live) or _annotation(live, names.REVISION) == _annotation(desired, names.REVISION):
+        return None
+    return Apply(desired)
+
+
+def _service(o: ObservedCluster) -> Action | None:
+    desired = scheduler_service(o.cluster)
+    if not _mine(o, o.service) or (o.service is not None and contains(o.service["spec"], desired["spec"])):
+        return None
+    return Apply(desired)
+
+
+def _deployment(o: ObservedCluster) -> Action | None:
+    desired = scheduler_deployment(o.cluster)
+    live = o.deployment
+    if not _mine(o, live):
+        return None
+    if live is not None and live["spec"].get("replicas") == desired["spec"]["replicas"]:
+        return _unless_revised(o, live, desired)
+    return Apply(desired)
+
+
+def _default_group(o: ObservedCluster) -> Action | None:
+    """The default group. Its size is handed on only when the cluster's own ``replicas`` has changed.
+
+    Clients and ``kubectl scale`` set the size on the group itself; applying the cluster's number every time would
+    undo them.
+    """
+    live = default_group(o)
+    wanted = o.cluster.spec.worker.replicas
+    if live is None:
+        return Apply(default_worker_group(o.cluster, wanted))
+    if not _mine(o, dump(live)):
+        return None
+    handed_on = _annotation(dump(live), names.CLUSTER_REPLICAS) == str(wanted)
+    replicas = live.spec.worker.replicas if handed_on else wanted
+    desired = default_worker_group(o.cluster, replicas)
+    if handed_on and revision(dump(live)["spec"]) == revision(desired["spec"]):
+        return None
+    # With the version that was read, so that a scaling in between is not undone but leads to another look.
+    desired["metadata"]["resourceVersion"] = live.metadata.get("resourceVersion")
+    return Apply(desired)
+
+
+def default_group(o: ObservedCluster) -> DaskWorkerGroup | None:
+    """The default group, if it exists."""
+    return next((g for g in o.groups if g.name == names.default_group(o.cluster.name)), None)
+
+
+def contains(live: Any, desired: Any) -> bool:
+    """Whether ``live`` has all that ``desired`` says; what the API server or others added does not matter."""
+    if isinstance(desired, Mapping):
+        return isinstance(live, Mapping) and all(key in live and contains(live[key], desired[key]) for key in desired)
+    if isinstance(desired, list):
+        return (
+            isinstance(live, list)
+            and len(live) == len(desired)
+            and all(contains(a, b) for a, b in zip(live, desired, strict=True))
+        )
+    return bool(live == desired)
+
+
+def _scheduler_ready(o: ObservedCluster) -> bool:
+    return any(p.ready and not p.deleting for p in o.scheduler_pods)
+
+
+def cluster_status(
+    o: ObservedCluster, plan: Plan, outcomes: Sequence[Outcome], now: Time, *, domain: str = DEFAULT_CLUSTER_DOMAIN
+) -> DaskClusterStatus:
+    """The status after the plan was executed."""
+    cluster, before = o.cluster, o.cluster.status.conditions
+    group = default_group(o)
+    ready = sum(g.status.ready_replicas or 0 for g in o.groups)
+    wanted = sum(_wanted(g) for g in o.groups) if group else cluster.spec.worker.replicas
+    scheduler_ready, workers_ready = _scheduler_condition(o), _workers_condition(o, ready, wanted)
+    missing = next((c for c in (scheduler_ready, workers_ready) if c.status != "True"), None)
+    conflict = _conflict(o)
+    problem = conflict or (
+        Problem(missing.reason, missing.message) if missing and missing.reason != "Progressing" else None
+    )
+    suspended = bool(cluster.spec.suspend)
+    waiting = missing.message if missing and not suspended else ""
+    if suspended and (o.scheduler_pods or any(g.status.replicas for g in o.groups)):
+        waiting = "scheduler and workers are being stopped"
+    conditions = [
+        *readiness(
+            before,
+            problem=conflict if suspended else problem,
+            waiting=waiting,
+            outcomes=outcomes,
+            now=now,
+            ready="Suspended" if suspended else "Ready",
+            message="suspended as asked" if suspended else f"the scheduler and {ready} of {wanted} workers are ready",
+        ),
+        scheduler_ready,
+        workers_ready,
+        condition("Suspended", suspended, "Suspended" if suspended else "NotSuspended"),
+    ]
+    return DaskClusterStatus(
+        observed_generation=cluster.generation,
+        phase=_phase(o, outcomes, conflict),
+        replicas=group.status.replicas or 0 if group else 0,
+        ready_replicas=group.status.ready_replicas or 0 if group else 0,
+        workers=f"{ready}/{wanted}",
+        scheduler_address=comm_address(cluster.name, cluster.namespace, domain),
+        dashboard_address=dashboard_address(cluster.name, cluster.namespace, domain),
+        conditions=merge(before, conditions, generation=cluster.generation, now=now),
+    )
+
+
+def _wanted(group: DaskWorkerGroup) -> int:
+    wanted = group.status.desired_replicas
+    return group.spec.worker.replicas if wanted is None else wanted
+
+
+def _phase(o: ObservedCluster, outcomes: Sequence[Outcome], conflict: Problem | None) -> Any:
+    """For existing clients: Running as soon as all is under way, and a LoadBalancer has its address."""
+    if conflict is not None or any(out.error and out.permanent for out in outcomes):
+        return "Error"
+    written = {out.action.manifest["kind"] for out in outcomes if isinstance(out.action, Apply) and not out.error}
+    there = {
+        "Service": o.service is not None,
+        "Deployment": o.deployment is not None,
+        "DaskWorkerGroup": default_group(o) is not None,
+    }
+    if not all(exists or kind in written for kind, exists in there.items()):
+        return "Created" if not any(there.values()) else "Pending"
+    service = o.service or scheduler_service(o.cluster)
+    balancer = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress")
+    if service["spec"].get("type") == "LoadBalancer" and not balancer:
+        return "Pending"
+    return "Running"
+
+
+def _conflict(o: ObservedCluster) -> Problem | None:
+    group = default_group(o)
+    children = [("ConfigMap", o.config_map), ("Service", o.service), ("Deployment", o.deployment)]
+    for kind, live in [*children, ("DaskWorkerGroup", dump(group) if group else None)]:
+        if live is not None and not _mine(o, live):
+            return Problem(
+                "NameConflict",
+                f"{kind} {live['metadata']['name']} exists and belongs to somebody else; rename it or the cluster",
+            )
+    return None
+
+
+def _scheduler_condition(o: ObservedCluster) -> Any:
+    pods = [p for p in o.scheduler_pods if not p.deleting]
+    if any(p.ready for p in pods):
+        return condition("SchedulerReady", True, "Ready", f"{pods[0].name} is ready")
+    problem = next((p.problem for p in pods if p.problem), None) or _deployment_problem(o.deployment)
+    if problem:
+        return condition("SchedulerReady", False, problem.reason, problem.message)
+    if o.cluster.spec.suspend:
+        return condition("SchedulerReady", False, "Suspended", "suspended as asked")
+    return condition("SchedulerReady", False, "Progressing", "the scheduler is starting")
+
+
+def _deployment_problem(deployment: Manifest | None) -> Problem | None:
+    """Why a Deployment could not even make a Pod: quota, Pod security, webhooks."""
+    for found in ((deployment or {}).get("status") or {}).get("conditions") or []:
+        if found["type"] == "ReplicaFailure" and found["status"] == "True":
+            return Problem(found.get("reason") or "ReplicaFailure", f"scheduler: {found.get('message', '')}")
+    return None
+
+
+def _workers_condition(o: ObservedCluster, ready: int, wanted: int) -> Any:
+    for group in o.groups:
+        found = next((c for c in group.status.conditions or () if c.type == "Ready" and c.status != "True"), None)
+        if found is not None and found.reason != "Progressing":
+            return condition("WorkersReady", False, found.reason, f"group {group.name}: {found.message}")
+    unready = [g.name for g in o.groups if not is_true(g.status.conditions, "Ready")]
+    if default_group(o) is None or unready:
+        return condition("WorkersReady", False, "Progressing", f"{ready} of {wanted} workers are ready")
+    return condition("WorkersReady", True, "Ready", f"{ready} of {wanted} workers are ready")

@@ -1,0 +1,121 @@
+"""Conditions by the Kubernetes API conventions, such that kstatus (Flux) and Argo CD read the truth.
+
+``Ready`` says whether all is as asked. While it is not, either ``Reconciling`` is True (we are at it) or ``Stalled``
+is (it will not get better by itself).
+https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from dask_crds.model import Condition
+
+from .actions import Event, Outcome
+from .observed import Problem
+from .time import Time, format_time, parse_time
+
+#: How long something may be in the making before it counts as stalled; the default of a Deployment.
+PROGRESS_DEADLINE_SECONDS = 600.0
+
+
+def condition(type: str, is_true: bool, reason: str, message: str = "") -> Condition:
+    """A condition whose times :func:`merge` fills in."""
+    return Condition(
+        type=type, status="True" if is_true else "False", reason=reason, message=message, last_transition_time=""
+    )
+
+
+def find(conditions: Sequence[Condition] | None, type: str) -> Condition | None:
+    """The condition of that type."""
+    return next((c for c in conditions or () if c.type == type), None)
+
+
+def is_true(conditions: Sequence[Condition] | None, type: str) -> bool:
+    """Whether the condition is there and True."""
+    found = find(conditions, type)
+    return found is not None and found.status == "True"
+
+
+def merge(
+    before: Sequence[Condition] | None, wanted: Sequence[Condition], *, generation: int, now: Time
+) -> list[Condition]:
+    """``wanted`` with ``observedGeneration``, and ``lastTransitionTime`` moved only where the status changed."""
+    merged = []
+    for new in wanted:
+        old = find(before, new.type)
+        kept = old is not None and old.status == new.status
+        merged.append(
+            Condition(
+                type=new.type,
+                status=new.status,
+                reason=new.reason,
+                message=new.message,
+                last_transition_time=old.last_transition_time if old is not None and kept else format_time(now),
+                observed_generation=generation,
+            )
+        )
+    return merged
+
+
+def readiness(
+    before: Sequence[Condition] | None,
+    *,
+    problem: Problem | None,
+    waiting: str,
+    outcomes: Sequence[Outcome],
+    now: Time,
+    ready: Literal["Ready", "Suspended", "Complete"] = "Ready",
+    message: str = "",
+) -> list[Condition]:
+    """``Ready``, ``Reconciling`` and ``Stalled``.
+
+    Args:
+        before: the conditions as they were.
+        problem: what is wrong with a child, if anything.
+        waiting: what is still missing; empty when all is as asked.
+        outcomes: how the actions went; a permanent error stalls.
+        now: the time.
+        ready: reason of ``Ready`` when nothing is missing.
+        message: message of ``Ready`` when nothing is missing.
+    """
+    failed = next((o for o in outcomes if o.error and o.permanent), None) or next(
+        (o for o in outcomes if o.error), None
+    )
+    if failed is not None:
+        problem = Problem(failed.reason or "WriteFailed", failed.error)
+    if problem is None and not waiting:
+        return [
+            condition("Ready", True, ready, message),
+            condition("Reconciling", False, ready),
+            condition("Stalled", False, ready),
+        ]
+    reason, text = (problem.reason, problem.message) if problem else ("Progressing", waiting)
+    stalled = (failed is not None and failed.permanent) or _deadline_exceeded(before, now)
+    stalled_reason = reason if failed is not None and failed.permanent else "ProgressDeadlineExceeded"
+    return [
+        condition("Ready", False, reason, text),
+        condition("Reconciling", not stalled, reason, "" if stalled else text),
+        condition("Stalled", stalled, stalled_reason if stalled else reason, text if stalled else ""),
+    ]
+
+
+def _deadline_exceeded(before: Sequence[Condition] | None, now: Time) -> bool:
+    ready = find(before, "Ready")
+    if ready is None or ready.status == "True":
+        return False
+    return now - parse_time(ready.last_transition_time) >= PROGRESS_DEADLINE_SECONDS
+
+
+def events(before: Sequence[Condition] | None, after: Sequence[Condition]) -> list[Event]:
+    """One event for each condition whose status or reason has changed and that people care about."""
+    out = []
+    for new in after:
+        old = find(before, new.type)
+        if new.type in ("Reconciling", "Stalled") or (old is None and new.status == "False" and not new.message):
+            continue
+        if old is None or (old.status, old.reason) != (new.status, new.reason):
+            warning = new.type == "Failed" or (new.type == "Ready" and new.reason not in ("Progressing", "Ready"))
+            out.append(Event(f"{new.reason}", f"{new.type} is {new.status}: {new.message or new.reason}", warning))
+    return out

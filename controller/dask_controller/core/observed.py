@@ -1,0 +1,164 @@
+"""Snapshots made from raw objects: what the planners look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from dask_crds import names
+from dask_crds.model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup
+
+from .actions import Answers
+from .time import Time, parse_time
+
+Manifest = Mapping[str, Any]
+
+
+class Problem(Struct, frozen=True):
+    """Why a Pod is not what it should be, in words a user can act on."""
+
+    reason: str  #: CamelCase, as ``ImagePullBackOff``
+    message: str
+
+
+class Pod(Struct, frozen=True, kw_only=True):
+    """What the planners need of a Pod; the rest is not kept in memory."""
+
+    name: str
+    namespace: str
+    uid: str
+    resource_version: str
+    owner_uid: str  #: uid of the controller reference, empty without one
+    labels: Mapping[str, str]
+    worker_name: str  #: under which its worker registers, empty for other Pods
+    created: Time
+    started: Time | None
+    finished: Time | None  #: when its last container ended, if all have
+    deleting: bool
+    phase: str
+    ready: bool
+    ip: str
+    problem: Problem | None
+    exit_code: int | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it ended for good (its ``restartPolicy`` or an eviction)."""
+        return self.phase in ("Failed", "Succeeded")
+
+    @property
+    def ordinal(self) -> int | None:
+        """The place in its group, from its name."""
+        tail = self.name.rpartition("-")[2]
+        return int(tail) if tail.isdecimal() else None
+
+
+def owner_uid(manifest: Manifest) -> str:
+    """Uid of the controller of an object, empty if it has none."""
+    for reference in manifest["metadata"].get("ownerReferences") or []:
+        if reference.get("controller"):
+            return str(reference["uid"])
+    return ""
+
+
+def pod(manifest: Manifest) -> Pod:
+    """The snapshot of a raw Pod."""
+    metadata, status = manifest["metadata"], manifest.get("status") or {}
+    containers = status.get("containerStatuses") or []
+    ended = [c["state"]["terminated"] for c in containers if "terminated" in (c.get("state") or {})]
+    finish_times = [parse_time(end["finishedAt"]) for end in ended if end.get("finishedAt")]
+    conditions = {c["type"]: c for c in status.get("conditions") or []}
+    return Pod(
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        owner_uid=owner_uid(manifest),
+        labels=metadata.get("labels") or {},
+        worker_name=(metadata.get("annotations") or {}).get(names.WORKER_NAME, ""),
+        created=parse_time(metadata["creationTimestamp"]),
+        started=parse_time(status["startTime"]) if status.get("startTime") else None,
+        finished=max(finish_times) if finish_times and len(ended) == len(containers) else None,
+        deleting="deletionTimestamp" in metadata,
+        phase=status.get("phase") or "Pending",
+        ready=(conditions.get("Ready") or {}).get("status") == "True",
+        ip=status.get("podIP") or "",
+        problem=_problem(metadata["name"], status, conditions),
+        exit_code=next((end.get("exitCode") for end in ended if end.get("exitCode")), None),
+    )
+
+
+def _problem(name: str, status: Manifest, conditions: Mapping[str, Manifest]) -> Problem | None:
+    """What keeps a Pod from working: scheduling, images, crashes, memory."""
+    scheduled = conditions.get("PodScheduled") or {}
+    if scheduled.get("status") == "False":
+        reason = scheduled.get("reason") or "Unschedulable"
+        return Problem(reason, f"{name}: {scheduled.get('message') or 'waiting to be scheduled'}")
+    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        state, last = container.get("state") or {}, container.get("lastState") or {}
+        waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+        before = last.get("terminated") or {}
+        if waiting.get("reason") and waiting["reason"] not in ("ContainerCreating", "PodInitializing"):
+            detail = waiting.get("message") or ""
+            if waiting["reason"] == "CrashLoopBackOff" and before:
+                detail = _ending(before)
+            return Problem(waiting["reason"], f"{name}/{container['name']}: {detail or waiting['reason']}")
+        if ended and ended.get("exitCode") != 0:
+            return Problem(ended.get("reason") or "Error", f"{name}/{container['name']}: {_ending(ended)}")
+    if status.get("phase") == "Failed":
+        return Problem(status.get("reason") or "Failed", f"{name}: {status.get('message') or 'failed'}")
+    return None
+
+
+def _ending(terminated: Manifest) -> str:
+    reason = terminated.get("reason") or "Error"
+    text = f"last ended with exit code {terminated.get('exitCode')} ({reason})"
+    return f"{text}: {terminated['message']}" if terminated.get("message") else text
+
+
+class ObservedCluster(Struct, frozen=True, kw_only=True):
+    """A DaskCluster and its children; ``None`` where one does not exist."""
+
+    cluster: DaskCluster
+    config_map: Manifest | None
+    deployment: Manifest | None
+    service: Manifest | None
+    groups: tuple[DaskWorkerGroup, ...]  #: every group that names this cluster, the default one included
+    scheduler_pods: tuple[Pod, ...]
+    answers: Answers | None = None  #: of the scheduler; ``None``: not asked
+
+
+class ObservedGroup(Struct, frozen=True, kw_only=True):
+    """A DaskWorkerGroup, its Pods, and what decides over their number."""
+
+    group: DaskWorkerGroup
+    cluster: DaskCluster | None
+    autoscaler: DaskAutoscaler | None  #: the one that sets this group's size
+    pods: tuple[Pod, ...]  #: those whose controller is this group
+    scheduler_pods: tuple[Pod, ...]
+    answers: Answers | None = None
+
+
+class ObservedJob(Struct, frozen=True, kw_only=True):
+    """A DaskJob, its cluster, its runner."""
+
+    job: DaskJob
+    cluster: DaskCluster | None
+    runner: Manifest | None  #: the batch/v1 Job
+    pods: tuple[Pod, ...]  #: of the runner
+
+
+class ObservedAutoscaler(Struct, frozen=True, kw_only=True):
+    """A DaskAutoscaler and the group whose size it sets."""
+
+    autoscaler: DaskAutoscaler
+    rival: DaskAutoscaler | None  #: another one that sets the same group's size and came first
+    group: DaskWorkerGroup | None
+    pods: tuple[Pod, ...]
+    scheduler_pods: tuple[Pod, ...]
+    answers: Answers | None = None
+
+
+Observed = ObservedCluster | ObservedGroup | ObservedJob | ObservedAutoscaler

@@ -1,0 +1,18 @@
+"""Points in time as Kubernetes writes them. The clock itself is the shell's; planners are given ``now``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+#: Seconds since the epoch.
+Time = float
+
+
+def parse_time(text: str) -> Time:
+    """The time that an RFC 3339 string names."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+def format_time(time: Time) -> str:
+    """RFC 3339 in whole seconds, as ``metav1.Time``."""
+    return datetime.fromtimestamp(int(time), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

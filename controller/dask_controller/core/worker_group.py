@@ -1,0 +1,353 @@
+"""What to do about a worker group: how many Pods, which ones go, which ones are replaced.
+
+First every Pod is put into a bucket, then the buckets are counted. The words:
+
+finished   ended for good; deleted, and replaced by a new one.
+draining   in the ledger: told to hand over its work and data, deleted when the scheduler says that it has.
+kept       all others that are not being deleted.
+outdated   kept, but made from another template than the group's present one.
+waiting    kept, but its worker does not run or the scheduler does not know it: nothing is lost with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from dask_crds import names
+from dask_crds.model import DaskWorkerGroup, DaskWorkerGroupStatus, DrainingWorker, RollingUpdate, UpdateStrategy
+from dask_resources.metadata import owner_reference, tracked
+from dask_resources.worker import worker_labels, worker_revision
+
+from .actions import Action, Apply, Ask, Create, Delete, Event, Outcome, Plan, Worker
+from .conditions import merge, readiness
+from .observed import ObservedGroup, Pod, Problem
+from .time import Time, format_time, parse_time
+
+DEFAULT_DRAIN_TIMEOUT_SECONDS = 300
+#: A Pod that ended sooner than this after its start is not replaced before as much time has passed again, else a
+#: broken image with ``restartPolicy: Never`` would create Pods as fast as the API server takes them.
+SHORT_LIFE_SECONDS = 30.0
+#: How often a drain is looked at; the scheduler cannot be watched.
+DRAIN_POLL_SECONDS = 1.0
+
+
+class Buckets(Struct, frozen=True, kw_only=True):
+    """The Pods of a group by what can be done with them, newest first."""
+
+    finished: tuple[Pod, ...]
+    draining: tuple[Pod, ...]
+    kept: tuple[Pod, ...]
+    outdated: tuple[Pod, ...]  #: those of ``kept`` that are outdated
+
+
+def buckets(o: ObservedGroup) -> Buckets:
+    """Sort the Pods of a group. Pods that are being deleted are in no bucket: they are gone already."""
+    revision = worker_revision(o.group)
+    ledger = {entry.name for entry in o.group.status.draining or ()}
+    living = sorted((p for p in o.pods if not p.deleting), key=lambda p: (-p.created, -(p.ordinal or 0)))
+    active = [p for p in living if not p.is_finished]
+    kept = tuple(p for p in active if p.name not in ledger)
+    return Buckets(
+        finished=tuple(p for p in living if p.is_finished),
+        draining=tuple(p for p in active if p.name in ledger),
+        kept=kept,
+        outdated=tuple(p for p in kept if p.labels.get(names.REVISION) != revision),
+    )
+
+
+def desired_replicas(o: ObservedGroup) -> int:
+    """How many workers the group works towards now."""
+    if o.cluster is None or o.cluster.spec.suspend:
+        return 0
+    if o.autoscaler is not None and o.autoscaler.status.desired_replicas is not None:
+        return o.autoscaler.status.desired_replicas
+    return o.group.spec.worker.replicas
+
+
+class Limits(Struct, frozen=True):
+    """Bounds of a rolling update, in Pods."""
+
+    surge: int
+    unavailable: int
+
+
+def limits(strategy: UpdateStrategy | None, desired: int) -> Limits:
+    """``maxSurge`` rounds up, ``maxUnavailable`` rounds down, and both are never zero, as in a Deployment."""
+    rolling = (strategy and strategy.rolling_update) or RollingUpdate()
+    surge = _pods(rolling.max_surge, desired, math.ceil)
+    unavailable = _pods(rolling.max_unavailable, desired, math.floor)
+    return Limits(surge or (0 if unavailable else 1), unavailable)
+
+
+def _pods(value: int | str, desired: int, rounding: type[int] | object) -> int:
+    if isinstance(value, int):
+        return value
+    share = desired * int(value.rstrip("%")) / 100
+    return math.ceil(share) if rounding is math.ceil else math.floor(share)
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """How many Pods to add and which ones to let go."""
+
+    create: int
+    resume: tuple[Pod, ...]  #: draining ones that are wanted again
+    excess: int  #: how many kept Pods must go because the group is too large
+    roll: int  #: how many outdated Pods may go because newer ones have taken their place
+
+
+def decide(o: ObservedGroup, b: Buckets, now: Time) -> Decision:
+    """Count. Never more Pods than desired plus surge, finished ones and those being deleted apart."""
+    desired = desired_replicas(o)
+    strategy = o.group.spec.worker.update_strategy or UpdateStrategy()
+    rolling = bool(b.outdated) and strategy.type == "RollingUpdate" and desired > 0
+    limit = limits(strategy, desired) if rolling else Limits(0, 0)
+
+    # Wanted again: what drains is taken back before anything new is made, unless it is outdated.
+    revision = worker_revision(o.group)
+    recoverable = [p for p in b.draining if p.labels.get(names.REVISION) == revision]
+    resume = tuple(recoverable[: max(0, desired - len(b.kept))])
+    kept = len(b.kept) + len(resume)
+    draining = len(b.draining) - len(resume)
+
+    held_back = sum(1 for p in b.finished if not _replaceable(p, now))
+    if rolling:
+        updated = kept - len(b.outdated)
+        room = desired + limit.surge - kept - draining
+        create = max(0, min(desired - updated, room))
+    else:
+        create = max(0, desired - kept)
+    create = max(0, create - held_back)
+
+    excess = max(0, kept - desired - limit.surge)
+    ready = sum(1 for p in b.kept if p.ready)
+    broken = sum(1 for p in b.outdated if not p.ready)
+    spare = max(0, ready - (desired - limit.unavailable))
+    # Outdated Pods that are not ready serve nobody: they may go as soon as there is something to replace them with.
+    roll = min(len(b.outdated) - min(excess, len(b.outdated)), spare + broken) if rolling else 0
+    return Decision(create=create, resume=resume, excess=excess, roll=max(0, roll))
+
+
+def _replaceable(pod: Pod, now: Time) -> bool:
+    """Whether a finished Pod may be replaced already."""
+    if pod.finished is None or pod.started is None:
+        return True
+    lived = pod.finished - pod.started
+    return lived >= SHORT_LIFE_SECONDS or now - pod.finished >= SHORT_LIFE_SECONDS
+
+
+def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
+    """What to do about a group now."""
+    b = buckets(o)
+    decision = decide(o, b, now)
+    scheduler_runs = any(p.phase == "Running" and not p.deleting for p in o.scheduler_pods)
+    leaving = decision.excess + decision.roll
+    ask = _questions(b, decision, leaving) if scheduler_runs else None
+    if ask is not None and o.answers is None:
+        return Plan(ask=ask)
+
+    chosen = victims(b, decision, o)
+    lost = [p for p in chosen if not scheduler_runs or _is_waiting(p, o)]
+    due, notes, waits = _drained(o, b, decision, now, scheduler_runs=scheduler_runs)
+    deletions = [*(p for p in b.finished if _replaceable(p, now)), *lost, *due]
+    actions: list[Action] = [
+        *_adoption(o),
+        *_timeouts(o, due, now),
+        *(Delete("Pod", p.namespace, p.name, p.uid) for p in deletions),
+        *(Create(o.group, ordinal) for ordinal in free_ordinals(o.pods, decision.create)),
+    ]
+    notes |= {p.name: "" for p in chosen if p not in lost}
+    held = [p.finished + SHORT_LIFE_SECONDS - now for p in b.finished if p.finished and not _replaceable(p, now)]
+    requeue = min([*held, *([DRAIN_POLL_SECONDS] if waits or len(notes) > len(waits) else [])], default=None)
+    return Plan(actions=tuple(actions), requeue_after=requeue, notes=notes)
+
+
+def _questions(b: Buckets, decision: Decision, leaving: int) -> Ask | None:
+    going = [p for p in b.draining if p not in decision.resume]
+    if not (leaving or going or decision.resume):
+        return None
+    return Ask(
+        registered=bool(leaving),
+        rank=_workers(p for p in b.kept if p.phase == "Running") if leaving else (),
+        retire=_workers(going),
+        resume=_workers(decision.resume),
+    )
+
+
+def _workers(pods: Iterable[Pod]) -> tuple[Worker, ...]:
+    return tuple(Worker(p.worker_name or p.name, p.ip) for p in pods)
+
+
+def _is_waiting(pod: Pod, o: ObservedGroup) -> bool:
+    """Whether nothing can be lost with a Pod: its worker does not run, or the scheduler does not know it."""
+    if pod.phase != "Running":
+        return True
+    if o.answers is None or o.answers.registered is None:
+        return False
+    return (pod.worker_name or pod.name) not in o.answers.registered
+
+
+def victims(b: Buckets, decision: Decision, o: ObservedGroup) -> list[Pod]:
+    """The Pods that go: not running or not registered first (newest first), then outdated, then by the scheduler."""
+    ranked = (o.answers and o.answers.ranked) or ()
+    rank = {name: position for position, name in enumerate(ranked)}
+    outdated = {p.name for p in b.outdated}
+
+    def order(pod: Pod) -> tuple[bool, bool, int, float]:
+        return (
+            not _is_waiting(pod, o),
+            pod.name not in outdated,
+            rank.get(pod.worker_name or pod.name, len(rank)),
+            -pod.created,
+        )
+
+    first = sorted(b.kept, key=order)[: decision.excess]
+    rest = sorted((p for p in b.outdated if p not in first), key=lambda p: (p.ready, order(p)))
+    return [*first, *rest[: decision.roll]]
+
+
+def _drained(
+    o: ObservedGroup, b: Buckets, decision: Decision, now: Time, *, scheduler_runs: bool
+) -> tuple[list[Pod], dict[str, str], list[Pod]]:
+    """Of the draining Pods: those to delete now, what status says of the others, and the others."""
+    since = {entry.name: parse_time(entry.since) for entry in o.group.status.draining or ()}
+    due, notes, waits = [], {}, []
+    for pod in b.draining:
+        if pod in decision.resume:
+            continue
+        state = _retirement(pod, o) if scheduler_runs else "unknown"
+        if state in ("retired", "unknown") or now - since[pod.name] >= drain_timeout(o.group):
+            due.append(pod)
+        else:
+            notes[pod.name] = state
+            waits.append(pod)
+    return due, notes, waits
+
+
+def _retirement(pod: Pod, o: ObservedGroup) -> str:
+    if o.answers is None or o.answers.retirement is None:
+        return f"waiting for the scheduler: {o.answers.silent if o.answers else 'not asked'}"
+    return o.answers.retirement.get(pod.worker_name or pod.name, "unknown")
+
+
+def drain_timeout(group: DaskWorkerGroup) -> float:
+    """Seconds that a worker which still holds something is kept."""
+    seconds = group.spec.worker.drain_timeout_seconds
+    return DEFAULT_DRAIN_TIMEOUT_SECONDS if seconds is None else seconds
+
+
+def _timeouts(o: ObservedGroup, due: Sequence[Pod], now: Time) -> list[Event]:
+    """A warning for each Pod that goes although it may still hold something."""
+    if not o.scheduler_pods:
+        return []
+    return [
+        Event("DrainTimeout", f"{p.name} is deleted after {drain_timeout(o.group):.0f} s of draining: {state}", True)
+        for p in due
+        if (state := _retirement(p, o)) not in ("retired", "unknown")
+    ]
+
+
+def free_ordinals(pods: Iterable[Pod], count: int) -> list[int]:
+    """The ``count`` lowest places that no Pod has, those being deleted included: their names are still taken."""
+    taken = {p.ordinal for p in pods}
+    free: list[int] = []
+    ordinal = 0
+    while len(free) < count:
+        if ordinal not in taken:
+            free.append(ordinal)
+        ordinal += 1
+    return free
+
+
+def _adoption(o: ObservedGroup) -> list[Action]:
+    """An owner reference for a group that a client made, so that it goes with its cluster.
+
+    A group that a GitOps tool tracks stays without: Argo CD does not prune objects that have an owner.
+    """
+    if o.cluster is None or not o.cluster.uid or tracked(o.group.metadata):
+        return []
+    references = o.group.metadata.get("ownerReferences") or []
+    if any(reference.get("uid") == o.cluster.uid for reference in references):
+        return []
+    reference = {**owner_reference(o.cluster), "controller": False}
+    metadata = {"name": o.group.name, "namespace": o.group.namespace, "uid": o.group.uid}
+    body = {"metadata": {**metadata, "ownerReferences": [reference]}}
+    return [Apply({"apiVersion": f"{names.GROUP}/{names.VERSION}", "kind": "DaskWorkerGroup", **body})]
+
+
+def worker_group_status(o: ObservedGroup, plan: Plan, outcomes: Sequence[Outcome], now: Time) -> DaskWorkerGroupStatus:
+    """The status after the plan was executed."""
+    b = buckets(o)
+    gone = {out.action.name for out in outcomes if isinstance(out.action, Delete) and not out.error}
+    active = [p for p in (*b.kept, *b.draining) if p.name not in gone]
+    created = sum(1 for out in outcomes if isinstance(out.action, Create) and not out.error)
+    desired = desired_replicas(o)
+    outdated = [p for p in b.outdated if p.name not in gone]
+    ready = sum(1 for p in active if p.ready)
+    ledger = _ledger(o, plan, active, now)
+    before = o.group.status.conditions
+    waiting = _waiting_for(
+        o, b, ready=ready, desired=desired, outdated=len(outdated), leaving=len(ledger), active=len(active) + created
+    )
+    conditions = readiness(
+        before,
+        problem=_group_problem(o, b, waiting),
+        waiting=waiting,
+        outcomes=outcomes,
+        now=now,
+        ready="Suspended" if o.cluster is not None and o.cluster.spec.suspend else "Ready",
+        message=f"{desired} of {desired} workers are ready",
+    )
+    return DaskWorkerGroupStatus(
+        observed_generation=o.group.generation,
+        replicas=len(active) + created,
+        ready_replicas=ready,
+        updated_replicas=len(active)
+        + created
+        - len([p for p in active if p.labels.get(names.REVISION) != worker_revision(o.group)]),
+        desired_replicas=desired,
+        selector=",".join(f"{key}={value}" for key, value in worker_labels(o.group).items()),
+        draining=ledger or None,
+        conditions=merge(before, conditions, generation=o.group.generation, now=now),
+    )
+
+
+def _ledger(o: ObservedGroup, plan: Plan, active: Sequence[Pod], now: Time) -> list[DrainingWorker]:
+    """The draining workers: those noted by the plan that still exist; ``since`` is kept."""
+    since = {entry.name: entry.since for entry in o.group.status.draining or ()}
+    present = {p.name for p in active}
+    return [
+        DrainingWorker(name=name, since=since.get(name) or format_time(now), message=note or None)
+        for name, note in sorted(plan.notes.items())
+        if name in present
+    ]
+
+
+def _waiting_for(
+    o: ObservedGroup, b: Buckets, *, ready: int, desired: int, outdated: int, leaving: int, active: int
+) -> str:
+    if o.cluster is None:
+        return f"DaskCluster {o.group.spec.cluster} does not exist in this namespace"
+    if leaving:
+        return f"{leaving} workers are draining"
+    on_delete = (o.group.spec.worker.update_strategy or UpdateStrategy()).type == "OnDelete"
+    if outdated and not on_delete:
+        return f"{outdated} workers still have the old template"
+    if ready < desired or active != desired:
+        return f"{ready} of {desired} workers are ready"
+    return ""
+
+
+def _group_problem(o: ObservedGroup, b: Buckets, waiting: str) -> Problem | None:
+    if o.cluster is None:
+        return Problem("ClusterNotFound", waiting)
+    if not waiting:
+        return None
+    problems = [p.problem for p in (*b.kept, *b.finished) if p.problem is not None and not p.ready]
+    if not problems:
+        return None
+    same = [p for p in problems if p.reason == problems[0].reason]
+    more = f" (and {len(same) - 1} more)" if len(same) > 1 else ""
+    return Problem(problems[0].reason, f"{waiting}; {same[-1].message}{more}")

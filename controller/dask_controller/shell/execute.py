@@ -1,0 +1,145 @@
+"""Execute a plan: actions in, outcomes out. Nothing here decides anything."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any, assert_never
+
+from dask_crds import names
+from dask_crds.model import Kind
+from dask_resources.worker import worker_pod
+
+from ..core.actions import Action, Apply, Create, Delete, Event, Outcome, Patch
+from ..core.observed import owner_uid
+from ..core.time import format_time
+from .kubernetes import ApiError, Kubernetes
+from .world import World
+
+#: Reasons that only a change by somebody can mend; others are tried again with backoff.
+PERMANENT = {"Forbidden", "Invalid", "BadRequest", "NameConflict"}
+
+
+class Executor:
+    """Performs actions, remembers what the API server answered in the watch caches.
+
+    Args:
+        kubernetes: the client.
+        world: the caches; what was written is put there, so the next plan does not miss it.
+        domain: the cluster's DNS domain.
+    """
+
+    def __init__(self, kubernetes: Kubernetes, world: World, *, domain: str) -> None:
+        self._kubernetes = kubernetes
+        self._world = world
+        self._domain = domain
+
+    async def execute(self, parent: Kind, actions: Sequence[Action], now: float) -> list[Outcome]:
+        """Perform ``actions``: first what others mount or select, one by one; then Pods, together; events last.
+
+        The first failure of an Apply stops what follows, because it may need what was not applied.
+        """
+        outcomes: list[Outcome] = []
+        for action in actions:
+            if isinstance(action, Apply | Patch):
+                outcomes.append(await self._perform(parent, action, now))
+                if outcomes[-1].error:
+                    return outcomes
+        outcomes += await _gather(self._perform(parent, a, now) for a in actions if isinstance(a, Delete))
+        outcomes += await self._create([a for a in actions if isinstance(a, Create)], parent, now)
+        outcomes += [await self._perform(parent, a, now) for a in actions if isinstance(a, Event)]
+        return outcomes
+
+    async def _create(self, creations: Sequence[Create], parent: Kind, now: float) -> list[Outcome]:
+        """In batches of 1, 2, 4, ... as kube-controller-manager does: an exhausted quota costs a few calls, not 500."""
+        outcomes: list[Outcome] = []
+        size = 1
+        while creations:
+            batch, creations = creations[:size], creations[size:]
+            outcomes += await _gather(self._perform(parent, action, now) for action in batch)
+            if any(outcome.error for outcome in outcomes):
+                break
+            size *= 2
+        return outcomes
+
+    async def _perform(self, parent: Kind, action: Action, now: float) -> Outcome:
+        try:
+            match action:
+                case Apply():
+                    await self._apply(dict(action.manifest))
+                case Create():
+                    # Five hex digits: the name must differ from those that the scheduler may remember, no more.
+                    pod = worker_pod(action.group, action.ordinal, secrets.token_hex(3)[:5], domain=self._domain)
+                    self._world.pods.put(await self._kubernetes.create(pod))
+                case Delete():
+                    await self._delete(action)
+                case Patch():
+                    await self._kubernetes.patch(action.kind, action.namespace, action.name, dict(action.patch))
+                case Event():
+                    await self._event(parent, action, now)
+                case _:
+                    assert_never(action)
+        except ApiError as error:
+            return Outcome(action, str(error), error.reason, error.reason in PERMANENT)
+        return Outcome(action)
+
+    async def _apply(self, manifest: dict[str, Any]) -> None:
+        """Server-side apply, unless the name is taken by an object that is not ours."""
+        metadata, owner = manifest["metadata"], owner_uid(manifest)
+        kind = manifest["kind"]
+        live = await self._kubernetes.get(kind, metadata["namespace"], metadata["name"]) if owner else None
+        if live is not None and owner_uid(live) != owner:
+            message = f"{kind} {metadata['name']} exists and belongs to somebody else"
+            raise ApiError(409, "NameConflict", message)
+        if live is not None and live["metadata"].get("deletionTimestamp"):
+            # Applying to it would succeed and be lost with it.
+            raise ApiError(409, "Terminating", f"{kind} {metadata['name']} is still being deleted")
+        self._remember(kind, await self._kubernetes.apply(manifest))
+
+    async def _delete(self, action: Delete) -> None:
+        deleted = await self._kubernetes.delete(action.kind, action.namespace, action.name, uid=action.uid)
+        if action.kind == "Pod" and deleted:
+            self._world.pods.put(deleted)
+
+    def _remember(self, kind: str, manifest: dict[str, Any]) -> None:
+        for plural, informer in self._world.informers.items():
+            if plural == f"{kind.lower()}s":
+                informer.put(manifest)
+
+    async def _event(self, parent: Kind, event: Event, now: float) -> None:
+        """An Event whose name stands for what it says, so that repeating it makes no second one."""
+        text = f"{parent.uid}{parent.generation}{event.reason}{event.message}"
+        name = f"{parent.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        involved = {
+            "apiVersion": names.API_VERSION,
+            "kind": parent.kind,
+            "name": parent.name,
+            "namespace": parent.namespace,
+            "uid": parent.uid,
+        }
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": parent.namespace},
+            "involvedObject": involved,
+            "type": "Warning" if event.warning else "Normal",
+            "reason": event.reason,
+            "message": event.message[:1024],
+            "source": {"component": names.FIELD_MANAGER},
+            "reportingComponent": names.FIELD_MANAGER,
+            "reportingInstance": names.FIELD_MANAGER,
+            "firstTimestamp": format_time(now),
+            "lastTimestamp": format_time(now),
+            "count": 1,
+        }
+        try:
+            await self._kubernetes.create(manifest)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+
+
+async def _gather(calls: Iterable[Awaitable[Outcome]]) -> list[Outcome]:
+    return list(await asyncio.gather(*calls))

@@ -1,0 +1,84 @@
+"""Metadata of children: owner references, labels, and what is never copied from a user's object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dask_crds import names
+from dask_crds.model import Kind, TemplateMetadata
+
+#: Keys by which GitOps tools and packagers track what they own. A child that carried them could be pruned with, or
+#: be reported as drift of, the application that its parent belongs to.
+_TRACKING = (
+    "argocd.argoproj.io/",
+    "kustomize.toolkit.fluxcd.io/",
+    "helm.toolkit.fluxcd.io/",
+    "fluxcd.io/",
+    "meta.helm.sh/",
+    "helm.sh/",
+    "kubectl.kubernetes.io/",
+    "kustomize.config.k8s.io/",
+    "config.kubernetes.io/",
+    "config.k8s.io/",
+    "internal.config.kubernetes.io/",
+    "kopf.zalando.org/",
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/managed-by",
+    "dask.org/",
+)
+
+
+def inherited(keys: Mapping[str, str] | None) -> dict[str, str]:
+    """The labels or annotations of a parent that its children carry too: all but those used for tracking."""
+    return {key: value for key, value in (keys or {}).items() if not key.startswith(_TRACKING)}
+
+
+#: Marks of tools that create, compare and prune objects from Git or a chart.
+_GITOPS = ("argocd.argoproj.io/", "kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/", "meta.helm.sh/")
+
+
+def tracked(metadata: Mapping[str, Any]) -> bool:
+    """Whether a GitOps tool or Helm manages the object, so that its life is theirs to end."""
+    keys = [*(metadata.get("labels") or {}), *(metadata.get("annotations") or {})]
+    return any(key.startswith(_GITOPS) or key == "app.kubernetes.io/instance" for key in keys)
+
+
+def owner_reference(owner: Kind) -> dict[str, Any]:
+    """Controller reference to ``owner``.
+
+    ``blockOwnerDeletion`` stays false: with it, foreground deletion waits for us, and setting it needs a permission
+    on ``finalizers`` (OwnerReferencesPermissionEnforcement).
+    """
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": owner.kind,
+        "name": owner.name,
+        "uid": owner.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def child_metadata(
+    owner: Kind,
+    name: str,
+    *,
+    labels: Mapping[str, str],
+    template: TemplateMetadata | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Metadata of a child of ``owner``: inherited keys, then the template's, then ours."""
+    template = template or TemplateMetadata()
+    all_annotations = {
+        **inherited(owner.metadata.get("annotations")),
+        **(template.annotations or {}),
+        **(annotations or {}),
+    }
+    return {
+        "name": name,
+        "namespace": owner.namespace,
+        "labels": {**inherited(owner.metadata.get("labels")), **(template.labels or {}), **labels},
+        **({"annotations": all_annotations} if all_annotations else {}),
+        "ownerReferences": [owner_reference(owner)],
+    }

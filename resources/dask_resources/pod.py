@@ -1,0 +1,25 @@
+"""What every Pod of ours gets on top of its user's template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from dask_crds.model import PodSpec
+
+
+def with_environment(spec: PodSpec, environment: Mapping[str, str]) -> dict[str, Any]:
+    """A copy of ``spec`` in which every container has ``environment``, unless its user set the variable."""
+    containers = [_container_with_environment(cast("dict[str, Any]", c), environment) for c in spec["containers"]]
+    return {**spec, "containers": containers}
+
+
+def _container_with_environment(container: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    present = container.get("env") or []
+    taken = {variable["name"] for variable in present}
+    added = [{"name": name, "value": value} for name, value in environment.items() if name not in taken]
+    return {**container, "env": [*present, *added]}
+
+
+#: Dask speaks its own protocol between Pods, which sidecars that expect HTTP break; users may turn this on again.
+NO_SIDECAR = {"sidecar.istio.io/inject": "false"}

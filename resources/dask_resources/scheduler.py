@@ -1,0 +1,118 @@
+"""A cluster's scheduler: Deployment, Service, the extension it loads, and the addresses under which it is found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dask_crds import names
+from dask_crds.model import DaskCluster, ServiceSpec, TemplateMetadata
+
+from .metadata import child_metadata
+from .pod import NO_SIDECAR, with_environment
+from .revision import revision
+from .scheduler_extension import MODULE, mounted, source
+
+DEFAULT_CLUSTER_DOMAIN = "cluster.local"
+
+
+def selector(cluster: str) -> dict[str, str]:
+    """Labels by which the scheduler of ``cluster`` is found."""
+    return {names.CLUSTER: cluster, names.COMPONENT: names.SCHEDULER}
+
+
+def host(cluster: str, namespace: str, domain: str = DEFAULT_CLUSTER_DOMAIN) -> str:
+    """DNS name of the scheduler's Service."""
+    return f"{names.scheduler(cluster)}.{namespace}.svc.{domain}"
+
+
+def comm_address(cluster: str, namespace: str, domain: str = DEFAULT_CLUSTER_DOMAIN) -> str:
+    """Address for workers and for ``distributed.Client``."""
+    return f"tcp://{host(cluster, namespace, domain)}:{names.COMM_PORT_NUMBER}"
+
+
+def dashboard_address(cluster: str, namespace: str, domain: str = DEFAULT_CLUSTER_DOMAIN) -> str:
+    """URL of the dashboard."""
+    return f"http://{host(cluster, namespace, domain)}:{names.DASHBOARD_PORT_NUMBER}"
+
+
+def scheduler_revision(cluster: DaskCluster) -> str:
+    """Revision of the scheduler that the cluster asks for."""
+    return revision(cluster.spec.scheduler.spec)
+
+
+def scheduler_deployment(cluster: DaskCluster) -> dict[str, Any]:
+    """Deployment ``<cluster>-scheduler``: a native controller heals the scheduler even while the operator is down.
+
+    The strategy is Recreate because clients expect exactly one scheduler Pod at any time.
+    """
+    template = cluster.spec.scheduler.metadata or TemplateMetadata()
+    labels = selector(cluster.name)
+    pod = child_metadata(cluster, "", template=template, labels=labels)
+    pod_metadata = {"labels": NO_SIDECAR | pod["labels"]}
+    if "annotations" in pod:
+        pod_metadata["annotations"] = pod["annotations"]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": child_metadata(
+            cluster,
+            names.scheduler(cluster.name),
+            labels=labels,
+            annotations={names.REVISION: scheduler_revision(cluster)},
+        ),
+        "spec": {
+            "replicas": 0 if cluster.spec.suspend else 1,
+            "revisionHistoryLimit": 2,
+            "selector": {"matchLabels": labels},
+            "strategy": {"type": "Recreate"},
+            "template": {
+                "metadata": pod_metadata,
+                "spec": mounted(
+                    with_environment(cluster.spec.scheduler.spec, {}), names.scheduler_extension(cluster.name)
+                ),
+            },
+        },
+    }
+
+
+def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
+    """Service ``<cluster>-scheduler``: the user's spec; selector and ports are filled in where left out."""
+    spec: ServiceSpec = cluster.spec.scheduler.service or {}
+    defaults: dict[str, Any] = {
+        "selector": selector(cluster.name),
+        "ports": [
+            {
+                "name": names.COMM_PORT,
+                "port": names.COMM_PORT_NUMBER,
+                "targetPort": names.COMM_PORT_NUMBER,
+                "protocol": "TCP",
+            },
+            {
+                "name": names.DASHBOARD_PORT,
+                "port": names.DASHBOARD_PORT_NUMBER,
+                "targetPort": names.DASHBOARD_PORT_NUMBER,
+                "protocol": "TCP",
+            },
+        ],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": child_metadata(cluster, names.scheduler(cluster.name), labels=selector(cluster.name)),
+        "spec": {**spec, **{key: value for key, value in defaults.items() if not spec.get(key)}},
+    }
+
+
+def extension_config_map(cluster: DaskCluster) -> dict[str, Any]:
+    """ConfigMap with the module that the scheduler loads, see ``docs/decisions/0003-scheduler-extension.md``."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": child_metadata(
+            cluster,
+            names.scheduler_extension(cluster.name),
+            labels=selector(cluster.name),
+            annotations={names.REVISION: revision(source())},
+        ),
+        "data": {MODULE: source()},
+    }

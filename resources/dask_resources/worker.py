@@ -1,0 +1,78 @@
+"""Worker Pods, and the default worker group of a cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dask_crds import names
+from dask_crds.model import DaskCluster, DaskWorkerGroup, dump
+
+from .metadata import child_metadata
+from .pod import NO_SIDECAR, with_environment
+from .revision import revision
+from .scheduler import DEFAULT_CLUSTER_DOMAIN, comm_address
+
+
+def worker_labels(group: DaskWorkerGroup) -> dict[str, str]:
+    """Labels by which the workers of ``group`` are found."""
+    return {
+        names.CLUSTER: group.spec.cluster,
+        names.COMPONENT: names.WORKER,
+        names.WORKER_GROUP: group.name,
+    }
+
+
+def worker_revision(group: DaskWorkerGroup) -> str:
+    """Revision of the workers that the group asks for."""
+    return revision(group.spec.worker.spec)
+
+
+def worker_pod(
+    group: DaskWorkerGroup, ordinal: int, incarnation: str, *, domain: str = DEFAULT_CLUSTER_DOMAIN
+) -> dict[str, Any]:
+    """Worker Pod ``<group>-worker-<ordinal>``.
+
+    The Pod's name says which place in the group it fills, so that creating it twice is refused by the API server.
+    Its worker registers as ``<pod>-<incarnation>``, because a scheduler refuses a name that it still knows
+    (distributed, ``Scheduler.add_worker``: "name taken"), and after the loss of a node it knows it for minutes.
+    """
+    name = names.worker(group.name, ordinal)
+    worker_name = f"{name}-{incarnation}"
+    environment = {
+        names.ENV_WORKER_NAME: worker_name,
+        names.ENV_SCHEDULER_ADDRESS: comm_address(group.spec.cluster, group.namespace, domain),
+    }
+    metadata = child_metadata(
+        group,
+        name,
+        template=group.spec.worker.metadata,
+        labels={**worker_labels(group), names.REVISION: worker_revision(group)},
+        annotations={names.WORKER_NAME: worker_name},
+    )
+    metadata["labels"] = NO_SIDECAR | metadata["labels"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": with_environment(group.spec.worker.spec, environment),
+    }
+
+
+def default_worker_group(cluster: DaskCluster, replicas: int) -> dict[str, Any]:
+    """DaskWorkerGroup ``<cluster>-default`` with ``replicas`` workers.
+
+    The annotation remembers which ``spec.worker.replicas`` of the cluster was handed on last: only a change there
+    may overrule what ``kubectl scale`` or a client set on the group.
+    """
+    handed_on = str(cluster.spec.worker.replicas)
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": "DaskWorkerGroup",
+        "metadata": child_metadata(
+            cluster,
+            names.default_group(cluster.name),
+            labels={names.CLUSTER: cluster.name, names.COMPONENT: names.WORKERGROUP},
+            annotations={names.CLUSTER_REPLICAS: handed_on},
+        ),
+        "spec": {"cluster": cluster.name, "worker": {**dump(cluster.spec.worker), "replicas": replicas}},
+    }
