@@ -126,7 +126,7 @@ class Reconciler:
         """Plan again on a fresh list before any Pod is made: a stale cache must not lead to one too many."""
         assert isinstance(observed, ObservedGroup)
         group = observed.group
-        live = await self._kubernetes.list("Pod", group.namespace, labels=f"{names.WORKER_GROUP}={group.name}")
+        live, _ = await self._kubernetes.list("Pod", group.namespace, labels=f"{names.WORKER_GROUP}={group.name}")
         for manifest in live:
             self._world.pods.put(manifest)
         fresh = observe(group, self._world)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from dask_crds import names
-from dask_crds.model import DaskAutoscaler, DaskCluster, DaskWorkerGroup, InvalidManifest, parse
+from dask_crds.model import DaskAutoscaler, DaskCluster, DaskWorkerGroup, InvalidManifest, Kind, parse
 
 from ..core.observed import Manifest, Pod, owner_uid, pod
 from .informer import Informer
@@ -56,6 +56,7 @@ class Resource:
     def __init__(self, manifest: dict[str, Any]) -> None:
         manifest["metadata"].pop("managedFields", None)
         self.manifest = manifest
+        self.value: Kind | None
         try:
             self.value = parse(manifest)
         except InvalidManifest:

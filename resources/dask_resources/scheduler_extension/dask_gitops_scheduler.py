@@ -18,10 +18,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import dask
-import distributed
 from dask.utils import parse_timedelta
 from distributed.core import Status
 from distributed.http.utils import RequestHandler
+
+try:
+    from distributed import __version__ as _distributed_version  # type: ignore[attr-defined]
+except ImportError:
+    _distributed_version = "unknown"
 
 VERSION = "1"
 PREFIX = "/dask-gitops/v1"
@@ -218,7 +222,7 @@ def adaptive_target(scheduler: Any, workers: Iterable[Any], resources: dict[str,
     occupancy += sum(state.occupancy for states in pods for state in states)
     threads = min(math.ceil(occupancy / duration), len(waiting) + processing)
     per_pod = sum(state.nthreads for states in pods for state in states) / len(pods) if pods else 1
-    target = math.ceil(threads / max(1, per_pod))
+    target: int = math.ceil(threads / max(1, per_pod))
     if waiting:
         target = max(1, target)
     limit = sum(state.memory_limit or 0 for states in pods for state in states)
@@ -242,7 +246,7 @@ def state(scheduler: Any) -> dict[str, Any]:
     """What the operator wants to know at a glance; cheap with a thousand workers."""
     return {
         "version": VERSION,
-        "distributed": distributed.__version__,
+        "distributed": _distributed_version,
         "id": scheduler.id,
         "idle_seconds": idle_seconds(scheduler),
         "workers": [

@@ -1,0 +1,217 @@
+"""The operator's process: arguments, leadership, wiring.
+
+kopf is the shell of the process (signals, login, the watches of the four kinds); what its watches report only puts a
+key into our queue.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import socket
+import sys
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import aiohttp
+import kopf
+
+from dask_crds import names
+from dask_crds.model import KINDS
+from dask_resources.scheduler import DEFAULT_CLUSTER_DOMAIN
+
+from . import metrics
+from .ask import Schedulers
+from .kubernetes import RESOURCES, ApiError, Kubernetes, login
+from .lease import Lease
+from .queue import Queue
+from .reconcile import Reconciler
+from .world import Key, World
+
+logger = logging.getLogger(__name__)
+
+#: A key that waits longer than this, or a watch that is silent for so long, means that reconciling has stopped.
+STUCK_SECONDS = 300.0
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="dask-controller", description="The operator for Dask on Kubernetes.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run the operator", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    scope = run.add_mutually_exclusive_group(required=True)
+    scope.add_argument("--all-namespaces", action="store_true", help="serve every namespace")
+    scope.add_argument("--namespace", action="append", metavar="NAME", help="serve this namespace; may be repeated")
+    run.add_argument("--cluster-domain", default=DEFAULT_CLUSTER_DOMAIN, help="DNS domain of the Kubernetes cluster")
+    run.add_argument(
+        "--leader-elect", action="store_true", help="wait for the Lease before acting; needs POD_NAMESPACE"
+    )
+    run.add_argument("--port", type=int, default=8080, help="port of /healthz, /readyz and /metrics; 0 for none")
+    run.add_argument("--workers", type=int, default=16, help="how many resources are worked on at a time")
+    run.add_argument("--requests", type=int, default=32, help="how many API requests may be under way at a time")
+    run.add_argument("--log-format", choices=("plain", "full", "json"), default="plain", help="format of log lines")
+    run.add_argument("--verbose", action="store_true", help="log what is done and why")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    options = arguments().parse_args(argv)
+    kopf.configure(verbose=options.verbose, log_format=kopf.LogFormat[options.log_format.upper()])
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line per event is a third of kopf's time
+    try:
+        asyncio.run(run(options))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Run until a signal comes, or leadership is lost."""
+    async with (
+        Kubernetes(login, limit=options.requests, count=metrics.count_request) as kubernetes,
+        aiohttp.ClientSession() as session,
+    ):
+        await _check_crds(kubernetes, options.namespace)
+        queue: Queue[Key]
+        world = World(kubernetes, options.namespace, lambda key, delay: queue.add(key, delay))
+        reconciler = Reconciler(kubernetes, world, Schedulers(session), domain=options.cluster_domain)
+        queue = Queue(reconciler, observe=metrics.observe_reconcile)
+        metrics.watch(queue, world.informers)
+        lease = _lease(kubernetes) if options.leader_elect else None
+
+        def leading() -> bool:
+            return lease is None or lease.held
+
+        metrics.LEADER.set_function(lambda: 1 if leading() else 0)
+        if options.port:
+            await metrics.serve(
+                options.port,
+                healthy=lambda: _trouble(queue, world) if leading() else "",
+                ready=lambda: "" if not leading() or _synced(world) else "the watch caches are being filled",
+            )
+        if lease is not None:
+            await lease.acquire()
+            _supervise(lease.keep(), "leadership was lost")
+        for plural, informer in world.informers.items():
+            _supervise(informer.run(), f"the watch of {plural} ended")
+        await world.synced()
+        gc.freeze()  # what was read at start lives as long as we do; collecting it over and over costs most of the CPU
+        _supervise(queue.run(options.workers), "the queue ended")
+        logger.info("serving %s", "all namespaces" if options.all_namespaces else ", ".join(options.namespace))
+        try:
+            await kopf.operator(
+                registry=_registry(queue),
+                settings=_settings(),
+                clusterwide=options.all_namespaces,
+                namespaces=options.namespace or (),
+                standalone=True,
+            )
+        finally:
+            if lease is not None:
+                await lease.release()
+
+
+async def _check_crds(kubernetes: Kubernetes, namespaces: Sequence[str] | None) -> None:
+    """Exit if the API server does not know the four kinds: kopf would stay silent and deaf."""
+    for kind in KINDS:
+        try:
+            await kubernetes.list(kind, namespaces[0] if namespaces else None)
+        except ApiError as error:
+            if error.status in (403, 404):
+                sys.exit(f"{RESOURCES[kind].plural}.{names.GROUP}: {error}. Install the CRDs and the RBAC rules first.")
+            raise
+
+
+def _lease(kubernetes: Kubernetes) -> Lease:
+    namespace = os.environ.get("POD_NAMESPACE")
+    if not namespace:
+        sys.exit("--leader-elect needs the environment variable POD_NAMESPACE")
+    identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
+    return Lease(kubernetes, namespace, names.FIELD_MANAGER, identity)
+
+
+def _supervise(work: Coroutine[Any, Any, None], ending: str) -> None:
+    """Run ``work`` in the background; when it ends, so does the process, and Kubernetes starts it anew."""
+
+    def done(task: asyncio.Task[None]) -> None:
+        _background.discard(task)
+        if not task.cancelled():
+            logger.critical("%s: %r", ending, task.exception())
+            os._exit(1)
+
+    task = asyncio.get_running_loop().create_task(work)
+    _background.add(task)
+    task.add_done_callback(done)
+
+
+_background: set[asyncio.Task[None]] = set()
+
+
+def _trouble(queue: Queue[Key], world: World) -> str:
+    if queue.oldest_seconds() > STUCK_SECONDS:
+        return f"the first key in the queue has waited for {queue.oldest_seconds():.0f} s"
+    silent = [plural for plural, informer in world.informers.items() if informer.age_seconds() > STUCK_SECONDS]
+    return f"nothing heard of {', '.join(silent)}" if silent else ""
+
+
+def _synced(world: World) -> bool:
+    return all(informer.synced.is_set() for informer in world.informers.values())
+
+
+class _NoDiffBase(kopf.AnnotationsDiffBaseStorage):
+    """kopf keeps no copy of a resource in its annotations, and computes none."""
+
+    def build(self, *, body: Any, extra_fields: Any = None) -> Any:
+        return {}
+
+    def fetch(self, *, body: Any) -> Any:
+        return None
+
+    def store(self, **_: Any) -> None:
+        pass
+
+
+class _NoProgress(kopf.AnnotationsProgressStorage):
+    """kopf keeps no progress in annotations: our handlers have none."""
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.scanning.disabled = True  # else it needs to watch CRDs and namespaces, and waits 54 s where it may not
+    settings.posting.enabled = False
+    settings.persistence.diffbase_storage = _NoDiffBase()
+    settings.persistence.progress_storage = _NoProgress()
+    settings.persistence.consistency_timeout = 0
+    settings.watching.server_timeout = 300
+    settings.watching.connect_timeout = 10
+    settings.networking.request_timeout = 30
+    return settings
+
+
+def _registry(queue: Queue[Key]) -> kopf.OperatorRegistry:
+    """Handlers: every event of the four kinds wakes its resource. They hold no state and write nothing."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def credentials(**_: Any) -> kopf.ConnectionInfo:
+        return login()
+
+    for kind in KINDS:
+        on_event = kopf.on.event(
+            names.GROUP, names.VERSION, RESOURCES[kind].plural, registry=registry, id=f"wake-{kind}"
+        )
+        on_event(_wake(queue, kind))
+    return registry
+
+
+def _wake(queue: Queue[Key], kind: str) -> Any:
+    async def wake(name: str, namespace: str, **_: Any) -> None:
+        queue.add(Key(kind, namespace, name))
+
+    return wake
