@@ -1,183 +1,238 @@
-"""A list-and-watch cache with the semantics of client-go's Reflector.
+"""A cache of the objects of one kind that follows the API server by list and watch.
 
-kopf's index keeps objects that vanish while its watch is down and takes minutes to fill with thousands of Pods
-(measured, see ``docs/decisions/0002-kubernetes-client.md``); here a relist replaces the cache and reports what is gone.
+The rules are those of client-go's Reflector. The one that matters most: after a new list, objects that are not in it
+are reported as gone, because their deletion happened while nobody was watching.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
-import time
-from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from .kubernetes import ApiError, ApiResource, Kubernetes
+from .kubernetes import ApiError, Kubernetes, Manifest, Resource
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: A watch that says nothing for so long, bookmarks included, is opened anew. The API server sends one a minute.
-IDLE_SECONDS = 75.0
-#: Deleted objects that are remembered, so that a late write response does not bring one back.
-TOMBSTONES = 4096
+#: Seconds between attempts: doubled from the first to the longest as long as they fail quickly.
+FIRST_DELAY = 0.1
+LONGEST_DELAY = 30.0
+
+
+@dataclass
+class _Stream:
+    """How far one namespace (``None``: all of them) has been followed."""
+
+    namespace: str | None
+    version: int = 0  #: every event up to this resourceVersion has been seen
+    listed: bool = False  #: whether a watch from ``version`` may be tried
+    active_at: float = float("-inf")  #: when the server was heard last, on the event loop's clock
+
+
+class _Entry(NamedTuple):
+    """What the cache itself has to know about an object."""
+
+    version: int
+    namespace: str | None
+    keys: tuple[Hashable, ...]
 
 
 class Informer(Generic[T]):
-    """A cache of the objects of one kind.
+    """The objects of one kind, as far as known here.
+
+    Objects are compared by ``resourceVersion``, which is an ordered number for all kinds (KEP-5504): whatever is older
+    than what the cache has is dropped, so that the answers to own writes can go in at once, by `put`.
+
+    Attributes:
+        store: the objects by uid; not to be changed by others.
+        synced: set when everything has been listed once. Decide nothing before.
+        relists: lists that were completed, the first included.
 
     Args:
         kubernetes: the client.
-        resource: which kind.
-        namespaces: one stream each; ``None`` for one over all namespaces.
-        labels: label selector, ``None`` for all objects.
-        project: what is kept of an object.
-        index: under which keys a kept object is found.
-        on_change: called with what was kept before and after; ``None`` stands for absence. Must not block.
+        resource: the kind.
+        project: what to keep of a manifest, which it may take apart.
+        index: the keys under which `by_index` shall find an object.
+        on_change: called with the old and the new form, ``None`` for not existing, if they differ. Must be quick.
+        namespaces: those to watch, each by a stream of its own; ``None`` for all by one.
+        labels: selector.
+
+    An exception from ``project``, ``index`` or ``on_change`` is logged and concerns that one object only.
     """
 
     def __init__(
         self,
         kubernetes: Kubernetes,
-        resource: ApiResource,
+        resource: Resource,
         *,
+        project: Callable[[Manifest], T],
+        index: Callable[[T], Iterable[Hashable]] = lambda _: (),
+        on_change: Callable[[T | None, T | None], None] = lambda _old, _new: None,
         namespaces: Sequence[str] | None = None,
         labels: str | None = None,
-        project: Callable[[dict[str, Any]], T],
-        index: Callable[[T], Iterable[Hashable]],
-        on_change: Callable[[T | None, T | None], None],
     ) -> None:
+        self.resource = resource
+        self.store: dict[str, T] = {}
+        self.synced = asyncio.Event()
+        self.relists = 0
         self._kubernetes = kubernetes
-        self._resource = resource
-        self._namespaces: Sequence[str | None] = namespaces or [None]
-        self._labels = labels or ""
         self._project = project
         self._index = index
         self._on_change = on_change
-        self._objects: dict[str, tuple[int, str, T]] = {}  # uid -> resourceVersion, namespace, what is kept
-        self._keys: defaultdict[Hashable, dict[str, T]] = defaultdict(dict)
-        self._tombstones: OrderedDict[str, None] = OrderedDict()
-        self._last_activity = time.monotonic()
-        self.synced = asyncio.Event()
-        self.relists = 0
-
-    def __len__(self) -> int:
-        return len(self._objects)
+        self._labels = labels
+        self._entries: dict[str, _Entry] = {}
+        self._by_key: dict[Hashable, dict[str, T]] = {}
+        self._streams: dict[str | None, _Stream] = {
+            namespace: _Stream(namespace) for namespace in ([None] if namespaces is None else namespaces)
+        }
 
     def by_index(self, key: Hashable) -> list[T]:
-        """The objects that ``index`` put under ``key``."""
-        found = self._keys.get(key)
-        return list(found.values()) if found else []
+        """The objects for which ``index`` gave ``key``."""
+        return list(self._by_key.get(key, {}).values())
 
     def age_seconds(self) -> float:
-        """Seconds since the API server was last heard of."""
-        return time.monotonic() - self._last_activity
+        """Seconds since the server was heard on the quietest stream; infinite before the first list.
 
-    def put(self, manifest: dict[str, Any]) -> None:
-        """Take over the answer to a write, so that the next look does not miss it.
-
-        What is older than the cache is dropped: resource versions of one kind can be compared (KEP-5504), and a
-        deleted object stays deleted.
+        Bookmarks come every minute and a silent connection is replaced after `kubernetes.IDLE_SECONDS`, so much more
+        than the sum of both means that this cache has lost touch.
         """
-        metadata = manifest["metadata"]
-        uid, version = metadata["uid"], int(metadata["resourceVersion"])
-        known = self._objects.get(uid)
-        if uid in self._tombstones or (known is not None and known[0] >= version):
+        now = asyncio.get_running_loop().time()
+        return max(now - stream.active_at for stream in self._streams.values())
+
+    def put(self, manifest: Manifest) -> None:
+        """Take in what a write was answered with, unless it is older than what is known.
+
+        An object that is not in the cache and not newer than the last event has been deleted since: the events come in
+        order. An object that ``labels`` does not select must not be put. A ``Status`` is ignored.
+        """
+        if manifest.get("kind") != self.resource.kind:
             return
-        self._store(uid, version, metadata.get("namespace", ""), self._project(manifest))
+        uid, version, namespace = _identity(manifest)
+        stream = self._streams.get(namespace) or self._streams.get(None)
+        if stream is not None and (uid in self._entries or version > stream.version):
+            self._set(manifest)
+
+    def remove(self, uid: str) -> None:
+        """Forget an object that is known not to exist any more, before the event says so."""
+        entry = self._entries.pop(uid, None)
+        if entry is None:
+            return
+        old = self.store.pop(uid)
+        self._unindex(uid, entry.keys)
+        self._report(old, None)
 
     async def run(self) -> None:
-        """List and watch until cancelled."""
-        filled: set[str | None] = set()
-
-        def on_filled(namespace: str | None) -> None:
-            filled.add(namespace)
-            if len(filled) == len(self._namespaces):
-                self.synced.set()
-
+        """Follow the API server until cancelled; failures are logged and tried again."""
         async with asyncio.TaskGroup() as group:
-            for namespace in self._namespaces:
-                group.create_task(self._follow(namespace, on_filled))
+            for stream in self._streams.values():
+                group.create_task(self._follow(stream))
 
-    async def _follow(self, namespace: str | None, on_filled: Callable[[str | None], None]) -> None:
-        version, delay = "", 0.1
+    # --- list and watch -----------------------------------------------------------------------------------------------
+
+    async def _follow(self, stream: _Stream) -> None:
+        clock = asyncio.get_running_loop().time
+        delay = FIRST_DELAY
         while True:
+            started = clock()
             try:
-                if not version:
-                    version = await self._relist(namespace)
-                    on_filled(namespace)
-                async for event in self._kubernetes.watch(
-                    self._resource.kind,
-                    namespace,
-                    labels=self._labels,
-                    version=version,
-                    seconds=random.randint(240, 480),
-                    idle_seconds=IDLE_SECONDS,
-                ):
-                    version, delay = self._take(event), 0.1
-                delay = 0.1
+                if not stream.listed:
+                    await self._list(stream)
+                await self._watch(stream)
             except ApiError as error:
-                if error.status == 410:  # too old to go on from
-                    version = ""
-                logger.info("watching %s: %s", self._resource.plural, error)
-            except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-                logger.info("watching %s: %s", self._resource.plural, type(error).__name__)
-            except Exception:
-                # A surprise must not end the stream for good: start over from a list.
-                logger.exception("watching %s", self._resource.plural)
-                version = ""
-            await asyncio.sleep(delay * random.uniform(0.8, 1.2))
-            delay = min(delay * 2, 30.0)
+                # 410: the server does not remember ``version``. Anything else: the watch goes on where it was.
+                stream.listed = stream.listed and error.status != 410
+                level = logging.INFO if error.status == 410 else logging.WARNING
+                logger.log(level, "watching %s in %s: %s", self.resource.plural, stream.namespace or "all", error)
+            if clock() - started > LONGEST_DELAY:
+                delay = FIRST_DELAY
+            await asyncio.sleep(delay * random.uniform(1.0, 1.5))
+            delay = min(2 * delay, LONGEST_DELAY)
 
-    async def _relist(self, namespace: str | None) -> str:
-        items, version = await self._kubernetes.list(self._resource.kind, namespace, labels=self._labels)
-        present = {item["metadata"]["uid"] for item in items}
-        for uid, (stored, where, _) in list(self._objects.items()):
-            # What a write put here after the list was made is newer than the list.
-            if uid not in present and (namespace is None or where == namespace) and stored <= int(version):
-                self._forget(uid)
-        for item in items:
-            self.put(item)
+    async def _list(self, stream: _Stream) -> None:
+        """Replace what is known by what exists."""
+        version, listed = 0, set[str]()
+        pages = self._kubernetes.pages(self.resource, stream.namespace, labels=self._labels)
+        async with contextlib.aclosing(pages):
+            async for page in pages:
+                version = int(page.resource_version)
+                for manifest in page.items:
+                    listed.add(manifest["metadata"]["uid"])
+                    self._set(manifest)
+        for uid, entry in list(self._entries.items()):
+            followed = stream.namespace in (None, entry.namespace)
+            if followed and uid not in listed and entry.version <= version:  # a newer one was put since
+                self.remove(uid)
+        stream.version, stream.listed = version, True
+        stream.active_at = asyncio.get_running_loop().time()
         self.relists += 1
-        self._last_activity = time.monotonic()
-        return version
+        if all(other.listed for other in self._streams.values()):
+            self.synced.set()
 
-    def _take(self, event: dict[str, Any]) -> str:
-        self._last_activity = time.monotonic()
-        manifest = event["object"]
-        match event["type"]:
-            case "DELETED":
-                self._forget(manifest["metadata"]["uid"])
-            case "ADDED" | "MODIFIED":
-                self.put(manifest)
-        version: str = manifest["metadata"]["resourceVersion"]
-        return version
+    async def _watch(self, stream: _Stream) -> None:
+        """Take in events until the server ends the stream."""
+        clock = asyncio.get_running_loop().time
+        events = self._kubernetes.watch(
+            self.resource,
+            stream.namespace,
+            resource_version=str(stream.version),
+            labels=self._labels,
+            seconds=random.randint(240, 480),
+        )
+        async with contextlib.aclosing(events):
+            async for event in events:
+                version = int(event.manifest["metadata"]["resourceVersion"])
+                match event.type:
+                    case "ADDED" | "MODIFIED":
+                        self._set(event.manifest)
+                    case "DELETED":  # or not selected any more; with the version of that change
+                        uid = event.manifest["metadata"]["uid"]
+                        if uid in self._entries and self._entries[uid].version <= version:
+                            self.remove(uid)
+                stream.version, stream.active_at = version, clock()
 
-    def _store(self, uid: str, version: int, namespace: str, new: T) -> None:
-        old = self._drop(uid)
-        self._objects[uid] = (version, namespace, new)
-        for key in self._index(new):
-            self._keys[key][uid] = new
+    # --- the cache ----------------------------------------------------------------------------------------------------
+
+    def _set(self, manifest: Manifest) -> None:
+        uid, version, namespace = _identity(manifest)
+        known = self._entries.get(uid)
+        if known is not None and version <= known.version:
+            return
+        try:
+            new = self._project(manifest)
+            keys = tuple(self._index(new))
+        except Exception:
+            logger.exception("%s %s is left out", self.resource.kind, uid)
+            return
+        old = self.store.get(uid)
+        if known is not None:
+            self._unindex(uid, known.keys)
+        self.store[uid] = new
+        self._entries[uid] = _Entry(version, namespace, keys)
+        for key in keys:
+            self._by_key.setdefault(key, {})[uid] = new
         if old != new:
+            self._report(old, new)
+
+    def _unindex(self, uid: str, keys: Iterable[Hashable]) -> None:
+        for key in keys:
+            found = self._by_key[key]
+            found.pop(uid, None)
+            if not found:
+                del self._by_key[key]
+
+    def _report(self, old: T | None, new: T | None) -> None:
+        try:
             self._on_change(old, new)
+        except Exception:
+            logger.exception("nobody was told of a change of a %s", self.resource.kind)
 
-    def _forget(self, uid: str) -> None:
-        self._tombstones[uid] = None
-        if len(self._tombstones) > TOMBSTONES:
-            self._tombstones.popitem(last=False)
-        old = self._drop(uid)
-        if old is not None:
-            self._on_change(old, None)
 
-    def _drop(self, uid: str) -> T | None:
-        known = self._objects.pop(uid, None)
-        if known is None:
-            return None
-        for key in self._index(known[2]):
-            self._keys[key].pop(uid, None)
-            if not self._keys[key]:
-                del self._keys[key]
-        return known[2]
+def _identity(manifest: Manifest) -> tuple[str, int, str | None]:
+    metadata: dict[str, Any] = manifest["metadata"]
+    return metadata["uid"], int(metadata["resourceVersion"]), metadata.get("namespace")

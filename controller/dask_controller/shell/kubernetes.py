@@ -1,316 +1,489 @@
-"""A small Kubernetes client: the few verbs that the operator uses, over one aiohttp session.
+"""A small client of the Kubernetes API: manifests in, manifests out (as dictionaries).
 
-Why not a library: ``docs/decisions/0002-kubernetes-client.md``.
+Why not one of the client libraries: docs/decisions/0002-kubernetes-client.md.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+import contextlib
+import importlib.metadata
+import random
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+from urllib.parse import quote
 
 import aiohttp
-import kopf
+import msgspec
+from yarl import URL
 
 from dask_crds import names
 
-logger = logging.getLogger(__name__)
+from .credentials import ConfigError, Endpoint, find
 
-#: A ServiceAccount's token is rotated on disk; client-go reads it again at most this often (seconds).
-TOKEN_REFRESH_SECONDS = 60.0
-REQUEST_TIMEOUT_SECONDS = 30.0
-#: How often a request that the API server asks to repeat later (429) is repeated before it has failed.
-MAX_RETRIES = 5
+Manifest = dict[str, Any]
+
+#: Called after each request with the verb as RBAC has it, plural[/subresource], and the HTTP status (0: no answer).
+OnRequest = Callable[[str, str, int], None]
+
+#: Objects per page of a list; kube-apiserver and client-go use the same.
 PAGE = 500
+#: How often a request is sent that is answered by 429, and the longest pause in seconds between two.
+ATTEMPTS = 5
+LONGEST_PAUSE = 10.0
+#: Seconds of silence after which a watch counts as dead: the server sends a bookmark every minute.
+IDLE_SECONDS = 75.0
 
-
-class ApiResource(NamedTuple):
-    """Where objects of a kind live."""
-
-    api_version: str
-    plural: str
-    kind: str
-
-
-def _resources(api_version: str, **plurals: str) -> dict[str, ApiResource]:
-    return {kind: ApiResource(api_version, plural, kind) for kind, plural in plurals.items()}
-
-
-RESOURCES: dict[str, ApiResource] = {
-    **_resources("v1", Pod="pods", Service="services", ConfigMap="configmaps", Event="events"),
-    **_resources("apps/v1", Deployment="deployments"),
-    **_resources("batch/v1", Job="jobs"),
-    **_resources("coordination.k8s.io/v1", Lease="leases"),
-    **_resources(
-        names.API_VERSION,
-        DaskCluster="daskclusters",
-        DaskWorkerGroup="daskworkergroups",
-        DaskJob="daskjobs",
-        DaskAutoscaler="daskautoscalers",
-    ),
-}
+_METHODS = {"get": "GET", "list": "GET", "watch": "GET", "create": "POST", "patch": "PATCH", "delete": "DELETE"}
+_JSON = "application/json"
+_MERGE_PATCH = "application/merge-patch+json"
+_APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 
 
 class ApiError(Exception):
-    """The API server refused a request, or could not be reached.
+    """The API server refused, or could not be reached.
 
     Attributes:
-        status: HTTP status; 0 where there was no answer.
-        reason: as in the ``Status`` object, ``AlreadyExists`` say.
+        status: the HTTP status; 0 if there was no answer, in which case a write may have happened or not.
+        reason: one word for machines, such as ``AlreadyExists`` or ``Conflict``.
         message: for people.
+        retry_after: seconds to wait, as far as the server said so.
     """
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(self, status: int, reason: str, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
         self.message = message
+        self.retry_after = retry_after
+
+    def __repr__(self) -> str:
+        return f"ApiError({self.status}, {self.reason!r}, {self.message!r})"
 
 
-Count = Callable[[str, str, int], None]  #: verb, resource, HTTP status
+@dataclass(frozen=True)
+class Resource:
+    """A kind, and where the API server keeps its objects."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """``apiVersion`` of its manifests."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
+        """Path of an object, or of all objects if ``name`` is ``None``.
+
+        Raises:
+            ApiError: 404 for a name that no object can have. An empty one would lead to *all* objects.
+        """
+        parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
+        if namespace is not None and self.namespaced:
+            parts += ["namespaces", namespace]
+        parts += [self.plural]
+        if name is not None:
+            parts += [name]
+        if subresource:
+            parts += [subresource]
+        if any(part in ("", ".", "..") for part in parts):
+            raise ApiError(404, "NotFound", f"{self.plural} cannot be named {name!r} in namespace {namespace!r}")
+        return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+RESOURCES: dict[str, Resource] = {
+    resource.kind: resource
+    for resource in (
+        Resource("", "v1", "pods", "Pod"),
+        Resource("", "v1", "services", "Service"),
+        Resource("", "v1", "configmaps", "ConfigMap"),
+        Resource("", "v1", "events", "Event"),
+        Resource("apps", "v1", "deployments", "Deployment"),
+        Resource("batch", "v1", "jobs", "Job"),
+        Resource("coordination.k8s.io", "v1", "leases", "Lease"),
+        Resource(names.GROUP, names.VERSION, "daskclusters", "DaskCluster"),
+        Resource(names.GROUP, names.VERSION, "daskworkergroups", "DaskWorkerGroup"),
+        Resource(names.GROUP, names.VERSION, "daskjobs", "DaskJob"),
+        Resource(names.GROUP, names.VERSION, "daskautoscalers", "DaskAutoscaler"),
+        Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False),
+    )
+}
+
+
+class Page(NamedTuple):
+    """Part of a list; all parts show the same moment."""
+
+    items: list[Manifest]
+    resource_version: str
+
+
+class WatchEvent(NamedTuple):
+    """``ADDED``, ``MODIFIED``, ``DELETED`` or ``BOOKMARK`` (then the object has nothing but a version)."""
+
+    type: str
+    manifest: Manifest
 
 
 class Kubernetes:
-    """The API server.
+    """The API server; an asynchronous context manager.
+
+    Every method raises ApiError unless it says otherwise.
 
     Args:
-        login: gives the server's address and fresh credentials, as kopf's login functions do.
-        limit: how many requests may be under way at a time.
-        count: told of every request, for metrics.
+        endpoint: where the server is, who we are.
+        connections: requests at a time; more wait. Watches and Leases are not counted.
+        timeout_seconds: for one request, without the time that it waits for its turn.
+        on_request: see `OnRequest`.
     """
 
     def __init__(
-        self, login: Callable[[], kopf.ConnectionInfo], *, limit: int = 32, count: Count = lambda *_: None
+        self,
+        endpoint: Endpoint,
+        *,
+        connections: int = 32,
+        timeout_seconds: float = 30.0,
+        on_request: OnRequest | None = None,
     ) -> None:
-        self._login = login
-        self._info = login()
-        self._read_at = time.monotonic()
-        self._limit = limit
-        self._count = count
+        self._endpoint = endpoint
+        self._turn = asyncio.Semaphore(connections)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(10.0, timeout_seconds))
+        self._on_request = on_request or (lambda verb, resource, code: None)
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> Kubernetes:
-        connector = aiohttp.TCPConnector(ssl=self._info.as_ssl_context(), limit=0)
-        self._session = aiohttp.ClientSession(connector=connector, headers={"User-Agent": "dask-operator"})
-        self._slots = asyncio.Semaphore(self._limit)
+    @classmethod
+    def from_environment(cls, kubeconfig: str | None = None, context: str | None = None, **options: Any) -> Self:
+        """The server of a kubeconfig or of the Pod we run in: see `credentials.find`.
+
+        Raises:
+            ConfigError: nothing usable was found.
+        """
+        return cls(find(kubeconfig, context), **options)
+
+    async def __aenter__(self) -> Self:
+        # The semaphore limits, not the connector: watches keep their connections and would use them up.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._endpoint.tls, limit=0),
+            headers={"User-Agent": f"{names.FIELD_MANAGER}/{importlib.metadata.version('dask-gitops')}"},
+            proxy=self._endpoint.proxy,
+        )
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         if self._session is not None:
             await self._session.close()
 
-    # --- verbs --------------------------------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------------------------------
 
-    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
-        """The object, ``None`` if there is none."""
+    async def get(self, kind: str, namespace: str | None, name: str) -> Manifest | None:
+        """One object, or ``None`` if there is none (404)."""
         try:
-            return await self._call("GET", kind, namespace, name)
+            return await self._call("get", RESOURCES[kind], namespace, name)
         except ApiError as error:
             if error.status == 404:
                 return None
             raise
 
     async def list(
-        self, kind: str, namespace: str | None = None, *, labels: str = ""
-    ) -> tuple[list[dict[str, Any]], str]:
-        """All objects that match a label selector, read page by page, and the ``resourceVersion`` of the list."""
-        items: list[dict[str, Any]] = []
-        params = {"limit": str(PAGE)} | ({"labelSelector": labels} if labels else {})
-        while True:
-            page = await self._call("GET", kind, namespace, params=params)
-            items += page["items"]
-            metadata = page["metadata"]
-            if not metadata.get("continue"):
-                break
-            params["continue"] = metadata["continue"]
-        resource = RESOURCES[kind]
-        for item in items:  # lists leave out what they are lists of
-            item.setdefault("apiVersion", resource.api_version)
-            item.setdefault("kind", resource.kind)
-        return items, metadata["resourceVersion"]
+        self, kind: str, namespace: str | None = None, *, labels: str | None = None, fields: str | None = None
+    ) -> list[Manifest]:
+        """The objects that exist now, of one namespace or of all.
 
-    async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Create an object; ``ApiError`` with reason ``AlreadyExists`` if the name is taken."""
-        params = {"fieldManager": names.FIELD_MANAGER}
-        return await self._call(
-            "POST", manifest["kind"], manifest["metadata"]["namespace"], body=manifest, params=params
-        )
-
-    async def apply(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Server-side apply of the fields that are ours."""
-        return await self._apply(manifest, names.FIELD_MANAGER)
-
-    async def apply_status(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Server-side apply of the whole status."""
-        return await self._apply(manifest, names.STATUS_MANAGER, subresource="status")
-
-    async def _apply(self, manifest: Mapping[str, Any], manager: str, subresource: str = "") -> dict[str, Any]:
-        metadata = manifest["metadata"]
-        return await self._call(
-            "PATCH",
-            manifest["kind"],
-            metadata["namespace"],
-            metadata["name"],
-            subresource=subresource,
-            body=manifest,
-            content_type="application/apply-patch+yaml",
-            params={"fieldManager": manager, "force": "true"},
-        )
-
-    async def patch(self, kind: str, namespace: str, name: str, patch: Mapping[str, Any]) -> dict[str, Any]:
-        """Merge patch."""
-        return await self._call(
-            "PATCH",
-            kind,
-            namespace,
-            name,
-            body=patch,
-            content_type="application/merge-patch+json",
-            params={"fieldManager": names.FIELD_MANAGER},
-        )
-
-    async def replace(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Replace an object; with its ``resourceVersion`` a compare-and-swap."""
-        metadata = manifest["metadata"]
-        return await self._call("PUT", manifest["kind"], metadata["namespace"], metadata["name"], body=manifest)
-
-    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> dict[str, Any] | None:
-        """Delete the object with that uid.
-
-        Returns:
-            The object as it lives on while it terminates, ``None`` if it is gone, or was not the one.
+        Args:
+            kind: a key of `RESOURCES`.
+            namespace: ``None`` for all.
+            labels: selector, such as ``app=dask,!gone``.
+            fields: selector, such as ``metadata.name=x``.
         """
-        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
-        try:
-            answer = await self._call("DELETE", kind, namespace, name, body=body)
-        except ApiError as error:
-            if error.status in (404, 409):
-                return None
-            raise
-        return answer if answer.get("kind") == kind else None
+        resource = RESOURCES[kind]
+        async with contextlib.aclosing(self.pages(resource, namespace, labels=labels, fields=fields)) as pages:
+            return [item async for page in pages for item in page.items]
 
-    async def watch(
-        self, kind: str, namespace: str | None, *, labels: str, version: str, seconds: int, idle_seconds: float
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Watch events from ``version`` on, bookmarks included, for at most ``seconds``.
+    async def pages(
+        self, resource: Resource, namespace: str | None = None, *, labels: str | None = None, fields: str | None = None
+    ) -> AsyncGenerator[Page, None]:
+        """A list in pages, read from the store's latest state, never from a server's older memory.
 
         Raises:
-            ApiError: 410 when the version is too old to go on from, and what any request raises.
+            ApiError: 410 if it took so long that the state of the first page is forgotten; start again.
         """
-        params = {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "resourceVersion": version,
-            "timeoutSeconds": str(seconds),
-        } | ({"labelSelector": labels} if labels else {})
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=idle_seconds)
-        async with self._request("GET", _path(kind, namespace), params=params, limits=timeout) as response:
-            await _check(response)
-            buffer = b""
-            async for chunk in response.content.iter_any():
-                *lines, buffer = (buffer + chunk).split(b"\n")
-                for line in lines:
-                    event = json.loads(line)
-                    if event["type"] == "ERROR":
-                        raise _api_error(event["object"].get("code", 0), event["object"])
-                    yield event
+        selectors = _present(labelSelector=labels, fieldSelector=fields)
+        more: str | None = None
+        while more != "":
+            query = {**selectors, **_present(limit=str(PAGE), **{"continue": more})}
+            answer = await self._call("list", resource, namespace, query=query)
+            items: list[Manifest] = answer["items"] or []
+            for item in items:  # lists of built-in kinds leave these out
+                item.setdefault("apiVersion", resource.api_version)
+                item.setdefault("kind", resource.kind)
+            yield Page(items, answer["metadata"]["resourceVersion"])
+            more = answer["metadata"].get("continue") or ""
 
-    # --- plumbing -----------------------------------------------------------------------------------------------------
+    async def watch(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        resource_version: str,
+        labels: str | None = None,
+        seconds: int = 300,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> AsyncGenerator[WatchEvent, None]:
+        """What happens after ``resource_version``, until the server ends the stream or is silent for too long.
+
+        Args:
+            resource: what to watch.
+            namespace: ``None`` for all.
+            resource_version: that of a list or of the last event.
+            labels: selector.
+            seconds: after which the server shall end the stream, so that clients spread over servers again.
+            idle_seconds: silence that is taken for a dead connection.
+
+        Raises:
+            ApiError: 410 if the server has forgotten that version: list again.
+        """
+        query = _present(
+            watch="true",
+            allowWatchBookmarks="true",
+            resourceVersion=resource_version,
+            timeoutSeconds=str(seconds),
+            labelSelector=labels,
+        )
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=idle_seconds)
+        url = self._url(resource.path(namespace), query)
+        try:
+            async with self._send("watch", resource.plural, url, {}, None, limits) as response:
+                if response.status != 200:
+                    raise _error(response, await response.read())
+                try:
+                    async for line in _lines(response.content):
+                        event = msgspec.json.decode(line)
+                        if event["type"] == "ERROR":
+                            raise _status_error(event["object"])
+                        yield WatchEvent(event["type"], event["object"])
+                except aiohttp.SocketTimeoutError:
+                    return
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(error) from error
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    async def create(self, manifest: Mapping[str, Any]) -> Manifest:
+        """Create an object; 409 (``AlreadyExists``) if the name is taken, also by an object that is being deleted."""
+        resource, namespace, _ = _identity(manifest)
+        return await self._call("create", resource, namespace, query=_writer(names.FIELD_MANAGER), body=manifest)
+
+    async def apply(
+        self, manifest: Mapping[str, Any], *, force: bool = True, manager: str = names.FIELD_MANAGER
+    ) -> Manifest:
+        """Server-side apply: the object gets these fields, and loses those that ``manager`` applied before.
+
+        It succeeds on an object that is being deleted, too.
+
+        Args:
+            manifest: the fields that ``manager`` has an opinion on.
+            force: take fields from other managers; else 409 (``Conflict``).
+            manager: who applies.
+        """
+        return await self._apply(manifest, None, force=force, manager=manager)
+
+    async def apply_status(self, manifest: Mapping[str, Any]) -> Manifest:
+        """Server-side apply to ``/status``; 404 if there is no such object.
+
+        A ``metadata.uid`` is ignored there by the server (for custom resources); ``metadata.resourceVersion`` is
+        compared, 409 (``Conflict``).
+        """
+        return await self._apply(manifest, "status", force=True, manager=names.STATUS_MANAGER)
+
+    async def _apply(
+        self, manifest: Mapping[str, Any], subresource: str | None, *, force: bool, manager: str
+    ) -> Manifest:
+        resource, namespace, name = _identity(manifest)
+        query = {**_writer(manager), "force": str(force).lower()}
+        return await self._call(
+            "patch", resource, namespace, name, subresource, query=query, body=manifest, content_type=_APPLY_PATCH
+        )
+
+    async def patch(
+        self,
+        kind: str,
+        namespace: str | None,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        subresource: str | None = None,
+    ) -> Manifest:
+        """Merge patch (RFC 7396): ``None`` removes a field, lists are replaced.
+
+        With ``metadata.resourceVersion`` in it, it is a compare-and-swap: 409 (``Conflict``).
+        """
+        query = _writer(names.FIELD_MANAGER)
+        return await self._call(
+            "patch", RESOURCES[kind], namespace, name, subresource, query=query, body=patch, content_type=_MERGE_PATCH
+        )
+
+    async def delete(
+        self,
+        kind: str,
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str | None = None,
+        resource_version: str | None = None,
+        grace_seconds: int | None = None,
+        propagation: str = "Background",
+    ) -> Manifest | None:
+        """Delete an object, if it is still the one with ``uid`` and ``resource_version`` (else 409, ``Conflict``).
+
+        Returns:
+            ``None`` if there is no such object (404). Else what the server answers: the object, which of a Pod may be
+            still there with a ``deletionTimestamp``, or a ``Status``.
+        """
+        preconditions = _present(uid=uid, resourceVersion=resource_version)
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": propagation,
+            **_present(gracePeriodSeconds=grace_seconds, preconditions=preconditions or None),
+        }
+        try:
+            return await self._call("delete", RESOURCES[kind], namespace, name, body=options)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    # --- requests -----------------------------------------------------------------------------------------------------
 
     async def _call(
         self,
         verb: str,
-        kind: str,
+        resource: Resource,
         namespace: str | None,
-        name: str = "",
+        name: str | None = None,
+        subresource: str | None = None,
         *,
-        subresource: str = "",
+        query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
-        content_type: str = "application/json",
-        params: Mapping[str, str] | None = None,
-    ) -> dict[str, Any]:
-        path = _path(kind, namespace, name, subresource)
-        data = None if body is None else json.dumps(body).encode()
-        options = dict(params or {})
-        if verb in ("POST", "PUT", "PATCH"):
-            options["fieldValidation"] = "Strict"
-        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS)
-        for attempt in range(MAX_RETRIES + 1):
-            try:
-                async with (
-                    self._slots,
-                    self._request(
-                        verb, path, params=options, data=data, content_type=content_type, limits=timeout
-                    ) as r,
-                ):
-                    self._count(verb, RESOURCES[kind].plural, r.status)
-                    if r.status != 429 or attempt == MAX_RETRIES:
-                        await _check(r)
-                        answer: dict[str, Any] = json.loads(await r.read())
-                        return answer
-                    pause = float(r.headers.get("Retry-After") or 1)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                self._count(verb, RESOURCES[kind].plural, 0)
-                raise ApiError(0, "Unreachable", f"{verb} {path}: {type(error).__name__} {error}") from error
-            await asyncio.sleep(pause)
+        content_type: str = _JSON,
+    ) -> Manifest:
+        """One request, repeated as long as the server asks for patience (429)."""
+        url = self._url(resource.path(namespace, name, subresource), query or {})
+        label = f"{resource.plural}/{subresource}" if subresource else resource.plural
+        data = None if body is None else msgspec.json.encode(body)
+        headers = {"Content-Type": content_type} if data is not None else {}
+        # A slow admission webhook may hold all connections; to lose the Lease for that would make it worse.
+        turn = contextlib.nullcontext() if resource.kind == "Lease" else self._turn
+        async with turn:
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    async with self._send(verb, label, url, headers, data, self._timeout) as response:
+                        content = await response.read()
+                except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                    raise _unreachable(error) from error
+                if response.ok:
+                    manifest: Manifest = msgspec.json.decode(content)
+                    return manifest
+                failure = _error(response, content)
+                if failure.status != 429 or attempt == ATTEMPTS:
+                    raise failure
+                pause = 1.0 if failure.retry_after is None else failure.retry_after
+                await asyncio.sleep(min(pause, LONGEST_PAUSE) * random.uniform(1.0, 1.2))
         raise AssertionError("unreachable")
 
-    @asynccontextmanager
-    async def _request(
+    @contextlib.asynccontextmanager
+    async def _send(
         self,
         verb: str,
-        path: str,
-        *,
-        params: Mapping[str, str],
+        label: str,
+        url: URL,
+        headers: Mapping[str, str],
+        data: bytes | None,
         limits: aiohttp.ClientTimeout,
-        data: bytes | None = None,
-        content_type: str = "application/json",
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        assert self._session is not None, "use `async with Kubernetes(...)`"
-        if time.monotonic() - self._read_at > TOKEN_REFRESH_SECONDS:
-            self._info, self._read_at = self._login(), time.monotonic()
-        headers = self._info.as_http_headers() | {"Content-Type": content_type}
-        url = self._info.server.rstrip("/") + path
-        async with self._session.request(verb, url, params=params, data=data, headers=headers, timeout=limits) as r:
-            yield r
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
+        """Send a request; a second time with a fresh token if the first is not accepted."""
+        assert self._session is not None, "use it as a context manager"
+        for rejected in (False, True):
+            try:
+                token = await self._endpoint.authorization(rejected=rejected)
+            except ConfigError as error:
+                raise ApiError(401, "Unauthorized", str(error)) from error
+            try:
+                response = await self._session.request(
+                    _METHODS[verb],
+                    url,
+                    headers={**headers, "Authorization": token} if token else headers,
+                    data=data,
+                    timeout=limits,
+                    server_hostname=self._endpoint.server_name,
+                    allow_redirects=False,  # else our token would follow
+                )
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                self._on_request(verb, label, 0)
+                raise
+            async with response:
+                self._on_request(verb, label, response.status)
+                if response.status == 401 and token and not rejected:
+                    continue
+                yield response
+                return
+
+    def _url(self, path: str, query: Mapping[str, str]) -> URL:
+        return URL(self._endpoint.server + path, encoded=True).with_query(query)
 
 
-def _path(kind: str, namespace: str | None, name: str = "", subresource: str = "") -> str:
-    resource = RESOURCES[kind]
-    prefix = "/apis/" if "/" in resource.api_version else "/api/"
-    parts = [f"namespaces/{namespace}" if namespace else "", resource.plural, name, subresource]
-    return prefix + "/".join([resource.api_version, *(part for part in parts if part)])
+def _present(**fields: Any) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value is not None}
 
 
-async def _check(response: aiohttp.ClientResponse) -> None:
-    if response.status < 400:
-        return
-    text = await response.text()
+def _writer(manager: str) -> dict[str, str]:
+    """Query of a write. Strict: a misspelt field is an error (422 or 400), not dropped in silence."""
+    return {"fieldManager": manager, "fieldValidation": "Strict"}
+
+
+def _identity(manifest: Mapping[str, Any]) -> tuple[Resource, str | None, str]:
+    metadata = manifest["metadata"]
+    return RESOURCES[manifest["kind"]], metadata.get("namespace"), metadata["name"]
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
+    """Lines of any length; ``StreamReader.readline`` gives up at 64 KiB, an object may have 1.5 MiB and more."""
+    rest = bytearray()
+    async for chunk in stream.iter_any():
+        head, *lines = chunk.split(b"\n")
+        rest += head
+        for line in lines:
+            if rest:
+                yield bytes(rest)
+            rest = bytearray(line)
+
+
+def _unreachable(error: BaseException) -> ApiError:
+    """Without the error's text: it may hold parts of the request."""
+    return ApiError(0, "Unreachable", f"the API server cannot be reached: {type(error).__name__}")
+
+
+def _error(response: aiohttp.ClientResponse, content: bytes) -> ApiError:
+    """From the body, a ``Status``; anything else comes from a proxy in between and is not repeated."""
     try:
-        status = json.loads(text)
-    except ValueError:
-        status = {"message": text[:200]}
-    raise _api_error(response.status, status)
+        body = msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        body = None
+    status = body if isinstance(body, dict) and body.get("kind") == "Status" else {}
+    error = _status_error({**status, "code": response.status})
+    if error.reason == "Unknown":
+        error.reason = (response.reason or "Unknown").replace(" ", "")
+    with contextlib.suppress(KeyError, ValueError):  # absent, or a date
+        error.retry_after = float(response.headers["Retry-After"])
+    return error
 
 
-def _api_error(code: int, status: Mapping[str, Any]) -> ApiError:
-    return ApiError(code, status.get("reason") or str(code), status.get("message") or f"HTTP status {code}")
-
-
-def login() -> kopf.ConnectionInfo:
-    """Credentials: of the Pod's ServiceAccount, else of ``KUBECONFIG`` or ``~/.kube/config``.
-
-    Raises:
-        RuntimeError: there are neither.
-    """
-    settings = kopf.OperatorSettings()
-    info = kopf.login_with_service_account(logger=logger, settings=settings) or kopf.login_with_kubeconfig(
-        logger=logger, settings=settings
-    )
-    if info is None:
-        raise RuntimeError("no credentials: neither a ServiceAccount is mounted nor is there a kubeconfig")
-    return info
+def _status_error(status: Mapping[str, Any]) -> ApiError:
+    code = int(status.get("code") or 500)
+    after = (status.get("details") or {}).get("retryAfterSeconds")
+    message = status.get("message") or f"the API server answered {code}"
+    return ApiError(code, status.get("reason") or "Unknown", message, retry_after=after)
