@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dask_crds import names
-from dask_crds.model import DaskClusterStatus, DaskWorkerGroup, dump
+from dask_crds.model import DaskClusterStatus, DaskWorkerGroup, Worker, dump
 from dask_resources.revision import revision
 from dask_resources.scheduler import (
     DEFAULT_CLUSTER_DOMAIN,
@@ -107,11 +107,16 @@ def _default_group(o: ObservedCluster) -> Action | None:
     handed_on = _annotation(dump(live), names.CLUSTER_REPLICAS) == str(wanted)
     replicas = live.spec.worker.replicas if handed_on else wanted
     desired = default_worker_group(o.cluster, replicas)
-    if handed_on and revision(dump(live)["spec"]) == revision(desired["spec"]):
+    if handed_on and _template(live.spec.worker) == _template(o.cluster.spec.worker):
         return None
     # With the version that was read, so that a scaling in between is not undone but leads to another look.
     desired["metadata"]["resourceVersion"] = live.metadata.get("resourceVersion")
     return Apply(desired)
+
+
+def _template(worker: Worker) -> str:
+    """What the cluster decides about its default group: all but the number."""
+    return revision({key: value for key, value in dump(worker).items() if key != "replicas"})
 
 
 def default_group(o: ObservedCluster) -> DaskWorkerGroup | None:

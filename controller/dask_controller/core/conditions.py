@@ -109,13 +109,13 @@ def _deadline_exceeded(before: Sequence[Condition] | None, now: Time) -> bool:
 
 
 def events(before: Sequence[Condition] | None, after: Sequence[Condition]) -> list[Event]:
-    """One event for each condition whose status or reason has changed and that people care about."""
+    """One event for each condition that people follow and whose status or reason has changed."""
     out = []
     for new in after:
         old = find(before, new.type)
-        if new.type in ("Reconciling", "Stalled") or (old is None and new.status == "False" and not new.message):
+        if new.type not in ("Ready", "Complete", "Failed") or (new.type != "Ready" and new.status != "True"):
             continue
         if old is None or (old.status, old.reason) != (new.status, new.reason):
             warning = new.type == "Failed" or (new.type == "Ready" and new.reason not in ("Progressing", "Ready"))
-            out.append(Event(f"{new.reason}", f"{new.type} is {new.status}: {new.message or new.reason}", warning))
+            out.append(Event(new.reason, f"{new.type} is {new.status}: {new.message or new.reason}", warning))
     return out

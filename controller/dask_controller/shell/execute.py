@@ -99,9 +99,14 @@ class Executor:
         self._remember(kind, await self._kubernetes.apply(manifest))
 
     async def _delete(self, action: Delete) -> None:
-        deleted = await self._kubernetes.delete(action.kind, action.namespace, action.name, uid=action.uid)
-        if action.kind == "Pod" and deleted:
-            self._world.pods.put(deleted)
+        try:
+            answer = await self._kubernetes.delete(action.kind, action.namespace, action.name, uid=action.uid)
+        except ApiError as error:
+            if error.status != 409:  # Conflict: that name belongs to another object by now, and ours is gone
+                raise
+            return
+        if action.kind == "Pod" and answer is not None:
+            self._world.pods.put(answer)
 
     def _remember(self, kind: str, manifest: dict[str, Any]) -> None:
         for plural, informer in self._world.informers.items():

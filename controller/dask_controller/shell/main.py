@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
@@ -23,10 +24,10 @@ from dask_crds import names
 from dask_crds.model import KINDS
 from dask_resources.scheduler import DEFAULT_CLUSTER_DOMAIN
 
-from . import metrics
 from .ask import Schedulers
-from .kubernetes import RESOURCES, ApiError, Kubernetes, login
+from .kubernetes import RESOURCES, ApiError, Kubernetes
 from .lease import Lease
+from .metrics import Metrics, serve
 from .queue import Queue
 from .reconcile import Reconciler
 from .world import Key, World
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 #: A key that waits longer than this, or a watch that is silent for so long, means that reconciling has stopped.
 STUCK_SECONDS = 300.0
+#: How long reconciliations that are under way may take to end after a signal; a Pod is killed after 30 s.
+DRAIN_SECONDS = 10.0
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -70,36 +73,39 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 async def run(options: argparse.Namespace) -> None:
     """Run until a signal comes, or leadership is lost."""
-    async with (
-        Kubernetes(login, limit=options.requests, count=metrics.count_request) as kubernetes,
-        aiohttp.ClientSession() as session,
-    ):
+    measured = Metrics()
+    async with AsyncExitStack() as stack:
+        kubernetes = await stack.enter_async_context(
+            Kubernetes.from_environment(connections=options.requests, on_request=measured.requested)
+        )
+        session = await stack.enter_async_context(aiohttp.ClientSession())
         await _check_crds(kubernetes, options.namespace)
-        queue: Queue[Key]
-        world = World(kubernetes, options.namespace, lambda key, delay: queue.add(key, delay))
+        queue: Queue[Key] = Queue(expected=ApiError, on_done=measured.reconciled)
+        world = World(kubernetes, options.namespace, queue.add_after)
         reconciler = Reconciler(kubernetes, world, Schedulers(session), domain=options.cluster_domain)
-        queue = Queue(reconciler, observe=metrics.observe_reconcile)
-        metrics.watch(queue, world.informers)
         lease = _lease(kubernetes) if options.leader_elect else None
 
         def leading() -> bool:
             return lease is None or lease.held
 
-        metrics.LEADER.set_function(lambda: 1 if leading() else 0)
+        measured.observe(queue, world.informers, leading)
         if options.port:
-            await metrics.serve(
-                options.port,
-                healthy=lambda: _trouble(queue, world) if leading() else "",
-                ready=lambda: "" if not leading() or _synced(world) else "the watch caches are being filled",
+            probes = serve(
+                measured,
+                healthy=lambda: _trouble(queue, world) if leading() else None,
+                ready=lambda: None if not leading() or world.is_synced else "the watch caches are being filled",
+                port=options.port,
             )
+            await stack.enter_async_context(probes)
         if lease is not None:
             await lease.acquire()
+            stack.push_async_callback(lease.release)
             _supervise(lease.keep(), "leadership was lost")
         for plural, informer in world.informers.items():
             _supervise(informer.run(), f"the watch of {plural} ended")
         await world.synced()
         gc.freeze()  # what was read at start lives as long as we do; collecting it over and over costs most of the CPU
-        _supervise(queue.run(options.workers), "the queue ended")
+        working = _supervise(queue.run(reconciler, workers=options.workers), "the queue ended")
         logger.info("serving %s", "all namespaces" if options.all_namespaces else ", ".join(options.namespace))
         try:
             await kopf.operator(
@@ -110,8 +116,8 @@ async def run(options: argparse.Namespace) -> None:
                 standalone=True,
             )
         finally:
-            if lease is not None:
-                await lease.release()
+            working.remove_done_callback(_die)
+            await queue.drain(DRAIN_SECONDS)
 
 
 async def _check_crds(kubernetes: Kubernetes, namespaces: Sequence[str] | None) -> None:
@@ -133,32 +139,24 @@ def _lease(kubernetes: Kubernetes) -> Lease:
     return Lease(kubernetes, namespace, names.FIELD_MANAGER, identity)
 
 
-def _supervise(work: Coroutine[Any, Any, None], ending: str) -> None:
+def _supervise(work: Coroutine[Any, Any, None], ending: str) -> asyncio.Task[None]:
     """Run ``work`` in the background; when it ends, so does the process, and Kubernetes starts it anew."""
-
-    def done(task: asyncio.Task[None]) -> None:
-        _background.discard(task)
-        if not task.cancelled():
-            logger.critical("%s: %r", ending, task.exception())
-            os._exit(1)
-
-    task = asyncio.get_running_loop().create_task(work)
-    _background.add(task)
-    task.add_done_callback(done)
+    task = asyncio.get_running_loop().create_task(work, name=ending)
+    task.add_done_callback(_die)
+    return task
 
 
-_background: set[asyncio.Task[None]] = set()
+def _die(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        logger.critical("%s: %r", task.get_name(), task.exception())
+        os._exit(1)
 
 
-def _trouble(queue: Queue[Key], world: World) -> str:
+def _trouble(queue: Queue[Key], world: World) -> str | None:
     if queue.oldest_seconds() > STUCK_SECONDS:
         return f"the first key in the queue has waited for {queue.oldest_seconds():.0f} s"
     silent = [plural for plural, informer in world.informers.items() if informer.age_seconds() > STUCK_SECONDS]
-    return f"nothing heard of {', '.join(silent)}" if silent else ""
-
-
-def _synced(world: World) -> bool:
-    return all(informer.synced.is_set() for informer in world.informers.values())
+    return f"nothing heard of {', '.join(silent)}" if silent else None
 
 
 class _NoDiffBase(kopf.AnnotationsDiffBaseStorage):
@@ -199,8 +197,9 @@ def _registry(queue: Queue[Key]) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
-    async def credentials(**_: Any) -> kopf.ConnectionInfo:
-        return login()
+    async def credentials(logger: Any, settings: kopf.OperatorSettings, **_: Any) -> Any:
+        of_pod = kopf.login_with_service_account(logger=logger, settings=settings)
+        return of_pod or kopf.login_with_kubeconfig(logger=logger, settings=settings)
 
     for kind in KINDS:
         on_event = kopf.on.event(

@@ -90,7 +90,12 @@ class Reconciler:
         for outcome in outcomes:
             if outcome.error:
                 logger.warning("%s %s/%s: %s", *key, outcome.error)
-        await self._write_status(value, manifest, self._status(observed, plan, outcomes, now), now)
+        try:
+            await self._write_status(value, manifest, self._status(observed, plan, outcomes, now), now)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            return 0.0  # it has changed since it was read: look again
         failed = next((o for o in outcomes if o.error and not o.permanent), None)
         if failed is not None:
             raise ApiError(0, failed.reason, failed.error)
@@ -126,7 +131,7 @@ class Reconciler:
         """Plan again on a fresh list before any Pod is made: a stale cache must not lead to one too many."""
         assert isinstance(observed, ObservedGroup)
         group = observed.group
-        live, _ = await self._kubernetes.list("Pod", group.namespace, labels=f"{names.WORKER_GROUP}={group.name}")
+        live = await self._kubernetes.list("Pod", group.namespace, labels=f"{names.WORKER_GROUP}={group.name}")
         for manifest in live:
             self._world.pods.put(manifest)
         fresh = observe(group, self._world)

@@ -115,6 +115,11 @@ class World:
             "daskautoscalers": self.autoscalers,
         }
 
+    @property
+    def is_synced(self) -> bool:
+        """Whether every cache is filled."""
+        return all(informer.synced.is_set() for informer in self.informers.values())
+
     async def synced(self) -> None:
         """Wait until every cache is filled; nothing may be decided before."""
         await asyncio.gather(*(informer.synced.wait() for informer in self.informers.values()))
