@@ -1,33 +1,38 @@
 """Leader election on a Lease, by the rules of client-go's ``leaderelection``.
 
-The time of the other candidate is never trusted: a lease counts as expired when its record has not changed for its
-whole duration by our own clock. Taking it is a compare-and-swap on ``resourceVersion``.
+Clocks are never compared: a candidate waits until the holder's record has not changed for the duration stated in it,
+measured on its own clock, and every write is a compare-and-swap by ``resourceVersion``. A leader that cannot renew
+gives up after ``renew_seconds``, that is before others may think that its lease has run out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from datetime import UTC, datetime
-from typing import Any
 
-from .kubernetes import ApiError, Kubernetes
+from .kubernetes import ApiError, Kubernetes, Manifest
 
 logger = logging.getLogger(__name__)
 
 
+class LeaseLost(Exception):
+    """We are not the leader any more, and must not act as one: end the process."""
+
+
 class Lease:
-    """A Lease that at most one process holds.
+    """Our candidacy for a Lease, which is created if need be.
 
     Args:
         kubernetes: the client.
-        namespace: of the Lease.
+        namespace: where the Lease is.
         name: of the Lease.
-        identity: of this process, unique among the candidates.
-        duration: seconds after which others may take it if it was not renewed.
-        renew_deadline: seconds after which a holder that could not renew it gives up.
-        retry: seconds between attempts.
+        identity: who we are; must differ between any two processes, also between a Pod's container and its successor.
+        duration_seconds: how long others wait before they take over from a silent leader.
+        renew_seconds: how long a leader tries to renew before it gives up; less than the duration.
+        retry_seconds: pause between two attempts.
     """
 
     def __init__(
@@ -37,77 +42,129 @@ class Lease:
         name: str,
         identity: str,
         *,
-        duration: float = 15.0,
-        renew_deadline: float = 10.0,
-        retry: float = 2.0,
+        duration_seconds: int = 15,
+        renew_seconds: float = 10.0,
+        retry_seconds: float = 2.0,
     ) -> None:
+        if not retry_seconds < renew_seconds < duration_seconds:
+            raise ValueError("it must be retry < renew < duration")
         self._kubernetes = kubernetes
-        self._namespace, self._name, self._identity = namespace, name, identity
-        self._duration, self._renew_deadline, self._retry = duration, renew_deadline, retry
-        self._seen: tuple[Any, Any] | None = None
-        self._seen_at = 0.0
-        self.held = False
+        self._namespace = namespace
+        self._name = name
+        self._identity = identity
+        self._duration = duration_seconds
+        self._renew = renew_seconds
+        self._retry = retry_seconds
+        self._version: str | None = None  # of our last write, if the Lease is ours as far as we know
+        self._renewed_at = float("-inf")
+        self._rival: Manifest = {}  # what another holder wrote last,
+        self._rival_since = 0.0  # and when we first saw it
+
+    @property
+    def held(self) -> bool:
+        """Whether we are the leader for certain, even if `keep` has had no time to notice a loss."""
+        return time.monotonic() < self._renewed_at + self._renew
 
     async def acquire(self) -> None:
-        """Wait until the lease is ours."""
-        while not await self._attempt():  # noqa: ASYNC110 - nobody could set an event
-            await asyncio.sleep(self._retry)
-        self.held = True
+        """Return when we are the leader; failures are logged and tried again."""
+        while not await self._attempt(self._renew / 2):  # noqa: ASYNC110 - nobody could set an event
+            await asyncio.sleep(self._retry * random.uniform(1.0, 1.2))
         logger.info("leading as %s", self._identity)
 
     async def keep(self) -> None:
-        """Renew the lease; returns when it is lost, and the process must then stop acting at once."""
-        renewed = time.monotonic()
-        while time.monotonic() - renewed < self._renew_deadline:
+        """Renew until cancelled.
+
+        Raises:
+            LeaseLost: another took the Lease, or it could not be renewed in time.
+        """
+        while True:
             await asyncio.sleep(self._retry)
-            if await self._attempt():
-                renewed = time.monotonic()
-        self.held = False
+            remaining = self._renewed_at + self._renew - time.monotonic()
+            await self._attempt(min(remaining, self._renew / 2))  # one request that hangs is not the last
+            if not self.held:
+                raise LeaseLost(f"the lease {self._namespace}/{self._name} is lost")
 
     async def release(self) -> None:
-        """Give the lease back, so that a successor need not wait for it to expire."""
-        if not self.held:
+        """Let another take over at once, if we are the leader. Act no more when you call this."""
+        version, self._version, self._renewed_at = self._version, None, float("-inf")
+        if version is None:
             return
-        self.held = False
-        lease = await self._kubernetes.get("Lease", self._namespace, self._name)
-        if lease is not None and lease["spec"].get("holderIdentity") == self._identity:
-            lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
-            await self._kubernetes.replace(lease)
-
-    async def _attempt(self) -> bool:
-        """Try once to take or renew the lease."""
+        spec = {"holderIdentity": None, "leaseDurationSeconds": 1, "renewTime": _timestamp()}
         try:
-            async with asyncio.timeout(self._renew_deadline):
-                return await self._take()
+            async with asyncio.timeout(self._renew / 2):
+                await self._write(version, spec)
         except (ApiError, TimeoutError) as error:
-            if not isinstance(error, ApiError) or error.status != 409:
-                logger.warning("lease %s/%s: %s", self._namespace, self._name, error)
-            return False
+            logger.info("the lease was not released and will run out: %r", error)
 
-    async def _take(self) -> bool:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        spec: dict[str, Any] = {
-            "holderIdentity": self._identity,
-            "leaseDurationSeconds": max(1, round(self._duration)),
-            "acquireTime": now,
-            "renewTime": now,
-            "leaseTransitions": 0,
-        }
+    async def _attempt(self, timeout_seconds: float) -> bool:
+        """Try to get or to renew the Lease; whether that worked."""
+        asked_at = time.monotonic()  # others count from the write, which is later
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                self._version = await (self._acquire_once() if self._version is None else self._renew_once())
+        except (ApiError, TimeoutError) as error:  # whether it was written or not: the next attempt will see
+            logger.warning("no answer about the lease: %r", error)
+            return False
+        self._renewed_at = asked_at if self._version else float("-inf")
+        return self._version is not None
+
+    async def _renew_once(self) -> str | None:
+        """Without reading it first, as nobody should have changed it. Returns the new version."""
+        assert self._version is not None
+        try:
+            return await self._write(self._version, {"renewTime": _timestamp()})
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            return await self._acquire_once()
+
+    async def _acquire_once(self) -> str | None:
+        """Take the Lease if it is free, ours or has run out. Returns its version, ``None`` if it is not ours."""
+        now = _timestamp()
+        ours = {"holderIdentity": self._identity, "leaseDurationSeconds": self._duration, "renewTime": now}
         lease = await self._kubernetes.get("Lease", self._namespace, self._name)
-        if lease is None:
-            metadata = {"name": self._name, "namespace": self._namespace}
-            manifest = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
-            await self._kubernetes.create(manifest)
+        try:
+            if lease is None:
+                return _version(await self._kubernetes.create(self._manifest({**ours, "acquireTime": now})))
+            spec = lease.get("spec") or {}
+            if spec.get("holderIdentity") != self._identity:
+                if not self._free(spec):
+                    return None
+                ours |= {"acquireTime": now, "leaseTransitions": (spec.get("leaseTransitions") or 0) + 1}
+            return await self._write(_version(lease), ours)
+        except ApiError as error:
+            if error.status == 409:  # another was faster
+                return None
+            raise
+
+    def _free(self, spec: Manifest) -> bool:
+        """Whether nobody holds the Lease, or its holder has been silent for as long as it promised not to be."""
+        if not spec.get("holderIdentity"):
             return True
-        held = lease["spec"]
-        holder, record = held.get("holderIdentity"), (held.get("holderIdentity"), held.get("renewTime"))
-        if record != self._seen:
-            self._seen, self._seen_at = record, time.monotonic()
-        if holder == self._identity:
-            spec |= {"acquireTime": held.get("acquireTime"), "leaseTransitions": held.get("leaseTransitions", 0)}
-        else:
-            if holder and time.monotonic() - self._seen_at < (held.get("leaseDurationSeconds") or self._duration):
-                return False
-            spec["leaseTransitions"] = held.get("leaseTransitions", 0) + 1
-        await self._kubernetes.replace({**lease, "spec": spec})
-        return True
+        now = time.monotonic()
+        if spec != self._rival:
+            self._rival, self._rival_since = spec, now
+        return now >= self._rival_since + (spec.get("leaseDurationSeconds") or self._duration)
+
+    async def _write(self, version: str, spec: Manifest) -> str:
+        """Compare-and-swap: 409 if ``version`` is not the current one. Returns the new version."""
+        patch = {"metadata": {"resourceVersion": version}, "spec": spec}
+        return _version(await self._kubernetes.patch("Lease", self._namespace, self._name, patch))
+
+    def _manifest(self, spec: Manifest) -> Manifest:
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._name, "namespace": self._namespace},
+            "spec": spec,
+        }
+
+
+def _version(lease: Manifest) -> str:
+    version: str = lease["metadata"]["resourceVersion"]
+    return version
+
+
+def _timestamp() -> str:
+    """Now, for people: nobody compares it with a clock."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

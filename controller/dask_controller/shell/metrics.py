@@ -1,76 +1,179 @@
-"""Metrics for Prometheus, named after controller-runtime's where they exist, and the probes."""
+"""Metrics for Prometheus, and the HTTP server for them and for the probes.
+
+Names are those of controller-runtime, client-go and its workqueue where they have the thing, so that dashboards and
+alerts made for those work here: https://book.kubebuilder.io/reference/metrics-reference.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from .informer import Informer
-from .queue import Queue
-from .world import Key
+from .queue import Queue, Result
 
-RECONCILE_TOTAL = Counter("controller_runtime_reconcile", "Reconciliations.", ["controller", "result"])
-RECONCILE_SECONDS = Histogram("controller_runtime_reconcile_time_seconds", "Time of a reconciliation.", ["controller"])
-REQUESTS_TOTAL = Counter("rest_client_requests", "Requests to the API server.", ["method", "resource", "code"])
-_QUEUE_DEPTH = Gauge("workqueue_depth", "Keys that are due.")
-_QUEUE_OLDEST = Gauge("workqueue_oldest_seconds", "How long the first key has waited.")
-_OBJECTS = Gauge("dask_operator_informer_objects", "Objects in a watch cache.", ["resource"])
-_RELISTS = Gauge("dask_operator_informer_relists", "How often a watch cache was filled from a list.", ["resource"])
-_AGE = Gauge("dask_operator_informer_age_seconds", "Seconds since a watch was last heard of.", ["resource"])
-LEADER = Gauge("leader_election_master_status", "1 while this process leads.")
+#: Says what is wrong, or ``None``.
+Probe = Callable[[], str | None]
+
+#: Upper bounds in seconds: most reconciles are one read; starting a thousand Pods takes minutes.
+SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0)
 
 
-def count_request(verb: str, resource: str, status: int) -> None:
-    """Count a request to the API server."""
-    REQUESTS_TOTAL.labels(verb, resource, str(status)).inc()
+class Key(Protocol):
+    """What the queue holds."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of the resource to reconcile."""
+        ...
 
 
-def observe_reconcile(key: Key, seconds: float, error: BaseException | None) -> None:
-    """Count and time a reconciliation."""
-    RECONCILE_TOTAL.labels(key.kind.lower(), "error" if error else "success").inc()
-    RECONCILE_SECONDS.labels(key.kind.lower()).observe(seconds)
+class Metrics:
+    """What is measured; each instance has a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+        self._reconciles = Counter(
+            "controller_runtime_reconcile", "Reconciles by their result.", ["controller", "result"], registry=registry
+        )
+        self._errors = Counter(
+            "controller_runtime_reconcile_errors", "Reconciles that failed.", ["controller"], registry=registry
+        )
+        self._worked = Histogram(
+            "controller_runtime_reconcile_time_seconds",
+            "Length of a reconcile.",
+            ["controller"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._waited = Histogram(
+            "workqueue_queue_duration_seconds",
+            "How long a key waited for a worker.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._retries = Counter("workqueue_retries", "Keys put back because of a failure.", registry=registry)
+        self._requests = Counter(
+            "rest_client_requests",
+            "Requests to the API server; code 0 means that there was no answer.",
+            ["verb", "resource", "code"],
+            registry=registry,
+        )
+
+    def requested(self, verb: str, resource: str, code: int) -> None:
+        """A request to the API server ended: the hook of `Kubernetes`."""
+        self._requests.labels(verb, resource, str(code)).inc()
+
+    def reconciled(self, key: Key, result: Result, waited_seconds: float, worked_seconds: float) -> None:
+        """A reconcile ended: the hook of `Queue`."""
+        controller = key.kind.lower()
+        self._reconciles.labels(controller, result).inc()
+        self._worked.labels(controller).observe(worked_seconds)
+        self._waited.observe(waited_seconds)
+        if result == "error":
+            self._errors.labels(controller).inc()
+            self._retries.inc()
+
+    def observe(self, queue: Queue[Any], informers: Mapping[str, Informer[Any]], leading: Callable[[], bool]) -> None:
+        """From now on show also these; to be called once.
+
+        Args:
+            queue: the work queue.
+            informers: the caches by plural.
+            leading: whether we are the leader.
+        """
+        self.registry.register(_Present(queue, informers, leading))
 
 
-def watch(queue: Queue[Key], informers: Mapping[str, Informer[Any]]) -> None:
-    """Let the gauges read the queue and the caches when they are scraped."""
-    _QUEUE_DEPTH.set_function(lambda: len(queue))
-    _QUEUE_OLDEST.set_function(queue.oldest_seconds)
-    for plural, informer in informers.items():
-        _OBJECTS.labels(plural).set_function(informer.__len__)
-        _RELISTS.labels(plural).set_function(partial(getattr, informer, "relists"))
-        _AGE.labels(plural).set_function(informer.age_seconds)
+class _Present(Collector):
+    """What is read when somebody asks, rather than counted; `serve` asks in the event loop's thread, as it must be."""
+
+    def __init__(self, queue: Queue[Any], informers: Mapping[str, Informer[Any]], leading: Callable[[], bool]) -> None:
+        self._queue = queue
+        self._informers = informers
+        self._leading = leading
+
+    def collect(self) -> Iterable[Metric]:
+        queue = self._queue
+        yield GaugeMetricFamily("workqueue_depth", "Keys that wait for a worker.", queue.depth)
+        yield GaugeMetricFamily(
+            "workqueue_oldest_seconds", "How long the first key has waited.", queue.oldest_seconds()
+        )
+        yield GaugeMetricFamily(
+            "workqueue_longest_running_processor_seconds",
+            "How long the slowest worker has been at its key.",
+            queue.longest_running_seconds(),
+        )
+        yield GaugeMetricFamily("controller_runtime_active_workers", "Keys that are being reconciled.", queue.active)
+        yield GaugeMetricFamily("leader_election_master_status", "1 while this process leads.", float(self._leading()))
+        objects = GaugeMetricFamily("dask_operator_informer_objects", "Objects in the cache.", labels=["resource"])
+        relists = CounterMetricFamily("dask_operator_informer_relists", "Complete lists.", labels=["resource"])
+        age = GaugeMetricFamily(
+            "dask_operator_informer_age_seconds",
+            "Seconds since the API server was heard on the quietest watch; up to 150 is normal.",
+            labels=["resource"],
+        )
+        for resource, informer in self._informers.items():
+            objects.add_metric([resource], len(informer.store))
+            relists.add_metric([resource], informer.relists)
+            age.add_metric([resource], informer.age_seconds())
+        yield from (objects, relists, age)
 
 
-async def serve(port: int, *, healthy: Callable[[], str], ready: Callable[[], str]) -> web.AppRunner:
-    """Serve ``/healthz``, ``/readyz`` and ``/metrics``.
+@contextlib.asynccontextmanager
+async def serve(
+    metrics: Metrics, *, healthy: Probe, ready: Probe, port: int, host: str | None = None
+) -> AsyncGenerator[int, None]:
+    """Answer ``/metrics``, ``/healthz`` and ``/readyz`` while the context lasts.
 
-    kopf's own liveness server opens only after its startup handlers, too late for a process that waits for its lease.
+    kopf's own probes answer only after its start-up handlers: too late for a process that waits for its lease.
 
     Args:
-        port: TCP port, on all addresses.
-        healthy: what is wrong, empty for nothing; a process that is not healthy should be restarted.
-        ready: what is missing, empty for nothing.
+        metrics: what to show.
+        healthy: why the process should be restarted.
+        ready: why it is of no use yet.
+        port: TCP port; 0 for a free one.
+        host: address to listen on; ``None`` for all, IPv4 and IPv6.
+
+    Yields:
+        The port.
     """
 
-    def probe(check: Callable[[], str]) -> Callable[[web.Request], Any]:
+    async def show(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    def answer(probe: Probe) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(_: web.Request) -> web.Response:
-            trouble = check()
-            return web.Response(text=trouble or "ok", status=503 if trouble else 200)
+            problem = probe()
+            return web.Response(text=problem or "ok", status=503 if problem else 200)
 
         return handle
 
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    app = web.Application()
-    app.router.add_get("/healthz", probe(healthy))
-    app.router.add_get("/readyz", probe(ready))
-    app.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(app, access_log=None)
+    application = web.Application()
+    application.router.add_get("/metrics", show)
+    application.router.add_get("/healthz", answer(healthy))
+    application.router.add_get("/readyz", answer(ready))
+    runner = web.AppRunner(application, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, port=port).start()
-    return runner
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
