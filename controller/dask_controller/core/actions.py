@@ -25,7 +25,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     """
 
     idle: bool = False
-    registered: bool = False
+    registered: tuple[Worker, ...] = ()  #: which of these the scheduler knows
     rank: tuple[Worker, ...] = ()  #: order these by how little it costs to close them
     retire: tuple[Worker, ...] = ()
     resume: tuple[Worker, ...] = ()
@@ -63,12 +63,16 @@ class Create(Struct, frozen=True, tag=True):
 
 
 class Delete(Struct, frozen=True, tag=True):
-    """Delete exactly this object: another one of the same name is left alone."""
+    """Delete exactly this object: another one of the same name is left alone.
+
+    With ``resource_version`` only as it was seen: a Pod that has started to run meanwhile is left alone too.
+    """
 
     kind: str
     namespace: str
     name: str
     uid: str
+    resource_version: str | None = None
 
 
 class Patch(Struct, frozen=True, tag=True):

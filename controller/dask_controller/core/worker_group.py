@@ -150,17 +150,19 @@ def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
 
     chosen = victims(b, decision, o)
     lost = [p for p in chosen if not scheduler_runs or _is_waiting(p, o)]
-    due, notes, waits = _drained(o, b, decision, now, scheduler_runs=scheduler_runs)
-    deletions = [*(p for p in b.finished if _replaceable(p, now)), *lost, *due]
+    due, notes = _drained(o, b, decision, now, scheduler_runs=scheduler_runs)
+    ended = [*(p for p in b.finished if _replaceable(p, now)), *due]
     actions: list[Action] = [
         *_adoption(o),
         *_timeouts(o, due, now),
-        *(Delete("Pod", p.namespace, p.name, p.uid) for p in deletions),
+        *(Delete("Pod", p.namespace, p.name, p.uid, p.resource_version) for p in lost),
+        *(Delete("Pod", p.namespace, p.name, p.uid) for p in ended),
         *(Create(o.group, ordinal) for ordinal in free_ordinals(o.pods, decision.create)),
     ]
-    notes |= {p.name: "" for p in chosen if p not in lost}
+    # Those that are deleted now stay in the ledger until they are seen to be gone: the deletion may fail.
+    notes |= {p.name: "" for p in (*chosen, *due) if p not in lost}
     held = [p.finished + SHORT_LIFE_SECONDS - now for p in b.finished if p.finished and not _replaceable(p, now)]
-    requeue = min([*held, *([DRAIN_POLL_SECONDS] if waits or len(notes) > len(waits) else [])], default=None)
+    requeue = min([*held, *([DRAIN_POLL_SECONDS] if notes else [])], default=None)
     return Plan(actions=tuple(actions), requeue_after=requeue, notes=notes)
 
 
@@ -169,7 +171,7 @@ def _questions(b: Buckets, decision: Decision, leaving: int) -> Ask | None:
     if not (leaving or going or decision.resume):
         return None
     return Ask(
-        registered=bool(leaving),
+        registered=_workers(b.kept) if leaving else (),
         rank=_workers(p for p in b.kept if p.phase == "Running") if leaving else (),
         retire=_workers(going),
         resume=_workers(decision.resume),
@@ -182,10 +184,8 @@ def _workers(pods: Iterable[Pod]) -> tuple[Worker, ...]:
 
 def _is_waiting(pod: Pod, o: ObservedGroup) -> bool:
     """Whether nothing can be lost with a Pod: its worker does not run, or the scheduler does not know it."""
-    if pod.phase != "Running":
-        return True
     if o.answers is None or o.answers.registered is None:
-        return False
+        return pod.phase != "Running"
     return (pod.worker_name or pod.name) not in o.answers.registered
 
 
@@ -210,10 +210,11 @@ def victims(b: Buckets, decision: Decision, o: ObservedGroup) -> list[Pod]:
 
 def _drained(
     o: ObservedGroup, b: Buckets, decision: Decision, now: Time, *, scheduler_runs: bool
-) -> tuple[list[Pod], dict[str, str], list[Pod]]:
-    """Of the draining Pods: those to delete now, what status says of the others, and the others."""
+) -> tuple[list[Pod], dict[str, str]]:
+    """Of the draining Pods: those to delete now, and what status says of the others."""
     since = {entry.name: parse_time(entry.since) for entry in o.group.status.draining or ()}
-    due, notes, waits = [], {}, []
+    due: list[Pod] = []
+    notes: dict[str, str] = {}
     for pod in b.draining:
         if pod in decision.resume:
             continue
@@ -222,8 +223,7 @@ def _drained(
             due.append(pod)
         else:
             notes[pod.name] = state
-            waits.append(pod)
-    return due, notes, waits
+    return due, notes
 
 
 def _retirement(pod: Pod, o: ObservedGroup) -> str:

@@ -41,7 +41,7 @@ async def _answer(scheduler: Scheduler, ask: Ask) -> Answers:
     state = await scheduler.state() if ask.idle or ask.registered else None
     return Answers(
         idle_seconds=state.idle_seconds if state else None,
-        registered=_registered(state, ask.rank) if state else None,
+        registered=_registered(state, ask.registered) if state else None,
         ranked=tuple(await scheduler.workers_to_close(ask.rank)) if ask.rank else None,
         retirement=await scheduler.retire(ask.retire) if ask.retire else None,
         target=await scheduler.adaptive_target(ask.target, ask.target_resources) if ask.target is not None else None,

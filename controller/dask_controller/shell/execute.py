@@ -100,9 +100,11 @@ class Executor:
 
     async def _delete(self, action: Delete) -> None:
         try:
-            answer = await self._kubernetes.delete(action.kind, action.namespace, action.name, uid=action.uid)
+            answer = await self._kubernetes.delete(
+                action.kind, action.namespace, action.name, uid=action.uid, resource_version=action.resource_version
+            )
         except ApiError as error:
-            if error.status != 409:  # Conflict: that name belongs to another object by now, and ours is gone
+            if error.status != 409:  # Conflict: it is another object, or has changed; the watch will tell
                 raise
             return
         if action.kind == "Pod" and answer is not None:

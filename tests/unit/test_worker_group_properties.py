@@ -1,0 +1,278 @@
+"""What must hold for a worker group whatever happens, in whatever order.
+
+A simulated API server, a watch cache that lags behind, Pods that start, fail, vanish, a scheduler that is silent or
+comes back, an operator that dies after any write and starts again, and users who change their minds. After each step
+the properties of the design are checked; at the end everything is left alone and must converge.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import msgspec
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from dask_controller.core.actions import Answers, Create, Delete
+from dask_controller.core.observed import Pod
+from dask_controller.core.worker_group import limits, plan_worker_group, worker_group_status
+from dask_crds import names
+from dask_crds.model import DaskWorkerGroup
+from dask_resources.worker import worker_revision
+from tests.support.states import NOW, cluster, group, observed_group, scheduler_pod, worker_pod
+
+DRAIN_TIMEOUT = 300
+LONGEST = 8
+
+
+class WorkerGroupMachine(RuleBasedStateMachine):
+    """The world of one group, and of another one that must be left alone."""
+
+    @initialize(replicas=st.integers(0, 4))
+    def start(self, replicas: int) -> None:
+        self.now = NOW
+        self.group = group(replicas=replicas, drain_timeout_seconds=DRAIN_TIMEOUT)
+        self.pods: dict[str, Pod] = {}  # the truth, by uid
+        self.cache: dict[str, Pod] = {}
+        self.log: list[tuple[str, Pod | None]] = []  # watch events that the cache has not seen yet
+        self.uids = itertools.count()
+        self.versions = itertools.count()
+        self.incarnations = itertools.count()
+        self.limit = replicas
+        self.most = replicas
+        self.silent = False
+        self.data: dict[str, int] = {}  # worker name -> unique results that only it holds
+        self.retiring: set[str] = set()
+        self.lost: list[str] = []
+        self.names_seen: set[str] = set()
+
+    # --- the API server and kubelet -----------------------------------------------------------------------------------
+
+    def _write(self, pod: Pod | None, uid: str) -> None:
+        if pod is None:
+            del self.pods[uid]
+        else:
+            pod = self.pods[uid] = msgspec.structs.replace(pod, resource_version=str(next(self.versions)))
+        self.log.append((uid, pod))
+
+    def _create(self, ordinal: int) -> bool:
+        name = names.worker(self.group.name, ordinal)
+        if any(p.name == name for p in self.pods.values()):
+            return False  # AlreadyExists
+        worker_name = f"{name}-{next(self.incarnations)}"
+        assert worker_name not in self.names_seen, "a worker's name was used twice"
+        self.names_seen.add(worker_name)
+        uid = f"uid-{next(self.uids)}"
+        pod = worker_pod(
+            self.group,
+            ordinal,
+            uid=uid,
+            worker_name=worker_name,
+            phase="Pending",
+            ready=False,
+            created=self.now,
+            started=self.now,
+        )
+        self._write(pod, uid)
+        self.cache[uid] = self.pods[uid]  # the answer to a write goes into the cache
+        return True
+
+    def _delete(self, action: Delete) -> None:
+        pod = self.pods.get(action.uid)
+        if pod is None or pod.deleting or action.resource_version not in (None, pod.resource_version):
+            return
+        if self.data.pop(pod.worker_name, 0) and pod.phase == "Running":
+            self.lost.append(pod.name)
+        gone = msgspec.structs.replace(pod, deleting=True)
+        self._write(gone, action.uid)
+        self.cache[action.uid] = self.pods[action.uid]
+
+    def _running(self) -> list[Pod]:
+        return [p for p in self.pods.values() if p.phase == "Running" and not p.deleting]
+
+    # --- the scheduler ------------------------------------------------------------------------------------------------
+
+    def _ask(self, ask) -> Answers:
+        if self.silent:
+            return Answers(silent="cannot be reached")
+        known = {p.worker_name for p in self._running()}
+        for worker in ask.resume:
+            self.retiring.discard(worker.name)
+        retirement = {}
+        for worker in ask.retire:
+            if worker.name not in known:
+                retirement[worker.name] = "unknown"
+                continue
+            self.retiring.add(worker.name)
+            heirs = sorted(known - self.retiring)
+            if self.data.get(worker.name) and not heirs:
+                retirement[worker.name] = "refused: nobody can take it"
+            elif self.data.get(worker.name):
+                self.data[heirs[0]] = self.data.get(heirs[0], 0) + self.data.pop(worker.name)
+                retirement[worker.name] = "retiring"
+            else:
+                retirement[worker.name] = "retired"
+        return Answers(
+            registered=frozenset(known) if ask.registered else None,
+            ranked=tuple(sorted((w.name for w in ask.rank), key=lambda n: self.data.get(n, 0))) if ask.rank else None,
+            retirement=retirement,
+        )
+
+    # --- the operator -------------------------------------------------------------------------------------------------
+
+    @rule(dies_after=st.one_of(st.none(), st.integers(0, 5)))
+    def reconcile(self, dies_after: int | None = None) -> None:
+        writes = itertools.count()
+
+        def crash() -> bool:
+            return dies_after is not None and next(writes) >= dies_after
+
+        observed = self._observe()
+        plan = plan_worker_group(observed, self.now)
+        if plan.ask is not None:
+            observed = msgspec.structs.replace(observed, answers=self._ask(plan.ask))
+            plan = plan_worker_group(observed, self.now)
+        if any(isinstance(a, Create) for a in plan.actions):
+            self._catch_up()  # the shell lists Pods afresh before it makes any
+            observed = msgspec.structs.replace(self._observe(), answers=observed.answers)
+            plan = plan_worker_group(observed, self.now)
+        for action in plan.actions:
+            if crash():
+                return self._restart()
+            match action:
+                case Create():
+                    self._create(action.ordinal)
+                case Delete():
+                    pod = self.pods.get(action.uid)
+                    assert pod is None or pod.owner_uid == self.group.uid
+                    self._delete(action)
+        if crash():
+            return self._restart()
+        status = worker_group_status(observed, plan, [], self.now)
+        self.group = msgspec.structs.replace(self.group, status=status)
+        return None
+
+    def _observe(self):
+        pods = tuple(self.cache.values())
+        return observed_group(self.group, *pods, cluster=cluster(), scheduler_pods=(scheduler_pod(),))
+
+    def _restart(self) -> None:
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        self.cache, self.log = dict(self.pods), []
+
+    @rule(events=st.integers(1, 5))
+    def cache_catches_up(self, events: int) -> None:
+        for uid, pod in self.log[:events]:
+            if pod is None:
+                self.cache.pop(uid, None)
+            elif not (uid in self.cache and self.cache[uid].deleting):
+                self.cache[uid] = pod
+        del self.log[:events]
+
+    # --- the world ----------------------------------------------------------------------------------------------------
+
+    @rule(replicas=st.integers(0, LONGEST))
+    def scale(self, replicas: int) -> None:
+        self._change(msgspec.structs.replace(self.group.spec.worker, replicas=replicas))
+        self.most = max(self.most, replicas)
+
+    @rule(image=st.sampled_from(["dask:1", "dask:2", "dask:3"]))
+    def change_template(self, image: str) -> None:
+        spec = {"containers": [{"name": "dask", "image": image}]}
+        self._change(msgspec.structs.replace(self.group.spec.worker, spec=spec))
+
+    def _change(self, worker) -> None:
+        self.group = msgspec.structs.replace(self.group, spec=msgspec.structs.replace(self.group.spec, worker=worker))
+
+    @precondition(lambda self: any(p.phase == "Pending" and not p.deleting for p in self.pods.values()))
+    @rule(data=st.data())
+    def pod_starts(self, data) -> None:
+        pending = sorted(
+            (p for p in self.pods.values() if p.phase == "Pending" and not p.deleting), key=lambda p: p.uid
+        )
+        pod = data.draw(st.sampled_from(pending))
+        self._write(msgspec.structs.replace(pod, phase="Running", ready=True), pod.uid)
+
+    @precondition(lambda self: self._running())
+    @rule(data=st.data(), how=st.sampled_from(["Failed", "vanishes"]))
+    def pod_dies(self, data, how: str) -> None:
+        pod = data.draw(st.sampled_from(sorted(self._running(), key=lambda p: p.uid)))
+        self.data.pop(pod.worker_name, None)  # not the operator's doing
+        if how == "vanishes":
+            self._write(None, pod.uid)
+        else:
+            self._write(msgspec.structs.replace(pod, phase="Failed", ready=False, finished=self.now), pod.uid)
+
+    @precondition(lambda self: any(p.deleting for p in self.pods.values()))
+    @rule()
+    def kubelet_finishes_a_deletion(self) -> None:
+        self._write(None, next(uid for uid, p in self.pods.items() if p.deleting))
+
+    @precondition(lambda self: [p for p in self._running() if p.worker_name not in self.retiring])
+    @rule(data=st.data())
+    def a_worker_computes_a_result(self, data) -> None:
+        taking = sorted(p.worker_name for p in self._running() if p.worker_name not in self.retiring)
+        name = data.draw(st.sampled_from(taking))
+        self.data[name] = self.data.get(name, 0) + 1
+
+    @rule(silent=st.booleans())
+    def scheduler_falls_silent_or_comes_back(self, silent: bool) -> None:
+        self.silent = silent
+
+    @rule(seconds=st.sampled_from([1, 10, 40]))
+    def time_passes(self, seconds: int) -> None:
+        self.now += seconds
+
+    # --- what must hold -----------------------------------------------------------------------------------------------
+
+    @invariant()
+    def never_too_many_pods(self) -> None:
+        if not hasattr(self, "pods"):
+            return
+        living = [p for p in self.pods.values() if not p.deleting and p.phase not in ("Failed", "Succeeded")]
+        assert len(living) <= self.most + limits(None, self.most).surge
+
+    @invariant()
+    def nothing_is_lost_before_the_drain_timeout(self) -> None:
+        if not hasattr(self, "pods") or not self.lost:
+            return
+        since = {entry.name for entry in self.group.status.draining or ()}
+        assert self.now - NOW >= DRAIN_TIMEOUT, f"{self.lost} went with data; draining: {since}"
+
+    def teardown(self) -> None:
+        """Left alone with a scheduler that answers, the group becomes what it should be, and then nothing is written."""
+        if not hasattr(self, "pods"):
+            return
+        self.silent = False
+        for _ in range(60):
+            self._settle()
+            self.reconcile()
+            self.now += 31
+        self._settle()
+        desired: DaskWorkerGroup = self.group
+        living = [p for p in self.pods.values() if not p.deleting]
+        assert len(living) == desired.spec.worker.replicas
+        assert all(p.labels[names.REVISION] == worker_revision(desired) for p in living)
+        assert plan_worker_group(self._observe(), self.now).actions == ()
+        assert not desired.status.draining
+
+    def _settle(self) -> None:
+        for uid, pod in list(self.pods.items()):
+            if pod.deleting:
+                self._write(None, uid)
+            elif pod.phase == "Pending":
+                self._write(msgspec.structs.replace(pod, phase="Running", ready=True), uid)
+        self._catch_up()
+
+
+WorkerGroupMachine.TestCase.settings = settings(
+    max_examples=int(os.environ.get("SCHEDULES", "500")),
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+TestWorkerGroup = WorkerGroupMachine.TestCase
