@@ -14,6 +14,7 @@ import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.support.states import NOW, cluster, group, observed_group, scheduler_pod, worker_pod
 
 from dask_controller.core.actions import Answers, Create, Delete
 from dask_controller.core.observed import Pod
@@ -21,7 +22,6 @@ from dask_controller.core.worker_group import limits, plan_worker_group, worker_
 from dask_crds import names
 from dask_crds.model import DaskWorkerGroup
 from dask_resources.worker import worker_revision
-from tests.support.states import NOW, cluster, group, observed_group, scheduler_pod, worker_pod
 
 DRAIN_TIMEOUT = 300
 LONGEST = 8
@@ -244,7 +244,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
         assert self.now - NOW >= DRAIN_TIMEOUT, f"{self.lost} went with data; draining: {since}"
 
     def teardown(self) -> None:
-        """Left alone with a scheduler that answers, the group becomes what it should be, and then nothing is written."""
+        """Left alone with a scheduler that answers, the group becomes what it should be; then nothing is written."""
         if not hasattr(self, "pods"):
             return
         self.silent = False

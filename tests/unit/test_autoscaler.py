@@ -1,0 +1,146 @@
+"""Decisions about an autoscaler."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from tests.support.states import NOW, autoscaler, condition, group, scheduler_pod, worker_pod
+
+from dask_controller.core.actions import Answers
+from dask_controller.core.autoscaler import (
+    DOWN_WINDOW_SECONDS,
+    INTERVAL_SECONDS,
+    autoscaler_status,
+    plan_autoscaler,
+    worker_resources,
+)
+from dask_controller.core.observed import ObservedAutoscaler
+from dask_crds.model import AutoscalerBehavior, DaskAutoscalerStatus, ScalingRules
+
+
+def observed(of, **fields):
+    g = group(replicas=2)
+    defaults = {"rival": None, "group": g, "pods": (worker_pod(g, 0),), "scheduler_pods": (scheduler_pod(),)}
+    return ObservedAutoscaler(autoscaler=of, **(defaults | fields))
+
+
+class Load:
+    """An autoscaler under a changing load."""
+
+    def __init__(self, *, desired=2, minimum=0, maximum=10, **spec):
+        self.autoscaler = autoscaler(minimum, maximum, status=DaskAutoscalerStatus(desired_replicas=desired), **spec)
+        self.writes = 0
+
+    def __call__(self, target, now):
+        o = observed(self.autoscaler, answers=Answers(target=target))
+        status = autoscaler_status(o, plan_autoscaler(o, now), [], now)
+        self.writes += status != self.autoscaler.status
+        self.autoscaler = msgspec.structs.replace(self.autoscaler, status=status)
+        return status.desired_replicas
+
+
+def test_it_grows_at_once():
+    assert Load()(7, NOW) == 7
+
+
+def test_it_stays_within_its_bounds():
+    assert Load(minimum=1, maximum=5)(99, NOW) == 5
+    load = Load(minimum=1, maximum=5)
+    load(0, NOW)
+    assert load(0, NOW + DOWN_WINDOW_SECONDS) == 1
+
+
+def test_it_shrinks_only_when_the_whole_window_asked_for_less():
+    load = Load(desired=8)
+    load(8, NOW)
+    assert load(2, NOW + 1) == 8
+    assert load(2, NOW + DOWN_WINDOW_SECONDS) == 8
+    assert load(2, NOW + 1 + DOWN_WINDOW_SECONDS) == 2
+
+
+def test_it_shrinks_to_the_most_that_was_asked_for_within_the_window():
+    load = Load(desired=8)
+    for seconds, target in ((0, 8), (10, 1), (20, 5), (30, 1)):
+        load(target, NOW + seconds)
+    assert load(1, NOW + 10 + DOWN_WINDOW_SECONDS) == 5
+    assert load(1, NOW + 30 + DOWN_WINDOW_SECONDS) == 1
+
+
+def test_bursts_every_twenty_seconds_do_not_churn():
+    """dask-kubernetes #633, #674, #677: adaptive clusters thrash."""
+    load = Load(desired=0)
+    seen = [load(6 if second % 20 < 5 else 0, NOW + second) for second in range(0, 300, 5)]
+    assert set(seen) == {6}
+
+
+def test_a_window_for_scaling_up_waits_for_lasting_demand():
+    load = Load(desired=1, behavior=AutoscalerBehavior(scale_up=ScalingRules(stabilization_window_seconds=10)))
+    load(1, NOW)
+    assert load(5, NOW + 1) == 1
+    assert load(5, NOW + 12) == 5
+
+
+def test_an_idle_minute_writes_nothing():
+    load = Load(desired=0)
+    for second in range(0, 200, 5):
+        load(0, NOW + second)
+    settled = load.writes
+    for second in range(200, 260, 5):
+        load(0, NOW + second)
+    assert load.writes == settled
+
+
+def test_the_scheduler_is_asked_about_this_groups_workers():
+    plan = plan_autoscaler(observed(autoscaler()), NOW)
+    assert [worker.name for worker in plan.ask.target] == ["simple-default-worker-0-abcde"]
+    plan = plan_autoscaler(observed(autoscaler(), answers=Answers(target=1)), NOW)
+    assert plan.requeue_after == INTERVAL_SECONDS
+
+
+def test_before_the_scheduler_is_ready_the_groups_own_number_stands():
+    o = observed(autoscaler(minimum=1), scheduler_pods=())
+    plan = plan_autoscaler(o, NOW)
+    assert plan.ask is None
+    assert autoscaler_status(o, plan, [], NOW).desired_replicas == 2
+
+
+def test_a_silent_scheduler_changes_nothing_and_is_reported():
+    o = observed(
+        autoscaler(status=DaskAutoscalerStatus(desired_replicas=6)), answers=Answers(silent="cannot be reached")
+    )
+    status = autoscaler_status(o, plan_autoscaler(o, NOW), [], NOW)
+    assert status.desired_replicas == 6
+    assert condition(status.conditions, "Ready").reason == "SchedulerSilent"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [({"group": None, "pods": ()}, "WorkerGroupNotFound"), ({"rival": autoscaler()}, "Conflict")],
+)
+def test_an_autoscaler_that_cannot_act_says_why(fields, reason):
+    o = observed(autoscaler(), **fields)
+    plan = plan_autoscaler(o, NOW)
+    assert plan.ask is None
+    status = autoscaler_status(o, plan, [], NOW)
+    assert status.desired_replicas is None
+    assert condition(status.conditions, "Ready").reason == reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "resources"),
+    [
+        ({"args": ["dask-worker", "--resources", "GPU=1 MEM=2e9"]}, {"GPU": 1, "MEM": 2e9}),
+        ({"args": ["dask-worker", "--resources=GPU=2", "--nthreads", "1"]}, {"GPU": 2}),
+        ({"args": ["--resources", "GPU=1,FOO=3"]}, {"GPU": 1, "FOO": 3}),
+        ({"command": ["sh", "-c", "exec dask-worker --resources 'GPU=1' --nthreads 2"]}, {"GPU": 1}),
+        ({"args": ["dask-worker"]}, {}),
+        ({}, {}),
+    ],
+)
+def test_worker_resources_are_read_from_the_command(fields, resources):
+    g = group()
+    spec = {"containers": [{"name": "worker", "image": "x", **fields}]}
+    g = msgspec.structs.replace(
+        g, spec=msgspec.structs.replace(g.spec, worker=msgspec.structs.replace(g.spec.worker, spec=spec))
+    )
+    assert worker_resources(g) == resources
