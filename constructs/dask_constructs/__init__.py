@@ -1,1 +1,30 @@
-"""TODO."""
+"""Dask on Kubernetes as cdk8s constructs.
+
+>>> class Analytics(Chart):
+...     def __init__(self, scope: Construct, id: str) -> None:
+...         super().__init__(scope, id, namespace="analytics")
+...         cluster = DaskCluster(self, "cluster", name="analytics", image="ghcr.io/dask/dask:2026.8.0", memory="8Gi")
+...         cluster.autoscale(minimum=0, maximum=20)
+
+Each kind has a short form (an image and a size) and an exact one (``from_spec``, typed structs of
+``dask_crds.model``). Mistakes are reported at synth, all at once, each with the construct's path and the field.
+"""
+
+from ._node import provide_node
+
+provide_node()  # before anything imports cdk8s, which starts Node.js
+
+from .dask import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup  # noqa: E402
+from .manifest import DaskResource, problems  # noqa: E402
+from .operator import DaskCustomResourceDefinitions, DaskOperator  # noqa: E402
+
+__all__ = [
+    "DaskAutoscaler",
+    "DaskCluster",
+    "DaskCustomResourceDefinitions",
+    "DaskJob",
+    "DaskOperator",
+    "DaskResource",
+    "DaskWorkerGroup",
+    "problems",
+]

@@ -1,0 +1,152 @@
+"""Plain manifests as cdk8s objects, and what is wrong with those of our own kinds."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any, ClassVar, TypedDict, cast
+
+import jsii
+from cdk8s import ApiObject, ApiObjectMetadata, Chart, JsonPatch
+from constructs import Construct, IValidation
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from dask_crds import names, validation
+from dask_crds.model import InvalidManifest, parse
+from dask_crds.schema import json_schema
+
+
+class Metadata(TypedDict, total=False):
+    """Metadata of a resource."""
+
+    name: str
+    """Name of the resource; left out, cdk8s makes one up from the construct's path."""
+    namespace: str
+    """Namespace; left out, that of the chart."""
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+def api_object(scope: Construct, id: str, manifest: Mapping[str, Any]) -> ApiObject:
+    """The manifest as a cdk8s object.
+
+    In Python ``ApiObject`` takes no other arguments than the metadata (jsii drops the index signature of its props), so
+    the rest is added as JSON patches.
+    """
+    body = dict(manifest)
+    metadata = dict(body.pop("metadata", {}))
+    made = ApiObject(
+        scope,
+        id,
+        api_version=body.pop("apiVersion"),
+        kind=body.pop("kind"),
+        metadata=ApiObjectMetadata(**metadata),
+    )
+    for field, value in body.items():
+        made.add_json_patch(JsonPatch.add(f"/{field}", value))
+    return made
+
+
+def cluster_scoped(scope: Construct, id: str, manifest: Mapping[str, Any]) -> ApiObject:
+    """The manifest as a cdk8s object without the chart's namespace, which cdk8s stamps on everything."""
+    made = api_object(scope, id, manifest)
+    if Chart.of(made).namespace is not None:
+        made.add_json_patch(JsonPatch.remove("/metadata/namespace"))
+    return made
+
+
+class DaskResource(Construct):
+    """One of our four kinds: a cdk8s object that is checked at synth.
+
+    Attributes:
+        api_object: the manifest; ``api_object.add_json_patch(...)`` has the last word on it, and is checked as well.
+        spec: the spec as it was declared, before such patches.
+    """
+
+    KIND: ClassVar[str]
+
+    def __init__(self, scope: Construct, id: str, spec: Mapping[str, Any], metadata: Metadata) -> None:
+        super().__init__(scope, id)
+        self.spec = spec
+        self.api_object = api_object(
+            self,
+            "Resource",
+            {
+                "apiVersion": names.API_VERSION,
+                "kind": self.KIND,
+                "metadata": {key: value for key, value in metadata.items() if key in Metadata.__annotations__},
+                "spec": spec,
+            },
+        )
+        self.node.add_validation(Validation(lambda: problems(self.api_object.to_json())))
+
+    @property
+    def name(self) -> str:
+        """``metadata.name``."""
+        return self.api_object.name
+
+    @property
+    def namespace(self) -> str | None:
+        """``metadata.namespace``, ``None`` where neither the resource nor its chart states one."""
+        return self.api_object.metadata.namespace
+
+
+@jsii.implements(IValidation)
+class Validation:
+    """A check that runs at synth; each message it returns is an error at its construct's path."""
+
+    def __init__(self, check: Callable[[], list[str]]) -> None:
+        self._check = check
+
+    def validate(self) -> list[str]:
+        """Messages of what is wrong."""
+        return self._check()
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+
+def problems(manifest: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with a manifest of one of our kinds, as ``field: message``; empty if nothing is.
+
+    Unknown fields and wrong types by the JSON schema, then what the API server's rules and Kubernetes itself would
+    refuse (``dask_crds.validation``).
+    """
+    found = [message for error in _validator(manifest["kind"]).iter_errors(manifest) for message in _explained(error)]
+    try:
+        value = parse(dict(manifest))
+    except InvalidManifest as error:
+        return found or [str(error)]
+    return found + [str(problem) for problem in validation.problems(value)]
+
+
+@cache
+def _validator(kind: str) -> Draft202012Validator:
+    return Draft202012Validator(json_schema(kind))
+
+
+def _explained(error: ValidationError) -> Iterator[str]:
+    """The messages of jsonschema with fields written as ``kubectl`` writes them, and for people."""
+    path = _path(error.absolute_path)
+    match error.validator:
+        case "additionalProperties":
+            known = cast("dict[str, Any]", error.schema)["properties"]
+            for field in cast("dict[str, Any]", error.instance):
+                if field not in known:
+                    similar = difflib.get_close_matches(field, known, n=1)
+                    hint = f", did you mean {similar[0]!r}?" if similar else ""
+                    yield f"{_path([*error.absolute_path, field])}: unknown field{hint}"
+        case "required":
+            (field,) = re.findall(r"^'(.*)' is a required property$", error.message)
+            yield f"{_path([*error.absolute_path, field])}: is missing"
+        case "anyOf":  # the one use that the schemas make of it
+            yield f"{path}: must be a number or a string, not {error.instance!r}"
+        case _:
+            yield f"{path}: {error.message}"
+
+
+def _path(fields: Iterable[str | int]) -> str:
+    return "".join(f"[{field}]" if isinstance(field, int) else f".{field}" for field in fields).removeprefix(".")

@@ -1,0 +1,296 @@
+"""The operator's installation: CRDs, namespace, permissions, Deployment and what guards it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cdk8s import ApiObject
+from constructs import Construct
+
+from dask_crds.model import KINDS
+from dask_crds.schema import custom_resource_definition
+
+from . import rbac
+from .manifest import api_object, cluster_scoped
+
+VERSION = "0.1.0"
+DEFAULT_IMAGE = f"ghcr.io/dask-gitops/operator:{VERSION}"
+
+_NAME = "dask-operator"
+#: Selectors are immutable, so they hold nothing that may change.
+_SELECTOR = {"app.kubernetes.io/name": _NAME, "app.kubernetes.io/component": "operator"}
+_LABELS = {**_SELECTOR, "app.kubernetes.io/part-of": "dask", "app.kubernetes.io/version": VERSION}
+_PORT = 8080
+#: Not root, and not the uid of any process on a node.
+_UID = 65532
+
+_RBAC = "rbac.authorization.k8s.io"
+
+
+def _wave(number: int) -> dict[str, str]:
+    """Argo CD applies lower waves first, and prunes them last."""
+    return {"argocd.argoproj.io/sync-wave": str(number)}
+
+
+class DaskCustomResourceDefinitions(Construct):
+    """The CRDs of the four kinds, marked so that no GitOps tool deletes them, and all Dask resources with them."""
+
+    _ANNOTATIONS = {
+        **_wave(-10),
+        # DaskJob's CRD is large for the annotation of client-side apply, and grows with Kubernetes' PodSpec.
+        "argocd.argoproj.io/sync-options": "ServerSideApply=true,Prune=false,Delete=false",
+        "kustomize.toolkit.fluxcd.io/prune": "disabled",
+        "helm.sh/resource-policy": "keep",
+    }
+
+    def __init__(self, scope: Construct, id: str) -> None:
+        super().__init__(scope, id)
+        for kind in KINDS:
+            manifest = custom_resource_definition(kind)
+            manifest["metadata"] |= {"labels": _LABELS, "annotations": self._ANNOTATIONS}
+            cluster_scoped(self, kind, manifest)
+
+
+class DaskOperator(Construct):
+    """The operator, ready to run in a namespace with restricted Pod security.
+
+    Args:
+        image: the operator's image, best with a digest.
+        namespace: where it runs.
+        create_namespace: whether that namespace is part of the construct.
+        namespaces: the namespaces that it looks after, which must exist; ``None`` for all of them. With a list its
+            permissions are Roles in those namespaces.
+        crds: whether the CRDs are part of the construct.
+        aggregated_roles: whether ``view``, ``edit`` and ``admin`` are extended by the Dask kinds.
+        replicas: one leads, the others are ready to take over.
+        cluster_domain: DNS domain of the Kubernetes cluster.
+        resources: requests and limits of the container. There is no CPU limit: a throttled operator is a late one.
+        priority_class: PriorityClass of the Pods.
+        image_pull_secrets: names of Secrets in ``namespace``.
+        args: further arguments, see ``python -m dask_controller run --help``.
+
+    Attributes:
+        deployment: the Deployment, for ``add_json_patch``.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        image: str = DEFAULT_IMAGE,
+        namespace: str = _NAME,
+        create_namespace: bool = True,
+        namespaces: Sequence[str] | None = None,
+        crds: bool = True,
+        aggregated_roles: bool = True,
+        replicas: int = 2,
+        cluster_domain: str = "cluster.local",
+        resources: Mapping[str, Any] | None = None,
+        priority_class: str | None = None,
+        image_pull_secrets: Sequence[str] = (),
+        args: Sequence[str] = (),
+    ) -> None:
+        super().__init__(scope, id)
+        self._namespace = namespace
+        if crds:
+            DaskCustomResourceDefinitions(self, "crds")
+        if create_namespace:
+            cluster_scoped(self, "namespace", _namespace(namespace))
+        self._object("service-account", "v1", "ServiceAccount", wave=-5, automountServiceAccountToken=False)
+        self._permissions(namespaces)
+        if aggregated_roles:
+            self._aggregated_roles()
+        self._object("service", "v1", "Service", spec=_service())
+        self._object("network-policy", "networking.k8s.io/v1", "NetworkPolicy", spec=_network_policy())
+        if replicas > 1:
+            self._object("disruption-budget", "policy/v1", "PodDisruptionBudget", spec=_disruption_budget())
+        pod = _pod(
+            image=image,
+            args=[*_arguments(namespaces, cluster_domain), *args],
+            resources=resources or {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        )
+        if priority_class is not None:
+            pod["priorityClassName"] = priority_class
+        if image_pull_secrets:
+            pod["imagePullSecrets"] = [{"name": name} for name in image_pull_secrets]
+        self.deployment = self._object("deployment", "apps/v1", "Deployment", spec=_deployment(replicas, pod))
+
+    def _object(
+        self,
+        id: str,
+        api_version: str,
+        kind: str,
+        *,
+        name: str = _NAME,
+        namespace: str | None = None,
+        wave: int | None = None,
+        **body: Any,
+    ) -> ApiObject:
+        metadata: dict[str, Any] = {"name": name, "namespace": namespace or self._namespace, "labels": _LABELS}
+        if wave is not None:
+            metadata["annotations"] = _wave(wave)
+        return api_object(self, id, {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body})
+
+    def _permissions(self, namespaces: Sequence[str] | None) -> None:
+        subject = {"kind": "ServiceAccount", "name": _NAME, "namespace": self._namespace}
+        leases = rbac.rules(rbac.LEADER_ELECTION)
+        self._role("leader-election", f"{_NAME}-leader-election", self._namespace, leases, subject)
+        permissions = rbac.rules(rbac.OPERATOR)
+        if namespaces is None:
+            metadata = {"name": _NAME, "labels": _LABELS, "annotations": _wave(-5)}
+            role = {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole", "metadata": metadata, "rules": permissions}
+            cluster_scoped(self, "cluster-role", role)
+            binding = {
+                "apiVersion": f"{_RBAC}/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": metadata,
+                "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": _NAME},
+                "subjects": [subject],
+            }
+            cluster_scoped(self, "cluster-role-binding", binding)
+        for namespace in namespaces or ():
+            self._role(f"role-{namespace}", _NAME, namespace, permissions, subject)
+
+    def _role(self, id: str, name: str, namespace: str, rules: list[dict[str, Any]], subject: dict[str, str]) -> None:
+        where: dict[str, Any] = {"name": name, "namespace": namespace, "wave": -5}
+        self._object(id, f"{_RBAC}/v1", "Role", **where, rules=rules)
+        reference = {"apiGroup": _RBAC, "kind": "Role", "name": name}
+        self._object(f"{id}-binding", f"{_RBAC}/v1", "RoleBinding", **where, roleRef=reference, subjects=[subject])
+
+    def _aggregated_roles(self) -> None:
+        for name, permissions, into in (
+            ("dask-view", rbac.VIEW, ("view", "edit", "admin")),
+            ("dask-edit", rbac.EDIT, ("edit", "admin")),
+        ):
+            aggregate = {f"{_RBAC}/aggregate-to-{role}": "true" for role in into}
+            metadata = {"name": name, "labels": _LABELS | aggregate, "annotations": _wave(-5)}
+            manifest = {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole", "metadata": metadata}
+            cluster_scoped(self, name, {**manifest, "rules": rbac.rules(permissions)})
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def _namespace(name: str) -> dict[str, Any]:
+    modes = ("enforce", "audit", "warn")
+    labels = _LABELS | {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in modes}
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": labels, "annotations": _wave(-10)},
+    }
+
+
+def _service() -> dict[str, Any]:
+    """For Prometheus."""
+    return {"selector": _SELECTOR, "ports": [{"name": "http", "port": _PORT, "targetPort": "http", "protocol": "TCP"}]}
+
+
+def _network_policy() -> dict[str, Any]:
+    """Metrics and probes come in, nothing else.
+
+    Going out is not limited: addresses and ports of the API server, and of DNS, differ from cluster to cluster.
+    """
+    return {
+        "podSelector": {"matchLabels": _SELECTOR},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"ports": [{"port": "http", "protocol": "TCP"}]}],
+    }
+
+
+def _disruption_budget() -> dict[str, Any]:
+    return {
+        "maxUnavailable": 1,
+        "selector": {"matchLabels": _SELECTOR},
+        # A replica that is not ready does not work, so it must not keep a node from being drained.
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+    }
+
+
+def _arguments(namespaces: Sequence[str] | None, cluster_domain: str) -> Iterator[str]:
+    yield "run"
+    if namespaces is None:
+        yield "--all-namespaces"
+    for namespace in namespaces or ():
+        yield f"--namespace={namespace}"
+    yield f"--cluster-domain={cluster_domain}"
+    yield "--leader-elect"  # with one replica too: while it is rolled there are two
+    yield "--log-format=json"
+    yield f"--port={_PORT}"
+
+
+def _deployment(replicas: int, pod: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "replicas": replicas,
+        "revisionHistoryLimit": 3,
+        "selector": {"matchLabels": _SELECTOR},
+        "template": {
+            "metadata": {
+                "labels": _LABELS,
+                # Which of the containers `kubectl logs` and `kubectl exec` mean, should a mesh inject another.
+                "annotations": {"kubectl.kubernetes.io/default-container": "operator"},
+            },
+            "spec": pod,
+        },
+    }
+
+
+def _pod(*, image: str, args: Sequence[str], resources: Mapping[str, Any]) -> dict[str, Any]:
+    container = {
+        "name": "operator",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": args,
+        "env": [
+            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+        ],
+        "ports": [{"name": "http", "containerPort": _PORT, "protocol": "TCP"}],
+        "livenessProbe": _probe("/healthz", failures=5),
+        "readinessProbe": _probe("/readyz", failures=3),
+        "resources": resources,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+    }
+    return {
+        "serviceAccountName": _NAME,
+        "automountServiceAccountToken": True,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _UID,
+            "runAsGroup": _UID,
+            "fsGroup": _UID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "affinity": {
+            "podAntiAffinity": {
+                "preferredDuringSchedulingIgnoredDuringExecution": [
+                    {
+                        "weight": 100,
+                        "podAffinityTerm": {
+                            "topologyKey": "kubernetes.io/hostname",
+                            "labelSelector": {"matchLabels": _SELECTOR},
+                        },
+                    }
+                ]
+            }
+        },
+        "containers": [container],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }
+
+
+def _probe(path: str, *, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": 10,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }

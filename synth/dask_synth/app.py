@@ -1,0 +1,108 @@
+"""What ``dist/`` holds.
+
+One cdk8s app per folder, each with flat charts that do not depend on each other: as soon as charts depend on one
+another cdk8s numbers all files, and every new chart renames the rest. Order is a matter of sync waves (Argo CD) and
+``dependsOn`` (Flux).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cdk8s import App, Chart, YamlOutputType
+
+from dask_constructs import DaskCustomResourceDefinitions, DaskOperator
+from dask_crds import names
+from dask_crds.model import KINDS
+from dask_crds.schema import json_schema
+
+from .config import Configuration
+from .examples import examples
+
+
+def write(directory: Path, configuration: Configuration) -> None:
+    """Write everything into an empty directory.
+
+    Raises:
+        RuntimeError: constructs found mistakes; the message lists them all. Folders written before it stay.
+    """
+    _crds(directory / "crds")
+    _operator(directory / "operator", configuration)
+    _operator(directory / "operator-namespaced", configuration, namespaces=configuration.namespaces)
+    _examples(directory / "examples", configuration)
+    _bundle(directory, configuration)
+    _kustomization(directory, ["crds", "operator"])
+    _schemas(directory / "schemas")
+
+
+def _crds(directory: Path) -> None:
+    app = _app(directory, YamlOutputType.FILE_PER_RESOURCE)
+    DaskCustomResourceDefinitions(Chart(app, "crds"), "crds")
+    app.synth()
+    _kustomization(directory)
+
+
+def _operator(directory: Path, configuration: Configuration, namespaces: Sequence[str] | None = None) -> None:
+    app = _app(directory)
+    _dask_operator(Chart(app, "operator"), configuration, namespaces=namespaces, crds=False)
+    app.synth()
+    _kustomization(directory)
+
+
+def _examples(directory: Path, configuration: Configuration) -> None:
+    app = _app(directory)
+    examples(app, configuration.example_image)
+    app.synth()
+    _kustomization(directory)
+
+
+def _bundle(directory: Path, configuration: Configuration) -> None:
+    """CRDs and operator in one file, for ``kubectl apply -f``."""
+    app = _app(directory)
+    _dask_operator(Chart(app, "install"), configuration)
+    app.synth()
+
+
+def _schemas(directory: Path) -> None:
+    """JSON schemas where kubeconform and editors look for them: ``{{.Group}}/{{.ResourceKind}}_{{.Version}}.json``."""
+    folder = directory / names.GROUP
+    folder.mkdir(parents=True)
+    for kind in KINDS:
+        path = folder / f"{kind.lower()}_{names.VERSION}.json"
+        path.write_text(json.dumps(json_schema(kind), indent=1) + "\n")
+
+
+def _app(directory: Path, output: YamlOutputType = YamlOutputType.FILE_PER_CHART) -> App:
+    return App(outdir=str(directory), output_file_extension=".yaml", yaml_output_type=output)
+
+
+def _dask_operator(
+    chart: Chart, configuration: Configuration, *, namespaces: Sequence[str] | None = None, crds: bool = True
+) -> None:
+    DaskOperator(
+        chart,
+        "operator",
+        image=configuration.image,
+        namespace=configuration.namespace,
+        namespaces=namespaces,
+        crds=crds,
+        replicas=configuration.replicas,
+        cluster_domain=configuration.cluster_domain,
+        priority_class=configuration.priority_class,
+        image_pull_secrets=configuration.image_pull_secrets,
+    )
+
+
+def _kustomization(directory: Path, resources: Iterable[str] | None = None) -> None:
+    """A kustomization of ``resources``, else of all files in the directory."""
+    listed = sorted(path.name for path in directory.glob("*.yaml")) if resources is None else list(resources)
+    kustomization: dict[str, Any] = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": listed,
+    }
+    (directory / "kustomization.yaml").write_text(yaml.safe_dump(kustomization, sort_keys=False))
