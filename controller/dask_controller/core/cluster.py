@@ -150,7 +150,9 @@ def cluster_status(
     ready = sum(g.status.ready_replicas or 0 for g in o.groups)
     wanted = sum(_wanted(g) for g in o.groups) if group else cluster.spec.worker.replicas
     scheduler_ready, workers_ready = _scheduler_condition(o), _workers_condition(o, ready, wanted)
-    missing = next((c for c in (scheduler_ready, workers_ready) if c.status != "True"), None)
+    lacking = [c for c in (scheduler_ready, workers_ready) if c.status != "True"]
+    # What needs somebody's attention says more than what is merely on its way.
+    missing = next((c for c in lacking if c.reason != "Progressing"), next(iter(lacking), None))
     conflict = _conflict(o)
     problem = conflict or (
         Problem(missing.reason, missing.message) if missing and missing.reason != "Progressing" else None
