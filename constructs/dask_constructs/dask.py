@@ -9,6 +9,7 @@ from typing import Any, Unpack, cast
 from constructs import Construct
 from msgspec import Struct
 
+from dask_crds import names
 from dask_crds.model import (
     AutoscalerBehavior,
     DaskAutoscalerSpec,
@@ -89,6 +90,13 @@ class DaskCluster(DaskResource):
         _state_replicas(spec["worker"], props)
         super().__init__(scope, id, spec, props)
         self._shared = cast("WorkerGroupProps", _selected(props, templates.PodOptions))
+
+    @property
+    def scheduler_address(self) -> str:
+        """Address for ``distributed.Client`` from within the Kubernetes cluster."""
+        service = names.scheduler(self.name)
+        host = service if self.namespace is None else f"{service}.{self.namespace}"
+        return f"tcp://{host}:{names.COMM_PORT_NUMBER}"
 
     @classmethod
     def from_spec(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, ClassVar, TypedDict, cast
@@ -15,7 +16,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from dask_crds import names, validation
-from dask_crds.model import InvalidManifest, parse
+from dask_crds.model import KINDS, InvalidManifest, parse
 from dask_crds.schema import json_schema
 
 
@@ -115,12 +116,16 @@ def problems(manifest: Mapping[str, Any]) -> list[str]:
     Unknown fields and wrong types by the JSON schema, then what the API server's rules and Kubernetes itself would
     refuse (``dask_crds.validation``).
     """
-    found = [message for error in _validator(manifest["kind"]).iter_errors(manifest) for message in _explained(error)]
+    found: list[tuple[str, str]] = []
+    if manifest.get("kind") in KINDS:
+        found = [line for error in _validator(manifest["kind"]).iter_errors(manifest) for line in _explained(error)]
     try:
-        value = parse(dict(manifest))
-    except InvalidManifest as error:
-        return found or [str(error)]
-    return found + [str(problem) for problem in validation.problems(value)]
+        semantic = validation.problems(parse(dict(manifest)))
+    except InvalidManifest as error:  # the schema says the same, and all of it
+        semantic = [] if found else [error]
+    explained = {path for path, _ in found}
+    found += [(problem.path, problem.message) for problem in semantic if problem.path not in explained]
+    return [f"{path}: {message}" if path else message for path, message in found]
 
 
 @cache
@@ -128,8 +133,8 @@ def _validator(kind: str) -> Draft202012Validator:
     return Draft202012Validator(json_schema(kind))
 
 
-def _explained(error: ValidationError) -> Iterator[str]:
-    """The messages of jsonschema with fields written as ``kubectl`` writes them, and for people."""
+def _explained(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """What jsonschema found, as field and message; fields are written as ``kubectl`` writes them."""
     path = _path(error.absolute_path)
     match error.validator:
         case "additionalProperties":
@@ -138,14 +143,16 @@ def _explained(error: ValidationError) -> Iterator[str]:
                 if field not in known:
                     similar = difflib.get_close_matches(field, known, n=1)
                     hint = f", did you mean {similar[0]!r}?" if similar else ""
-                    yield f"{_path([*error.absolute_path, field])}: unknown field{hint}"
+                    yield _path([*error.absolute_path, field]), f"unknown field{hint}"
         case "required":
             (field,) = re.findall(r"^'(.*)' is a required property$", error.message)
-            yield f"{_path([*error.absolute_path, field])}: is missing"
-        case "anyOf":  # the one use that the schemas make of it
-            yield f"{path}: must be a number or a string, not {error.instance!r}"
+            yield _path([*error.absolute_path, field]), "is missing"
+        case "type":
+            yield path, f"must be of type {error.validator_value}, not {reprlib.repr(error.instance)}"
+        case "anyOf":  # the one use that the schemas make of it: int-or-string
+            yield path, f"must be a number or a string, not {reprlib.repr(error.instance)}"
         case _:
-            yield f"{path}: {error.message}"
+            yield path, error.message
 
 
 def _path(fields: Iterable[str | int]) -> str:

@@ -93,6 +93,8 @@ class DaskOperator(Construct):
         args: Sequence[str] = (),
     ) -> None:
         super().__init__(scope, id)
+        if namespaces is not None and not namespaces:
+            raise ValueError("namespaces is empty; leave it out to look after all namespaces")
         self._namespace = namespace
         if crds:
             DaskCustomResourceDefinitions(self, "crds")

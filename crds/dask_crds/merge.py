@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from dask_crds.kubernetes import structural_schema
-from dask_crds.model import PodSpec
+from .kubernetes import PodSpec, structural_schema
 
 
 def merged(spec: PodSpec, changes: Mapping[str, Any]) -> PodSpec:

@@ -1,80 +1,117 @@
 """Mistakes that the types do not show: the API server's CEL rules, told offline, and what Kubernetes refuses later.
 
-The API server checks most of this too (``schema.py``); here it is said at synth time, with the field's name.
+The API server checks most of this too (``schema.py``), but a Pod's errors show only when the operator creates it. Here
+they are said at synth time, with the field's name, and in the status. Hence only what is refused in any cluster is
+reported: what is valid in some must pass.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, cast
 
 from . import names
-from .kubernetes import PodSpec
-from .model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, InvalidManifest, Kind, Worker
+from .kubernetes import Container, PodSpec, structural_schema
+from .merge import list_key
+from .model import (
+    DaskAutoscaler,
+    DaskCluster,
+    DaskClusterSpec,
+    DaskJob,
+    DaskWorkerGroup,
+    InvalidManifest,
+    Kind,
+    Scheduler,
+    TemplateMetadata,
+    Worker,
+)
+from .quantity import parse_quantity
 
 _SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-_POD_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
+_DNS_LABEL = re.compile(r"(?!.{64})[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_DNS_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
+_LABEL_VALUE = re.compile(r"(?!.{64})([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?")
 _PERCENTAGE = re.compile(r"[0-9]+%")
+
+Problems = Iterator[tuple[str, str]]  #: field, what is wrong with it
 
 
 def problems(value: Kind) -> list[InvalidManifest]:
-    """All mistakes in a resource, in the order of its fields."""
+    """All mistakes in a resource."""
     return [InvalidManifest(path, message) for path, message in _problems(value)]
 
 
-Problems = Iterator[tuple[str, str]]
-
-
 def _problems(value: Kind) -> Problems:
-    if isinstance(value, DaskCluster):
-        yield from _cluster_name(value.name)
-        yield from _pod("spec.scheduler.spec", value.spec.scheduler.spec)
-        yield from _worker("spec.worker", value.spec.worker)
-    elif isinstance(value, DaskWorkerGroup):
-        yield from _group_name("metadata.name", value.name)
-        yield from _worker("spec.worker", value.spec.worker)
-    elif isinstance(value, DaskJob):
-        yield from _cluster_name(value.name)
-        yield from _pod("spec.cluster.spec.scheduler.spec", value.spec.cluster.spec.scheduler.spec)
-        yield from _worker("spec.cluster.spec.worker", value.spec.cluster.spec.worker)
-        yield from _pod("spec.job.spec", value.spec.job.spec)
-        if value.spec.job.spec.get("restartPolicy") == "Always":
-            yield "spec.job.spec.restartPolicy", "must be Never or OnFailure: a runner runs to completion"
-    elif isinstance(value, DaskAutoscaler) and value.spec.minimum > value.spec.maximum:
-        yield "spec.minimum", f"must not be greater than spec.maximum ({value.spec.minimum} > {value.spec.maximum})"
+    match value:
+        case DaskCluster():
+            yield from _cluster_name("metadata.name", value.name)
+            yield from _cluster("spec", value.spec)
+        case DaskWorkerGroup():
+            yield from _group_name("metadata.name", value.name)
+            yield from _cluster_name("spec.cluster", value.spec.cluster)
+            yield from _worker("spec.worker", value.spec.worker)
+        case DaskJob():
+            yield from _cluster_name("metadata.name", value.name)
+            yield from _labels("spec.cluster.metadata", value.spec.cluster.metadata)
+            yield from _cluster("spec.cluster.spec", value.spec.cluster.spec)
+            yield from _labels("spec.job.metadata", value.spec.job.metadata)
+            yield from _pod("spec.job.spec", value.spec.job.spec)
+            if value.spec.job.spec.get("restartPolicy") == "Always":
+                yield "spec.job.spec.restartPolicy", "must be Never or OnFailure: a runner runs to completion"
+        case DaskAutoscaler():
+            yield from _cluster_name("spec.cluster", value.spec.cluster)
+            if value.spec.minimum > value.spec.maximum:
+                comparison = f"{value.spec.minimum} > {value.spec.maximum}"
+                yield "spec.minimum", f"must not be greater than spec.maximum ({comparison})"
 
 
-def _cluster_name(name: str) -> Problems:
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def _cluster_name(path: str, name: str) -> Problems:
     if len(name) > names.MAX_CLUSTER_NAME:
         limit = f"must have at most {names.MAX_CLUSTER_NAME} characters, has {len(name)}"
-        yield "metadata.name", f"{limit}: the Service is named <name>-scheduler"
+        yield path, f"{limit}: the Service is named <name>-scheduler"
     if not _SERVICE_NAME.fullmatch(name):
-        yield "metadata.name", f"{name!r} must be a DNS label that starts with a letter: the Service is named after it"
+        yield path, f"{name!r} must be a DNS label that starts with a letter: the Service is named after it"
 
 
 def _group_name(path: str, name: str) -> Problems:
     if len(name) > names.MAX_GROUP_NAME:
-        yield (
-            path,
-            f"must have at most {names.MAX_GROUP_NAME} characters, has {len(name)}: it is a label of the workers",
-        )
-    if not _POD_NAME.fullmatch(name):
+        limit = f"must have at most {names.MAX_GROUP_NAME} characters, has {len(name)}"
+        yield path, f"{limit}: it is a label of the workers"
+    if not _DNS_NAME.fullmatch(name):
         yield path, f"{name!r} must be a DNS name: the workers are named after it"
 
 
-def _pod(path: str, spec: PodSpec) -> Problems:
-    if not spec["containers"]:
-        yield f"{path}.containers", "must have at least one container"
-    seen: set[str] = set()
-    for number, container in enumerate(spec["containers"]):
-        if container["name"] in seen:
-            yield f"{path}.containers[{number}].name", f"{container['name']!r} is used twice"
-        seen.add(container["name"])
-        if not container.get("image"):
-            yield f"{path}.containers[{number}].image", "is missing"
+def _labels(path: str, metadata: TemplateMetadata | None) -> Problems:
+    for key, value in ((metadata and metadata.labels) or {}).items():
+        if not _LABEL_VALUE.fullmatch(value):
+            yield f"{path}.labels.{key}", f"{value!r} is not a label: at most 63 letters, digits, '-', '_' and '.'"
+
+
+# --- templates --------------------------------------------------------------------------------------------------------
+
+
+def _cluster(path: str, spec: DaskClusterSpec) -> Problems:
+    yield from _scheduler(f"{path}.scheduler", spec.scheduler)
+    yield from _worker(f"{path}.worker", spec.worker)
+
+
+def _scheduler(path: str, scheduler: Scheduler) -> Problems:
+    yield from _labels(f"{path}.metadata", scheduler.metadata)
+    yield from _pod(f"{path}.spec", scheduler.spec)
+    # Deployments allow nothing else.
+    if (scheduler.spec.get("restartPolicy") or "Always") != "Always":
+        yield f"{path}.spec.restartPolicy", "must be Always: the scheduler runs in a Deployment"
+    if scheduler.spec.get("activeDeadlineSeconds") is not None:
+        yield f"{path}.spec.activeDeadlineSeconds", "is not possible: the scheduler runs in a Deployment"
 
 
 def _worker(path: str, worker: Worker) -> Problems:
+    yield from _labels(f"{path}.metadata", worker.metadata)
     yield from _pod(f"{path}.spec", worker.spec)
     rolling = worker.update_strategy and worker.update_strategy.rolling_update
     if rolling:
@@ -82,3 +119,69 @@ def _worker(path: str, worker: Worker) -> Problems:
             fits = amount >= 0 if isinstance(amount, int) else bool(_PERCENTAGE.fullmatch(amount))
             if not fits:
                 yield f"{path}.updateStrategy.rollingUpdate.{field}", f"{amount!r} must be a number or a percentage"
+
+
+# --- Pods -------------------------------------------------------------------------------------------------------------
+
+
+def _pod(path: str, spec: PodSpec) -> Problems:
+    yield from _repeated(path, _pod_schema(), spec)
+    if not spec["containers"]:
+        yield f"{path}.containers", "must have at least one container"
+    volumes = {volume["name"] for volume in spec.get("volumes") or ()}
+    containers = {"initContainers": spec.get("initContainers") or (), "containers": spec["containers"]}
+    for field, members in containers.items():
+        for number, container in enumerate(members):
+            yield from _container(f"{path}.{field}[{number}]", container, volumes)
+
+
+def _container(path: str, container: Container, volumes: set[str]) -> Problems:
+    if not _DNS_LABEL.fullmatch(container["name"]):
+        yield f"{path}.name", f"{container['name']!r} must be a DNS label: a-z, 0-9 and -, at most 63 characters"
+    if not container.get("image"):
+        yield f"{path}.image", "is missing"
+    mounts = container.get("volumeMounts") or ()
+    for number, mount in enumerate(mounts):
+        if mount["name"] not in volumes:
+            yield f"{path}.volumeMounts[{number}].name", f"there is no volume {mount['name']!r}"
+    resources = cast("Mapping[str, Mapping[str, int | float | str]]", container.get("resources") or {})
+    yield from _amounts(f"{path}.resources", resources)
+
+
+def _amounts(path: str, resources: Mapping[str, Mapping[str, int | float | str]]) -> Problems:
+    """Requests and limits: quantities, of which no request exceeds its limit."""
+    parsed: dict[tuple[str, str], Any] = {}
+    for field in ("requests", "limits"):
+        for resource, amount in (resources.get(field) or {}).items():
+            try:
+                parsed[field, resource] = parse_quantity(amount)
+            except ValueError as error:
+                yield f"{path}.{field}.{resource}", str(error)
+    for (field, resource), amount in parsed.items():
+        limit = parsed.get(("limits", resource))
+        if field == "requests" and limit is not None and amount > limit:
+            written = f"{resources['requests'][resource]} > {resources['limits'][resource]}"
+            yield f"{path}.requests.{resource}", f"must not be greater than the limit ({written})"
+
+
+def _repeated(path: str, schema: Mapping[str, Any], value: Any) -> Problems:
+    """Members of a list that share a key which the list's members must differ in (containers by name ...)."""
+    if isinstance(value, Mapping):
+        for field, member in value.items():
+            yield from _repeated(f"{path}.{field}", schema.get("properties", {}).get(field, {}), member)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        keys = schema.get("x-kubernetes-list-map-keys")
+        seen: set[tuple[Any, ...]] = set()
+        for number, member in enumerate(value):
+            if keys:
+                key = list_key(schema, member)
+                if key in seen:
+                    shared = ", ".join(f"{name} {part!r}" for name, part in zip(keys, key, strict=True))
+                    yield f"{path}[{number}]", f"{shared} is used twice"
+                seen.add(key)
+            yield from _repeated(f"{path}[{number}]", schema.get("items", {}), member)
+
+
+@cache
+def _pod_schema() -> dict[str, Any]:
+    return structural_schema("PodSpec")

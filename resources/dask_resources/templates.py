@@ -12,10 +12,9 @@ from typing import Any, Literal, TypedDict
 
 from dask_crds import names
 from dask_crds.kubernetes.core_v1 import Container, EnvVar, EnvVarSource, PodSpec, Probe, ResourceRequirements
+from dask_crds.merge import merged
 from dask_crds.model import DaskClusterSpec, DaskJobSpec, JobCluster, JobTemplate, Scheduler, Worker
 from dask_crds.quantity import parse_quantity
-
-from .merge import merged
 
 #: A number, or a quantity as Kubernetes writes it: ``1.5`` or ``"500m"`` cores, ``"4Gi"`` or a number of bytes.
 Quantity = int | float | str

@@ -1,4 +1,4 @@
-"""``python -m dask_synth``: write ``dist/``, or say how it differs from what would be written."""
+"""``python -m dask_synth``: write ``dist/`` and the API reference, or say which files are not up to date."""
 
 from __future__ import annotations
 
@@ -8,53 +8,130 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TextIO
+
+import yaml
+
+from dask_constructs import problems
+from dask_crds.model import KINDS
 
 from .app import write
 from .config import Configuration, ConfigurationError, load
+from .reference import reference
+from .render import render
 
 _CONFIGURATION = Path("synth/config.yaml")
+_REFERENCE = Path("docs/reference.md")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point; exits with 1 if there is something to complain about."""
-    sys.exit(run(_parser().parse_args(argv)))
+    options = _parser().parse_args(argv)
+    try:
+        configuration = _configuration(options.config)
+        if options.command == "render":
+            sys.exit(_render(options.file, options.namespace, configuration))
+        sys.exit(_synthesize(options, configuration))
+    except (Failure, ConfigurationError) as error:
+        sys.exit(str(error))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m dask_synth", description="Write the manifests in dist/ from the constructs in synth/."
+        prog="python -m dask_synth",
+        description="Write all that derives from the constructs and the typed API: the manifests in dist/, and the "
+        f"API reference {_REFERENCE}.",
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"configuration (default: {_CONFIGURATION}, if there is one)"
     )
     parser.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
         default=Path(os.environ.get("CDK8S_OUTDIR", "dist")),
-        help="where to write (default: CDK8S_OUTDIR, as set by `cdk8s synth`, else dist)",
+        help="where the manifests go (default: CDK8S_OUTDIR, as set by `cdk8s synth`, else dist)",
     )
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help=f"configuration (default: {_CONFIGURATION}, if there is one)"
+        "--reference",
+        type=Path,
+        metavar="FILE",
+        default=_REFERENCE,
+        help="where the API reference goes, if that folder exists (default: %(default)s)",
     )
     parser.add_argument(
         "--check", action="store_true", help="write nothing; list the files that are not as they would be written"
     )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    render = commands.add_parser(
+        "render", help="print the children that the operator would create for the Dask resources in a file"
+    )
+    render.add_argument("file", type=argparse.FileType(), help="YAML with one or more manifests; - for standard input")
+    render.add_argument("--namespace", default="default", help="for manifests that name none (default: %(default)s)")
     return parser
 
 
-def run(options: argparse.Namespace) -> int:
+class Failure(Exception):
+    """Something that the user has to mend; the message says what."""
+
+
+def _synthesize(options: argparse.Namespace, configuration: Configuration) -> int:
     """Write or check; the exit status.
 
-    Everything is made in a temporary folder first, so mistakes leave the old output as it was.
+    Everything is made in a temporary folder first, so that mistakes leave the old output as it was.
     """
-    try:
-        with TemporaryDirectory() as temporary:
-            fresh = Path(temporary)
-            write(fresh, _configuration(options.config))
-            if options.check:
-                return _check(fresh, options.output)
-            _replace(fresh, options.output)
-    except (ConfigurationError, RuntimeError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    with TemporaryDirectory() as temporary:
+        fresh = Path(temporary)
+        try:
+            write(fresh, configuration)
+        except RuntimeError as error:  # how jsii passes on the errors that constructs report at synth
+            raise Failure(str(error)) from None
+        wanted = _contents(fresh, at=options.output)
+    present = _contents(options.output, at=options.output)
+    if options.reference.parent.is_dir():
+        wanted[options.reference] = reference().encode()
+        if options.reference.exists():
+            present[options.reference] = options.reference.read_bytes()
+    differing = sorted(path for path in wanted.keys() | present.keys() if wanted.get(path) != present.get(path))
+    if options.check:
+        for path in differing:
+            print(f"{path} is not as `python -m dask_synth` writes it")
+        return 1 if differing else 0
+    if present.keys() - wanted.keys() and options.output / "install.yaml" not in present:
+        raise Failure(f"{options.output} holds files of others, which would be deleted: name another folder")
+    for path in differing:
+        _put(path, wanted.get(path))
+    return 0
+
+
+def _contents(directory: Path, *, at: Path) -> dict[Path, bytes]:
+    """All files below ``directory``, named as if it were ``at``."""
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {at / path.relative_to(directory): path.read_bytes() for path in files}
+
+
+def _put(path: Path, content: bytes | None) -> None:
+    """Write a file, or delete what an earlier run has left, as ``cdk8s synth`` does."""
+    if content is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return
+    path.unlink()
+    if not any(path.parent.iterdir()):
+        path.parent.rmdir()
+
+
+def _render(file: TextIO, namespace: str, configuration: Configuration) -> int:
+    manifests = [document for document in yaml.safe_load_all(file) if document and document.get("kind") in KINDS]
+    for manifest in manifests:
+        if found := problems(manifest):
+            raise Failure("\n".join(f"{manifest['kind']} {line}" for line in found))
+    children = [
+        child
+        for manifest in manifests
+        for child in render(manifest, namespace=namespace, domain=configuration.cluster_domain)
+    ]
+    yaml.safe_dump_all(children, sys.stdout, sort_keys=False)
     return 0
 
 
@@ -62,34 +139,6 @@ def _configuration(path: Path | None) -> Configuration:
     if path is None and not _CONFIGURATION.exists():
         return Configuration()
     return load(path or _CONFIGURATION)
-
-
-def _check(fresh: Path, output: Path) -> int:
-    wanted, present = _contents(fresh), _contents(output)
-    differing = sorted(path for path in wanted.keys() | present.keys() if wanted.get(path) != present.get(path))
-    for path in differing:
-        print(f"{output / path}: not as `python -m dask_synth` writes it")
-    return 1 if differing else 0
-
-
-def _replace(fresh: Path, output: Path) -> None:
-    """Make ``output`` hold exactly what ``fresh`` holds: files from an earlier run go, as with ``cdk8s synth``."""
-    wanted, present = _contents(fresh), _contents(output)
-    if present and "install.yaml" not in map(str, present):
-        raise ConfigurationError(f"{output} holds other files, which would be deleted: give an empty folder")
-    for path in present.keys() - wanted.keys():
-        (output / path).unlink()
-    for path, content in wanted.items():
-        if present.get(path) != content:
-            (output / path).parent.mkdir(parents=True, exist_ok=True)
-            (output / path).write_bytes(content)
-    for folder in sorted((path for path in output.rglob("*") if path.is_dir()), reverse=True):
-        if not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def _contents(directory: Path) -> dict[Path, bytes]:
-    return {path.relative_to(directory): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,134 @@
+"""The API reference, ``docs/reference.md``, from the typed model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from dask_crds import names
+from dask_crds.kubernetes import KUBERNETES_VERSION
+from dask_crds.model import KINDS
+from dask_crds.schema import ROOT_RULES, SPEC_RULES, custom_resource_definition
+
+Schema = Mapping[str, Any]
+
+_KUBERNETES = "https://kubernetes.io/docs/reference/kubernetes-api"
+_VENDORED = {
+    "PodSpec": f"[PodSpec]({_KUBERNETES}/workload-resources/pod-v1/#PodSpec)",
+    "ServiceSpec": f"[ServiceSpec]({_KUBERNETES}/service-resources/service-v1/#ServiceSpec)",
+}
+_METADATA = f"[ObjectMeta]({_KUBERNETES}/common-definitions/object-meta/#ObjectMeta)"
+
+
+def reference() -> str:
+    """The page as Markdown."""
+    (*roots,), components = msgspec.json.schema_components(KINDS.values(), ref_template="{name}")
+    written: set[str] = set()
+    lines = [
+        "# API reference",
+        "",
+        "<!-- Generated from crds/dask_crds/model.py by `python -m dask_synth`. Do not edit. -->",
+        "",
+        f"Group `{names.GROUP}`, version `{names.VERSION}`. PodSpec and ServiceSpec are those of Kubernetes "
+        f"{KUBERNETES_VERSION}. Fields in **bold** are required.",
+        "",
+    ]
+    for root in roots:
+        lines += _kind(components[root["$ref"]], components, written)
+    return "\n".join(lines)
+
+
+def _kind(schema: Schema, components: Mapping[str, Schema], written: set[str]) -> Iterator[str]:
+    kind = schema["title"]
+    crd = custom_resource_definition(kind)["spec"]
+    short = ", ".join(f"`{name}`" for name in crd["names"]["shortNames"])
+    yield from (f"## {kind}", "", schema["description"], "")
+    yield f"`kubectl get {crd['names']['plural']}` (short: {short}; with the others: `kubectl get dask`)."
+    scale = crd["versions"][0]["subresources"].get("scale")
+    if scale:
+        yield f"`kubectl scale` sets `{scale['specReplicasPath'].removeprefix('.')}`."
+    yield ""
+    spec, status = schema["properties"]["spec"]["$ref"], schema["properties"]["status"]["$ref"]
+    yield from ("| field | type | |", "| --- | --- | --- |")
+    yield f"| `apiVersion` | string | `{names.API_VERSION}` |"
+    yield f"| `kind` | string | `{kind}` |"
+    yield f"| `metadata` | {_METADATA} | {_rules(ROOT_RULES[kind])} |"
+    yield f"| **`spec`** | [{spec}](#{spec.lower()}) | {_rules(SPEC_RULES.get(kind, []))} |"
+    yield f"| `status` | [{status}](#{status.lower()}) | Written by the operator. |"
+    yield ""
+    for name in (spec, status):
+        yield from _struct(name, components, written)
+
+
+def _struct(name: str, components: Mapping[str, Schema], written: set[str]) -> Iterator[str]:
+    """One struct as a table, and below it those that it refers to and that have not been written yet."""
+    if name in written:
+        return
+    written.add(name)
+    schema = components[name]
+    yield from (f"### {name}", "", schema["description"], "", "| field | type | |", "| --- | --- | --- |")
+    below: list[str] = []
+    for field, node in schema["properties"].items():
+        node = _present(node)
+        required = field in schema["required"]
+        yield f"| {f'**`{field}`**' if required else f'`{field}`'} | {_type(node)} | {_description(node, components)} |"
+        below += _references(node)
+    yield ""
+    for reference in below:
+        yield from _struct(reference, components, written)
+
+
+def _present(node: Schema) -> Schema:
+    """The schema of a field that is there: without the alternative ``null``."""
+    options = [option for option in node.get("anyOf", ()) if option != {"type": "null"}]
+    return (
+        {**options[0], **{key: value for key, value in node.items() if key != "anyOf"}} if len(options) == 1 else node
+    )
+
+
+def _type(node: Schema) -> str:
+    if "x-vendored" in node:
+        return _VENDORED[node["x-vendored"]]
+    if "$ref" in node:
+        return f"[{node['$ref']}](#{node['$ref'].lower()})"
+    if "enum" in node:
+        return ", ".join(f"`{value}`" for value in node["enum"])
+    if node.get("x-kubernetes-int-or-string"):
+        return "integer or string"
+    if "items" in node:
+        return f"list of {_type(node['items'])}"
+    if "additionalProperties" in node:
+        return f"map of {_type(node['additionalProperties'])}"
+    return "time" if node.get("format") == "date-time" else str(node["type"])
+
+
+def _references(node: Schema) -> list[str]:
+    if "x-vendored" in node:
+        return []
+    if "$ref" in node:
+        return [node["$ref"]]
+    return _references(node["items"]) if "items" in node else []
+
+
+def _description(node: Schema, components: Mapping[str, Schema]) -> str:
+    described = components[node["$ref"]]["description"] if "$ref" in node and "x-vendored" not in node else ""
+    parts = [node.get("description", described), _bounds(node), _rules(node.get("x-kubernetes-validations", []))]
+    if node.get("default") not in (None, ""):
+        parts.append(f"Default: `{node['default']}`.")
+    return " ".join(part for part in parts if part)
+
+
+def _bounds(node: Schema) -> str:
+    """Limits that are not just those of the number's type."""
+    least, most, longest = node.get("minimum"), node.get("maximum"), node.get("maxLength")
+    said = [f"At least {least}."] if least else []
+    said += [f"At most {most}."] if most is not None and most < 2**31 - 1 else []
+    said += [f"At most {longest} characters."] if longest else []
+    return " ".join(said)
+
+
+def _rules(rules: list[dict[str, str]]) -> str:
+    """The messages of CEL rules; `<` would begin a tag in Markdown."""
+    return " ".join(f"Rule: {rule['message']}.".replace("<", "&lt;") for rule in rules)

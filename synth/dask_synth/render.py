@@ -1,0 +1,50 @@
+"""The children that the operator would make of a resource, told without a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from dask_crds.model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, Kind, parse
+from dask_resources.job import job_cluster, runner_job
+from dask_resources.scheduler import extension_config_map, scheduler_deployment, scheduler_service
+from dask_resources.worker import default_worker_group, worker_pod
+
+#: Stands for what the API server and the operator make up.
+_UID = "00000000-0000-0000-0000-000000000000"
+_INCARNATION = "00000"
+
+
+def render(manifest: dict[str, Any], *, namespace: str, domain: str) -> Iterator[dict[str, Any]]:
+    """Manifests of the children of a resource, and of theirs, parents first.
+
+    Args:
+        manifest: one of the four kinds.
+        namespace: used where the manifest names none.
+        domain: DNS domain of the Kubernetes cluster.
+    """
+    metadata = {"namespace": namespace, "uid": _UID} | manifest["metadata"]
+    yield from _children(parse({**manifest, "metadata": metadata}), domain)
+
+
+def _children(value: Kind, domain: str) -> Iterator[dict[str, Any]]:
+    match value:
+        case DaskCluster():
+            yield extension_config_map(value)
+            yield scheduler_service(value)
+            yield scheduler_deployment(value)
+            group = default_worker_group(value, 0 if value.spec.suspend else value.spec.worker.replicas)
+            yield from _with_children(group, domain)
+        case DaskWorkerGroup():
+            for ordinal in range(value.spec.worker.replicas):
+                yield worker_pod(value, ordinal, _INCARNATION, domain=domain)
+        case DaskJob():
+            yield from _with_children(job_cluster(value), domain)
+            yield runner_job(value, domain=domain)
+        case DaskAutoscaler():
+            return
+
+
+def _with_children(manifest: dict[str, Any], domain: str) -> Iterator[dict[str, Any]]:
+    yield manifest
+    yield from render(manifest, namespace="", domain=domain)
