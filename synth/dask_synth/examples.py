@@ -65,7 +65,7 @@ def _job(scope: Construct, name: str, image: str, program: str) -> None:
         "job",
         name=name,
         image=image,
-        command=["python", "-c", program],
+        command=["python3", "-c", program],
         workers=2,
         runner_memory="256Mi",
         runner_pod=_request("job", "100m"),
