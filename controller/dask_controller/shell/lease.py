@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from datetime import UTC, datetime
 
 from .kubernetes import ApiError, Kubernetes, Manifest
@@ -63,7 +62,7 @@ class Lease:
     @property
     def held(self) -> bool:
         """Whether we are the leader for certain, even if `keep` has had no time to notice a loss."""
-        return time.monotonic() < self._renewed_at + self._renew
+        return _now() < self._renewed_at + self._renew
 
     async def acquire(self) -> None:
         """Return when we are the leader; failures are logged and tried again."""
@@ -79,7 +78,7 @@ class Lease:
         """
         while True:
             await asyncio.sleep(self._retry)
-            remaining = self._renewed_at + self._renew - time.monotonic()
+            remaining = self._renewed_at + self._renew - _now()
             await self._attempt(min(remaining, self._renew / 2))  # one request that hangs is not the last
             if not self.held:
                 raise LeaseLost(f"the lease {self._namespace}/{self._name} is lost")
@@ -98,7 +97,7 @@ class Lease:
 
     async def _attempt(self, timeout_seconds: float) -> bool:
         """Try to get or to renew the Lease; whether that worked."""
-        asked_at = time.monotonic()  # others count from the write, which is later
+        asked_at = _now()  # others count from the write, which is later
         try:
             async with asyncio.timeout(timeout_seconds):
                 self._version = await (self._acquire_once() if self._version is None else self._renew_once())
@@ -141,7 +140,7 @@ class Lease:
         """Whether nobody holds the Lease, or its holder has been silent for as long as it promised not to be."""
         if not spec.get("holderIdentity"):
             return True
-        now = time.monotonic()
+        now = _now()
         if spec != self._rival:
             self._rival, self._rival_since = spec, now
         return now >= self._rival_since + (spec.get("leaseDurationSeconds") or self._duration)
@@ -163,6 +162,10 @@ class Lease:
 def _version(lease: Manifest) -> str:
     version: str = lease["metadata"]["resourceVersion"]
     return version
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _timestamp() -> str:
