@@ -1,13 +1,27 @@
-"""The scheduler-side module against real schedulers and workers of the installed distributed."""
+"""The scheduler-side module and its client against real schedulers and workers of the installed distributed.
+
+Also runs in an environment with another distributed: ``pytest tests/unit/test_scheduler_extension.py``, where
+``crds``, ``resources`` and ``controller`` are on the Python path.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
 import pytest
 from distributed import Client, Scheduler, Worker
+from distributed.core import Status
+from distributed.diagnostics.plugin import SchedulerPlugin
 
 from dask_controller.core.actions import Worker as Pod
 from dask_controller.shell.dask import Scheduler as Extension
@@ -15,27 +29,58 @@ from dask_controller.shell.dask import SchedulerError
 from dask_resources import scheduler_extension
 
 MODULE = Path(scheduler_extension.__file__).with_name(scheduler_extension.MODULE)
+ROUTES = "/dask-gitops/v1"
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def until(condition, seconds: float = 20):
+    """Wait for a condition that may be a coroutine function; its value."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        value = await value if asyncio.iscoroutine(value) else value
+        if value:
+            return value
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.02)
+
+
+def pods(*names: str) -> list[Pod]:
+    return [Pod(name, "") for name in names]
 
 
 class Rig:
     """A scheduler that has preloaded the module, its workers, a client, and the operator's view of it."""
 
-    def __init__(self, scheduler: Scheduler, client: Client, extension: Extension) -> None:
-        self.scheduler, self.client, self.extension = scheduler, client, extension
+    def __init__(self, scheduler: Scheduler, client: Client, session: aiohttp.ClientSession) -> None:
+        self.scheduler, self.client, self.session = scheduler, client, session
+        self.url = f"http://127.0.0.1:{scheduler.http_server.port}"
+        self.extension = Extension(self.url, session)
         self.workers: dict[str, Worker] = {}
 
-    async def add(self, *names: str, **options) -> None:
+    async def add(self, *names: str, nthreads: int = 1, **options) -> None:
         for name in names:
-            self.workers[name] = await Worker(self.scheduler.address, name=name, nthreads=1, **options)
+            self.workers[name] = await Worker(
+                self.scheduler.address, name=name, nthreads=nthreads, dashboard_address=":0", **options
+            )
 
-    async def retire(self, *names: str, until: str = "retired", seconds: float = 20) -> dict[str, str]:
-        """Ask until every answer begins with ``until``."""
-        async with asyncio.timeout(seconds):
-            while True:
-                answer = await self.extension.retire([Pod(name, "") for name in names])
-                if all(text.startswith(until) for text in answer.values()):
-                    return answer
-                await asyncio.sleep(0.1)
+    async def close(self, *names: str) -> None:
+        for name in names:
+            await self.workers.pop(name).close()
+
+    async def retire(self, *names: str, until_it_says: str = "retired") -> dict[str, str]:
+        async def asked():
+            answer = await self.extension.retire(pods(*names))
+            return all(text.startswith(until_it_says) for text in answer.values()) and answer
+
+        return await until(asked)
+
+    def state_of(self, name: str):
+        return next(ws for ws in self.scheduler.workers.values() if ws.name == name)
+
+    def status(self, name: str) -> str:
+        return self.state_of(name).status.name
 
 
 @pytest.fixture
@@ -45,66 +90,178 @@ async def rig():
         Client(scheduler.address, asynchronous=True) as client,
         aiohttp.ClientSession() as session,
     ):
-        port = scheduler.http_server.port
-        rig = Rig(scheduler, client, Extension(f"http://127.0.0.1:{port}", session))
+        rig = Rig(scheduler, client, session)
         yield rig
-        for worker in rig.workers.values():
-            await worker.close()
+        await rig.close(*list(rig.workers))
 
 
-def status(rig: Rig, name: str) -> str:
-    return next(ws.status.name for ws in rig.scheduler.workers.values() if ws.name == name)
+def logged(path: str, key, seconds: float = 0.0, *dependencies):
+    """A task that leaves a trace of each of its runs."""
+    with open(path, "a") as out:
+        out.write(f"{key}\n")
+    time.sleep(seconds)
+    return key
+
+
+def runs(path: Path) -> Counter:
+    return Counter(path.read_text().split())
+
+
+# --- retirement: nothing is lost --------------------------------------------------------------------------------------
 
 
 async def test_unique_data_moves_before_a_worker_counts_as_retired(rig):
     await rig.add("a", "b")
     futures = await rig.client.scatter(list(range(50)), workers=["a"], hash=False)
     await rig.retire("a")
-    await rig.workers["a"].close()
+    await rig.close("a")
     assert await rig.client.gather(futures) == list(range(50))
 
 
-async def test_a_retired_worker_stays_registered_so_that_nothing_restarts_it(rig):
+async def test_a_retired_worker_stays_registered_and_open_so_that_nothing_restarts_it(rig):
     await rig.add("a", "b")
     await rig.retire("a")
-    assert status(rig, "a") == "closing_gracefully"
-    assert rig.workers["a"].status.name == "closing_gracefully"
+    await asyncio.sleep(0.5)
+    assert rig.status("a") == "closing_gracefully"
+    assert rig.workers["a"].status == Status.closing_gracefully
 
 
-async def test_a_running_task_finishes_and_is_not_run_again(rig, tmp_path):
+async def test_a_running_task_finishes_and_runs_once(rig, tmp_path):
     await rig.add("a", "b")
+    log = tmp_path / "runs"
+    future = rig.client.submit(logged, str(log), "x", 0.7, workers=["a"], allow_other_workers=True)
+    await until(log.exists)
+    assert (await rig.extension.retire(pods("a")))["a"].startswith("retiring")
+    await rig.retire("a")
+    assert future.done()
+    await rig.close("a")
+    assert await future == "x"
+    assert runs(log) == {"x": 1}
 
-    def slow(path, n):
-        import time
 
-        with open(path, "a") as out:
-            out.write(f"{n}\n")
-        time.sleep(1.5)
-        return n
+async def test_tasks_that_a_worker_has_not_begun_go_to_another_one_at_once(rig, tmp_path):
+    await rig.add("a", "b")
+    log = tmp_path / "runs"
+    futures = [
+        rig.client.submit(logged, str(log), n, 0.5 if n == 0 else 0.01, workers=["a"], allow_other_workers=True)
+        for n in range(30)
+    ]
+    await until(lambda: log.exists() and len(rig.state_of("a").processing) == 30)
+    began = time.monotonic()
+    await rig.retire("a")
+    assert time.monotonic() - began < 5
+    await rig.close("a")
+    assert sorted(await rig.client.gather(futures)) == list(range(30))
+    assert set(runs(log).values()) == {1}
+
+
+async def test_nothing_runs_twice_while_half_of_the_workers_leave_a_busy_cluster(rig, tmp_path):
+    await rig.add("a", "b", "c", "d", nthreads=2)
+    log = tmp_path / "runs"
+    first = [rig.client.submit(logged, str(log), f"1-{n}", 0.01) for n in range(80)]
+    second = [rig.client.submit(logged, str(log), f"2-{n}", 0.02, first[n], first[(n * 7 + 1) % 80]) for n in range(80)]
+    await until(log.exists)
+    await rig.retire("b", "d")
+    await rig.close("b", "d")
+    await rig.client.gather(first + second)
+    assert len(runs(log)) == 160
+    assert set(runs(log).values()) == {1}
+
+
+async def test_several_that_leave_do_not_count_on_each_other(rig):
+    await rig.add("a", "b", "c")
+    futures = await rig.client.scatter(list(range(9)), workers=["a"], hash=False)
+    await rig.retire("a", "b")
+    await rig.close("a", "b")
+    assert await rig.client.gather(futures) == list(range(9))
+
+
+async def test_retired_is_found_anew_each_time(rig):
+    await rig.add("a", "b", "c")
+    await rig.retire("a")
+    future = await rig.client.scatter(7, workers=["b"], hash=False)
+    await rig.scheduler.gather_on_worker(rig.state_of("a").address, {future.key: [rig.state_of("b").address]})
+    await rig.close("b")  # now the retired one has the only copy
+    assert (await rig.extension.retire(pods("a")))["a"] == "retiring: 0 tasks and 1 results left"
+    await rig.retire("a")
+    await rig.close("a")
+    assert await future == 7
+
+
+async def test_repeated_calls_start_one_retirement(rig, monkeypatch):
+    await rig.add("a", "b")
+    await rig.client.scatter(list(range(300)), workers=["a"], hash=False)
+    calls = []
+    original = rig.scheduler.retire_workers
+
+    async def counted(**options):
+        calls.append(options["workers"])
+        return await original(**options)
+
+    monkeypatch.setattr(rig.scheduler, "retire_workers", counted)
+    for _ in range(10):
+        await rig.extension.retire(pods("a"))
+    await rig.retire("a")
+    assert len(calls) == 1
+
+
+async def test_a_worker_in_a_shuffle_works_on_until_it_is_through(rig):
+    class Shuffle(SchedulerPlugin):
+        def valid_workers_downscaling(self, scheduler, workers):
+            return [ws for ws in workers if ws.name != "a"]
+
+    await rig.add("a", "b")
+    rig.scheduler.add_plugin(Shuffle(), name="a-shuffle")
+    answer = await rig.extension.retire(pods("a"))
+    assert answer["a"].startswith("retiring: a plugin")
+    assert rig.status("a") == "running"
+    assert await rig.extension.workers_to_close(pods("a", "b")) == ["b", "a"]
+    rig.scheduler.remove_plugin("a-shuffle")
+    await rig.retire("a")
+
+
+async def test_a_p2p_shuffle_that_began_before_the_retirement_runs_once(rig, tmp_path):
+    numpy = pytest.importorskip("numpy", reason="P2P rechunking needs numpy")
+    import dask
+    import dask.array
 
     log = tmp_path / "runs"
-    futures = [rig.client.submit(slow, str(log), n, workers=["a"], allow_other_workers=True) for n in range(3)]
-    while not log.exists():
-        await asyncio.sleep(0.05)
+
+    def block(block_info=None):
+        at = block_info[None]["chunk-location"]
+        return numpy.full((1, 40), logged(str(log), f"{at}".replace(" ", ""), 0.05) and at[0])
+
+    await rig.add("a", "b", "c")
+    with dask.config.set({"array.rechunk.method": "p2p", "optimization.fuse.active": False}):
+        x = dask.array.map_blocks(block, chunks=((1,) * 40, (40,)), dtype=float)
+        future = rig.client.compute(x.rechunk((40, 1)).sum(), optimize_graph=False)
+    await until(lambda: rig.scheduler.plugins["shuffle"].active_shuffles)
+    assert (await rig.extension.retire(pods("a")))["a"].startswith("retiring: a plugin")
     await rig.retire("a")
-    await rig.workers["a"].close()
-    assert await rig.client.gather(futures) == [0, 1, 2]
-    assert sorted(log.read_text().split()) == ["0", "1", "2"]
+    await rig.close("a")
+    assert await future == sum(range(40)) * 40
+    assert set(runs(log).values()) == {1}
 
 
-async def test_only_the_named_workers_are_touched(rig):
-    await rig.add("one-a", "one-b", "two-a")
-    await rig.retire("one-b")
-    assert status(rig, "one-a") == status(rig, "two-a") == "running"
+# --- refusal ----------------------------------------------------------------------------------------------------------
 
 
-async def test_the_holder_of_the_last_copy_is_refused_and_goes_on(rig):
+async def test_the_holder_of_the_last_copy_is_refused_and_works_on(rig):
     await rig.add("a")
     future = await rig.client.scatter(1, hash=False)
-    answer = await rig.retire("a", until="refused")
-    assert "1 results that no other worker can take" in answer["a"]
-    assert status(rig, "a") == "running"
-    assert await future == 1
+    answer = await rig.retire("a", until_it_says="refused")
+    assert answer["a"] == "refused: holds the only copy of 1 keys and no other worker can take them"
+    assert rig.status("a") == "running"
+    assert await rig.client.submit(lambda x: x + 1, future) == 2
+
+
+async def test_the_only_worker_of_a_running_task_is_refused(rig, tmp_path):
+    await rig.add("a")
+    log = tmp_path / "runs"
+    future = rig.client.submit(logged, str(log), "x", 0.5)
+    await until(log.exists)
+    assert (await rig.extension.retire(pods("a")))["a"].startswith("refused: runs 1 tasks")
+    assert await future == "x"
 
 
 async def test_the_last_worker_without_data_may_go(rig):
@@ -112,103 +269,237 @@ async def test_the_last_worker_without_data_may_go(rig):
     await rig.retire("a")
 
 
-async def test_several_that_leave_do_not_pass_data_to_each_other(rig):
-    await rig.add("a", "b", "c")
-    futures = await rig.client.scatter(list(range(9)), workers=["a"], hash=False)
-    await rig.retire("a", "b")
-    for name in "ab":
-        await rig.workers[name].close()
-    assert await rig.client.gather(futures) == list(range(9))
+async def test_an_actor_is_not_given_up(rig):
+    await rig.add("a", "b")
+    actor = await rig.client.submit(Counter, actor=True, workers=["a"])
+    assert (await rig.extension.retire(pods("a")))["a"] == "refused: holds 1 actors, which cannot move"
+    assert rig.status("a") == "running"
+    del actor
+
+
+async def test_a_worker_whose_recipients_fail_works_on_until_there_is_another_one(rig):
+    await rig.add("a", "b")
+    futures = await rig.client.scatter(list(range(20)), workers=["a"], hash=False)
+    rig.workers["a"].transfer_outgoing_count_limit = 0  # as if it was busy sending
+    await rig.extension.retire(pods("a"))
+    await until(lambda: rig.status("a") == "closing_gracefully")
+    rig.workers["b"].status = Status.paused  # out of memory: it does not receive either
+    await rig.retire("a", until_it_says="refused: holds the only copy")
+    await until(lambda: rig.status("a") == "running")
+    rig.workers["a"].transfer_outgoing_count_limit = 10
+    await rig.add("c")
+    await rig.retire("a")
+    await rig.close("a")
+    assert await rig.client.gather(futures) == list(range(20))
+
+
+# --- resume -----------------------------------------------------------------------------------------------------------
 
 
 async def test_resume_lets_a_worker_take_tasks_again(rig):
     await rig.add("a", "b")
     await rig.retire("a")
-    await rig.extension.resume([Pod("a", "")])
-    async with asyncio.timeout(10):
-        while status(rig, "a") != "running":
-            await asyncio.sleep(0.05)
+    assert await rig.extension.resume(pods("a", "b", "ghost")) == {"a": "resuming", "b": "running", "ghost": "unknown"}
+    await until(lambda: rig.status("a") == "running")
+    assert rig.workers["a"].status == Status.running
     assert await rig.client.submit(lambda: 7, workers=["a"]) == 7
 
 
-async def test_processes_of_one_pod_count_as_one(rig):
+async def test_a_worker_that_is_about_to_work_again_is_not_called_retired(rig):
+    await rig.add("a", "b")
+    await rig.retire("a")
+    await rig.extension.resume(pods("a"))
+    assert rig.status("a") == "closing_gracefully"  # as the order to resume has not been confirmed yet
+    answer = await rig.extension.retire(pods("a"))
+    assert answer["a"].startswith("retiring")
+    await rig.retire("a")
+
+
+async def test_resume_wins_over_a_retirement_that_has_not_begun_yet(rig):
+    await rig.add("a", "b")
+    await rig.client.scatter(list(range(10)), workers=["a"], hash=False)
+    await asyncio.gather(rig.extension.retire(pods("a")), rig.extension.resume(pods("a")))
+    await rig.extension.resume(pods("a"))
+    await asyncio.sleep(0.5)
+    await until(lambda: rig.status("a") == "running")
+    assert rig.workers["a"].status == Status.running
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+async def test_only_the_named_workers_are_touched(rig):
+    await rig.add("one-a", "one-b", "two-a")
+    await rig.retire("one-b")
+    assert rig.status("one-a") == rig.status("two-a") == "running"
+    assert set(await rig.extension.workers_to_close(pods("one-a", "one-b"))) == {"one-a", "one-b"}
+
+
+async def test_processes_of_one_pod_count_as_one(rig, tmp_path):
     await rig.add("pod-0", "pod-1", "other")
+    log = tmp_path / "runs"
+    future = rig.client.submit(logged, str(log), "x", 0.5, workers=["pod-1"], allow_other_workers=True)
+    await until(log.exists)
+    answer = await until(lambda: _while(rig, "pod-0", "closing_gracefully"))
+    assert answer["pod"].startswith("retiring: 1 tasks")
     assert await rig.retire("pod") == {"pod": "retired"}
-    assert status(rig, "pod-0") == status(rig, "pod-1") == "closing_gracefully"
-    assert status(rig, "other") == "running"
+    assert rig.status("pod-0") == rig.status("pod-1") == "closing_gracefully"
+    assert rig.status("other") == "running"
+    assert await future == "x"
 
 
-async def test_a_worker_without_our_name_is_found_by_its_address(rig):
-    await rig.add("named-by-the-user")
-    address = next(iter(rig.scheduler.workers.values())).host
-    answer = await rig.extension.retire([Pod("pod", address)])
-    assert answer["pod"] != "unknown"
+async def _while(rig, name, status):
+    answer = await rig.extension.retire(pods("pod"))
+    return answer if rig.status(name) == status else None
 
 
-async def test_an_unregistered_worker_is_unknown(rig):
-    assert await rig.extension.retire([Pod("ghost", "10.1.2.3")]) == {"ghost": "unknown"}
+async def test_a_worker_is_found_by_its_address_only_if_its_name_is_not_known(rig):
+    await rig.add("named-by-the-user", "pod")
+    host = rig.state_of("pod").host
+    answer = await rig.extension.resume([Pod("pod", host), Pod("ghost", host), Pod("nowhere", "192.0.2.77")])
+    assert answer == {"pod": "running", "ghost": "running", "nowhere": "unknown"}
+    await rig.extension.retire([Pod("pod", host)])
+    await until(lambda: rig.status("pod") == "closing_gracefully")
+    assert rig.status("named-by-the-user") == "running"
 
 
-async def test_idle_workers_without_data_are_closed_first(rig):
-    await rig.add("data", "idle", "busy")
-    keep = await rig.client.scatter([1, 2], workers=["data"], hash=False)
-    event_free = rig.client.submit(lambda: __import__("time").sleep(3), workers=["busy"], pure=False)
-    while not next(ws for ws in rig.scheduler.workers.values() if ws.name == "busy").processing:
-        await asyncio.sleep(0.05)
-    order = await rig.extension.workers_to_close([Pod(n, "") for n in ("busy", "data", "idle")])
-    assert order == ["idle", "data", "busy"]
-    del keep, event_free
+# --- whom to close, and how many --------------------------------------------------------------------------------------
 
 
-async def test_idle_grows_with_time_and_leaves_the_schedulers_own_timeout_alone(rig):
-    await rig.add("a")
-    before = rig.scheduler.idle_timeout
-    await rig.extension.state()
-    await asyncio.sleep(0.3)
-    assert (await rig.extension.state()).idle_seconds >= 0.3
-    future = rig.client.submit(lambda: __import__("time").sleep(1))
-    while not rig.scheduler.total_occupancy:
-        await asyncio.sleep(0.02)
-    assert (await rig.extension.state()).idle_seconds is None
-    await future
-    assert (await rig.extension.state()).idle_seconds == 0.0
-    assert rig.scheduler.idle_timeout == before
-
-
-async def test_work_between_two_looks_resets_idle(rig):
-    await rig.add("a")
-    await rig.extension.state()
-    await asyncio.sleep(0.3)
-    await rig.client.submit(lambda: 1)
-    assert (await rig.extension.state()).idle_seconds == 0.0
+async def test_closing_order_is_idle_then_least_data_then_least_work(rig):
+    await rig.add("busy", "data", "idle", "other")
+    keep = await rig.client.scatter([b"1" * 1000, b"2" * 1000], workers=["data"], hash=False)
+    busy = rig.client.submit(time.sleep, 0.5, workers=["busy"])
+    await until(lambda: rig.state_of("busy").processing)
+    candidates = pods("busy", "data", "idle", "not-registered")
+    assert await rig.extension.workers_to_close(candidates) == ["idle", "not-registered", "data", "busy"]
+    assert await rig.extension.workers_to_close(candidates, 1) == ["idle"]
+    del keep, busy
 
 
 async def test_target_of_an_idle_cluster_is_zero(rig):
     await rig.add("a")
-    assert await rig.extension.adaptive_target([Pod("a", "")], {}) == 0
+    assert await rig.extension.adaptive_target(pods("a"), {}) == 0 == rig.scheduler.adaptive_target()
 
 
-async def test_waiting_tasks_ask_for_workers_even_when_there_is_none(rig):
-    futures = rig.client.map(lambda n: __import__("time").sleep(5), range(4))
-    while len(rig.scheduler.unrunnable) + len(rig.scheduler.queued) < 4:
-        await asyncio.sleep(0.05)
-    assert 1 <= await rig.extension.adaptive_target([], {}) <= 4
-    del futures
+async def test_target_of_one_group_is_that_of_distributed(rig):
+    futures = rig.client.map(time.sleep, [0.8 + n / 1000 for n in range(60)])
+    await until(lambda: len(rig.scheduler.unrunnable) + len(rig.scheduler.queued) == 60)
+    target = await rig.extension.adaptive_target([], {})
+    assert target == rig.scheduler.adaptive_target() > 1
+    await rig.add("a-0", "a-1", nthreads=2)
+    await until(lambda: rig.scheduler.total_occupancy)
+    assert await rig.extension.adaptive_target(pods("a-0", "a-1"), {}) == rig.scheduler.adaptive_target() > 1
+    assert await rig.extension.adaptive_target(pods("a-0", "a-1"), {}, target_duration=1) > target
+    await rig.client.cancel(futures)
+
+
+async def test_target_keeps_room_for_the_groups_data(rig):
+    await rig.add("a", "b", "c", memory_limit="1 MB")
+    await rig.add("other", memory_limit="1 GB")
+    keep = [await rig.client.scatter(b"x" * 400_000, workers=[name], hash=False) for name in ("a", "b")]
+    assert await rig.extension.adaptive_target(pods("a", "b", "c"), {}) == 2
+    assert await rig.extension.adaptive_target(pods("other"), {}) == 0
+    del keep
 
 
 async def test_demand_for_a_resource_grows_only_the_group_that_offers_it(rig):
     await rig.add("cpu")
-    future = rig.client.submit(lambda: 1, resources={"GPU": 1})
-    while not rig.scheduler.unrunnable:
-        await asyncio.sleep(0.05)
-    assert await rig.extension.adaptive_target([Pod("cpu", "")], {}) == 0
+    futures = [rig.client.submit(time.sleep, 0.01 * n, resources={"GPU": 1}) for n in range(3)]
+    await until(lambda: len(rig.scheduler.unrunnable) == 3)
+    assert await rig.extension.adaptive_target(pods("cpu"), {}) == 0
+    assert await rig.extension.adaptive_target(pods("cpu"), {"GPU": 0.5}) == 0
     assert await rig.extension.adaptive_target([], {"GPU": 1}) == 1
+    del futures
+
+
+async def test_tasks_bound_to_a_worker_that_is_gone_ask_for_none(rig):
+    await rig.add("a")
+    future = rig.client.submit(abs, 1, workers=["tcp://192.0.2.1:1"])
+    await until(lambda: rig.scheduler.unrunnable)
+    assert await rig.extension.adaptive_target(pods("a"), {}) == 0
     del future
 
 
-async def test_a_malformed_question_is_refused(rig):
-    with pytest.raises(SchedulerError, match="400"):
-        await rig.extension._call("POST", "retire", None)
+# --- at a glance ------------------------------------------------------------------------------------------------------
+
+
+async def test_state_tells_workers_and_tasks(rig):
+    await rig.add("a", resources={"GPU": 2})
+    future = rig.client.submit(time.sleep, 0.3)
+    await until(lambda: rig.state_of("a").processing)
+    state = await rig.extension.state()
+    assert state.id == rig.scheduler.id
+    (worker,) = state.workers
+    assert (worker.name, worker.status, worker.processing, worker.resources) == ("a", "running", 1, {"GPU": 2})
+    assert (state.tasks.total, state.tasks.processing, state.tasks.unrunnable) == (1, 1, 0)
+    await future
+
+
+async def test_idle_grows_with_time_and_leaves_the_schedulers_own_idle_timeout_alone(rig, monkeypatch):
+    await rig.add("a")
+    rig.scheduler.idle_timeout = 1000
+    monkeypatch.setattr(rig.scheduler, "check_idle", None)  # it would carry out the scheduler's own timeout
+    await rig.extension.state()
+    await asyncio.sleep(0.3)
+    assert (await rig.extension.state()).idle_seconds >= 0.3
+    future = rig.client.submit(time.sleep, 0.3)
+    await until(lambda: rig.state_of("a").processing)
+    assert (await rig.extension.state()).idle_seconds is None
+    await future
+    assert (await rig.extension.state()).idle_seconds < 0.1
+    assert rig.scheduler.idle_timeout == 1000
+
+
+async def test_work_between_two_looks_resets_idle(rig):
+    await rig.add("a")
+    await asyncio.sleep(0.3)
+    await rig.client.submit(abs, 1)
+    assert (await rig.extension.state()).idle_seconds < 0.1
+
+
+async def test_tasks_that_nobody_can_run_are_no_idleness(rig):
+    future = rig.client.submit(abs, 1)
+    await until(lambda: rig.scheduler.unrunnable or rig.scheduler.queued)
+    assert (await rig.extension.state()).idle_seconds is None
+    del future
+
+
+# --- trouble ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("retire", None),
+        ("retire", {"workers": "a"}),
+        ("retire", {"workers": [1]}),
+        ("retire", {"workers": [{"ip": "10.0.0.1"}]}),
+        ("retire", {"workers": [{"name": "a", "ip": 1}]}),
+        ("workers_to_close", {"workers": [], "n": "1"}),
+        ("adaptive_target", {"workers": [], "resources": {"GPU": "1"}}),
+        ("adaptive_target", {"workers": [], "target_duration": 0}),
+    ],
+)
+async def test_a_malformed_question_is_refused(rig, route, body):
+    async with rig.session.post(f"{rig.url}{ROUTES}/{route}", json=body) as response:
+        assert response.status == 400
+        assert (await response.json())["message"]
+
+
+async def test_a_web_page_cannot_ask_in_the_name_of_its_reader(rig):
+    await rig.add("a", "b")
+    headers = {"Content-Type": "text/plain"}
+    async with rig.session.post(f"{rig.url}{ROUTES}/retire", data='{"workers": ["a"]}', headers=headers) as response:
+        assert response.status == 400
+    assert rig.status("a") == "running"
+
+
+async def test_a_scheduler_that_is_not_as_expected_says_so(rig, monkeypatch):
+    monkeypatch.setattr(rig.scheduler, "unrunnable", None)
+    with pytest.raises(SchedulerError, match=r"501 to adaptive_target: .*TypeError") as raised:
+        await rig.extension.adaptive_target([], {})
+    assert raised.value.kind == "Unexpected"
 
 
 async def test_a_scheduler_without_the_module_says_so():
@@ -216,5 +507,106 @@ async def test_a_scheduler_without_the_module_says_so():
         Scheduler(port=0, dashboard_address="127.0.0.1:0") as scheduler,
         aiohttp.ClientSession() as session,
     ):
-        with pytest.raises(SchedulerError, match="extension"):
+        with pytest.raises(SchedulerError, match="extension") as raised:
             await Extension(f"http://127.0.0.1:{scheduler.http_server.port}", session).state()
+        assert raised.value.kind == "NoExtension"
+
+
+async def test_a_scheduler_that_is_not_there_is_unreachable():
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(SchedulerError) as raised:
+            await Extension(f"http://127.0.0.1:{free_port()}", session).state()
+        assert raised.value.kind == "Unreachable"
+
+
+async def test_an_answer_of_somebody_else_is_unexpected():
+    server = await asyncio.start_server(_html, "127.0.0.1", 0)
+    async with server, aiohttp.ClientSession() as session:
+        with pytest.raises(SchedulerError) as raised:
+            await Extension(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", session).state()
+        assert raised.value.kind == "Unexpected"
+
+
+async def _html(reader, writer):
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>")
+    writer.close()
+
+
+# --- loading ----------------------------------------------------------------------------------------------------------
+
+
+def test_importing_the_module_needs_no_distributed():
+    code = f"""
+import sys, runpy
+sys.modules["distributed"] = sys.modules["dask"] = None
+assert runpy.run_path({str(MODULE)!r})["routes"]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", *command], env=environment, start_new_session=True, stderr=subprocess.DEVNULL
+    )
+
+
+async def test_a_real_scheduler_and_worker_pod(tmp_path):
+    """Processes as in Pods, with a nanny; the user's configuration files ask for a preload of their own."""
+    (tmp_path / "theirs.py").write_text(
+        f"""
+def dask_setup(scheduler):
+    open({str(tmp_path / "theirs")!r}, "w").write(scheduler.id)
+"""
+    )
+    (tmp_path / "distributed.yaml").write_text(f"distributed: {{scheduler: {{preload: [{tmp_path / 'theirs.py'}]}}}}")
+    comm, http = free_port(), free_port()
+    environment = os.environ | {
+        "DASK_CONFIG": str(tmp_path),
+        "DASK_DISTRIBUTED__SCHEDULER__PRELOAD": f'["{MODULE}"]',
+        "DASK_DISTRIBUTED__SCHEDULER__PRELOAD_ARGV": "[]",
+        "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__GIL__ENABLED": "False",
+    }
+    scheduler = ["distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(comm)]
+    worker = ["distributed.cli.dask_worker", f"tcp://127.0.0.1:{comm}", "--nthreads", "1"]
+    started = [
+        start(command, environment)
+        for command in (
+            [*scheduler, "--dashboard-address", f"127.0.0.1:{http}"],
+            [*worker, "--name", "pod", "--nworkers", "2"],
+            [*worker, "--name", "other"],
+        )
+    ]
+    try:
+        async with aiohttp.ClientSession() as session:
+            extension = Extension(f"http://127.0.0.1:{http}", session)
+
+            async def workers():
+                try:
+                    return len((await extension.state()).workers) == 3
+                except SchedulerError:
+                    return False
+
+            await until(workers, 40)
+            assert (tmp_path / "theirs").read_text() == (await extension.state()).id
+            async with Client(f"tcp://127.0.0.1:{comm}", asynchronous=True) as client:
+                futures = await client.scatter(list(range(20)), workers=["pod-0", "pod-1"], hash=False)
+
+                async def retired():
+                    return await extension.retire(pods("pod")) == {"pod": "retired"}
+
+                await until(retired)
+                assert started[1].poll() is None
+                os.killpg(started[1].pid, signal.SIGKILL)
+                assert await client.gather(futures) == list(range(20))
+    finally:
+        for process in started:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

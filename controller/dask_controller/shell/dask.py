@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import aiohttp
 import msgspec
@@ -12,27 +12,70 @@ from ..core.actions import Worker
 
 PREFIX = "/dask-gitops/v1"
 
+_T = TypeVar("_T")
+
 
 class SchedulerError(Exception):
-    """The scheduler did not answer; the message is for people."""
+    """There is no usable answer from the scheduler; the message is for people.
+
+    Attributes:
+        kind: ``Unreachable``: no answer; it may just be starting. ``NoExtension``: it answers, but has not loaded the
+            extension, as where ``--preload`` in a shell script hides it; distributed's own HTTP API would not help, as
+            it is off by default and knows no groups. ``Unexpected``: it answers otherwise than agreed.
+    """
+
+    def __init__(self, kind: Literal["Unreachable", "NoExtension", "Unexpected"], message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class WorkerState(msgspec.Struct, frozen=True):
     """One worker process, as the scheduler sees it."""
 
     name: str
-    host: str
-    status: str
+    host: str  #: IP address
+    status: str  #: of ``distributed.core.Status``; ``closing_gracefully`` while it drains
+    address: str = ""
+    nthreads: int = 0
+    nbytes: int = 0  #: of the results that it holds
+    processing: int = 0  #: tasks that it runs or has queued
+    resources: dict[str, float] = {}
+
+
+class Tasks(msgspec.Struct, frozen=True):
+    """Numbers of tasks."""
+
+    total: int = 0
+    processing: int = 0
+    queued: int = 0  #: on the scheduler, for any worker
+    unrunnable: int = 0  #: no present worker may run them
 
 
 class State(msgspec.Struct, frozen=True):
     """The scheduler at a glance."""
 
-    version: str
+    version: str  #: of the extension
     distributed: str
-    id: str
-    idle_seconds: float | None
+    id: str  #: another one after each restart
+    idle_seconds: float | None  #: ``None`` while it is busy
     workers: tuple[WorkerState, ...]
+    tasks: Tasks = Tasks()
+
+
+class _Names(msgspec.Struct):
+    workers: list[str]
+
+
+class _States(msgspec.Struct):
+    workers: dict[str, str]
+
+
+class _Target(msgspec.Struct):
+    target: int
+
+
+class _Complaint(msgspec.Struct):
+    message: str = ""
 
 
 class Scheduler:
@@ -45,43 +88,78 @@ class Scheduler:
     """
 
     def __init__(self, url: str, session: aiohttp.ClientSession, *, timeout_seconds: float = 5.0) -> None:
-        self._url = url
+        self._url = url.rstrip("/")
         self._session = session
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=2.0)
 
     async def state(self) -> State:
         """The scheduler at a glance."""
-        return msgspec.convert(await self._call("GET", "state"), State)
+        return await self._call("GET", "state", State)
 
     async def retire(self, workers: Iterable[Worker]) -> dict[str, str]:
-        """Tell workers to go, and how far they are, by name; may be repeated."""
-        answer = await self._call("POST", "retire", workers)
-        return dict(answer["workers"])
+        """Tell workers to go, and how far they are, by name; to be repeated until they are ``retired``.
 
-    async def resume(self, workers: Iterable[Worker]) -> None:
-        """Take retirements back."""
-        await self._call("POST", "resume", workers)
+        Returns:
+            By name: ``retired``, ``retiring: <what is left>``, ``unknown`` (not registered), or ``refused: <why>`` (it
+            works on).
+        """
+        return (await self._call("POST", "retire", _States, workers)).workers
 
-    async def workers_to_close(self, workers: Iterable[Worker]) -> list[str]:
-        """The given workers, the cheapest to close first."""
-        answer = await self._call("POST", "workers_to_close", workers)
-        return list(answer["workers"])
+    async def resume(self, workers: Iterable[Worker]) -> dict[str, str]:
+        """Take retirements back.
 
-    async def adaptive_target(self, workers: Iterable[Worker], resources: Mapping[str, float]) -> int:
-        """How many workers would do, given that a group has these and each offers ``resources``."""
-        answer = await self._call("POST", "adaptive_target", workers, resources=dict(resources))
-        return int(answer["target"])
+        Returns:
+            By name: ``resuming``, ``unknown`` (not registered), or the status of a worker that need not be resumed.
+        """
+        return (await self._call("POST", "resume", _States, workers)).workers
 
-    async def _call(self, method: str, route: str, workers: Iterable[Worker] | None = None, **more: Any) -> Any:
-        body = None if workers is None else {"workers": [msgspec.to_builtins(w) for w in workers], **more}
+    async def workers_to_close(self, workers: Iterable[Worker], n: int | None = None) -> list[str]:
+        """The first ``n`` (default: all) of the given workers, the cheapest to close first."""
+        return (await self._call("POST", "workers_to_close", _Names, workers, n=n)).workers
+
+    async def adaptive_target(
+        self, workers: Iterable[Worker], resources: Mapping[str, float], *, target_duration: float | None = None
+    ) -> int:
+        """How many workers would do.
+
+        Args:
+            workers: those that the group has.
+            resources: Dask resources of each of its workers, so far as they are known before one has started.
+            target_duration: seconds in which the work should be done; default by the scheduler's configuration.
+        """
+        answer = await self._call(
+            "POST", "adaptive_target", _Target, workers, resources=dict(resources), target_duration=target_duration
+        )
+        return answer.target
+
+    async def _call(
+        self, method: str, route: str, answer: type[_T], workers: Iterable[Worker] | None = None, **more: Any
+    ) -> _T:
+        body = None if workers is None else {"workers": [{"name": w.name, "ip": w.ip} for w in workers], **more}
         try:
             async with self._session.request(
-                method, f"{self._url}{PREFIX}/{route}", json=body, timeout=self._timeout
+                method, f"{self._url}{PREFIX}/{route}", json=body, timeout=self._timeout, allow_redirects=False
             ) as response:
-                if response.status == 404:
-                    raise SchedulerError("the scheduler has not loaded the operator's extension")
-                if response.status != 200:
-                    raise SchedulerError(f"the scheduler answered {response.status} to {route}")
-                return msgspec.json.decode(await response.read())
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise SchedulerError(f"the scheduler cannot be reached: {type(error).__name__}") from error
+                status, text = response.status, await response.read()
+        except TimeoutError as error:
+            raise SchedulerError("Unreachable", "the scheduler does not answer in time") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise SchedulerError("Unreachable", f"the scheduler cannot be reached: {type(error).__name__}") from error
+        if status == 404:
+            raise SchedulerError("NoExtension", "the scheduler has not loaded the operator's extension")
+        if status != 200:
+            raise SchedulerError("Unexpected", f"the scheduler answers {status} to {route}{_complaint(text)}")
+        try:
+            return msgspec.json.decode(text, type=answer)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise SchedulerError(
+                "Unexpected", f"the scheduler's answer to {route} is not as agreed: {error}"
+            ) from error
+
+
+def _complaint(text: bytes) -> str:
+    try:
+        message = msgspec.json.decode(text, type=_Complaint).message
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ""
+    return f": {message}" if message else ""

@@ -1,341 +1,574 @@
 """Routes that the dask-gitops operator needs on a Dask scheduler: scale down without loss, and by group.
 
-This file is mounted into the scheduler Pod and preloaded there (``distributed.scheduler.preload``). It must run with
-any ``distributed`` of the last two years and must never break a scheduler that it does not know. Hence: only the
-standard library, tornado and distributed; ``dask_setup`` adds routes and nothing else, and distributed logs and goes
-on if that fails; an error inside a handler is answered with status 500 and leaves the scheduler as it was.
+This file is mounted into the scheduler Pod and preloaded there by its path (``distributed.scheduler.preload``). It must
+run with any ``distributed`` from 2024.11 on, and must never break one that it does not know. Hence: importing it needs
+the standard library and tornado only; ``dask_setup`` runs where distributed logs errors and goes on
+(``PreloadManager.start``); a surprise inside a route is answered with 501 and leaves the scheduler as it was.
 
-All answers are recomputed from the scheduler's state; asking twice is as good as asking once. Only the workers that a
-request names are ever touched.
+Every answer is computed anew from the scheduler's state: asking twice is as good as asking once. Only workers that a
+request names are ever touched. Routes and fields of ``/v1`` are only ever added: the operator may be newer than the
+module that a running scheduler has loaded.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from itertools import chain, count, islice
+from typing import Any, NamedTuple
 
-import dask
-from dask.utils import parse_timedelta
-from distributed.core import Status
-from distributed.http.utils import RequestHandler
+from tornado.ioloop import PeriodicCallback
+from tornado.web import RequestHandler
 
-try:
-    from distributed import __version__ as _distributed_version  # type: ignore[attr-defined]
-except ImportError:
-    _distributed_version = "unknown"
-
-VERSION = "1"
+VERSION = "2"
 PREFIX = "/dask-gitops/v1"
 
+#: How often the module looks whether the scheduler is idle.
+IDLE_LOOK_SECONDS = 5.0
+#: A worker confirms that it works again within milliseconds; after this long it is believed to have stayed paused.
+RESUME_SECONDS = 5.0
 
-class _Retirement:
-    """What is remembered of a worker that was told to go: only what the scheduler's state does not show."""
-
-    def __init__(self, last_seen: float) -> None:
-        self.heartbeat = last_seen
-        self.heartbeats = 0  # that came in since; the second one surely tells what a paused worker still executes
-        self.busy = False  # a call of Scheduler.retire_workers is under way
+_logger = logging.getLogger("distributed.dask_gitops")
+_stimuli = count()
 
 
-def _retirements(scheduler: Any) -> dict[str, _Retirement]:
-    """By worker address, kept on the scheduler so that they live and die with it."""
-    known: dict[str, _Retirement] = scheduler.__dict__.setdefault("_dask_gitops_retirements", {})
-    for address in set(known) - set(scheduler.workers):
-        del known[address]
+class Pod(NamedTuple):
+    """A worker Pod as the operator knows it: its worker's name, and its address, if any."""
+
+    name: str
+    ip: str = ""
+
+
+class _Drain:
+    """What the scheduler's own state does not tell of a worker that was asked to go."""
+
+    moving = False  #: a call of Scheduler.retire_workers is under way
+    unwanted = False  #: ... and was taken back meanwhile
+    resumed_at = -math.inf  #: monotonic time at which the worker was told to work again
+
+
+class _Left(NamedTuple):
+    """What keeps a worker process from being closed."""
+
+    why: str  #: empty: just what follows
+    tasks: int = 0
+    results: int = 0
+
+
+class Extension:
+    """What the operator asks a scheduler. One lives on each scheduler, see :func:`extension`."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+        self._drains: dict[str, _Drain] = {}  # by worker address
+        self._idle_since: float | None = time.monotonic()
+        self._transitions: int = scheduler.transition_counter
+        self._pass_on: Callable[..., None] | None = scheduler.stream_handlers.get("steal-response")
+        scheduler.stream_handlers["steal-response"] = self._released
+        look = PeriodicCallback(self._look, IDLE_LOOK_SECONDS * 1000)
+        scheduler.periodic_callbacks["dask-gitops-idle"] = look  # the scheduler stops it when it closes
+        look.start()
+
+    # --- at a glance --------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """The scheduler at a glance, in O(workers)."""
+        import distributed
+
+        scheduler = self.scheduler
+        return {
+            "version": VERSION,
+            "distributed": distributed.__version__,  # type: ignore[attr-defined]
+            "id": scheduler.id,
+            "idle_seconds": self.idle_seconds(),
+            "workers": [
+                {
+                    "name": str(ws.name),
+                    "address": ws.address,
+                    "host": ws.host,
+                    "status": ws.status.name,
+                    "nthreads": ws.nthreads,
+                    "nbytes": ws.nbytes,
+                    "processing": len(ws.processing),
+                    "resources": dict(ws.resources),
+                }
+                for ws in scheduler.workers.values()
+            ],
+            "tasks": {
+                "total": len(scheduler.tasks),
+                "processing": sum(len(ws.processing) for ws in scheduler.workers.values()),
+                "queued": len(scheduler.queued),
+                "unrunnable": len(scheduler.unrunnable),
+            },
+        }
+
+    def idle_seconds(self) -> float | None:
+        """For how long there has been nothing to do, to :data:`IDLE_LOOK_SECONDS`; ``None`` while there is.
+
+        ``Scheduler.check_idle`` decides by the same signs, but it also carries out the scheduler's own idle timeout.
+        """
+        self._look()
+        if self._idle_since is None:
+            return None
+        idle = time.monotonic() - self._idle_since
+        if getattr(self.scheduler, "jupyter", False):
+            activity = self.scheduler._jupyter_server_application.web_app.last_activity().timestamp()
+            idle = min(idle, time.time() - activity)
+        return max(0.0, idle)
+
+    def _look(self) -> None:
+        scheduler = self.scheduler
+        moved = scheduler.transition_counter != self._transitions
+        self._transitions = scheduler.transition_counter
+        if (
+            scheduler.queued
+            or scheduler.unrunnable
+            or getattr(scheduler, "_active_graph_updates", 0) > 0
+            or any(ws.processing for ws in scheduler.workers.values())
+        ):
+            self._idle_since = None
+        elif moved or self._idle_since is None:  # tasks came and went since the last look
+            self._idle_since = time.monotonic()
+
+    # --- whom to close ------------------------------------------------------------------------------------------------
+
+    def workers_to_close(self, pods: Iterable[Pod], n: int | None = None) -> list[str]:
+        """The first ``n`` (default: all) of the given Pods, in the order in which closing them costs least.
+
+        First those that ``Scheduler.workers_to_close`` would take: idle, fewest bytes first. Then the others, by what
+        they run. Last those that it would never take: with tasks that have seceded (``long_running``), with actors,
+        or kept by a plugin, as P2P shuffles keep their workers.
+        """
+        found = self._find(pods)
+        kept = self._kept(found)
+
+        def cost(pod: Pod) -> tuple[bool, int, int]:
+            states = found[pod]
+            return (
+                any(ws.long_running or ws.actors or ws in kept for ws in states),
+                sum(len(ws.processing) for ws in states),
+                sum(ws.nbytes for ws in states),
+            )
+
+        return [pod.name for pod in sorted(found, key=cost)][:n]
+
+    def _kept(self, found: dict[Pod, list[Any]]) -> set[Any]:
+        """Workers that a plugin of the scheduler wants to stay (``SchedulerPlugin.valid_workers_downscaling``)."""
+        states = [ws for states in found.values() for ws in states]
+        free = states
+        for plugin in list(self.scheduler.plugins.values()):
+            free = plugin.valid_workers_downscaling(self.scheduler, free)
+        return set(states).difference(free)
+
+    # --- retirement ---------------------------------------------------------------------------------------------------
+
+    def retire(self, pods: Iterable[Pod]) -> dict[str, str]:
+        """Tell Pods to go, and how far they are.
+
+        Returns:
+            By name: ``retired`` (registered, takes no tasks, runs none, and every result that it holds has a copy on a
+            worker that stays), ``retiring: <what is left>``, ``unknown`` (not registered) or ``refused: <why>`` (it
+            works on; asking again is fine). Of several worker processes of a Pod all must be retired.
+        """
+        found = self._find(pods)
+        kept = self._kept(found)
+        leaving = {ws for states in found.values() for ws in states}
+        leaving |= {self.scheduler.workers[address] for address, drain in self._drains.items() if drain.moving}
+        recipients = any(ws not in leaving for ws in self.scheduler.running)
+        begin: list[str] = []
+        answer = {}
+        for pod, states in found.items():
+            left = [self._left(ws, leaving, kept, recipients, begin) for ws in states]
+            answer[pod.name] = _in_words([some for some in left if some]) if states else "unknown"
+        if begin:
+            self.scheduler._ongoing_background_tasks.call_soon(self._move, begin)
+        return answer
+
+    def _left(self, ws: Any, leaving: set[Any], kept: set[Any], recipients: bool, begin: list[str]) -> _Left | None:
+        """What keeps a worker process from being closed, if anything; ``begin`` collects whom to retire."""
+        if ws.status.name not in ("running", "paused", "closing_gracefully"):
+            return _Left(f"retiring: it is {ws.status.name}")
+        drain = self._drains.setdefault(ws.address, _Drain())
+        unique = _only_copies(ws, leaving)
+        stays = _why_it_stays(ws, kept, recipients, unique)
+        if stays:
+            self._resume(ws)
+            return _Left(stays)
+        paused = ws.status.name == "closing_gracefully"
+        if not paused:
+            drain.resumed_at = -math.inf
+        elif time.monotonic() - drain.resumed_at < RESUME_SECONDS:
+            # The worker's word that it runs again is under way. It makes the scheduler send tasks, so "retired" would
+            # be a lie by the time that it is read.
+            return _Left("retiring: it is about to work again")
+        drain.unwanted = False
+        if not drain.moving and (unique or not paused):
+            drain.moving = True
+            begin.append(ws.address)
+        if paused:
+            self._release_waiting(ws)
+            if not (drain.moving or ws.processing):
+                return None
+        return _Left("", len(ws.processing), unique)
+
+    async def _move(self, addresses: list[str]) -> None:
+        """Pause workers and have the Active Memory Manager copy what only they hold.
+
+        They stay registered and paused, because a worker process that ends is restarted by the kubelet. Without
+        ``remove`` and ``close_workers`` this changes nothing else (``Scheduler.retire_workers``).
+        """
+        moved: dict[str, Any] = {}
+        try:
+            moved = await self.scheduler.retire_workers(workers=addresses, close_workers=False, remove=False)
+        finally:
+            for address in addresses:
+                ws = self.scheduler.workers.get(address)
+                drain = self._drains.get(address)
+                if ws is None or drain is None:
+                    continue
+                drain.moving = False
+                if drain.unwanted or address not in moved:  # then the scheduler has aborted it
+                    self._resume(ws)
+
+    def _release_waiting(self, ws: Any) -> None:
+        """Take back the tasks that a paused worker has not begun; it would never begin them.
+
+        Only the worker knows which these are, and it tells when it is asked as work stealing asks (``WorkStealing
+        .move_task_request``): a task that it has begun it keeps. The question comes after the order to pause in the
+        same stream, so nothing is begun after the answer.
+        """
+        for task in list(ws.processing):
+            if task not in ws.long_running:
+                self._send(ws, {"op": "steal-request", "key": task.key})
+
+    def _released(self, *, key: Any, state: str | None, stimulus_id: str, worker: str = "", **more: Any) -> None:
+        """A worker's answer to a request for a task: ours are handled here, others by work stealing."""
+        if not stimulus_id.startswith("dask-gitops-"):
+            if self._pass_on is not None:
+                self._pass_on(key=key, state=state, stimulus_id=stimulus_id, worker=worker, **more)
+        elif state in ("ready", "constrained", "waiting", "released", None):  # as WorkStealing.move_task_confirm
+            self.scheduler._reschedule(key, worker=worker, stimulus_id=stimulus_id)
+
+    def resume(self, pods: Iterable[Pod]) -> dict[str, str]:
+        """Take a retirement back.
+
+        Returns:
+            By name: ``resuming`` (told so; it takes tasks as soon as it confirms), ``unknown``, else its status.
+        """
+        answer = {}
+        for pod, states in self._find(pods).items():
+            resuming = [self._resume(ws) for ws in states]
+            answer[pod.name] = "resuming" if any(resuming) else states[0].status.name if states else "unknown"
+        return answer
+
+    def _resume(self, ws: Any) -> bool:
+        """Whether a worker had to be told to work again; done as ``Scheduler._track_retire_worker`` does it."""
+        drain = self._drains.setdefault(ws.address, _Drain())
+        drain.unwanted = True  # if a retirement is just beginning, it is taken back when it is through
+        if ws.status.name != "closing_gracefully":
+            return False
+        if time.monotonic() - drain.resumed_at >= RESUME_SECONDS:
+            drain.resumed_at = time.monotonic()
+            self._send(ws, {"op": "worker-status-change", "status": "running"})
+        return True
+
+    def _send(self, ws: Any, message: dict[str, Any]) -> None:
+        stream = self.scheduler.stream_comms.get(ws.address)
+        if stream is not None:
+            stream.send({**message, "stimulus_id": f"dask-gitops-{next(_stimuli)}-{time.time()}"})
+
+    # --- how many -----------------------------------------------------------------------------------------------------
+
+    def adaptive_target(
+        self, pods: Iterable[Pod], target_duration: float | str | None = None, resources: dict[str, float] | None = None
+    ) -> dict[str, Any]:
+        """How many Pods one group should have: ``Scheduler.adaptive_target`` for its part of the cluster.
+
+        Its part is what its workers run and hold, the tasks that wait for any worker, and those that no present worker
+        can run but one of its would: by the resources of those that are there, and ``resources`` as declared. With one
+        group this is what distributed computes, with two exceptions: tasks bound to workers or hosts that are gone do
+        not count, as no new Pod will have their address; and the answer is never less than the running and waiting
+        tasks call for, where distributed shrinks to the busy workers and then grows again.
+        """
+        from dask import config
+        from dask.utils import parse_timedelta
+
+        scheduler = self.scheduler
+        found = [states for states in self._find(pods).values() if states]
+        workers = [ws for states in found for ws in states]
+        offered = _offered(workers) | (resources or {})
+        if target_duration is None:
+            target_duration = config.get("distributed.adaptive.target-duration")
+        goal = parse_timedelta(target_duration)
+
+        unrunnable = [task for task in scheduler.unrunnable if _could_run(task, offered)]
+        waiting = len(scheduler.queued) + len(unrunnable)
+        processing = sum(len(ws.processing) for ws in workers)
+        sample = list(islice(chain(scheduler.queued, unrunnable), 100))
+        seconds = sum(_duration(scheduler, task) for task in sample) * waiting / max(1, len(sample))
+        seconds += sum(ws.occupancy for ws in workers)
+        threads = min(waiting + processing, math.ceil(seconds / goal))  # a few long tasks need but a few threads
+        target = math.ceil(threads * len(found) / (sum(ws.nthreads for ws in workers) or 1)) if found else threads
+        if waiting and not found:
+            target = max(1, target)
+        limit = sum(ws.memory_limit or 0 for ws in workers)
+        if limit and sum(ws.nbytes for ws in workers) > 0.6 * limit:
+            target = max(target, 2 * len(found))
+        if target < len(found):
+            target = max(target, len(found) - self._dispensable(found))
+        return {"target": target, "waiting": waiting, "processing": processing}
+
+    def _dispensable(self, found: list[list[Any]]) -> int:
+        """How many Pods are idle and leave the others enough memory, by ``Scheduler.workers_to_close``."""
+        from distributed.diagnostics.plugin import SchedulerPlugin
+
+        pod = {ws: number for number, states in enumerate(found) for ws in states}
+
+        class OnlyThese(SchedulerPlugin):
+            def valid_workers_downscaling(self, scheduler: Any, workers: list[Any]) -> list[Any]:
+                partly = {pod[ws] for ws in pod.keys() - set(workers)}
+                return [ws for ws in workers if ws in pod and pod[ws] not in partly]
+
+        name = "dask-gitops-only-these"
+        self.scheduler.add_plugin(OnlyThese(), name=name)
+        try:
+            closing = self.scheduler.workers_to_close(memory_ratio=2, key=pod.__getitem__)
+        finally:
+            self.scheduler.remove_plugin(name)
+        return len({pod[self.scheduler.workers[address]] for address in closing})
+
+    # --- names --------------------------------------------------------------------------------------------------------
+
+    def _find(self, pods: Iterable[Pod]) -> dict[Pod, list[Any]]:
+        """The worker processes of each Pod.
+
+        By its name; else by ``<name>-<n>`` (``dask worker --nworkers``); else, for users who name workers their own
+        way, by its address.
+        """
+        for address in self._drains.keys() - self.scheduler.workers.keys():
+            del self._drains[address]
+        exact, base, host = defaultdict(list), defaultdict(list), defaultdict(list)
+        for ws in self.scheduler.workers.values():
+            name = str(ws.name)
+            head, _, tail = name.rpartition("-")
+            exact[name].append(ws)
+            if tail.isdecimal():
+                base[head].append(ws)
+            host[ws.host].append(ws)
+        return {
+            pod: exact.get(pod.name) or base.get(pod.name) or (host.get(pod.ip) if pod.ip else None) or []
+            for pod in pods
+        }
+
+
+def _in_words(left: list[_Left]) -> str:
+    """How far a Pod's retirement is, by what is left of each of its processes."""
+    if not left:
+        return "retired"
+    draining = (
+        f"retiring: {sum(some.tasks for some in left)} tasks and {sum(some.results for some in left)} results left"
+    )
+    return min((some.why for some in left if some.why), default=draining)  # "refused" before "retiring"
+
+
+def _only_copies(ws: Any, leaving: set[Any]) -> int:
+    """How many results would be lost if a worker and all others that leave were gone."""
+
+    def stays(other: Any) -> bool:
+        return other not in leaving and other.status.name in ("running", "paused")
+
+    return sum(1 for task in ws.has_what if not any(stays(other) for other in task.who_has or ()))
+
+
+def _why_it_stays(ws: Any, kept: set[Any], recipients: bool, unique: int) -> str:
+    """Why a worker should go on working for now rather than be paused; empty if it need not."""
+    if ws.actors:  # RetireWorker in distributed.active_memory_manager gives up on these, too
+        return f"refused: holds {len(ws.actors)} actors, which cannot move"
+    if unique and not recipients:
+        return f"refused: holds the only copy of {unique} keys and no other worker can take them"
+    if ws.processing and not recipients:
+        return f"refused: runs {len(ws.processing)} tasks and no other worker can take their results"
+    if ws in kept:
+        # P2P shuffles bind tasks to their workers: a paused one would hold them up, a lost one makes them start again.
+        return "retiring: a plugin of the scheduler needs it, as P2P shuffles do until they are through"
+    return ""
+
+
+def _offered(workers: list[Any]) -> dict[str, float]:
+    offered: dict[str, float] = {}
+    for ws in workers:
+        for name, amount in ws.resources.items():
+            offered[name] = max(amount, offered.get(name, 0))
+    return offered
+
+
+def _could_run(task: Any, offered: dict[str, float]) -> bool:
+    """Whether a new worker that offers these resources could run a task that no present worker can."""
+    if (task.worker_restrictions or task.host_restrictions) and not task.loose_restrictions:
+        return False
+    return all(offered.get(name, 0) >= amount for name, amount in (task.resource_restrictions or {}).items())
+
+
+def _duration(scheduler: Any, task: Any) -> float:
+    """Seconds that a task is expected to take."""
+    of_prefix = getattr(scheduler, "_get_prefix_duration", None)  # not yet in distributed 2024.11
+    seconds: float = of_prefix(task.prefix) if of_prefix else scheduler.get_task_duration(task)
+    return seconds
+
+
+def extension(scheduler: Any) -> Extension:
+    """The extension of a scheduler: made on first use, kept on it, so that it lives and dies with it."""
+    found = scheduler.__dict__.get("_dask_gitops")
+    if found is None:
+        found = scheduler.__dict__["_dask_gitops"] = Extension(scheduler)
+    known: Extension = found
     return known
 
 
-def _find(scheduler: Any, worker: Any) -> list[Any]:
-    """The processes of one worker Pod: registered as its name or ``<name>-<n>`` (``--nworkers``), else by address."""
-    name, ip = (worker, "") if isinstance(worker, str) else (worker["name"], worker.get("ip") or "")
-    found = []
-    for state in scheduler.workers.values():
-        registered = str(state.name)
-        head, _, tail = registered.rpartition("-")
-        if registered == name or (head == name and tail.isdigit()) or (ip and state.host == ip):
-            found.append(state)
-    return found
+# --- HTTP -------------------------------------------------------------------------------------------------------------
 
 
-async def _retire(scheduler: Any, addresses: list[str]) -> None:
-    """Let the scheduler move unique keys away; the workers stay registered, so that nothing restarts them."""
-    try:
-        await scheduler.retire_workers(workers=addresses, close_workers=False, remove=False)
-    finally:
-        for address, retirement in _retirements(scheduler).items():
-            if address in addresses:
-                retirement.busy = False
+class _Malformed(ValueError):
+    """A request is not as it should be."""
 
 
-def _reschedule_waiting(scheduler: Any, state: Any, retirement: _Retirement) -> None:
-    """Give back the tasks that a paused worker has queued but not begun; those that run are waited for.
+class _Route(RequestHandler):
+    """A question and its answer in JSON."""
 
-    What runs is known from heartbeats. The first one after the pause may have been sent before it, the second was not.
-    """
-    if state.last_seen != retirement.heartbeat:
-        retirement.heartbeat = state.last_seen
-        retirement.heartbeats += 1
-    if retirement.heartbeats < 2:
-        return
-    running = set(state.executing) | set(state.long_running)
-    for task in [task for task in state.processing if task not in running]:
-        scheduler._reschedule(task.key, worker=state.address, stimulus_id=f"dask-gitops-{time.time()}")
+    def initialize(self, dask_server: Any) -> None:  # the name by which distributed's get_handlers passes the scheduler
+        self.scheduler = dask_server
 
-
-def retire(scheduler: Any, workers: Iterable[Any]) -> dict[str, str]:
-    """Tell workers to go, and how far they are.
-
-    Returns by name: ``retired`` (no task runs there, no result is held by it alone; it stays registered),
-    ``retiring: <what is left>``, ``unknown`` (not registered) or ``refused: <why>`` (for now).
-    """
-    found = {_name(worker): _find(scheduler, worker) for worker in workers}
-    retirements = _retirements(scheduler)
-    leaving = {state.address for states in found.values() for state in states}
-    recipients = any(w.address not in leaving and w.status == Status.running for w in scheduler.workers.values())
-    begin: list[str] = []
-    answer: dict[str, str] = {}
-    for name, states in found.items():
-        left = [_left(state, leaving, recipients, retirements, begin, scheduler) for state in states]
-        answer[name] = next((text for text in sorted(left) if text), "retired") if states else "unknown"
-    if begin:
-        scheduler._ongoing_background_tasks.call_soon(_retire, scheduler, begin)
-    return answer
+    def _answer(self, answer: Callable[[], Any]) -> None:
+        try:
+            text = json.dumps(answer())
+        except _Malformed as error:
+            self.set_status(400)
+            text = json.dumps({"message": str(error)})
+        except Exception as error:
+            _logger.exception("dask-gitops: %s failed", self.request.path)
+            self.set_status(501)
+            text = json.dumps({"message": f"this scheduler is not as expected: {type(error).__name__}: {error}"})
+        self.set_header("Content-Type", "application/json")
+        self.write(text)
 
 
-def _left(
-    state: Any,
-    leaving: set[str],
-    recipients: bool,
-    retirements: dict[str, _Retirement],
-    begin: list[str],
-    scheduler: Any,
-) -> str:
-    """What still keeps one worker process from being closed, empty for nothing; ``begin`` collects whom to retire."""
-    retirement = retirements.setdefault(state.address, _Retirement(state.last_seen))
-    unique = _only_here(state, leaving)
-    if unique and not recipients:
-        return f"refused: it holds {unique} results that no other worker can take"
-    paused = state.status == Status.closing_gracefully
-    if not retirement.busy and (not paused or unique):
-        retirement.busy = True
-        begin.append(state.address)
-    if paused:
-        _reschedule_waiting(scheduler, state, retirement)
-    if paused and not unique and not state.processing and not retirement.busy:
-        return ""
-    return f"retiring: {len(state.processing)} tasks and {unique} results left"
-
-
-def _only_here(state: Any, leaving: set[str]) -> int:
-    """How many results would be lost if all that leave were gone."""
-    return sum(
-        1
-        for task in state.has_what
-        if not any(w.address not in leaving and w.status == Status.running for w in task.who_has)
-    )
-
-
-def resume(scheduler: Any, workers: Iterable[Any]) -> dict[str, str]:
-    """Take back a retirement: the workers accept tasks again."""
-    answer = {}
-    for worker in workers:
-        states = _find(scheduler, worker)
-        answer[_name(worker)] = "running" if states else "unknown"
-        for state in states:
-            _retirements(scheduler).pop(state.address, None)
-            if state.status == Status.closing_gracefully:
-                # As Scheduler._track_retire_worker does when it finds no recipients.
-                stimulus = f"dask-gitops-{time.time()}"
-                scheduler.stream_comms[state.address].send(
-                    {"op": "worker-status-change", "status": Status.running.name, "stimulus_id": stimulus}
-                )
-                answer[_name(worker)] = "resuming"
-    return answer
-
-
-def workers_to_close(scheduler: Any, workers: Iterable[Any]) -> list[str]:
-    """The given workers in the order in which closing them costs least.
-
-    First those that no task runs on, then by the data that would have to move; Scheduler.workers_to_close weighs the
-    same, but over all workers, and keeps those that are busy.
-    """
-
-    def cost(worker: Any) -> tuple[bool, int, int]:
-        states = _find(scheduler, worker)
-        processing = sum(len(state.processing) for state in states)
-        return processing > 0, sum(state.nbytes for state in states), processing
-
-    return [_name(worker) for worker in sorted(workers, key=cost)]
-
-
-def idle_seconds(scheduler: Any) -> float | None:
-    """For how long there has been nothing to do; ``None`` while there is. Nothing is changed by asking but this note.
-
-    ``Scheduler.check_idle`` would do, but it also carries out the scheduler's own idle timeout.
-    """
-    note = scheduler.__dict__.setdefault("_dask_gitops_idle", {"transitions": -1, "since": None})
-    busy = (
-        scheduler.transition_counter != note["transitions"]
-        or scheduler.queued
-        or scheduler.unrunnable
-        or any(state.processing for state in scheduler.workers.values())
-        or getattr(scheduler, "_active_graph_updates", 0) > 0
-    )
-    now = time.time()
-    note["transitions"] = scheduler.transition_counter
-    if busy:
-        note["since"] = None
-        if not (scheduler.queued or scheduler.unrunnable or any(s.processing for s in scheduler.workers.values())):
-            note["since"] = now  # tasks came and went since the last look
-            return 0.0
-        return None
-    if note["since"] is None:
-        note["since"] = now
-    since: float = note["since"]
-    if getattr(scheduler, "jupyter", False):
-        activity = scheduler._jupyter_server_application.web_app.last_activity().timestamp()
-        since = max(since, activity)
-    return max(0.0, now - since)
-
-
-def adaptive_target(scheduler: Any, workers: Iterable[Any], resources: dict[str, float]) -> int:
-    """How many Pods like the given ones would do: ``Scheduler.adaptive_target`` for one group.
-
-    Counted are the tasks that run on these workers, those that wait for any worker, and those that no present worker
-    can take but one with ``resources`` could. A task whose resources this group does not offer does not count.
-    """
-    pods = [states for states in (_find(scheduler, worker) for worker in workers) if states]
-    mine = {state.address for states in pods for state in states}
-    duration = parse_timedelta(dask.config.get("distributed.adaptive.target-duration"))
-
-    waiting = [*scheduler.queued, *(t for t in scheduler.unrunnable if _fits(t, resources, mine))]
-    processing = sum(len(state.processing) for states in pods for state in states)
-    if not waiting and not processing and not any(state.has_what for states in pods for state in states):
-        return 0
-    sample = waiting[:100]
-    occupancy = sum(scheduler._get_prefix_duration(task.prefix) for task in sample)
-    if len(waiting) > len(sample):
-        occupancy *= len(waiting) / len(sample)
-    occupancy += sum(state.occupancy for states in pods for state in states)
-    threads = min(math.ceil(occupancy / duration), len(waiting) + processing)
-    per_pod = sum(state.nthreads for states in pods for state in states) / len(pods) if pods else 1
-    target: int = math.ceil(threads / max(1, per_pod))
-    if waiting:
-        target = max(1, target)
-    limit = sum(state.memory_limit or 0 for states in pods for state in states)
-    used = sum(state.nbytes for states in pods for state in states)
-    if limit and used > 0.6 * limit:
-        target = max(target, 2 * len(pods))
-    # Workers that run something or hold what nobody else has are needed; idle ones go if the rest does as well.
-    needed = sum(1 for states in pods if any(s.processing or _only_here(s, {s.address}) for s in states))
-    return max(target, needed)
-
-
-def _fits(task: Any, resources: dict[str, float], mine: set[str]) -> bool:
-    wanted = task.resource_restrictions or {}
-    if any(resources.get(name, 0) < amount for name, amount in wanted.items()):
-        return False
-    restrictions = task.worker_restrictions or task.host_restrictions
-    return not restrictions or bool(mine & set(task.worker_restrictions or ())) or bool(wanted)
-
-
-def state(scheduler: Any) -> dict[str, Any]:
-    """What the operator wants to know at a glance; cheap with a thousand workers."""
-    return {
-        "version": VERSION,
-        "distributed": _distributed_version,
-        "id": scheduler.id,
-        "idle_seconds": idle_seconds(scheduler),
-        "workers": [
-            {
-                "name": str(worker.name),
-                "address": worker.address,
-                "host": worker.host,
-                "status": worker.status.name,
-                "nthreads": worker.nthreads,
-                "nbytes": worker.nbytes,
-                "processing": len(worker.processing),
-                "resources": dict(worker.resources),
-            }
-            for worker in scheduler.workers.values()
-        ],
-        "tasks": {
-            "total": len(scheduler.tasks),
-            "queued": len(scheduler.queued),
-            "unrunnable": len(scheduler.unrunnable),
-        },
-    }
-
-
-def _name(worker: Any) -> str:
-    return worker if isinstance(worker, str) else str(worker["name"])
-
-
-def _workers(body: Any) -> Iterator[Any]:
-    """The workers that a request names, checked for their shape."""
-    workers = body.get("workers") if isinstance(body, dict) else None
-    if not isinstance(workers, list):
-        raise ValueError('expected {"workers": [...]}')
-    for worker in workers:
-        if not (isinstance(worker, str) or (isinstance(worker, dict) and isinstance(worker.get("name"), str))):
-            raise ValueError('a worker is a name or {"name": ..., "ip": ...}')
-        yield worker
-
-
-class _State(RequestHandler):
+class _State(_Route):
     def get(self) -> None:
-        self.write(json.dumps(state(self.server)))
+        self._answer(lambda: extension(self.scheduler).state())
 
 
-class _Question(RequestHandler):
+class _Question(_Route):
     """A question about named workers."""
 
-    def answer(self, workers: list[Any], body: dict[str, Any]) -> Any:
+    def post(self) -> None:
+        self._answer(lambda: self.ask(extension(self.scheduler), *self._read()))
+
+    def ask(self, asked: Extension, pods: list[Pod], body: dict[str, Any]) -> dict[str, Any]:
         raise NotImplementedError
 
-    def post(self) -> None:
+    def _read(self) -> tuple[list[Pod], dict[str, Any]]:
+        # Browsers send JSON to other sites only after asking, so a web page cannot act for a user of the dashboard.
+        if not self.request.headers.get("Content-Type", "").startswith("application/json"):
+            raise _Malformed("expected Content-Type: application/json")
         try:
             body = json.loads(self.request.body)
-            workers = list(_workers(body))
         except ValueError as error:
-            self.set_status(400)
-            self.write(json.dumps({"message": str(error)}))
-            return
-        self.write(json.dumps(self.answer(workers, body)))
+            raise _Malformed(f"expected JSON: {error}") from None
+        workers = body.get("workers") if isinstance(body, dict) else None
+        if not isinstance(workers, list):
+            raise _Malformed('expected {"workers": [...]}')
+        return [_pod(worker) for worker in workers], body
+
+
+def _pod(worker: Any) -> Pod:
+    if isinstance(worker, str):
+        worker = {"name": worker}
+    name, ip = (worker.get("name"), worker.get("ip") or "") if isinstance(worker, dict) else (None, "")
+    if not (name and isinstance(name, str) and isinstance(ip, str)):
+        raise _Malformed('a worker is a name or {"name": ..., "ip": ...}')
+    return Pod(name, ip)
 
 
 class _Retire(_Question):
-    def answer(self, workers: list[Any], body: dict[str, Any]) -> Any:
-        return {"workers": retire(self.server, workers)}
+    def ask(self, asked: Extension, pods: list[Pod], body: dict[str, Any]) -> dict[str, Any]:
+        return {"workers": asked.retire(pods)}
 
 
 class _Resume(_Question):
-    def answer(self, workers: list[Any], body: dict[str, Any]) -> Any:
-        return {"workers": resume(self.server, workers)}
+    def ask(self, asked: Extension, pods: list[Pod], body: dict[str, Any]) -> dict[str, Any]:
+        return {"workers": asked.resume(pods)}
 
 
 class _WorkersToClose(_Question):
-    def answer(self, workers: list[Any], body: dict[str, Any]) -> Any:
-        return {"workers": workers_to_close(self.server, workers)}
+    def ask(self, asked: Extension, pods: list[Pod], body: dict[str, Any]) -> dict[str, Any]:
+        n = body.get("n")
+        if n is not None and (not isinstance(n, int) or n < 0):
+            raise _Malformed("n is a number of workers")
+        return {"workers": asked.workers_to_close(pods, n)}
 
 
 class _AdaptiveTarget(_Question):
-    def answer(self, workers: list[Any], body: dict[str, Any]) -> Any:
-        return {"target": adaptive_target(self.server, workers, body.get("resources") or {})}
+    def ask(self, asked: Extension, pods: list[Pod], body: dict[str, Any]) -> dict[str, Any]:
+        duration, resources = body.get("target_duration"), body.get("resources")
+        if duration is not None and not (_is_number(duration) and duration > 0):
+            raise _Malformed("target_duration is a number of seconds above 0")
+        if resources is not None and not (isinstance(resources, dict) and all(map(_is_number, resources.values()))):
+            raise _Malformed("resources are numbers by name")
+        return asked.adaptive_target(pods, duration, resources)
 
 
-def dask_setup(scheduler: Any) -> None:
-    """Called by distributed when the scheduler has started (preload)."""
-    handlers = {
-        "state": _State,
-        "retire": _Retire,
-        "resume": _Resume,
-        "workers_to_close": _WorkersToClose,
-        "adaptive_target": _AdaptiveTarget,
-    }
-    scheduler.http_application.add_handlers(
-        r".*", [(f"{PREFIX}/{name}", handler, {"dask_server": scheduler}) for name, handler in handlers.items()]
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+#: Also of use to ``distributed.scheduler.http.routes``, if somebody prefers to load the module that way.
+routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
+    (f"{PREFIX}/state", _State, {}),
+    (f"{PREFIX}/workers_to_close", _WorkersToClose, {}),
+    (f"{PREFIX}/retire", _Retire, {}),
+    (f"{PREFIX}/resume", _Resume, {}),
+    (f"{PREFIX}/adaptive_target", _AdaptiveTarget, {}),
+]
+
+
+# --- preload ----------------------------------------------------------------------------------------------------------
+
+
+async def dask_setup(scheduler: Any) -> None:
+    """Called by distributed when the scheduler has started."""
+    extension(scheduler)
+    served = [(path, handler, {**options, "dask_server": scheduler}) for path, handler, options in routes]
+    scheduler.http_application.add_handlers(r".*", served)
+    await _preload_hidden(scheduler)
+
+
+async def dask_teardown(scheduler: Any) -> None:
+    """Called by distributed when the scheduler closes."""
+    hidden = scheduler.__dict__.get("_dask_gitops_hidden")
+    if hidden is not None:
+        await hidden.teardown()
+
+
+async def _preload_hidden(scheduler: Any) -> None:
+    """Load what the user's YAML files ask to preload.
+
+    The environment variable that names this module hides it: dask's configuration does not merge lists. Preloads from
+    the command line, or others in that variable, would have hidden it as well; then there is nothing to do.
+    """
+    if len(scheduler.preloads) != 1:
+        return
+    from dask import config
+    from distributed.preloading import process_preloads
+
+    files = config.collect(env={})
+    names = config.get("distributed.scheduler.preload", None, config=files) or []
+    arguments = config.get("distributed.scheduler.preload-argv") or config.get(
+        "distributed.scheduler.preload-argv", [], config=files
     )
+    if names:
+        scheduler._dask_gitops_hidden = process_preloads(scheduler, names, arguments)
+        await scheduler._dask_gitops_hidden.start()
