@@ -1,0 +1,337 @@
+"""Side by side, in one run, on one API server with fake nodes: native Deployment, dask-kubernetes, dask-gitops.
+
+    python -m bench                 # everything: 200 and 1,000 workers, 50 clusters x 2, teardown
+    python -m bench --workers 200   # the first target alone
+
+Absolute numbers say something about this machine only; the ratios to the native Deployment are what counts, and they are
+of one run. kwok plays the kubelet: no container runs, so this measures operators and the API server, not Dask.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.cluster import ControlPlane
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+TIMEOUT_SECONDS = 900.0
+
+
+class Result(NamedTuple):
+    """One measurement."""
+
+    what: str  #: which scenario
+    who: str  #: which operator
+    seconds: float
+    cpu_seconds: float  #: of the operator
+    memory_mib: float  #: of the operator, at its peak so far
+    writes: int  #: of the operator on the API server
+
+
+class Operator:
+    """An operator as a process on this machine, with its own user, so that its requests can be told apart."""
+
+    def __init__(self, name: str, command: list[str], plane: ControlPlane, log: Path) -> None:
+        self.name = name
+        self._command = command
+        self._plane = plane
+        self._log = log
+
+    def __enter__(self) -> Operator:
+        environment = os.environ | {"KUBECONFIG": str(self._plane.kubeconfig)}
+        self._process = subprocess.Popen(
+            self._command, env=environment, stdout=self._log.open("w"), stderr=subprocess.STDOUT, start_new_session=True
+        )
+        time.sleep(5)
+        if self._process.poll() is not None:
+            sys.exit(f"{self.name} did not start:\n{self._log.read_text()[-2000:]}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.killpg(self._process.pid, signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def usage(self) -> tuple[float, float]:
+        """CPU seconds used, and peak memory in MiB."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+        return cpu, peak / 1024
+
+
+class Nobody:
+    """The native Deployment needs no operator but kube-controller-manager."""
+
+    name = "native"
+
+    def __enter__(self) -> Nobody:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def usage(self) -> tuple[float, float]:
+        return 0.0, 0.0
+
+
+def writes(plane: ControlPlane) -> int:
+    """Write requests that the API server has seen so far, all users together, without Leases and Events."""
+    total = 0.0
+    for line in plane.kubectl("get", "--raw", "/metrics").splitlines():
+        if not line.startswith("apiserver_request_total{"):
+            continue
+        labels, _, value = line.rpartition(" ")
+        verb = labels.split('verb="')[1].split('"')[0]
+        kind = labels.split('resource="')[1].split('"')[0]
+        if verb in ("POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION") and kind not in ("leases", "events"):
+            total += float(value)
+    return int(total)
+
+
+def count(plane: ControlPlane, namespace: str, selector: str, *, running: bool) -> int:
+    """Pods that are Running (or exist), by a selector."""
+    arguments = ["get", "pods", "-n", namespace, "-l", selector, "--no-headers", "-o", "custom-columns=P:.status.phase"]
+    lines = plane.kubectl(*arguments).split()
+    return sum(1 for line in lines if line == "Running") if running else len(lines)
+
+
+def wait(holds: Callable[[], bool]) -> float:
+    """Seconds until ``holds``."""
+    began = time.monotonic()
+    while not holds():
+        if time.monotonic() - began > TIMEOUT_SECONDS:
+            raise TimeoutError(f"not within {TIMEOUT_SECONDS:.0f} s")
+        time.sleep(0.2)
+    return time.monotonic() - began
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+POD = {
+    "containers": [
+        {
+            "name": "worker",
+            "image": "ghcr.io/dask/dask:2026.8.0",
+            "args": ["dask-worker", "--name", "$(DASK_WORKER_NAME)"],
+            "resources": {"requests": {"cpu": "10m", "memory": "10Mi"}},
+        }
+    ]
+}
+
+
+def dask_cluster(name: str, workers: int) -> dict[str, Any]:
+    """A cluster that both operators accept."""
+    selector = {"dask.org/cluster-name": name, "dask.org/component": "scheduler"}
+    ports = [
+        {"name": "tcp-comm", "protocol": "TCP", "port": 8786, "targetPort": 8786},
+        {"name": "http-dashboard", "protocol": "TCP", "port": 8787, "targetPort": 8787},
+    ]
+    return {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskCluster",
+        "metadata": {"name": name},
+        "spec": {
+            "scheduler": {"spec": POD, "service": {"type": "ClusterIP", "selector": selector, "ports": ports}},
+            # No scheduler answers on a fake node: without a drain timeout of 0 scaling down would wait for one.
+            "worker": {"replicas": workers, "spec": POD, "drainTimeoutSeconds": 0},
+        },
+    }
+
+
+def deployment(name: str, replicas: int) -> dict[str, Any]:
+    """The yardstick."""
+    labels = {"dask.org/cluster-name": name, "dask.org/component": "worker"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": POD},
+        },
+    }
+
+
+class Bench:
+    """Runs scenarios and keeps the results."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self.plane = plane
+        self.results: list[Result] = []
+        self._namespaces = 0
+
+    @contextlib.contextmanager
+    def measured(self, what: str, operator: Any) -> Iterator[None]:
+        """Time what is inside, and what the operator needed for it."""
+        cpu, _ = operator.usage()
+        before = writes(self.plane)
+        began = time.monotonic()
+        yield
+        seconds = time.monotonic() - began
+        after, memory = operator.usage()
+        result = Result(what, operator.name, seconds, after - cpu, memory, writes(self.plane) - before)
+        self.results.append(result)
+        print(
+            f"  {what:<28} {operator.name:<16} {seconds:7.1f} s   cpu {result.cpu_seconds:6.1f} s   "
+            f"memory {memory:6.0f} MiB   writes {result.writes}",
+            flush=True,
+        )
+
+    @contextlib.contextmanager
+    def namespace(self) -> Iterator[str]:
+        self._namespaces += 1
+        name = f"bench-{self._namespaces}"
+        self.plane.kubectl("create", "namespace", name)
+        yield name
+        self.plane.kubectl("delete", "namespace", name, "--wait=true", "--timeout=600s")
+
+    def apply(self, namespace: str, *manifests: dict[str, Any]) -> None:
+        body = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+        self.plane.kubectl("apply", "-n", namespace, "-f", "-", input=json.dumps(body))
+
+    def start_workers(self, operator: Any, workers: int) -> None:
+        """Seconds until N workers of one cluster are Running."""
+        selector = "dask.org/component=worker"
+        with self.namespace() as namespace:
+            with self.measured(f"start {workers} workers", operator):
+                make = deployment if operator.name == "native" else dask_cluster
+                self.apply(namespace, make("big", workers))
+                wait(lambda: count(self.plane, namespace, selector, running=True) >= workers)
+            with self.measured(f"stop {workers} workers", operator):
+                if operator.name == "native":
+                    self.plane.kubectl("scale", "-n", namespace, "deployment/big", "--replicas=0")
+                else:
+                    self.plane.kubectl("scale", "-n", namespace, "daskworkergroup/big-default", "--replicas=0")
+                wait(lambda: count(self.plane, namespace, selector, running=False) == 0)
+
+    def start_clusters(self, operator: Any, clusters: int, workers: int) -> None:
+        """Seconds until all workers of many clusters are Running."""
+        with self.namespace() as namespace, self.measured(f"start {clusters} clusters x {workers}", operator):
+            make = deployment if operator.name == "native" else dask_cluster
+            self.apply(namespace, *(make(f"c{n}", workers) for n in range(clusters)))
+            total = clusters * workers
+            wait(lambda: count(self.plane, namespace, "dask.org/component=worker", running=True) >= total)
+
+    # --- reporting ----------------------------------------------------------------------------------------------------
+
+    def table(self) -> str:
+        """Results as Markdown, with ratios to the native Deployment of the same run."""
+        native = {r.what: r.seconds for r in self.results if r.who == "native"}
+        lines = [
+            "| scenario | operator | seconds | x native | CPU s | memory MiB | API writes |",
+            "|---|---|---:|---:|---:|---:|---:|",
+        ]
+        for r in sorted(self.results, key=lambda r: list(native).index(r.what)):
+            own = (f"{r.cpu_seconds:.1f}", f"{r.memory_mib:.0f}") if r.who != "native" else ("", "")
+            ratio = r.seconds / native[r.what]
+            lines.append(f"| {r.what} | {r.who} | {r.seconds:.1f} | {ratio:.1f} | {own[0]} | {own[1]} | {r.writes} |")
+        return "\n".join(lines)
+
+    def ratio(self, what: str, who: str) -> float:
+        """Seconds of an operator over seconds of the native Deployment."""
+        seconds = {r.who: r.seconds for r in self.results if r.what == what}
+        return seconds[who] / seconds["native"]
+
+    def plot(self, path: Path) -> None:
+        """Bars of the ratios."""
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+
+        native = {r.what: r.seconds for r in self.results if r.who == "native"}
+        scenarios, names = list(native), ["native", "dask-gitops", "dask-kubernetes"]
+        figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+        for offset, name in enumerate(names):
+            ratios = [
+                next((r.seconds / native[what] for r in self.results if (r.what, r.who) == (what, name)), float("nan"))
+                for what in scenarios
+            ]
+            bars = axes.bar([n + 0.27 * (offset - 1) for n in range(len(scenarios))], ratios, 0.25, label=name)
+            axes.bar_label(bars, fmt="%.1f", fontsize=7)
+        axes.set_xticks(range(len(scenarios)), scenarios, fontsize=8)
+        axes.set_ylabel("time / time of a native Deployment")
+        axes.set_yscale("log")
+        axes.legend()
+        figure.savefig(path, dpi=150)
+
+
+def operators(plane: ControlPlane, logs: Path) -> dict[str, Any]:
+    """Who is compared, by name; each is started when its turn comes."""
+    ours = [sys.executable, "-m", "dask_controller", "run", "--all-namespaces", "--port", "0"]
+    theirs = [sys.executable, "-m", "kopf", "run", "-m", "dask_kubernetes.operator.controller", "--all-namespaces"]
+    return {
+        "native": Nobody(),
+        "dask-gitops": Operator("dask-gitops", ours, plane, logs / "dask-gitops.log"),
+        "dask-kubernetes": Operator("dask-kubernetes", theirs, plane, logs / "dask-kubernetes.log"),
+    }
+
+
+def install_crds(plane: ControlPlane, who: str) -> None:
+    """The CRDs of one operator instead of the other's; their schemas differ."""
+    plane.kubectl("delete", "crd", "-l", "!none", "--ignore-not-found", "--wait=true")
+    if who == "dask-kubernetes":
+        import dask_kubernetes.operator as upstream
+
+        folder = Path(upstream.__file__).parent / "deployment/helm/dask-kubernetes-operator/crds"
+        plane.kubectl("apply", "--server-side", "-f", str(folder))
+    else:
+        plane.kubectl("apply", "--server-side", "-k", str(ROOT / "dist/crds"))
+    plane.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
+
+
+def main() -> None:
+    """Run the scenarios that the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--workers", type=int, nargs="+", default=[200, 1000], help="sizes of the one cluster")
+    parser.add_argument("--clusters", type=int, default=50, help="how many clusters of 2 workers; 0 to leave out")
+    parser.add_argument(
+        "--who", nargs="+", default=["native", "dask-gitops", "dask-kubernetes"], help="who is compared"
+    )
+    parser.add_argument("--output", type=Path, default=HERE / "results", help="folder for table, plot and logs")
+    parser.add_argument(
+        "--target", type=float, help="fail if starting the first size takes more times native than this"
+    )
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    with ControlPlane(kwok_nodes=10) as plane:
+        bench = Bench(plane)
+        for name, operator in operators(plane, options.output).items():
+            if name not in options.who:
+                continue
+            if name != "native":
+                install_crds(plane, name)
+            with operator:
+                for workers in options.workers:
+                    # Nobody waits hours for the existing operator; its rate is known after the first size.
+                    bench.start_workers(operator, workers)
+                if options.clusters:
+                    bench.start_clusters(operator, options.clusters, 2)
+    print("\n" + bench.table())
+    (options.output / "table.md").write_text(bench.table() + "\n")
+    bench.plot(options.output / "ratios.png")
+    if options.target and bench.ratio(f"start {options.workers[0]} workers", "dask-gitops") > options.target:
+        sys.exit(f"missed: starting {options.workers[0]} workers takes more than {options.target} x native")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Processes that end with us, however we end."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Processes:
+    """A group of background processes with logs.
+
+    Args:
+        folder: where the logs go.
+        prefix: command put before each, to enter a network namespace, say.
+    """
+
+    def __init__(self, folder: Path, prefix: Sequence[str] = ()) -> None:
+        self._folder = folder
+        self._prefix = list(prefix)
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, *command: str | Path, env: Mapping[str, str] | None = None) -> None:
+        """Start a process; its output goes to ``<name>.log``."""
+        log = (self._folder / f"{name}.log").open("ab")
+        self._running[name] = subprocess.Popen(
+            [*self._prefix, *map(str, command)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | dict(env or {}),
+            cwd=self._folder,
+            preexec_fn=_die_with_parent,
+        )
+
+    def check(self) -> None:
+        """Raise RuntimeError with the end of its log if a process has ended."""
+        for name, process in self._running.items():
+            if process.poll() is not None:
+                raise RuntimeError(f"{name} ended with {process.returncode}:\n{self.log(name)}")
+
+    def log(self, name: str) -> str:
+        """The end of a process's log."""
+        return (self._folder / f"{name}.log").read_text(errors="replace")[-2000:]
+
+    def stop(self, *names: str, seconds: float = 10) -> None:
+        """Stop processes, all of them if none is named: politely first."""
+        chosen = [self._running.pop(name) for name in names or list(self._running) if name in self._running]
+        for process in chosen:
+            process.terminate()
+        deadline = time.monotonic() + seconds
+        for process in chosen:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, deadline - time.monotonic()))
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def free_port() -> int:
+    """A TCP port on localhost that is free now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
