@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from .kubernetes import ApiError, Kubernetes, Manifest, Resource
+from .kubernetes import IDLE_SECONDS, ApiError, Kubernetes, Manifest, Resource
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ class Informer(Generic[T]):
         on_change: called with the old and the new form, ``None`` for not existing, if they differ. Must be quick.
         namespaces: those to watch, each by a stream of its own; ``None`` for all by one.
         labels: selector.
+        idle_seconds: silence after which a watch is replaced.
 
     An exception from ``project``, ``index`` or ``on_change`` is logged and concerns that one object only.
     """
@@ -76,6 +77,7 @@ class Informer(Generic[T]):
         on_change: Callable[[T | None, T | None], None] = lambda _old, _new: None,
         namespaces: Sequence[str] | None = None,
         labels: str | None = None,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self.resource = resource
         self.store: dict[str, T] = {}
@@ -86,6 +88,7 @@ class Informer(Generic[T]):
         self._index = index
         self._on_change = on_change
         self._labels = labels
+        self._idle_seconds = idle_seconds
         self._entries: dict[str, _Entry] = {}
         self._by_key: dict[Hashable, dict[str, T]] = {}
         self._streams: dict[str | None, _Stream] = {
@@ -183,6 +186,7 @@ class Informer(Generic[T]):
             resource_version=str(stream.version),
             labels=self._labels,
             seconds=random.randint(240, 480),
+            idle_seconds=self._idle_seconds,
         )
         async with contextlib.aclosing(events):
             async for event in events:

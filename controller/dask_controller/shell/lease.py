@@ -58,6 +58,8 @@ class Lease:
         self._renewed_at = float("-inf")
         self._rival: Manifest = {}  # what another holder wrote last,
         self._rival_since = 0.0  # and when we first saw it
+        self._writing = asyncio.Lock()
+        self._released = False
 
     @property
     def held(self) -> bool:
@@ -71,40 +73,45 @@ class Lease:
         logger.info("leading as %s", self._identity)
 
     async def keep(self) -> None:
-        """Renew until cancelled.
+        """Renew until cancelled, or until `release`; then do nothing.
 
         Raises:
             LeaseLost: another took the Lease, or it could not be renewed in time.
         """
-        while True:
+        while not self._released:
             await asyncio.sleep(self._retry)
             remaining = self._renewed_at + self._renew - _now()
             await self._attempt(min(remaining, self._renew / 2))  # one request that hangs is not the last
-            if not self.held:
+            if not self.held and not self._released:
                 raise LeaseLost(f"the lease {self._namespace}/{self._name} is lost")
+        await asyncio.Event().wait()
 
     async def release(self) -> None:
         """Let another take over at once, if we are the leader. Act no more when you call this."""
-        version, self._version, self._renewed_at = self._version, None, float("-inf")
-        if version is None:
-            return
-        spec = {"holderIdentity": None, "leaseDurationSeconds": 1, "renewTime": _timestamp()}
-        try:
-            async with asyncio.timeout(self._renew / 2):
-                await self._write(version, spec)
-        except (ApiError, TimeoutError) as error:
-            logger.info("the lease was not released and will run out: %r", error)
+        self._released, self._renewed_at = True, float("-inf")
+        async with self._writing:
+            if self._version is None:
+                return
+            spec = {"holderIdentity": None, "leaseDurationSeconds": 1, "renewTime": _timestamp()}
+            try:
+                async with asyncio.timeout(self._renew / 2):
+                    await self._write(self._version, spec)
+            except (ApiError, TimeoutError) as error:
+                logger.info("the lease was not released and will run out: %r", error)
+            self._version = None
 
     async def _attempt(self, timeout_seconds: float) -> bool:
         """Try to get or to renew the Lease; whether that worked."""
         asked_at = _now()  # others count from the write, which is later
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with self._writing, asyncio.timeout(timeout_seconds):
+                if self._released:
+                    return False
                 self._version = await (self._acquire_once() if self._version is None else self._renew_once())
         except (ApiError, TimeoutError) as error:  # whether it was written or not: the next attempt will see
             logger.warning("no answer about the lease: %r", error)
             return False
-        self._renewed_at = asked_at if self._version else float("-inf")
+        self._renewed_at = asked_at if self._version and not self._released else float("-inf")
         return self._version is not None
 
     async def _renew_once(self) -> str | None:

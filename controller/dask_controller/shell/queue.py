@@ -109,8 +109,10 @@ class Queue(Generic[K]):
         async with asyncio.TaskGroup() as group:
             self._run = _Run(reconcile, workers, group)
             self._start()
-            await self._closed.wait()
-        self._run = None
+            try:
+                await self._closed.wait()
+            finally:
+                self._run = None
 
     async def drain(self, timeout_seconds: float) -> bool:
         """Start nothing more and wait for what is being done; what takes longer is cancelled.
@@ -151,7 +153,9 @@ class Queue(Generic[K]):
             after = await reconcile(key)
             self._failures.pop(key, None)
             result = "success" if after is None else "requeue_after"
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and (self._run is None or self._closed.is_set()):
+                raise  # it was us
             after = self._failed(key, error)
             result = "error"
         finally:
@@ -164,7 +168,7 @@ class Queue(Generic[K]):
         self._start()
         self._on_done(key, result, waited, worked)
 
-    def _failed(self, key: K, error: Exception) -> float:
+    def _failed(self, key: K, error: BaseException) -> float:
         """Seconds until the next attempt."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
