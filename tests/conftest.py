@@ -1,0 +1,72 @@
+"""Clusters for the tests; each is brought up once, when the first test asks for it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster import ControlPlane, External, Node, Unavailable, images
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    """A real API server and its controllers, with two fake nodes, and our CRDs."""
+    try:
+        plane = ControlPlane(kwok_nodes=2).__enter__()
+    except Unavailable as reason:
+        pytest.skip(f"no control plane: {reason}")
+    try:
+        plane.kubectl("apply", "--server-side", "-k", str(images.ROOT / "dist" / "crds"))
+        plane.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
+        yield plane
+    finally:
+        plane.__exit__()
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[Node | External]:
+    """A real node with the images of Dask and of the operator; the cluster of ``KUBECONFIG`` where that is set."""
+    cluster: Node | External
+    try:
+        if os.environ.get("KUBECONFIG"):
+            cluster = External().__enter__()
+        else:
+            cluster = Node(audit=True)
+            archives = [images.dask_image(), images.operator_image(images.OPERATOR)]
+            cluster.__enter__()
+            for archive in archives:
+                cluster.load_image(archive)
+    except Unavailable as reason:
+        pytest.skip(f"no real node: {reason}")
+    try:
+        yield cluster
+    finally:
+        cluster.__exit__()
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh namespace in whichever cluster the test uses; it is deleted afterwards, whole."""
+    cluster = request.getfixturevalue("node" if request.node.get_closest_marker("node") else "control_plane")
+    name = f"test-{os.getpid()}-{next(_numbers)}"
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left out, and why, in one place."""
+    reasons: dict[str, int] = {}
+    for report in terminalreporter.getreports("skipped"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons[reason.removeprefix("Skipped: ")] = reasons.get(reason.removeprefix("Skipped: "), 0) + 1
+    terminalreporter.section("left out")
+    for reason, count in reasons.items():
+        terminalreporter.line(f"{count} tests: {reason}")
+    if not reasons:
+        terminalreporter.line("nothing")

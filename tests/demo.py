@@ -1,0 +1,120 @@
+"""From nothing to a computed result: a cluster, the operator from ``dist/``, an example DaskJob."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+
+from tests.cluster import External, Node, Unavailable, images
+from tests.cluster.components import progress
+
+JOB = "hello"
+EXAMPLES = images.ROOT / "dist" / "examples"
+
+
+def main() -> int:
+    """Entry point; returns the exit status."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--context")
+    parser.add_argument("--exit", action="store_true")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with ExitStack() as stack:
+        try:
+            cluster = _cluster(stack, options.context)
+            _install(cluster)
+            _run_job(cluster)
+        except Unavailable as reason:
+            print(f"\nNot here: {reason}", file=sys.stderr)
+            return 2
+        except subprocess.CalledProcessError as error:
+            print(f"\n{' '.join(error.cmd[-6:])} failed:\n{error.stderr}", file=sys.stderr)
+            return 1
+        _how_to_go_on(cluster)
+        if cluster.kind == "node" and not options.exit:
+            print("The cluster stays until you press Ctrl-C.", flush=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.pause()
+            print("\nstopping the cluster")
+    return 0
+
+
+def _cluster(stack: ExitStack, context: str | None) -> Node | External:
+    if context:
+        return stack.enter_context(External(context=context))
+    node = Node()
+    archives = [images.dask_image(), images.operator_image(images.OPERATOR)]
+    with progress("starting a Kubernetes node"):
+        stack.enter_context(node)
+        for archive in archives:
+            node.load_image(archive)
+    return node
+
+
+def _install(cluster: Node | External) -> None:
+    with progress("installing the operator: kubectl apply --server-side -f dist/install.yaml"):
+        cluster.kubectl("apply", "--server-side", "-f", str(images.ROOT / "dist" / "install.yaml"))
+        try:
+            rollout = ("rollout", "status", "deployment/dask-operator", "-n", "dask-operator", "--timeout=180s")
+            cluster.kubectl(*rollout)
+        except subprocess.CalledProcessError:
+            pods = cluster.kubectl("get", "pods", "-n", "dask-operator")
+            raise Unavailable(
+                f"the operator does not start:\n{pods}\nIf its image {images.OPERATOR} cannot be pulled, build and push "
+                "it (Dockerfile), and name it in synth/config.yaml"
+            ) from None
+
+
+def _run_job(cluster: Node | External) -> None:
+    with progress("running a DaskJob: kubectl apply -f dist/examples/dask-job.yaml"):
+        cluster.kubectl("delete", "daskjob", JOB, "-n", "default", "--ignore-not-found")
+        cluster.kubectl("apply", "-n", "default", "-f", str(EXAMPLES / "dask-job.yaml"))
+        last = ""
+        for _ in range(600):
+            job = ("get", "daskjob", JOB, "-n", "default", "-o")
+            state = cluster.kubectl(*job, "jsonpath={.status.jobStatus}")
+            ready = 'jsonpath={.status.conditions[?(@.type=="Ready")].message}'
+            message = cluster.kubectl(*job, ready)
+            if (line := f"  {state or 'waiting'}: {message}") != last:
+                print(last := line, file=sys.stderr, flush=True)
+            if state in ("Successful", "Failed"):
+                break
+            time.sleep(0.5)
+    print(f"\n$ kubectl logs job/{JOB}-runner")
+    print(cluster.kubectl("logs", "-n", "default", f"job/{JOB}-runner"))
+    if state != "Successful":
+        raise Unavailable(f"the job has not succeeded: {state or 'no status'}, {message}")
+
+
+def _how_to_go_on(cluster: Node | External) -> None:
+    kubectl = "kubectl"
+    if cluster.kind == "node":
+        kubectl = str(cluster.programs["kubectl"])
+    print(
+        f"""How to go on, in another terminal:
+
+  export KUBECONFIG={cluster.kubeconfig}
+  alias kubectl={kubectl}
+  kubectl apply -f {EXAMPLES.relative_to(images.ROOT)}/dask-cluster.yaml
+  kubectl get dask                       # clusters, worker groups, jobs, autoscalers
+  kubectl get daskworkergroups           # then: kubectl scale daskworkergroup NAME --replicas=3
+
+From Python (.venv/bin/python has all that is needed):
+
+  from dask_kubernetes.operator import KubeCluster
+  from distributed import Client
+  with KubeCluster(name="demo", image="ghcr.io/dask/dask:{images.DASK_VERSION}", n_workers=2) as cluster:
+      print(Client(cluster).submit(sum, range(10)).result())
+
+Clean up: kubectl delete dask --all; kubectl delete -f dist/install.yaml
+"""
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

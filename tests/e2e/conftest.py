@@ -1,0 +1,60 @@
+"""The operator, installed from ``dist/`` as a user would, and a namespace for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.cluster.images import ROOT
+from tests.e2e.support import Kubectl, Manifests, eventually
+
+NAMESPACE = "dask-operator"
+
+
+class Operator:
+    """The installed operator."""
+
+    def __init__(self, node) -> None:
+        self._kubectl = Kubectl(node.kubectl, NAMESPACE)
+
+    def install(self) -> None:
+        self._kubectl("apply", "--server-side", "-f", str(ROOT / "dist" / "install.yaml"))
+        self._kubectl("rollout", "status", "deployment/dask-operator", "--timeout=180s")
+
+    def pods(self) -> list[str]:
+        return self._kubectl("get", "pods", "-l", "app.kubernetes.io/name=dask-operator", "-o", "name").split()
+
+    def leader(self) -> str:
+        return self._kubectl("get", "lease", "dask-operator", "-o", "jsonpath={.spec.holderIdentity}")
+
+    def kill(self) -> None:
+        """Kill the leader, without letting it give its lease back; the other replica takes over."""
+        pod = self.leader()
+        self._kubectl("delete", "pod", pod, "--grace-period=0", "--force")
+        eventually(lambda: self.leader() not in ("", pod), seconds=90)
+
+    def logs(self) -> str:
+        return "\n".join(self._kubectl("logs", pod, "--tail=-1") for pod in self.pods())
+
+
+@pytest.fixture(scope="session")
+def operator(node) -> Operator:
+    installed = Operator(node)
+    installed.install()
+    return installed
+
+
+@pytest.fixture
+def kubectl(node, namespace: str, operator: Operator) -> Iterator[Kubectl]:
+    yield Kubectl(node.kubectl, namespace)
+
+
+@pytest.fixture
+def kube(node, namespace: str) -> Manifests:
+    return Manifests(node.kubeconfig, namespace)
+
+
+@pytest.fixture
+def example() -> Callable[[str], Path]:
+    return lambda name: ROOT / "dist" / "examples" / name
