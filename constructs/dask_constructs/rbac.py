@@ -27,7 +27,7 @@ _APPLY = "get list watch create patch"  # server-side apply is a patch, and a cr
 #: What the operator needs wherever it looks after Dask resources.
 OPERATOR = (
     Permission(_OWN, "daskclusters", f"{_APPLY} delete", "clusters of jobs come and go; idle clusters are deleted"),
-    Permission(_OWN, "daskworkergroups", f"{_APPLY} delete", "every cluster has a default group"),
+    Permission(_OWN, "daskworkergroups", _APPLY, "every cluster has a default group"),
     Permission(_OWN, "daskjobs daskautoscalers", _READ, "they are carried out, never written"),
     Permission(
         _OWN,
@@ -36,17 +36,17 @@ OPERATOR = (
         "what has been observed is reported by server-side apply",
     ),
     Permission(
-        "", "pods", f"{_READ} create delete", "workers are Pods of the group, so that it chooses which one goes"
+        "", "pods", "list watch create delete", "workers are Pods of the group, so that it chooses which one goes"
     ),
     Permission("", "services configmaps", _APPLY, "the scheduler's address, and the module that it loads"),
-    Permission("", "events", "create patch", "tells in `kubectl describe` what was done and what went wrong"),
+    Permission("", "events", "create", "tells in `kubectl describe` what was done and what went wrong"),
     Permission("apps", "deployments", _APPLY, "the scheduler runs in a Deployment"),
     Permission("batch", "jobs", f"{_APPLY} delete", "a DaskJob's program runs in a Job"),
 )
 
 #: What it needs in its own namespace.
 LEADER_ELECTION = (
-    Permission("coordination.k8s.io", "leases", "get create update", "one replica acts, the others wait for its Lease"),
+    Permission("coordination.k8s.io", "leases", "get create patch", "one replica acts, the others wait for its Lease"),
 )
 
 _KINDS = "daskclusters daskworkergroups daskjobs daskautoscalers"

@@ -15,7 +15,7 @@ import socket
 import sys
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -114,6 +114,7 @@ async def run(options: argparse.Namespace) -> None:
                 clusterwide=options.all_namespaces,
                 namespaces=options.namespace or (),
                 standalone=True,
+                identity=cast("Any", _identity()),  # kopf guesses from the name of the user, who has none
             )
         finally:
             working.remove_done_callback(_die)
@@ -135,8 +136,11 @@ def _lease(kubernetes: Kubernetes) -> Lease:
     namespace = os.environ.get("POD_NAMESPACE")
     if not namespace:
         sys.exit("--leader-elect needs the environment variable POD_NAMESPACE")
-    identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
-    return Lease(kubernetes, namespace, names.FIELD_MANAGER, identity)
+    return Lease(kubernetes, namespace, names.FIELD_MANAGER, _identity())
+
+
+def _identity() -> str:
+    return os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
 
 
 def _supervise(work: Coroutine[Any, Any, None], ending: str) -> asyncio.Task[None]:
