@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Unpack, cast
 
 from constructs import Construct
@@ -52,7 +53,8 @@ class DaskWorkerGroup(DaskResource):
         self, scope: Construct, id: str, *, cluster: DaskCluster | str, image: str, **props: Unpack[WorkerGroupProps]
     ) -> None:
         _check_keywords(props, WorkerGroupProps)
-        spec = dump(DaskWorkerGroupSpec(cluster=_name(cluster), worker=templates.worker(image, props)))
+        with _named(scope, id):
+            spec = dump(DaskWorkerGroupSpec(cluster=_name(cluster), worker=templates.worker(image, props)))
         _state_replicas(spec["worker"], props)
         super().__init__(scope, id, spec, props)
 
@@ -86,7 +88,8 @@ class DaskCluster(DaskResource):
 
     def __init__(self, scope: Construct, id: str, *, image: str, **props: Unpack[ClusterProps]) -> None:
         _check_keywords(props, ClusterProps)
-        spec = dump(templates.cluster_spec(image, props))
+        with _named(scope, id):
+            spec = dump(templates.cluster_spec(image, props))
         _state_replicas(spec["worker"], props)
         super().__init__(scope, id, spec, props)
         self._shared = cast("WorkerGroupProps", _selected(props, templates.PodOptions))
@@ -154,7 +157,8 @@ class DaskJob(DaskResource):
         **props: Unpack[JobProps],
     ) -> None:
         _check_keywords(props, JobProps)
-        spec = dump(templates.job_spec(image, command, props))
+        with _named(scope, id):
+            spec = dump(templates.job_spec(image, command, props))
         _state_replicas(spec["cluster"]["spec"]["worker"], props)
         if run_once:
             props["name"] = f"{props.get('name', id)}-{revision(spec)}"
@@ -273,6 +277,15 @@ def _autoscale(
 
     autoscaler.node.add_validation(Validation(one_owner))
     return autoscaler
+
+
+@contextmanager
+def _named(scope: Construct, id: str) -> Iterator[None]:
+    """Put the construct's path in front of what is wrong with its arguments."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"[{scope.node.path}/{id}] {error}") from None
 
 
 def _rules(window: int | None) -> ScalingRules | None:

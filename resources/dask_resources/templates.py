@@ -7,7 +7,6 @@ environment and the scheduler's extension. ``dask_constructs`` offers these as k
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any, Literal, TypedDict
 
 from dask_crds import names
@@ -41,6 +40,7 @@ class PodOptions(TypedDict, total=False):
     service_account: str
     """ServiceAccount of the Pods; without one they get no Kubernetes token."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"]
+    """When to pull the image (default: Kubernetes' own, ``Always`` for the tag ``latest``, else ``IfNotPresent``)."""
     image_pull_secrets: Sequence[str]
     """Names of Secrets with the registry's credentials."""
 
@@ -164,7 +164,9 @@ def scheduler_pod(image: str, options: ClusterOptions) -> PodSpec:
             {"name": names.COMM_PORT, "containerPort": names.COMM_PORT_NUMBER, "protocol": "TCP"},
             {"name": names.DASHBOARD_PORT, "containerPort": names.DASHBOARD_PORT_NUMBER, "protocol": "TCP"},
         ],
-        "resources": _resources(options.get("scheduler_cores", 1), options.get("scheduler_memory", "2Gi")),
+        "resources": _resources(
+            options.get("scheduler_cores", 1), options.get("scheduler_memory", "2Gi"), of="scheduler_"
+        ),
         "readinessProbe": _health(period=2, timeout=10, failures=15),
         # A large graph can keep the scheduler from answering for a minute or two, and a restart loses all work.
         "livenessProbe": _health(period=30, timeout=30, failures=10),
@@ -175,6 +177,7 @@ def scheduler_pod(image: str, options: ClusterOptions) -> PodSpec:
 def worker_pod(image: str, options: WorkerOptions) -> PodSpec:
     """PodSpec of a worker."""
     cores, memory, gpus = options.get("cores", 1), options.get("memory", "2Gi"), options.get("gpus", 0)
+    resources = _resources(cores, memory, gpus=gpus)  # first, as it refuses what is no quantity
     offered = ({"GPU": gpus} if gpus else {}) | dict(options.get("worker_resources", {}))
     container: Container = {
         "name": "worker",
@@ -192,7 +195,7 @@ def worker_pod(image: str, options: WorkerOptions) -> PodSpec:
             *options.get("worker_args", ()),
         ],
         "ports": [{"name": names.DASHBOARD_PORT, "containerPort": WORKER_DASHBOARD_PORT, "protocol": "TCP"}],
-        "resources": _resources(cores, memory, gpus),
+        "resources": resources,
         "readinessProbe": _health(period=5, timeout=10, failures=6),
         # A task that holds the GIL silences its worker for as long as it runs. The nanny restarts workers that died
         # and the scheduler forgets those that are silent for 5 minutes (`worker-ttl`): this is the last resort.
@@ -202,12 +205,18 @@ def worker_pod(image: str, options: WorkerOptions) -> PodSpec:
 
 
 def runner_pod(image: str, command: Sequence[str], options: JobOptions) -> PodSpec:
-    """PodSpec of a runner: one run of ``command``, to which ``distributed.Client()`` connects by itself."""
+    """PodSpec of a runner: one run of ``command``, to which ``distributed.Client()`` connects by itself.
+
+    Raises:
+        TypeError: ``command`` is a string, which type checkers take for a sequence of strings.
+    """
+    if isinstance(command, str):
+        raise TypeError(f"command must be a list of words, not {command!r}; for a shell: ['sh', '-c', {command!r}]")
     container: Container = {
         "name": "job",
         "image": image,
         "args": list(command),
-        "resources": _resources(options.get("runner_cores", 1), options.get("runner_memory", "1Gi")),
+        "resources": _resources(options.get("runner_cores", 1), options.get("runner_memory", "1Gi"), of="runner_"),
     }
     return _pod(container, options, options.get("runner_pod"), restart_policy="Never")
 
@@ -272,18 +281,25 @@ def _environment(env: Mapping[str, str | EnvVarSource], user: int | None) -> lis
     ]
 
 
-def _resources(cores: Quantity, memory: Quantity, gpus: int = 0) -> ResourceRequirements:
+def _resources(cores: Quantity, memory: Quantity, *, gpus: int = 0, of: str = "") -> ResourceRequirements:
     """Requests = limits: the Pod is not the first to be evicted, and gets the CPUs that its threads count on."""
-    amounts: dict[str, int | float | str] = {"cpu": _written(cores), "memory": _written(memory)}
+    amounts: dict[str, int | float | str] = {
+        "cpu": _written(f"{of}cores", cores),
+        "memory": _written(f"{of}memory", memory),
+    }
     limits = amounts | ({"nvidia.com/gpu": str(gpus)} if gpus else {})
     return {"requests": amounts, "limits": limits}
 
 
-def _written(quantity: Quantity) -> str:
+def _written(option: str, quantity: Quantity) -> str:
     """The quantity as the API server would write it, so that nothing sees a difference: ``0.5`` cores are ``500m``."""
+    try:
+        number = parse_quantity(quantity)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
     if not isinstance(quantity, float):
         return str(quantity)
-    milli = int(Decimal(str(quantity)) * 1000)
+    milli = int(number * 1000)
     return f"{milli}m" if milli % 1000 else str(milli // 1000)
 
 

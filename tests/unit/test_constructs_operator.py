@@ -1,0 +1,232 @@
+"""The operator's installation as a construct."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.constructs import Manifest, chart, synth
+
+from dask_constructs import DaskCustomResourceDefinitions, DaskOperator, operator, rbac
+from dask_controller.shell.kubernetes import RESOURCES
+from dask_controller.shell.main import arguments
+
+ROOT = Path(__file__).parents[2]
+
+
+def installed(**options: Any) -> list[Manifest]:
+    """Manifests of an operator in a chart that has a namespace of its own."""
+    c = chart(namespace="elsewhere")
+    DaskOperator(c, "operator", **options)
+    return synth(c)
+
+
+def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
+    return [manifest for manifest in manifests if manifest["kind"] in kinds]
+
+
+def pod(manifests: list[Manifest]) -> Manifest:
+    (deployment,) = of_kind(manifests, "Deployment")
+    spec: Manifest = deployment["spec"]["template"]["spec"]
+    return spec
+
+
+# --- where things are -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("namespaces", [None, ["a", "b"]])
+def test_nothing_lands_in_the_charts_namespace(namespaces: list[str] | None) -> None:
+    """cdk8s stamps the chart's namespace even on what has none."""
+    manifests = installed(namespace="system", namespaces=namespaces)
+    cluster_scoped = ("Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition")
+    for manifest in manifests:
+        if manifest["kind"] in cluster_scoped:
+            assert "namespace" not in manifest["metadata"]
+        else:
+            assert manifest["metadata"]["namespace"] in {"system", *(namespaces or ())}
+
+
+def test_no_two_objects_are_the_same() -> None:
+    keys = [
+        (m["kind"], m["metadata"].get("namespace"), m["metadata"]["name"]) for m in installed(namespaces=["a", "b"])
+    ]
+    assert len(keys) == len(set(keys))
+
+
+def test_parts_can_be_left_out() -> None:
+    kinds = {m["kind"] for m in installed(crds=False, create_namespace=False, aggregated_roles=False, replicas=1)}
+    assert kinds.isdisjoint({"CustomResourceDefinition", "Namespace", "PodDisruptionBudget"})
+    assert len(of_kind(installed(aggregated_roles=False), "ClusterRole")) == 1
+
+
+# --- the Pod ----------------------------------------------------------------------------------------------------------
+
+
+def test_it_runs_under_restricted_pod_security() -> None:
+    manifests = installed()
+    (namespace,) = of_kind(manifests, "Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    spec = pod(manifests)
+    (container,) = spec["containers"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] == 65532
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+    assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
+
+
+@pytest.mark.parametrize("namespaces", [None, ["a", "b"]])
+def test_the_controller_understands_its_arguments(namespaces: list[str] | None) -> None:
+    manifests = installed(namespaces=namespaces, cluster_domain="example.org", args=["--verbose"])
+    options = arguments().parse_args(pod(manifests)["containers"][0]["args"])
+    assert options.command == "run"
+    assert (options.all_namespaces, options.namespace) == (namespaces is None, namespaces)
+    assert (options.cluster_domain, options.leader_elect, options.log_format) == ("example.org", True, "json")
+    assert options.verbose
+    (port,) = pod(manifests)["containers"][0]["ports"]
+    assert options.port == port["containerPort"]
+
+
+def test_probes_service_and_network_policy_name_the_same_port() -> None:
+    manifests = installed()
+    (container,) = pod(manifests)["containers"]
+    (service,), (policy,) = of_kind(manifests, "Service"), of_kind(manifests, "NetworkPolicy")
+    (port,) = container["ports"]
+    assert port["name"] == service["spec"]["ports"][0]["targetPort"] == policy["spec"]["ingress"][0]["ports"][0]["port"]
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": port["name"]}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port["name"]}
+
+
+def test_selectors_hold_nothing_that_a_release_changes() -> None:
+    manifests = installed()
+    (deployment,) = of_kind(manifests, "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    selectors = [
+        deployment["spec"]["selector"]["matchLabels"],
+        of_kind(manifests, "Service")[0]["spec"]["selector"],
+        of_kind(manifests, "NetworkPolicy")[0]["spec"]["podSelector"]["matchLabels"],
+        of_kind(manifests, "PodDisruptionBudget")[0]["spec"]["selector"]["matchLabels"],
+    ]
+    for selector in selectors:
+        assert selector == {"app.kubernetes.io/name": "dask-operator", "app.kubernetes.io/component": "operator"}
+        assert selector.items() <= labels.items()
+
+
+def test_image_and_size_can_be_chosen() -> None:
+    resources = {"limits": {"memory": "2Gi"}}
+    image = "registry/operator:1@sha256:" + "0" * 64
+    options: Any = {"image": image, "resources": resources, "priority_class": "high", "image_pull_secrets": ["key"]}
+    manifests = installed(**options, replicas=3)
+    (container,) = pod(manifests)["containers"]
+    assert (container["image"], container["resources"]) == (image, resources)
+    assert pod(manifests)["priorityClassName"] == "high"
+    assert pod(manifests)["imagePullSecrets"] == [{"name": "key"}]
+    assert of_kind(manifests, "Deployment")[0]["spec"]["replicas"] == 3
+
+
+def test_the_deployment_can_be_patched() -> None:
+    from tests.support.constructs import JsonPatch
+
+    c = chart()
+    DaskOperator(c, "o").deployment.add_json_patch(JsonPatch.add("/spec/template/spec/dnsPolicy", "Default"))
+    assert pod(synth(c))["dnsPolicy"] == "Default"
+
+
+def test_the_image_is_that_of_this_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == operator.VERSION
+    assert operator.DEFAULT_IMAGE.endswith(f":{project['version']}")
+
+
+# --- permissions ------------------------------------------------------------------------------------------------------
+
+
+def granted(manifests: list[Manifest], account: str) -> list[tuple[str, str | None, str]]:
+    """Kind, namespace and name of the roles that are bound to a ServiceAccount."""
+    return [
+        (binding["roleRef"]["kind"], binding["metadata"].get("namespace"), binding["roleRef"]["name"])
+        for binding in of_kind(manifests, "RoleBinding", "ClusterRoleBinding")
+        if any(subject["name"] == account for subject in binding["subjects"])
+    ]
+
+
+def test_cluster_wide_permissions() -> None:
+    assert granted(installed(), "dask-operator") == [
+        ("Role", "dask-operator", "dask-operator-leader-election"),
+        ("ClusterRole", None, "dask-operator"),
+    ]
+
+
+def test_permissions_in_some_namespaces_are_roles() -> None:
+    manifests = installed(namespace="system", namespaces=["a", "b"])
+    assert granted(manifests, "dask-operator") == [
+        ("Role", "system", "dask-operator-leader-election"),
+        ("Role", "a", "dask-operator"),
+        ("Role", "b", "dask-operator"),
+    ]
+    subjects = [s for b in of_kind(manifests, "RoleBinding") for s in b["subjects"]]
+    assert {subject["namespace"] for subject in subjects} == {"system"}
+
+
+def test_an_empty_list_of_namespaces_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="namespaces is empty"):
+        installed(namespaces=[])
+
+
+def test_roles_name_what_exists_and_no_wildcards() -> None:
+    known = {resource.plural for resource in RESOURCES.values()}
+    for permission in (*rbac.OPERATOR, *rbac.LEADER_ELECTION, *rbac.VIEW, *rbac.EDIT):
+        assert {resource.partition("/")[0] for resource in permission.resources.split()} <= known
+        assert "*" not in permission.verbs
+        assert permission.reason
+
+
+def test_people_may_do_with_dask_what_they_may_do_with_pods() -> None:
+    roles = {m["metadata"]["name"]: m for m in of_kind(installed(), "ClusterRole")}
+    prefix = "rbac.authorization.k8s.io/aggregate-to-"
+
+    def aggregated(name: str) -> set[str]:
+        labels = roles[name]["metadata"]["labels"]
+        return {label.removeprefix(prefix) for label in labels if label.startswith(prefix)}
+
+    assert aggregated("dask-view") == {"view", "edit", "admin"}
+    assert aggregated("dask-edit") == {"edit", "admin"}
+    assert aggregated("dask-operator") == set()
+    writes = {verb for rule in roles["dask-view"]["rules"] for verb in rule["verbs"]} - {"get", "list", "watch"}
+    assert not writes
+    (scale,) = [rule for rule in roles["dask-edit"]["rules"] if "daskworkergroups/scale" in rule["resources"]]
+    assert scale["verbs"] == ["update", "patch"]
+
+
+# --- CRDs -------------------------------------------------------------------------------------------------------------
+
+
+def test_no_gitops_tool_deletes_the_crds() -> None:
+    c = chart()
+    DaskCustomResourceDefinitions(c, "crds")
+    assert [m["spec"]["names"]["kind"] for m in synth(c)] == [
+        "DaskCluster",
+        "DaskWorkerGroup",
+        "DaskJob",
+        "DaskAutoscaler",
+    ]
+    for manifest in synth(c):
+        annotations = manifest["metadata"]["annotations"]
+        assert "Prune=false" in annotations["argocd.argoproj.io/sync-options"]
+        assert annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled"
+        assert annotations["helm.sh/resource-policy"] == "keep"
+
+
+def test_waves_put_crds_and_permissions_before_the_deployment() -> None:
+    def wave(manifest: Manifest) -> int:
+        return int(manifest["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", 0))
+
+    waves = {manifest["kind"]: wave(manifest) for manifest in installed(namespaces=["a"])}
+    assert waves["CustomResourceDefinition"] == waves["Namespace"] < waves["ServiceAccount"] == waves["Role"]
+    assert waves["Role"] < waves["Deployment"] == 0

