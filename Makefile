@@ -1,0 +1,13 @@
+# Short names for what CONTRIBUTING and CI run. `python3 -m tests --help` tells more.
+PYTHON ?= python3
+
+.PHONY: demo test unit synth bench image vendor
+
+demo: ; $(PYTHON) -m tests demo
+test: ; $(PYTHON) -m tests run
+unit: ; .venv/bin/python -m pytest tests/unit tests/schema -m "not node and not control_plane"
+synth: ; .venv/bin/python -m dask_synth
+bench: ; .venv/bin/python -m bench
+image: ; docker build --tag ghcr.io/dask-gitops/operator:0.1.0 .
+# DOCUMENT: api/v1 of a Kubernetes release, as `kubectl get --raw /openapi/v3/api/v1` prints it.
+vendor: ; .venv/bin/python -m dask_crds.kubernetes.vendor $(DOCUMENT) $(VERSION) && .venv/bin/ruff format crds && $(MAKE) synth
