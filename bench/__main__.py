@@ -3,8 +3,8 @@
     python -m bench                 # everything: 200 and 1,000 workers, 50 clusters x 2, teardown
     python -m bench --workers 200   # the first target alone
 
-Absolute numbers say something about this machine only; the ratios to the native Deployment are what counts, and they are
-of one run. kwok plays the kubelet: no container runs, so this measures operators and the API server, not Dask.
+Absolute numbers say something about this machine only; the ratios to the native Deployment are what counts, and they
+are of one run. kwok plays the kubelet: no container runs, so this measures operators and the API server, not Dask.
 """
 
 from __future__ import annotations

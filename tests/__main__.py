@@ -39,7 +39,7 @@ def main() -> int:
     )
     run.add_argument("pytest", nargs="*", help="arguments for pytest, after `--`")
     options, rest = parser.parse_known_args()
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file runs before anything could have checked it
         print(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}", file=sys.stderr)
         return 2
     python = ensure_environment()

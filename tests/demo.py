@@ -65,8 +65,8 @@ def _install(cluster: Node | External) -> None:
         except subprocess.CalledProcessError:
             pods = cluster.kubectl("get", "pods", "-n", "dask-operator")
             raise Unavailable(
-                f"the operator does not start:\n{pods}\nIf its image {images.OPERATOR} cannot be pulled, build and push "
-                "it (Dockerfile), and name it in synth/config.yaml"
+                f"the operator does not start:\n{pods}\nIf its image {images.OPERATOR} cannot be pulled, "
+                "build and push it (Dockerfile), and name it in synth/config.yaml"
             ) from None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,12 +46,13 @@ def operator(node) -> Operator:
 
 
 @pytest.fixture
-def kubectl(node, namespace: str, operator: Operator) -> Iterator[Kubectl]:
-    yield Kubectl(node.kubectl, namespace)
+def kubectl(node, namespace: str, operator: Operator) -> Kubectl:
+    return Kubectl(node.kubectl, namespace)
 
 
 @pytest.fixture
-def kube(node, namespace: str) -> Manifests:
+def kube(node, namespace: str, monkeypatch: pytest.MonkeyPatch) -> Manifests:
+    monkeypatch.setenv("KUBECONFIG", str(node.kubeconfig))  # where KubeCluster looks
     return Manifests(node.kubeconfig, namespace)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from dask_kubernetes.operator import make_cluster_spec
 from tests.e2e.support import DASK_IMAGE, Kubectl, eventually, kube_cluster
 
 pytestmark = pytest.mark.node
@@ -91,8 +92,8 @@ def test_scaling_down_loses_no_result(kubectl, kube):
 def test_twenty_clusters_in_a_row(kubectl, kube):
     """With dask-kubernetes 2026.3.0, 4 of 11 stayed Pending on the same node (#968, #976)."""
     for number in range(20):
-        manifest = kube.cluster_manifest(f"row-{number}", workers=1)
-        kubectl.apply(manifest)
+        # What the client creates, and then what it waits for.
+        kubectl.apply(make_cluster_spec(f"row-{number}", image=DASK_IMAGE, n_workers=1))
         eventually(
             lambda number=number: kubectl.status("daskcluster", f"row-{number}").get("phase") == "Running", seconds=60
         )

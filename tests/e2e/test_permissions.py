@@ -1,0 +1,67 @@
+"""What the operator may do and what it does. Runs last, when the other tests have made it do everything."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+
+import pytest
+from tests.e2e.conftest import NAMESPACE
+from tests.e2e.support import Kubectl
+
+pytestmark = pytest.mark.node
+
+USER = f"system:serviceaccount:{NAMESPACE}:dask-operator"
+
+
+@pytest.fixture
+def requests(node, operator) -> list[dict]:
+    if node.kind != "node":
+        pytest.skip("needs the API server's audit log, which only a cluster of our own has")
+    return [entry for entry in node.audited() if entry["user"]["username"] == USER and "objectRef" in entry]
+
+
+def granted(kubectl: Kubectl, kind: str, name: str) -> set[tuple[str, str, str]]:
+    rules = json.loads(kubectl("get", kind, name, "-o", "json"))["rules"]
+    return {triple for rule in rules for triple in product(rule["apiGroups"], rule["resources"], rule["verbs"])}
+
+
+def test_nothing_was_refused(requests):
+    refused = {
+        (e["verb"], e["objectRef"].get("resource"), e["objectRef"].get("subresource"))
+        for e in requests
+        if e.get("responseStatus", {}).get("code") == 403 and "quota" not in e["responseStatus"].get("message", "")
+    }
+    assert refused == set()
+
+
+def test_what_is_granted_is_what_is_used(node, requests):
+    kubectl = Kubectl(node.kubectl, NAMESPACE)
+    used = set()
+    for entry in requests:
+        ref = entry["objectRef"]
+        resource = "/".join(filter(None, [ref["resource"], ref.get("subresource")]))
+        used.add((ref.get("apiGroup", ""), resource, entry["verb"]))
+    allowed = granted(kubectl, "clusterrole", "dask-operator") | granted(
+        kubectl, "role", "dask-operator-leader-election"
+    )
+    assert used - allowed == set(), "used without being granted by these roles"
+    # `create` beside `patch` is needed for server-side apply of what is not there; the audit log shows it as patch.
+    by_apply = {(group, resource, "create") for group, resource, verb in used if verb == "patch"}
+    assert allowed - used - by_apply == set(), "granted and never used"
+
+
+def test_the_namespace_enforces_restricted_pod_security(node, operator):
+    labels = json.loads(node.kubectl("get", "namespace", NAMESPACE, "-o", "json"))["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert len(operator.pods()) == 2
+
+
+def test_probes_and_metrics(node, operator):
+    pod = operator.leader()
+    base = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}:8080/proxy"
+    assert node.kubectl("get", "--raw", f"{base}/healthz") == "ok"
+    assert node.kubectl("get", "--raw", f"{base}/readyz") == "ok"
+    metrics = node.kubectl("get", "--raw", f"{base}/metrics")
+    assert 'controller_runtime_reconcile_total{controller="daskcluster"' in metrics
+    assert 'leader_election_master_status{name="dask"} 1.0' in metrics
