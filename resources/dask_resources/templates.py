@@ -10,7 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from dask_crds import names
-from dask_crds.kubernetes.core_v1 import Container, EnvVar, EnvVarSource, PodSpec, Probe, ResourceRequirements
+from dask_crds.kubernetes.core_v1 import (
+    Container,
+    EnvVar,
+    EnvVarSource,
+    PodSpec,
+    Probe,
+    ResourceRequirements,
+    SecurityContext,
+)
 from dask_crds.merge import merged
 from dask_crds.model import DaskClusterSpec, DaskJobSpec, JobCluster, JobTemplate, Scheduler, Worker
 from dask_crds.quantity import parse_quantity
@@ -156,8 +164,7 @@ def scheduler_pod(image: str, options: ClusterOptions) -> PodSpec:
     """PodSpec of a scheduler."""
     jupyter = ["--jupyter"] if options.get("jupyter") else []
     container: Container = {
-        "name": "scheduler",
-        "image": image,
+        **_container("scheduler", image, options),
         # Clients read `args` of the first container (KubeCluster.from_name); the image's entrypoint stays.
         "args": ["dask-scheduler", "--host", "0.0.0.0", *jupyter, *options.get("scheduler_args", ())],
         "ports": [
@@ -180,18 +187,17 @@ def worker_pod(image: str, options: WorkerOptions) -> PodSpec:
     resources = _resources(cores, memory, gpus=gpus)  # first, as it refuses what is no quantity
     offered = ({"GPU": gpus} if gpus else {}) | dict(options.get("worker_resources", {}))
     container: Container = {
-        "name": "worker",
-        "image": image,
+        **_container("worker", image, options),
         "args": [
             *options.get("worker_command", ["dask-worker"]),
             *("--name", f"$({names.ENV_WORKER_NAME})"),
-            *("--nthreads", str(options.get("threads") or whole_cores(cores))),
+            *("--nthreads", str(options.get("threads", whole_cores(cores)))),
             *("--memory-limit", str(worker_memory_limit(memory))),
             *("--local-directory", LOCAL_DIRECTORY),
             *("--dashboard", "--dashboard-address", str(WORKER_DASHBOARD_PORT)),
             # A worker that finds no scheduler ends, and its container starts anew.
             *("--death-timeout", "300"),
-            *(("--resources", ",".join(f"{name}={amount:g}" for name, amount in offered.items())) if offered else ()),
+            *(("--resources", ",".join(f"{name}={amount}" for name, amount in offered.items())) if offered else ()),
             *options.get("worker_args", ()),
         ],
         "ports": [{"name": names.DASHBOARD_PORT, "containerPort": WORKER_DASHBOARD_PORT, "protocol": "TCP"}],
@@ -213,8 +219,7 @@ def runner_pod(image: str, command: Sequence[str], options: JobOptions) -> PodSp
     if isinstance(command, str):
         raise TypeError(f"command must be a list of words, not {command!r}; for a shell: ['sh', '-c', {command!r}]")
     container: Container = {
-        "name": "job",
-        "image": image,
+        **_container("job", image, options),
         "args": list(command),
         "resources": _resources(options.get("runner_cores", 1), options.get("runner_memory", "1Gi"), of="runner_"),
     }
@@ -238,16 +243,35 @@ def worker_memory_limit(memory: Quantity) -> int:
     return limit // _MEBIBYTE * _MEBIBYTE or limit
 
 
+def _container(name: str, image: str, options: PodOptions) -> Container:
+    """What all containers begin with."""
+    container: Container = {"name": name, "image": image}
+    if "image_pull_policy" in options:
+        container["imagePullPolicy"] = options["image_pull_policy"]
+    # An image knows no home for a user that we chose; pip, Jupyter and many others need one they can write to.
+    home = {"HOME": LOCAL_DIRECTORY} if _user(options) else {}
+    if env := {**home, **options.get("env", {})}:
+        container["env"] = [_variable(name, value) for name, value in env.items()]
+    return container
+
+
+def _variable(name: str, value: str | EnvVarSource) -> EnvVar:
+    return {"name": name, "value": value} if isinstance(value, str) else {"name": name, "valueFrom": value}
+
+
+def _user(options: PodOptions) -> int | None:
+    return options.get("user", 1000)
+
+
 def _pod(
     container: Container, options: PodOptions, change: PodChange | None, *, restart_policy: str | None = None
 ) -> PodSpec:
     """The Pod around a container: user, scratch space, credentials; then the user's last word."""
-    user = options.get("user", 1000)
-    if env := _environment(options.get("env", {}), user):
-        container["env"] = env
-    if "image_pull_policy" in options:
-        container["imagePullPolicy"] = options["image_pull_policy"]
-    container["securityContext"] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    user = _user(options)
+    security: SecurityContext = {"allowPrivilegeEscalation": False}
+    if user != 0:  # who asks for root wants to install packages, mostly, and apt needs the usual capabilities
+        security["capabilities"] = {"drop": ["ALL"]}
+    container["securityContext"] = security
     container["volumeMounts"] = [{"name": "tmp", "mountPath": LOCAL_DIRECTORY}]
     spec: PodSpec = {
         "containers": [container],
@@ -270,15 +294,6 @@ def _pod(
     if change is None:
         return spec
     return change(spec) if callable(change) else merged(spec, change)
-
-
-def _environment(env: Mapping[str, str | EnvVarSource], user: int | None) -> list[EnvVar]:
-    # An image knows no home for a user that we chose; pip, Jupyter and many others need one they can write to.
-    home = {"HOME": LOCAL_DIRECTORY} if user else {}
-    return [
-        {"name": name, "value": value} if isinstance(value, str) else {"name": name, "valueFrom": value}
-        for name, value in {**home, **env}.items()
-    ]
 
 
 def _resources(cores: Quantity, memory: Quantity, *, gpus: int = 0, of: str = "") -> ResourceRequirements:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
-import mypy.api
+from tests.support.typing import mypy_strict
 
 PROGRAM = """\
 from cdk8s import App, Chart, JsonPatch
@@ -64,14 +63,9 @@ MISTAKES = {
 
 
 def check(folder: Path, program: str) -> list[str]:
-    """What ``mypy --strict`` says, without this project's configuration."""
     path = folder / "program.py"
     path.write_text(program)
-    cache = Path(__file__).parents[2] / ".mypy_cache" / "user"
-    options = ["--strict", "--config-file=", f"--cache-dir={cache}", f"--python-executable={sys.executable}"]
-    report, crash, _ = mypy.api.run([*options, "--no-error-summary", str(path)])
-    assert not crash
-    return report.splitlines()
+    return mypy_strict(path)
 
 
 def test_a_users_program_is_typed(tmp_path: Path) -> None:

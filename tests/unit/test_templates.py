@@ -80,10 +80,10 @@ def test_cores_are_written_as_the_api_server_would(cores: float | str, written: 
 
 
 def test_gpus_are_limited_and_offered_to_tasks() -> None:
-    pod = templates.worker_pod(IMAGE, {"gpus": 2, "worker_resources": {"BIG": 0.5}})
+    pod = templates.worker_pod(IMAGE, {"gpus": 2, "worker_resources": {"BIG": 0.5, "BYTES": 10**9}})
     resources: Any = container(pod)["resources"]
     assert resources["limits"]["nvidia.com/gpu"] == "2"
-    assert arguments(pod)["--resources"] == "GPU=2,BIG=0.5"
+    assert arguments(pod)["--resources"] == "GPU=2,BIG=0.5,BYTES=1000000000"
 
 
 def test_no_resources_are_offered_by_default() -> None:
@@ -132,7 +132,7 @@ def test_a_runner_runs_its_command_once() -> None:
 
 
 def test_a_command_is_a_list() -> None:
-    with pytest.raises(TypeError, match="command must be a list of words, not 'python3 job.py'"):
+    with pytest.raises(TypeError, match=r"command must be a list of words, not 'python3 job\.py'"):
         templates.runner_pod(IMAGE, "python3 job.py", {})
 
 
@@ -170,6 +170,7 @@ def test_root_is_possible() -> None:
             "runAsNonRoot": False,
         }
         assert "env" not in container(pod)
+        assert container(pod).get("securityContext") == {"allowPrivilegeEscalation": False}
 
 
 def test_the_user_may_be_left_to_the_platform() -> None:
