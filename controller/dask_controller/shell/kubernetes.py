@@ -261,7 +261,7 @@ class Kubernetes:
                     raise _error(response, await response.read())
                 try:
                     async for line in _lines(response.content):
-                        event = msgspec.json.decode(line)
+                        event = _decoded(line, response.status)
                         if event["type"] == "ERROR":
                             raise _status_error(event["object"])
                         yield WatchEvent(event["type"], event["object"])
@@ -385,9 +385,8 @@ class Kubernetes:
                         content = await response.read()
                 except (aiohttp.ClientError, TimeoutError, OSError) as error:
                     raise _unreachable(error) from error
-                if response.ok:
-                    manifest: Manifest = msgspec.json.decode(content)
-                    return manifest
+                if 200 <= response.status < 300:
+                    return _decoded(content, response.status)
                 failure = _error(response, content)
                 if failure.status != 429 or attempt == ATTEMPTS:
                     raise failure
@@ -462,6 +461,13 @@ async def _lines(stream: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
             rest = bytearray(line)
 
 
+def _decoded(content: bytes, status: int) -> Manifest:
+    try:
+        return msgspec.json.decode(content, type=dict[str, Any])
+    except msgspec.DecodeError as error:  # something in between answers in the server's place
+        raise ApiError(status, "BadAnswer", "what answers is not a Kubernetes API server") from error
+
+
 def _unreachable(error: BaseException) -> ApiError:
     """Without the error's text: it may hold parts of the request."""
     return ApiError(0, "Unreachable", f"the API server cannot be reached: {type(error).__name__}")
@@ -470,10 +476,10 @@ def _unreachable(error: BaseException) -> ApiError:
 def _error(response: aiohttp.ClientResponse, content: bytes) -> ApiError:
     """From the body, a ``Status``; anything else comes from a proxy in between and is not repeated."""
     try:
-        body = msgspec.json.decode(content)
-    except msgspec.DecodeError:
-        body = None
-    status = body if isinstance(body, dict) and body.get("kind") == "Status" else {}
+        body = _decoded(content, response.status)
+    except ApiError:
+        body = {}
+    status = body if body.get("kind") == "Status" else {}
     error = _status_error({**status, "code": response.status})
     if error.reason == "Unknown":
         error.reason = (response.reason or "Unknown").replace(" ", "")
