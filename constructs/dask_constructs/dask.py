@@ -65,6 +65,14 @@ class DaskWorkerGroup(DaskResource):
         """A worker group exactly as ``spec`` says."""
         return _ExactWorkerGroup(scope, id, spec, metadata)
 
+    def problems(self) -> list[str]:
+        """What is wrong with the manifest; besides what is wrong with any, the name may be taken."""
+        cluster = self.spec["cluster"]
+        taken = self.name == names.default_group(cluster)
+        return super().problems() + (
+            [f"metadata.name: {self.name!r} is the default group of {cluster!r}"] if taken else []
+        )
+
     def autoscale(
         self, *, minimum: int, maximum: int, scale_up_window: int | None = None, scale_down_window: int | None = None
     ) -> DaskAutoscaler:

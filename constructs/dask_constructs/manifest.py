@@ -28,7 +28,9 @@ class Metadata(TypedDict, total=False):
     namespace: str
     """Namespace; left out, that of the chart."""
     labels: Mapping[str, str]
+    """Labels; what the operator makes gets them as well, but for those that GitOps tools track by."""
     annotations: Mapping[str, str]
+    """Annotations; they are passed on like labels."""
 
 
 def api_object(scope: Construct, id: str, manifest: Mapping[str, Any]) -> ApiObject:
@@ -82,7 +84,11 @@ class DaskResource(Construct):
                 "spec": spec,
             },
         )
-        self.node.add_validation(Validation(lambda: problems(self.api_object.to_json())))
+        self.node.add_validation(Validation(self.problems))
+
+    def problems(self) -> list[str]:
+        """What is wrong with the manifest as it will be written, JSON patches included."""
+        return problems(self.api_object.to_json())
 
     @property
     def name(self) -> str:
@@ -118,7 +124,9 @@ def problems(manifest: Mapping[str, Any]) -> list[str]:
     """
     found: list[tuple[str, str]] = []
     if manifest.get("kind") in KINDS:
-        found = [line for error in _validator(manifest["kind"]).iter_errors(manifest) for line in _explained(error)]
+        errors = _validator(manifest["kind"]).iter_errors(manifest)
+        # The API server drops nulls, and existing clients send them; `parse` says so where a field is required.
+        found = [line for error in errors if error.instance is not None for line in _explained(error)]
     try:
         semantic = validation.problems(parse(dict(manifest)))
     except InvalidManifest as error:  # the schema says the same, and all of it

@@ -136,6 +136,13 @@ def test_a_group_of_its_own(by_name: bool) -> None:
     assert synth(c)[1]["spec"]["cluster"] == "a"
 
 
+def test_the_name_of_the_default_group_is_taken() -> None:
+    """The operator makes that group itself, and takes nothing over."""
+    c = chart()
+    DaskCluster(c, "cluster", name="a", image=IMAGE).add_worker_group("default")
+    assert errors(c) == ["[test/cluster/default] metadata.name: 'a-default' is the default group of 'a'"]
+
+
 # --- autoscalers ------------------------------------------------------------------------------------------------------
 
 
@@ -311,6 +318,19 @@ def test_problems_of_a_plain_manifest() -> None:
         "spec.worker.updateStrategy.type: 'Recreate' is not one of ['OnDelete', 'RollingUpdate']",
         "spec.cluster: is missing",
     ]
+
+
+def test_nulls_count_as_absent() -> None:
+    """As at the API server; existing clients send them."""
+    manifest: dict[str, Any] = {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskWorkerGroup",
+        "metadata": {"name": "g"},
+        "spec": {"cluster": "c", "worker": {"replicas": None, "spec": {**POD, "nodeSelector": None}}},
+    }
+    assert problems(manifest) == []
+    manifest["spec"]["cluster"] = None
+    assert problems(manifest) == ["spec: Object missing required field `cluster`"]
 
 
 # --- the package ------------------------------------------------------------------------------------------------------
