@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.constructs import Manifest, chart, synth
+from tests.support.constructs import JsonPatch, Manifest, chart, synth
 
 from dask_constructs import DaskCustomResourceDefinitions, DaskOperator, operator, rbac
 from dask_controller.shell.kubernetes import RESOURCES
@@ -131,8 +131,6 @@ def test_image_and_size_can_be_chosen() -> None:
 
 
 def test_the_deployment_can_be_patched() -> None:
-    from tests.support.constructs import JsonPatch
-
     c = chart()
     DaskOperator(c, "o").deployment.add_json_patch(JsonPatch.add("/spec/template/spec/dnsPolicy", "Default"))
     assert pod(synth(c))["dnsPolicy"] == "Default"

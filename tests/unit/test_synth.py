@@ -63,7 +63,8 @@ def test_the_reference_is_what_the_model_says(fresh: Path) -> None:
 def test_the_same_bytes_come_out_whatever_the_hash_seed(fresh: Path, tmp_path: Path, seed: str) -> None:
     """Also: CDK8S_OUTDIR is obeyed, as `cdk8s synth` sets it."""
     environment = os.environ | {"PYTHONHASHSEED": seed, "CDK8S_OUTDIR": str(tmp_path / "dist")}
-    subprocess.run([sys.executable, "-m", "dask_synth"], cwd=ROOT, env=environment, check=True)
+    command = [sys.executable, "-m", "dask_synth", "--reference", str(tmp_path / "reference.md")]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
     assert contents(tmp_path / "dist") == contents(fresh / "dist")
 
 
