@@ -67,11 +67,10 @@ class DaskWorkerGroup(DaskResource):
 
     def problems(self) -> list[str]:
         """What is wrong with the manifest; besides what is wrong with any, the name may be taken."""
-        cluster = self.spec["cluster"]
-        taken = self.name == names.default_group(cluster)
-        return super().problems() + (
-            [f"metadata.name: {self.name!r} is the default group of {cluster!r}"] if taken else []
-        )
+        found, cluster = super().problems(), self.spec["cluster"]
+        if self.name == names.default_group(cluster):
+            found.append(f"metadata.name: {self.name!r} is the default group of {cluster!r}")
+        return found
 
     def autoscale(
         self, *, minimum: int, maximum: int, scale_up_window: int | None = None, scale_down_window: int | None = None
