@@ -72,7 +72,7 @@ MODULES = (
         f"-X {_VERSION}.gitMinor={KUBERNETES.split('.')[1]} -X {_VERSION}.gitTreeState=clean",
         staging=True,
     ),
-    Module("go.etcd.io/etcd/server/v3", "3.7.3", ("go.etcd.io/etcd/server/v3/etcd",)),
+    Module("go.etcd.io/etcd/server/v3", "3.7.3", ("go.etcd.io/etcd/server/v3",)),
     Module("sigs.k8s.io/kwok", "0.8.0", ("sigs.k8s.io/kwok/cmd/kwok",)),
     Module(
         _CONTAINERD,
@@ -107,6 +107,8 @@ NODE_PACKAGES = {
 
 def program(import_path: str) -> str:
     """Name of the program that an import path builds."""
+    if import_path == "go.etcd.io/etcd/server/v3":
+        return "etcd"
     return re.sub(r"/v\d+$", "", import_path).rsplit("/", 1)[-1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ from .processes import Processes, free_port
 
 SERVICES = "10.96.0.0/16"
 START_SECONDS = 120.0
+_WRITES = ("POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION")
 
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -76,6 +78,16 @@ class ControlPlane:
         """What ServiceAccounts have asked of the API server so far."""
         log = self.folder / "audit.log"
         return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+    def writes(self) -> int:
+        """Write requests that the API server has seen so far, all users together, without Leases and Events."""
+        total = 0.0
+        for line in self.kubectl("get", "--raw", "/metrics").splitlines():
+            if line.startswith("apiserver_request_total{"):
+                labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
+                if labels["verb"] in _WRITES and labels["resource"] not in ("leases", "events"):
+                    total += float(line.rpartition(" ")[2])
+        return int(total)
 
     # --- start --------------------------------------------------------------------------------------------------------
 

@@ -120,12 +120,13 @@ class Manifests:
         scheduler_image: str = DASK_IMAGE,
         worker_cpu: str = "20m",
         worker_env: Mapping[str, str] | None = None,
+        worker_extra: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> dict[str, Any]:
         scheduler = self._container("scheduler", [], 8787, scheduler_image, "20m", {})
         return {
             "scheduler": {"spec": {"containers": [scheduler], "terminationGracePeriodSeconds": 2}},
-            "worker": self._worker(workers, cpu=worker_cpu, env=worker_env),
+            "worker": {**self._worker(workers, cpu=worker_cpu, env=worker_env), **(worker_extra or {})},
             **more,
         }
 

@@ -121,9 +121,6 @@ class Queue(Generic[K]):
             Whether all of it came to an end by itself.
         """
         self._closed.set()
-        for timer in self._later.values():
-            timer.cancel()
-        self._later.clear()
         if not self._tasks:
             return True
         _, late = await asyncio.wait(self._tasks, timeout=timeout_seconds)

@@ -11,7 +11,6 @@ import msgspec
 
 from dask_crds import names
 from dask_crds.model import InvalidManifest, Kind, dump, parse
-from dask_crds.validation import problems
 
 from ..core.actions import Create, Plan
 from ..core.autoscaler import autoscaler_status, plan_autoscaler
@@ -27,6 +26,9 @@ from .observe import observe
 from .world import Key, World
 
 logger = logging.getLogger(__name__)
+
+#: What only a change by somebody can mend is tried again this often: not every such change can be watched.
+PERMANENT_RETRY_SECONDS = 30.0
 
 
 class Reconciler:
@@ -70,12 +72,8 @@ class Reconciler:
             return None  # its children have owner references: garbage collection removes them
         try:
             value = parse(manifest)
-            invalid = next(iter(problems(value)), None)
         except InvalidManifest as error:
-            value, invalid = None, error
-        if value is None or invalid is not None:
-            assert invalid is not None
-            await self._report_invalid(manifest, invalid)
+            await self._report_invalid(manifest, error)
             return None
         now = self._clock()
         observed = observe(value, self._world)
@@ -99,6 +97,8 @@ class Reconciler:
         failed = next((o for o in outcomes if o.error and not o.permanent), None)
         if failed is not None:
             raise ApiError(0, failed.reason, failed.error)
+        if any(outcome.error for outcome in outcomes):
+            return min(plan.requeue_after or PERMANENT_RETRY_SECONDS, PERMANENT_RETRY_SECONDS)
         return plan.requeue_after
 
     def _plan(self, observed: Observed, now: float) -> Plan:
