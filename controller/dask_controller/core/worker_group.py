@@ -12,7 +12,7 @@ waiting    kept, but its worker does not run or the scheduler does not know it: 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
@@ -82,11 +82,8 @@ def limits(strategy: UpdateStrategy | None, desired: int) -> Limits:
     return Limits(surge or (0 if unavailable else 1), unavailable)
 
 
-def _pods(value: int | str, desired: int, rounding: type[int] | object) -> int:
-    if isinstance(value, int):
-        return value
-    share = desired * int(value.rstrip("%")) / 100
-    return math.ceil(share) if rounding is math.ceil else math.floor(share)
+def _pods(value: int | str, desired: int, rounded: Callable[[float], int]) -> int:
+    return value if isinstance(value, int) else rounded(desired * int(value.rstrip("%")) / 100)
 
 
 class Decision(Struct, frozen=True, kw_only=True):

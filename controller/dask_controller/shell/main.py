@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 STUCK_SECONDS = 300.0
 #: How long reconciliations that are under way may take to end after a signal; a Pod is killed after 30 s.
 DRAIN_SECONDS = 10.0
+RESYNC_SECONDS = 600.0
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -105,6 +106,7 @@ async def run(options: argparse.Namespace) -> None:
             _supervise(informer.run(), f"the watch of {plural} ended")
         await world.synced()
         gc.freeze()  # what was read at start lives as long as we do; collecting it over and over costs most of the CPU
+        _supervise(_resync(kubernetes, queue, options.namespace), "the resync ended")
         working = _supervise(queue.run(reconciler, workers=options.workers), "the queue ended")
         logger.info("serving %s", "all namespaces" if options.all_namespaces else ", ".join(options.namespace))
         try:
@@ -130,6 +132,21 @@ async def _check_crds(kubernetes: Kubernetes, namespaces: Sequence[str] | None) 
             if error.status in (403, 404):
                 sys.exit(f"{RESOURCES[kind].plural}.{names.GROUP}: {error}. Install the CRDs and the RBAC rules first.")
             raise
+
+
+async def _resync(kubernetes: Kubernetes, queue: Queue[Key], namespaces: Sequence[str] | None) -> None:
+    """Look at every resource now and then: what a watch has missed, or nobody can watch, heals by itself."""
+    while True:
+        await asyncio.sleep(RESYNC_SECONDS)
+        for kind in KINDS:
+            for namespace in namespaces or [None]:
+                try:
+                    found = await kubernetes.list(kind, namespace)
+                except ApiError as error:
+                    logger.warning("resync of %s: %s", kind, error)
+                    continue
+                for manifest in found:
+                    queue.add(Key(kind, manifest["metadata"]["namespace"], manifest["metadata"]["name"]))
 
 
 def _lease(kubernetes: Kubernetes) -> Lease:
@@ -159,6 +176,8 @@ def _die(task: asyncio.Task[None]) -> None:
 def _trouble(queue: Queue[Key], world: World) -> str | None:
     if queue.oldest_seconds() > STUCK_SECONDS:
         return f"the first key in the queue has waited for {queue.oldest_seconds():.0f} s"
+    if not world.is_synced:
+        return None
     silent = [plural for plural, informer in world.informers.items() if informer.age_seconds() > STUCK_SECONDS]
     return f"nothing heard of {', '.join(silent)}" if silent else None
 
