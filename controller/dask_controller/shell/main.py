@@ -136,10 +136,11 @@ async def _check_crds(kubernetes: Kubernetes, namespaces: Sequence[str] | None) 
 
 async def _resync(kubernetes: Kubernetes, queue: Queue[Key], namespaces: Sequence[str] | None) -> None:
     """Look at every resource now and then: what a watch has missed, or nobody can watch, heals by itself."""
+    scopes: Sequence[str | None] = namespaces or [None]
     while True:
         await asyncio.sleep(RESYNC_SECONDS)
         for kind in KINDS:
-            for namespace in namespaces or [None]:
+            for namespace in scopes:
                 try:
                     found = await kubernetes.list(kind, namespace)
                 except ApiError as error:
