@@ -1,7 +1,6 @@
 """The scheduler-side module and its client against real schedulers and workers of the installed distributed.
 
-Also runs in an environment with another distributed: ``pytest tests/unit/test_scheduler_extension.py``, where
-``crds``, ``resources`` and ``controller`` are on the Python path.
+Also runs in an environment with another distributed, see ``docs/decisions/0003-scheduler-extension.md``.
 """
 
 from __future__ import annotations
@@ -114,6 +113,7 @@ async def test_unique_data_moves_before_a_worker_counts_as_retired(rig):
     await rig.add("a", "b")
     futures = await rig.client.scatter(list(range(50)), workers=["a"], hash=False)
     await rig.retire("a")
+    assert not rig.state_of("a").has_what  # so that nobody looks for it there once the Pod is gone
     await rig.close("a")
     assert await rig.client.gather(futures) == list(range(50))
 
@@ -315,12 +315,22 @@ async def test_a_worker_that_is_about_to_work_again_is_not_called_retired(rig):
     await rig.retire("a")
 
 
-async def test_resume_wins_over_a_retirement_that_has_not_begun_yet(rig):
+async def test_resume_wins_over_a_retirement_that_begins_later(rig, monkeypatch):
     await rig.add("a", "b")
-    await rig.client.scatter(list(range(10)), workers=["a"], hash=False)
-    await asyncio.gather(rig.extension.retire(pods("a")), rig.extension.resume(pods("a")))
-    await rig.extension.resume(pods("a"))
-    await asyncio.sleep(0.5)
+    gate, through = asyncio.Event(), asyncio.Event()
+    original = rig.scheduler.retire_workers
+
+    async def late(**options):
+        await gate.wait()
+        moved = await original(**options)
+        through.set()
+        return moved
+
+    monkeypatch.setattr(rig.scheduler, "retire_workers", late)
+    await rig.extension.retire(pods("a"))
+    assert await rig.extension.resume(pods("a")) == {"a": "running"}
+    gate.set()
+    await through.wait()
     await until(lambda: rig.status("a") == "running")
     assert rig.workers["a"].status == Status.running
 

@@ -170,9 +170,9 @@ class Extension:
         """Tell Pods to go, and how far they are.
 
         Returns:
-            By name: ``retired`` (registered, takes no tasks, runs none, and every result that it holds has a copy on a
-            worker that stays), ``retiring: <what is left>``, ``unknown`` (not registered) or ``refused: <why>`` (it
-            works on; asking again is fine). Of several worker processes of a Pod all must be retired.
+            By name: ``retired`` (registered, takes no tasks, runs none, holds no results), ``retiring: <what is
+            left>``, ``unknown`` (not registered) or ``refused: <why>`` (it works on; asking again is fine). Of several
+            worker processes of a Pod all must be retired.
         """
         found = self._find(pods)
         kept = self._kept(found)
@@ -212,7 +212,7 @@ class Extension:
         if paused:
             self._release_waiting(ws)
             if not (drain.moving or ws.processing):
-                return None
+                return self._without_copies(ws)
         return _Left("", len(ws.processing), unique)
 
     async def _move(self, addresses: list[str]) -> None:
@@ -233,6 +233,19 @@ class Extension:
                 drain.moving = False
                 if drain.unwanted or address not in moved:  # then the scheduler has aborted it
                     self._resume(ws)
+
+    def _without_copies(self, ws: Any) -> _Left | None:
+        """Have a worker forget the results that others hold as well.
+
+        Nobody may look for a result where there is nothing any more: a peer or client that has been told to fetch it
+        from a Pod that is gone tries for ``distributed.comm.timeouts.connect`` (30 s) before it turns to another copy.
+        ``Scheduler.retire_workers`` is through before the Active Memory Manager does this, up to 2 s later.
+        """
+        if not ws.has_what:
+            return None
+        keys = [task.key for task in ws.has_what]
+        self.scheduler.request_remove_replicas(ws.address, keys, stimulus_id=_stimulus())
+        return _Left(f"retiring: forgets {len(keys)} results that others hold as well")
 
     def _release_waiting(self, ws: Any) -> None:
         """Take back the tasks that a paused worker has not begun; it would never begin them.
@@ -279,7 +292,7 @@ class Extension:
     def _send(self, ws: Any, message: dict[str, Any]) -> None:
         stream = self.scheduler.stream_comms.get(ws.address)
         if stream is not None:
-            stream.send({**message, "stimulus_id": f"dask-gitops-{next(_stimuli)}-{time.time()}"})
+            stream.send({**message, "stimulus_id": _stimulus()})
 
     # --- how many -----------------------------------------------------------------------------------------------------
 
@@ -363,6 +376,10 @@ class Extension:
             pod: exact.get(pod.name) or base.get(pod.name) or (host.get(pod.ip) if pod.ip else None) or []
             for pod in pods
         }
+
+
+def _stimulus() -> str:
+    return f"dask-gitops-{next(_stimuli)}-{time.time()}"
 
 
 def _in_words(left: list[_Left]) -> str:
