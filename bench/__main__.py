@@ -125,8 +125,8 @@ def dask_cluster(name: str, workers: int) -> dict[str, Any]:
     """A cluster that both operators accept."""
     selector = {"dask.org/cluster-name": name, "dask.org/component": "scheduler"}
     ports = [
-        {"name": "tcp-comm", "protocol": "TCP", "port": 8786, "targetPort": 8786},
-        {"name": "http-dashboard", "protocol": "TCP", "port": 8787, "targetPort": 8787},
+        {"name": "tcp-comm", "protocol": "TCP", "port": 8786, "targetPort": "tcp-comm"},
+        {"name": "http-dashboard", "protocol": "TCP", "port": 8787, "targetPort": "http-dashboard"},
     ]
     return {
         "apiVersion": "kubernetes.dask.org/v1",

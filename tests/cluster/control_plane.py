@@ -69,7 +69,11 @@ class ControlPlane:
     def kubectl(self, *args: str, input: str | None = None) -> str:
         """Run kubectl; raises subprocess.CalledProcessError, whose ``stderr`` says why."""
         command = [str(self.programs["kubectl"]), "--kubeconfig", str(self.kubeconfig), *args]
-        return subprocess.run(command, input=input, check=True, text=True, capture_output=True).stdout
+        try:
+            return subprocess.run(command, input=input, check=True, text=True, capture_output=True).stdout
+        except subprocess.CalledProcessError as error:
+            error.add_note(error.stderr)
+            raise
 
     def load_image(self, archive: Path) -> None:
         """Make an image available on the nodes; fake nodes need none."""

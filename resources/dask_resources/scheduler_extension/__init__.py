@@ -13,6 +13,7 @@ from typing import Any
 MODULE = "dask_gitops_scheduler.py"
 MOUNT_PATH = "/etc/dask-gitops"
 PRELOAD_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
+PRELOAD_ARGV_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD_ARGV"
 
 _VOLUME = "dask-gitops"
 
@@ -37,10 +38,8 @@ def mounted(spec: dict[str, Any], config_map: str) -> dict[str, Any]:
         "volumeMounts": [*(scheduler.get("volumeMounts") or []), mount],
     }
     for field in ("command", "args"):
-        if "--preload" in (scheduler.get(field) or []):
-            at = scheduler[field].index("--preload")
-            scheduler[field] = [*scheduler[field][:at], "--preload", _path(), *scheduler[field][at:]]
-            break
+        if scheduler.get(field):
+            scheduler[field] = _with_preload_option(scheduler[field])
     volume = {"name": _VOLUME, "configMap": {"name": config_map}}
     return {**spec, "containers": [scheduler, *others], "volumes": [*(spec.get("volumes") or []), volume]}
 
@@ -49,17 +48,36 @@ def _path() -> str:
     return f"{MOUNT_PATH}/{MODULE}"
 
 
+def _with_preload_option(words: list[str]) -> list[str]:
+    """A command line with our module preloaded too, if it preloads something."""
+    for at, word in enumerate(words):
+        if word == "--preload" or word.startswith("--preload="):
+            return [*words[:at], "--preload", _path(), *words[at:]]
+    return words
+
+
 def _with_preload(env: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The environment with our module preloaded after those that the user names in the same variable."""
-    mine = next((variable for variable in env if variable["name"] == PRELOAD_VARIABLE), None)
-    if mine is None:
-        return [*env, {"name": PRELOAD_VARIABLE, "value": json.dumps([_path()])}]
-    value = mine.get("value")
-    if not value:
-        return env  # from a ConfigMap or Secret: theirs to decide
+    names = {variable["name"] for variable in env}
+    if PRELOAD_VARIABLE not in names:
+        env = [*env, {"name": PRELOAD_VARIABLE, "value": json.dumps([_path()])}]
+        # One list of arguments for each module, or one for all: a nested list in the image's configuration would no
+        # longer match, and end the scheduler (distributed.preloading.process_preloads).
+        argv = [] if PRELOAD_ARGV_VARIABLE in names else [{"name": PRELOAD_ARGV_VARIABLE, "value": "[]"}]
+        return [*env, *argv]
+    return [_extended(variable) for variable in env]
+
+
+def _extended(variable: dict[str, Any]) -> dict[str, Any]:
+    """The user's own variable with ours appended; one from a ConfigMap or Secret is theirs to decide."""
+    if variable["name"] not in (PRELOAD_VARIABLE, PRELOAD_ARGV_VARIABLE) or not variable.get("value"):
+        return variable
     try:
-        listed = json.loads(value)
+        listed = json.loads(variable["value"])
     except ValueError:
-        listed = [value]
-    merged = [*(listed if isinstance(listed, list) else [listed]), _path()]
-    return [{**v, "value": json.dumps(merged)} if v is mine else v for v in env]
+        listed = [variable["value"]]
+    listed = listed if isinstance(listed, list) else [listed]
+    if variable["name"] == PRELOAD_VARIABLE:
+        return {**variable, "value": json.dumps([*listed, _path()])}
+    nested = any(isinstance(item, list) for item in listed)
+    return {**variable, "value": json.dumps([*listed, []])} if nested else variable
