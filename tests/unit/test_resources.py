@@ -6,6 +6,7 @@ import json
 
 import msgspec
 import pytest
+from tests.support.states import cluster, group
 
 from dask_crds import names
 from dask_resources.metadata import inherited
@@ -13,7 +14,6 @@ from dask_resources.revision import revision
 from dask_resources.scheduler import scheduler_deployment, scheduler_service
 from dask_resources.scheduler_extension import MODULE, MOUNT_PATH, PRELOAD_ARGV_VARIABLE, PRELOAD_VARIABLE, mounted
 from dask_resources.worker import worker_pod
-from tests.support.states import cluster, group
 
 PATH = f"{MOUNT_PATH}/{MODULE}"
 
