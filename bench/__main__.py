@@ -1,7 +1,7 @@
 """Side by side, in one run, on one API server with fake nodes: native Deployment, dask-kubernetes, dask-gitops.
 
     python -m bench                 # everything: 200 and 1,000 workers, 50 clusters x 2, teardown
-    python -m bench --workers 200   # the first target alone
+    python -m bench --workers 200   # a few minutes
 
 Absolute numbers say something about this machine only; the ratios to the native Deployment are what counts, and they
 are of one run. kwok plays the kubelet: no container runs, so this measures operators and the API server, not Dask.
@@ -25,7 +25,6 @@ from tests.cluster import ControlPlane
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-TIMEOUT_SECONDS = 300.0  #: after which a scenario counts as never done
 
 
 class Result(NamedTuple):
@@ -97,14 +96,13 @@ def count(plane: ControlPlane, namespace: str, selector: str, *, running: bool) 
     return sum(1 for line in lines if line == "Running") if running else len(lines)
 
 
-def wait(holds: Callable[[], bool]) -> float:
-    """Seconds until ``holds``."""
+def wait(holds: Callable[[], bool], seconds: float) -> None:
+    """Wait until ``holds``; TimeoutError after ``seconds``."""
     began = time.monotonic()
     while not holds():
-        if time.monotonic() - began > TIMEOUT_SECONDS:
-            raise TimeoutError(f"not within {TIMEOUT_SECONDS:.0f} s")
+        if time.monotonic() - began > seconds:
+            raise TimeoutError(f"not within {seconds:.0f} s")
         time.sleep(0.2)
-    return time.monotonic() - began
 
 
 # --- what is measured -------------------------------------------------------------------------------------------------
@@ -158,8 +156,9 @@ def deployment(name: str, replicas: int) -> dict[str, Any]:
 class Bench:
     """Runs scenarios and keeps the results."""
 
-    def __init__(self, plane: ControlPlane) -> None:
+    def __init__(self, plane: ControlPlane, patience: float) -> None:
         self.plane = plane
+        self.patience = patience  #: seconds after which a scenario counts as never done
         self.results: list[Result] = []
         self._namespaces = 0
 
@@ -203,13 +202,13 @@ class Bench:
             with self.measured(f"start {workers} workers", operator):
                 make = deployment if operator.name == "native" else dask_cluster
                 self.apply(namespace, make("big", workers))
-                wait(lambda: count(self.plane, namespace, selector, running=True) >= workers)
+                wait(lambda: count(self.plane, namespace, selector, running=True) >= workers, self.patience)
             with self.measured(f"stop {workers} workers", operator):
                 if operator.name == "native":
                     self.plane.kubectl("scale", "-n", namespace, "deployment/big", "--replicas=0")
                 else:
                     self.plane.kubectl("scale", "-n", namespace, "daskworkergroup/big-default", "--replicas=0")
-                wait(lambda: count(self.plane, namespace, selector, running=False) == 0)
+                wait(lambda: count(self.plane, namespace, selector, running=False) == 0, self.patience)
 
     def start_clusters(self, operator: Any, clusters: int, workers: int) -> None:
         """Seconds until all workers of many clusters are Running."""
@@ -217,7 +216,9 @@ class Bench:
             make = deployment if operator.name == "native" else dask_cluster
             self.apply(namespace, *(make(f"c{n}", workers) for n in range(clusters)))
             total = clusters * workers
-            wait(lambda: count(self.plane, namespace, "dask.org/component=worker", running=True) >= total)
+            wait(
+                lambda: count(self.plane, namespace, "dask.org/component=worker", running=True) >= total, self.patience
+            )
 
     # --- reporting ----------------------------------------------------------------------------------------------------
 
@@ -233,11 +234,6 @@ class Bench:
             ratio = r.seconds / native[r.what]
             lines.append(f"| {r.what} | {r.who} | {r.seconds:.1f} | {ratio:.1f} | {own[0]} | {own[1]} | {r.writes} |")
         return "\n".join(lines)
-
-    def ratio(self, what: str, who: str) -> float:
-        """Seconds of an operator over seconds of the native Deployment."""
-        seconds = {r.who: r.seconds for r in self.results if r.what == what}
-        return seconds[who] / seconds["native"]
 
     def plot(self, path: Path) -> None:
         """Bars of the ratios."""
@@ -298,13 +294,11 @@ def main() -> None:
         "--who", nargs="+", default=["native", "dask-gitops", "dask-kubernetes"], help="who is compared"
     )
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder for table, plot and logs")
-    parser.add_argument(
-        "--target", type=float, help="fail if starting the first size takes more times native than this"
-    )
+    parser.add_argument("--patience", type=float, default=300, help="seconds after which a scenario is given up")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     with ControlPlane(kwok_nodes=10) as plane:
-        bench = Bench(plane)
+        bench = Bench(plane, options.patience)
         for name, operator in operators(plane, options.output).items():
             if name not in options.who:
                 continue
@@ -319,8 +313,6 @@ def main() -> None:
     print("\n" + bench.table())
     (options.output / "table.md").write_text(bench.table() + "\n")
     bench.plot(options.output / "ratios.png")
-    if options.target and bench.ratio(f"start {options.workers[0]} workers", "dask-gitops") > options.target:
-        sys.exit(f"missed: starting {options.workers[0]} workers takes more than {options.target} x native")
 
 
 if __name__ == "__main__":

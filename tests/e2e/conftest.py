@@ -26,7 +26,9 @@ class Operator:
         return self._kubectl("get", "pods", "-l", "app.kubernetes.io/name=dask-operator", "-o", "name").split()
 
     def leader(self) -> str:
-        return self._kubectl("get", "lease", "dask-operator", "-o", "jsonpath={.spec.holderIdentity}")
+        """Name of the Pod that leads."""
+        identity = self._kubectl("get", "lease", "dask-operator", "-o", "jsonpath={.spec.holderIdentity}")
+        return identity.partition("_")[0]
 
     def kill(self) -> None:
         """Kill the leader, without letting it give its lease back; the other replica takes over."""

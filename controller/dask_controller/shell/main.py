@@ -11,10 +11,13 @@ import asyncio
 import gc
 import logging
 import os
+import secrets
 import socket
 import sys
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import aiohttp
@@ -24,6 +27,7 @@ from dask_crds import names
 from dask_crds.model import KINDS
 from dask_resources.scheduler import DEFAULT_CLUSTER_DOMAIN
 
+from . import credentials
 from .ask import Schedulers
 from .kubernetes import RESOURCES, ApiError, Kubernetes
 from .lease import Lease
@@ -158,7 +162,8 @@ def _lease(kubernetes: Kubernetes) -> Lease:
 
 
 def _identity() -> str:
-    return os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
+    """Unique to this process: a container that restarts in its Pod must not take itself for the old leader."""
+    return f"{os.environ.get('POD_NAME') or socket.gethostname()}_{secrets.token_hex(4)}"
 
 
 def _supervise(work: Coroutine[Any, Any, None], ending: str) -> asyncio.Task[None]:
@@ -221,9 +226,13 @@ def _registry(queue: Queue[Key]) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
-    async def credentials(logger: Any, settings: kopf.OperatorSettings, **_: Any) -> Any:
+    async def login(logger: Any, settings: kopf.OperatorSettings, **_: Any) -> Any:
         of_pod = kopf.login_with_service_account(logger=logger, settings=settings)
-        return of_pod or kopf.login_with_kubeconfig(logger=logger, settings=settings)
+        if of_pod is None:
+            return kopf.login_with_kubeconfig(logger=logger, settings=settings)
+        # By address, which needs no DNS; and read again before the token on disk is replaced.
+        renewal = datetime.now(UTC) + timedelta(minutes=10)
+        return replace(of_pod, server=credentials.in_cluster().server, expiration=renewal)
 
     for kind in KINDS:
         on_event = kopf.on.event(
