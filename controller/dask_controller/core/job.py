@@ -230,7 +230,8 @@ def _waiting_for(o: ObservedJob) -> tuple[str, Problem | None]:
     if pod is not None:
         if pod.problem is not None:
             return "the runner", Problem(pod.problem.reason, pod.problem.message)
-        return f"runner {pod.name} is {'running' if pod.phase == 'Running' else 'starting'}", None
+        doing = {"Pending": "starting", "Running": "running"}.get(pod.phase, "ending")
+        return f"runner {pod.name} is {doing}", None
     if o.runner is not None:
         return "the runner is being created", None
     if o.cluster is None:
