@@ -110,15 +110,18 @@ def _debian() -> Path:
 
 
 def _mirror() -> tuple[str, str]:
-    """The Debian mirror and release of this machine, else the public mirror and the stable release."""
-    found = re.search(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.M)
-    suite = found[1] if found and "ID=debian" in Path("/etc/os-release").read_text() else "stable"
+    """The Debian (or Ubuntu) mirror and release of this machine.
+
+    Raises:
+        Unavailable: its package sources name none.
+    """
+    release = re.search(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.M)
     for file in [*Path("/etc/apt/sources.list.d").glob("*.sources"), Path("/etc/apt/sources.list")]:
-        if file.exists():
-            uri = re.search(r"^(?:URIs:|deb)\s+(https?://\S*/debian/?)(?:\s|$)", file.read_text(), re.M)
-            if uri:
-                return uri[1], suite
-    return "http://deb.debian.org/debian", suite
+        text = file.read_text() if file.exists() else ""
+        uri = re.search(r"^(?:URIs:|deb(?: \[.*?\])?)\s+(https?://\S*/(?:debian|ubuntu)/?)(?:\s|$)", text, re.M)
+        if uri and release:
+            return uri[1], release[1]
+    raise Unavailable("the images need a Debian mirror, and this machine's package sources name none")
 
 
 def _python_layer(name: str, packages: Sequence[str]) -> Path:
