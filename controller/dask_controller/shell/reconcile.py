@@ -76,7 +76,7 @@ class Reconciler:
             await self._report_invalid(manifest, error)
             return None
         now = self._clock()
-        observed = observe(value, self._world)
+        observed = await self._observe(value)
         plan = self._plan(observed, now)
         if plan.ask is not None:
             answers = await self._schedulers.answer(self._scheduler_pods(observed), plan.ask)
@@ -100,6 +100,16 @@ class Reconciler:
         if any(outcome.error for outcome in outcomes):
             return min(plan.requeue_after or PERMANENT_RETRY_SECONDS, PERMANENT_RETRY_SECONDS)
         return plan.requeue_after
+
+    async def _observe(self, value: Kind) -> Observed:
+        """The snapshot. Workers go when their cluster is gone: that is not believed of a cache that may lag behind."""
+        observed = observe(value, self._world)
+        if isinstance(observed, ObservedGroup) and observed.cluster is None and observed.pods:
+            cluster = await self._kubernetes.get("DaskCluster", value.namespace, observed.group.spec.cluster)
+            if cluster is not None:
+                self._world.clusters.put(cluster)
+                return observe(value, self._world)
+        return observed
 
     def _plan(self, observed: Observed, now: float) -> Plan:
         match observed:
