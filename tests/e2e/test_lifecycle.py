@@ -161,3 +161,35 @@ class TestTruth:
         )
         kubectl("delete", "quota", "small")
         kubectl.wait_ready("daskcluster", "limited", seconds=180)
+
+
+def test_a_job_runs_once_for_each_run_id(kubectl, kube):
+    code = "from distributed import Client; print('ran', Client().submit(sum, [1, 2]).result())"
+    kubectl.apply(kube.job_manifest("again", code, runId="one"))
+    eventually(lambda: kubectl.status("daskjob", "again").get("jobStatus") == "Successful", seconds=180)
+    first = kubectl("get", "job", "again-runner", "-o", "jsonpath={.metadata.uid}")
+    eventually(lambda: kubectl("get", "daskcluster", "-o", "name").strip() == "")
+    # Applied again, as a GitOps tool does it all the time, with a change that is no new run.
+    kubectl.apply(kube.job_manifest("again", code, runId="one", backoffLimit=2))
+    generation = kubectl.json("get", "daskjob", "again")["metadata"]["generation"]
+    eventually(lambda: kubectl.status("daskjob", "again").get("observedGeneration") == generation)
+    assert kubectl("get", "job", "again-runner", "-o", "jsonpath={.metadata.uid}") == first
+    kubectl.apply(kube.job_manifest("again", code, runId="two", backoffLimit=2))
+    eventually(lambda: kubectl.status("daskjob", "again").get("runId") == "two")
+    eventually(lambda: kubectl.status("daskjob", "again").get("jobStatus") == "Successful", seconds=180)
+    assert kubectl("get", "job", "again-runner", "-o", "jsonpath={.metadata.uid}") != first
+    assert "ran 3" in kubectl("logs", "job/again-runner")
+
+
+def test_suspend_and_resume_a_job(kubectl, kube):
+    code = "import time; from distributed import Client; Client(); time.sleep(5); print('done')"
+    kubectl.apply(kube.job_manifest("held", code, suspend=True))
+    eventually(lambda: kubectl.condition("daskjob", "held", "Suspended").get("status") == "True")
+    eventually(lambda: kubectl.json("get", "daskcluster", "held")["spec"].get("suspend") is True)
+    assert kubectl("get", "pods", "-o", "name").strip() == ""
+    kubectl.apply(kube.job_manifest("held", code, suspend=False))
+    eventually(lambda: kubectl.status("daskjob", "held").get("jobStatus") == "Running", seconds=120)
+    kubectl.apply(kube.job_manifest("held", code, suspend=True))
+    eventually(lambda: kubectl("get", "pods", "-o", "name").strip() == "", seconds=120)
+    kubectl.apply(kube.job_manifest("held", code, suspend=False))
+    eventually(lambda: kubectl.status("daskjob", "held").get("jobStatus") == "Successful", seconds=180)
