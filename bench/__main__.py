@@ -13,8 +13,6 @@ import argparse
 import contextlib
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.cluster import ControlPlane
+from tests.cluster.processes import Processes
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -49,21 +48,16 @@ class Operator:
 
     def __enter__(self) -> Operator:
         environment = os.environ | {"KUBECONFIG": str(self._plane.kubeconfig)}
-        self._process = subprocess.Popen(
-            self._command, env=environment, stdout=self._log.open("w"), stderr=subprocess.STDOUT, start_new_session=True
-        )
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._processes = Processes(self._log.parent)
+        self._process = self._processes.start(self._log.stem, *self._command, env=environment)
         time.sleep(5)
         if self._process.poll() is not None:
             sys.exit(f"{self.name} did not start:\n{self._log.read_text()[-2000:]}")
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.killpg(self._process.pid, signal.SIGTERM)
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self._processes.stop(seconds=20)
 
     def usage(self) -> tuple[float, float]:
         """CPU seconds used, and peak memory in MiB."""

@@ -36,7 +36,7 @@ def main() -> int:
             print(f"\n{' '.join(error.cmd[-6:])} failed:\n{error.stderr}", file=sys.stderr)
             return 1
         _how_to_go_on(cluster)
-        if cluster.kind == "node" and not options.exit:
+        if isinstance(cluster, Node) and not options.exit:
             print("The cluster stays until you press Ctrl-C.", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
@@ -92,8 +92,9 @@ def _run_job(cluster: Node | External) -> None:
 
 
 def _how_to_go_on(cluster: Node | External) -> None:
-    kubectl = "kubectl"
-    if cluster.kind == "node":
+    if isinstance(cluster, External):
+        kubectl = f'"kubectl --context {cluster.context}"' if cluster.context else "kubectl"
+    else:
         kubectl = str(cluster.programs["kubectl"])
     print(
         f"""How to go on, in another terminal:

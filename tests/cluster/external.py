@@ -23,7 +23,7 @@ class External:
     kind = "external"
 
     def __init__(self, kubeconfig: str | None = None, context: str | None = None) -> None:
-        self._context = context or os.environ.get("KUBE_CONTEXT")
+        self.context = context or os.environ.get("KUBE_CONTEXT")
         self.kubeconfig = Path(kubeconfig or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
 
     def __enter__(self) -> Self:
@@ -39,7 +39,7 @@ class External:
 
     def kubectl(self, *args: str, input: str | None = None) -> str:
         """Run kubectl; raises subprocess.CalledProcessError, whose ``stderr`` says why."""
-        context = ["--context", self._context] if self._context else []
+        context = ["--context", self.context] if self.context else []
         command = [self._kubectl, "--kubeconfig", str(self.kubeconfig), *context, *args]
         return subprocess.run(command, input=input, check=True, text=True, capture_output=True).stdout
 

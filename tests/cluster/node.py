@@ -58,7 +58,7 @@ class Node(ControlPlane):
                 self.processes.stop()
                 _unmount(self.folder)
         finally:
-            _remove_network(self.namespace)
+            _remove_network(self._marker.name)
             shutil.rmtree(self.folder, ignore_errors=True)
             shutil.rmtree(self._marker, ignore_errors=True)
 
@@ -121,6 +121,7 @@ class Node(ControlPlane):
         self.wait(lambda: " Ready" in self.kubectl("get", "nodes"), "the node to be Ready")
 
     def _network(self) -> None:
+        _remove_network(self._marker.name)
         inside = [*self._prefix]
         for command in (
             ["ip", "netns", "add", self.namespace],
@@ -267,7 +268,7 @@ def clean_up_after_the_dead() -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, 9)
         _unmount(folder)
-        _remove_network(f"dask-gitops-{marker.name}")
+        _remove_network(marker.name)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(marker, ignore_errors=True)
 
@@ -301,5 +302,7 @@ def _unmount(folder: Path) -> None:
         subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
 
 
-def _remove_network(namespace: str) -> None:
-    subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)
+def _remove_network(number: str) -> None:
+    """The namespace, and the link: a process that hangs in the namespace would keep it, and so its name, alive."""
+    for command in (["ip", "link", "del", f"dg{number}"], ["ip", "netns", "del", f"dask-gitops-{number}"]):
+        subprocess.run(command, capture_output=True, check=False)

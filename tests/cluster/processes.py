@@ -33,10 +33,10 @@ class Processes:
         self._prefix = list(prefix)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, *command: str | Path, env: Mapping[str, str] | None = None) -> None:
+    def start(self, name: str, *command: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start a process; its output goes to ``<name>.log``."""
         log = (self._folder / f"{name}.log").open("ab")
-        self._running[name] = subprocess.Popen(
+        process = self._running[name] = subprocess.Popen(
             [*self._prefix, *map(str, command)],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -45,6 +45,7 @@ class Processes:
             cwd=self._folder,
             preexec_fn=_die_with_parent,
         )
+        return process
 
     def check(self) -> None:
         """Raise RuntimeError with the end of its log if a process has ended."""
