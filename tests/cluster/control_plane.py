@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
-import tempfile
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from . import components
+from .claim import Claim
 from .pki import Authority
 from .processes import Processes, free_port
 
@@ -29,25 +29,35 @@ AUDIT_POLICY = {
 
 
 class ControlPlane:
-    """A control plane on localhost; a context manager.
+    """A control plane on localhost; a context manager. Admission is Kubernetes' default, Pod security included.
 
     Args:
         kwok_nodes: fake nodes, on which Pods become Running without any container.
         audit: whether to write down what ServiceAccounts do, see :meth:`audited`.
+        apiserver: more options of kube-apiserver, as ``--name=value``.
+
+    Raises:
+        components.Unavailable: on entering, where the machine cannot run one.
     """
 
-    kind = "control-plane"
-    needs = components.CONTROL_PLANE
+    kind: ClassVar[str] = "control-plane"
+    needs: ClassVar[tuple[str, ...]] = components.CONTROL_PLANE
 
-    def __init__(self, *, kwok_nodes: int = 0, audit: bool = False) -> None:
+    def __init__(self, *, kwok_nodes: int = 0, audit: bool = False, apiserver: Sequence[str] = ()) -> None:
         self._kwok_nodes = kwok_nodes
         self._audit = audit
+        self._more = apiserver
         self.host = "127.0.0.1"  #: under which the API server is reached from here
         self._prefix: list[str] = []
 
     def __enter__(self) -> Self:
+        if sys.platform != "linux":
+            raise components.Unavailable("an API server of our own needs Linux")
         self.programs = components.ensure(self.needs)
-        self.folder = Path(tempfile.mkdtemp(prefix="dask-gitops-"))
+        self.claim = Claim.take()
+        self.folder = self.claim.folder
+        self._located()
+        self.processes = Processes(self.folder, self._prefix)
         try:
             self._start()
         except BaseException:
@@ -56,8 +66,8 @@ class ControlPlane:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.processes.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.processes.stop(seconds=0)
+        self.claim.release()
 
     # --- use ----------------------------------------------------------------------------------------------------------
 
@@ -95,8 +105,10 @@ class ControlPlane:
 
     # --- start --------------------------------------------------------------------------------------------------------
 
+    def _located(self) -> None:
+        """The claim has been taken, so addresses and names are known."""
+
     def _start(self) -> None:
-        self.processes = Processes(self.folder, self._prefix)
         self.port, etcd_port, etcd_peer = self._ports()
         self._certificates()
         etcd = f"http://127.0.0.1:{etcd_port}"
@@ -162,7 +174,7 @@ class ControlPlane:
             policy = self.folder / "audit-policy.json"
             policy.write_text(json.dumps(AUDIT_POLICY))
             options += [f"--audit-policy-file={policy}", f"--audit-log-path={self.folder}/audit.log"]
-        return options
+        return [*options, *self._more]
 
     def _addresses(self) -> Sequence[str]:
         # Endpoints must not be loopback addresses, and nothing inside needs to find the API server.
@@ -218,7 +230,7 @@ class ControlPlane:
         self.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": nodes}))
         self.wait(lambda: self.kubectl("get", "nodes").count(" Ready") == self._kwok_nodes, "the fake nodes")
 
-    def wait(self, holds: Any, what: str) -> None:
+    def wait(self, holds: Callable[[], object], what: str) -> None:
         """Wait until ``holds``; fails at once when a process of the cluster has ended."""
         deadline = time.monotonic() + START_SECONDS
         last = ""

@@ -1,26 +1,24 @@
 """A real Kubernetes node on this machine: containerd, runc, kubelet, kube-proxy, DNS, in a network of its own.
 
 Needs root on Linux. What had to be known to make it work on small machines stands beside the setting that it explains.
-Several can run at once: each has its own network namespace, folder, cgroup and address.
+Several can run at once: each has its own network namespace, folder and address, see :mod:`.claim`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from . import components, images
 from .control_plane import ControlPlane
 
 POD_NETWORK = "10.88.0.0/17"
 NODE_IP = "10.88.255.1"
-RUN = Path("/run/dask-gitops")  #: one folder for each node that is up, named after the process that holds it
 
 
 class Node(ControlPlane):
@@ -28,39 +26,20 @@ class Node(ControlPlane):
 
     Args:
         audit: as in :class:`ControlPlane`.
+        apiserver: as in :class:`ControlPlane`.
 
     Raises:
-        components.Unavailable: on entering, where the machine cannot run one.
+        components.Unavailable: where the machine cannot run one.
     """
 
     kind = "node"
-    needs = components.NODE
+    needs: ClassVar[tuple[str, ...]] = components.NODE
 
-    def __init__(self, *, audit: bool = False) -> None:
-        super().__init__(audit=audit)
+    def __init__(self, *, audit: bool = False, apiserver: Sequence[str] = ()) -> None:
+        super().__init__(audit=audit, apiserver=apiserver)
         check_machine()
         components.ensure_packages()
         components.ensure(components.NODE)
-        clean_up_after_the_dead()
-        self._marker, number = _claim()
-        self.namespace = f"dask-gitops-{number}"
-        # A link of our own to the host: 169.254.100.0/22 in pieces of four addresses.
-        base = f"169.254.{100 + number // 64}.{number % 64 * 4}"
-        self._gateway, self.host = (f"{base.rpartition('.')[0]}.{number % 64 * 4 + n}" for n in (1, 2))
-        self._link = f"dg{number}"
-        self._prefix = ["nsenter", f"--net=/run/netns/{self.namespace}"]
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            with contextlib.suppress(AttributeError):
-                self.processes.stop("kubelet", "kube-proxy", "dns")
-                self._kill_containers()
-                self.processes.stop()
-                _unmount(self.folder)
-        finally:
-            _remove_network(self._marker.name)
-            shutil.rmtree(self.folder, ignore_errors=True)
-            shutil.rmtree(self._marker, ignore_errors=True)
 
     def run_inside(self, command: Sequence[str | Path], **options: object) -> subprocess.CompletedProcess[str]:
         """Run a command in the node's network, where Services and Pods have addresses, with ``KUBECONFIG`` set."""
@@ -77,6 +56,14 @@ class Node(ControlPlane):
             raise RuntimeError(f"importing {archive.name} failed: {done.stderr}")
 
     # --- start --------------------------------------------------------------------------------------------------------
+
+    def _located(self) -> None:
+        # A link of our own to the host: 169.254.100.0/22 in pieces of four addresses.
+        network = f"169.254.{100 + self.claim.number // 64}"
+        first = self.claim.number % 64 * 4
+        self._gateway, self.host = f"{network}.{first + 1}", f"{network}.{first + 2}"
+        # Not `ip netns exec`, which mounts another /sys and so hides the cgroups.
+        self._prefix = ["nsenter", f"--net=/run/netns/{self.claim.network}"]
 
     def _ports(self) -> tuple[int, int, int]:
         return 6443, 2379, 2380  # nobody else is in our network namespace
@@ -98,7 +85,6 @@ class Node(ControlPlane):
             self.pki.kubeconfig(self.folder / f"{user}.kubeconfig", self._server(user), user)
 
     def _start(self) -> None:
-        (self._marker / "folder").write_text(str(self.folder))
         self._network()
         super()._start()
         self._containerd()
@@ -112,27 +98,24 @@ class Node(ControlPlane):
         )
         self.processes.start(
             "dns",
-            sys.executable,
-            Path(__file__).with_name("dns.py"),
-            self.programs["kubectl"],
-            self.kubeconfig,
-            NODE_IP,
+            *(sys.executable, "-m", f"{__package__}.dns", self.programs["kubectl"], self.kubeconfig, NODE_IP),
+            env={"PYTHONPATH": str(images.ROOT)},
         )
         self.wait(lambda: " Ready" in self.kubectl("get", "nodes"), "the node to be Ready")
 
     def _network(self) -> None:
-        _remove_network(self._marker.name)
-        inside = [*self._prefix]
+        network, link = self.claim.network, self.claim.link
+        inside = self._prefix
         for command in (
-            ["ip", "netns", "add", self.namespace],
-            ["ip", "link", "add", self._link, "type", "veth", "peer", "name", "host", "netns", self.namespace],
-            ["ip", "addr", "add", f"{self._gateway}/30", "dev", self._link],
-            ["ip", "link", "set", self._link, "up"],
+            ["ip", "netns", "add", network],
+            ["ip", "link", "add", link, "type", "veth", "peer", "name", "host", "netns", network],
+            ["ip", "addr", "add", f"{self._gateway}/30", "dev", link],
+            ["ip", "link", "set", link, "up"],
             [*inside, "ip", "link", "set", "lo", "up"],
             [*inside, "ip", "addr", "add", f"{NODE_IP}/32", "dev", "lo"],
             [*inside, "ip", "addr", "add", f"{self.host}/30", "dev", "host"],
             [*inside, "ip", "link", "set", "host", "up"],
-            [*inside, "sysctl", "-qw", "net.ipv4.ip_forward=1"],
+            [*inside, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"],
         ):
             subprocess.run(command, check=True, capture_output=True, text=True)
 
@@ -230,21 +213,6 @@ BinaryName = "{self.programs["runc"]}"
             *("--hostname-override=node-1", f"--node-ip={NODE_IP}", f"--root-dir={self.folder}/kubelet", "--v=1"),
         )
 
-    # --- stop ---------------------------------------------------------------------------------------------------------
-
-    def _kill_containers(self) -> None:
-        """End the containers: their shims are no children of ours."""
-        ctr = [str(self.programs["ctr"]), "-a", f"{self.folder}/containerd.sock", "-n", "k8s.io"]
-
-        def listed(*what: str) -> list[str]:
-            return subprocess.run([*ctr, *what, "ls", "-q"], text=True, capture_output=True, check=False).stdout.split()
-
-        for task in listed("tasks"):
-            subprocess.run([*ctr, "tasks", "kill", "-s", "KILL", task], capture_output=True, check=False)
-        for container in listed("containers"):
-            subprocess.run([*ctr, "tasks", "rm", "-f", container], capture_output=True, check=False)
-            subprocess.run([*ctr, "containers", "rm", container], capture_output=True, check=False)
-
 
 def check_machine() -> None:
     """Raise components.Unavailable where no node can run."""
@@ -252,57 +220,3 @@ def check_machine() -> None:
         raise components.Unavailable("a real node needs Linux; set KUBECONFIG to use a cluster of yours")
     if os.geteuid() != 0:
         raise components.Unavailable("a real node needs root; set KUBECONFIG to use a cluster of yours")
-
-
-def clean_up_after_the_dead() -> None:
-    """Remove what a killed run has left: processes, mounts, networks, folders."""
-    for marker in RUN.glob("*") if RUN.exists() else []:
-        try:
-            holder = int((marker / "pid").read_text())
-            folder = Path((marker / "folder").read_text())
-        except (OSError, ValueError):
-            continue
-        if Path(f"/proc/{holder}").exists():
-            continue
-        for process in _processes_of(folder):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, 9)
-        _unmount(folder)
-        _remove_network(marker.name)
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(marker, ignore_errors=True)
-
-
-def _claim() -> tuple[Path, int]:
-    """A number that no other node on this machine has."""
-    RUN.mkdir(parents=True, exist_ok=True)
-    for number in range(256):
-        marker = RUN / str(number)
-        with contextlib.suppress(FileExistsError):
-            marker.mkdir()
-            (marker / "pid").write_text(str(os.getpid()))
-            return marker, number
-    raise components.Unavailable("256 nodes are up already")
-
-
-def _processes_of(folder: Path) -> list[int]:
-    """Processes whose command line names a folder; only ours are started from there."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if str(folder).encode() in (entry / "cmdline").read_bytes() and int(entry.name) != os.getpid():
-                found.append(int(entry.name))
-    return found
-
-
-def _unmount(folder: Path) -> None:
-    """Unmount everything below a folder, the deepest first."""
-    points = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    for point in sorted((p for p in points if p.startswith(f"{folder}/")), key=len, reverse=True):
-        subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
-
-
-def _remove_network(number: str) -> None:
-    """The namespace, and the link: a process that hangs in the namespace would keep it, and so its name, alive."""
-    for command in (["ip", "link", "del", f"dg{number}"], ["ip", "netns", "del", f"dask-gitops-{number}"]):
-        subprocess.run(command, capture_output=True, check=False)

@@ -9,15 +9,26 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def die_with_parent() -> Callable[[], None]:
+    """A ``preexec_fn``: the process is killed when the thread that started it ends, see prctl(2).
+
+    SIGKILL, because nothing here is worth saving, and kube-apiserver takes minutes to end politely without its etcd.
+    """
+    parent = os.getpid()
+
+    def bind() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before prctl
+            os._exit(1)
+
+    return bind
 
 
 class Processes:
@@ -35,16 +46,17 @@ class Processes:
 
     def start(self, name: str, *command: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start a process; its output goes to ``<name>.log``."""
-        log = (self._folder / f"{name}.log").open("ab")
-        process = self._running[name] = subprocess.Popen(
-            [*self._prefix, *map(str, command)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | dict(env or {}),
-            cwd=self._folder,
-            preexec_fn=_die_with_parent,
-        )
+        with (self._folder / f"{name}.log").open("ab") as log:
+            process = self._running[name] = subprocess.Popen(
+                [*self._prefix, *map(str, command)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | dict(env or {}),
+                cwd=self._folder,
+                preexec_fn=die_with_parent(),
+                start_new_session=True,  # Ctrl-C is for us: we stop them, in order
+            )
         return process
 
     def check(self) -> None:
@@ -58,17 +70,17 @@ class Processes:
         return (self._folder / f"{name}.log").read_text(errors="replace")[-2000:]
 
     def stop(self, *names: str, seconds: float = 10) -> None:
-        """Stop processes, all of them if none is named: politely first."""
+        """Stop processes, all of them if none is named: politely first, unless no time is given for it."""
         chosen = [self._running.pop(name) for name in names or list(self._running) if name in self._running]
-        for process in chosen:
+        for process in chosen if seconds else ():
             process.terminate()
         deadline = time.monotonic() + seconds
         for process in chosen:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.1, deadline - time.monotonic()))
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+                process.wait(max(0.0, deadline - time.monotonic()))
+            process.kill()  # nothing happens to one that has ended
+        for process in chosen:
+            process.wait()
 
 
 def free_port() -> int:
