@@ -10,7 +10,10 @@ from dask_crds.model import DaskCluster, DaskWorkerGroup, dump
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, with_environment
 from .revision import revision
-from .scheduler import DEFAULT_CLUSTER_DOMAIN, comm_address
+from .scheduler import DEFAULT_CLUSTER_DOMAIN, comm_address, host
+from .worker_hook import DEFAULT_GRACE_SECONDS, with_drain
+
+DEFAULT_DRAIN_TIMEOUT_SECONDS = 300
 
 
 def worker_labels(group: DaskWorkerGroup) -> dict[str, str]:
@@ -25,6 +28,17 @@ def worker_labels(group: DaskWorkerGroup) -> dict[str, str]:
 def worker_revision(group: DaskWorkerGroup) -> str:
     """Revision of the workers that the group asks for."""
     return revision(group.spec.worker.spec)
+
+
+def drain_timeout(group: DaskWorkerGroup) -> int:
+    """Seconds that a worker on its way out is kept while it still runs or holds something."""
+    seconds = group.spec.worker.drain_timeout_seconds
+    return DEFAULT_DRAIN_TIMEOUT_SECONDS if seconds is None else seconds
+
+
+def stop_seconds(group: DaskWorkerGroup) -> int | None:
+    """Grace period for deleting a worker that has nothing to lose; ``None``: the one that its user has set."""
+    return None if "terminationGracePeriodSeconds" in group.spec.worker.spec else DEFAULT_GRACE_SECONDS
 
 
 def worker_pod(
@@ -50,12 +64,13 @@ def worker_pod(
         annotations={names.WORKER_NAME: worker_name},
     )
     metadata["labels"] = NO_SIDECAR | metadata["labels"]
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": metadata,
-        "spec": with_environment(group.spec.worker.spec, environment),
-    }
+    spec = with_drain(
+        with_environment(group.spec.worker.spec, environment),
+        host=host(group.spec.cluster, group.namespace, domain),
+        worker_name=worker_name,
+        drain_seconds=drain_timeout(group),
+    )
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 def default_worker_group(cluster: DaskCluster, replicas: int) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from tests.support.states import (
 from dask_controller.core.actions import Answers, Apply, Create, Delete, Event, Outcome, Worker
 from dask_controller.core.time import format_time
 from dask_controller.core.worker_group import (
-    DEFAULT_DRAIN_TIMEOUT_SECONDS,
     Limits,
     free_ordinals,
     limits,
@@ -33,6 +32,7 @@ from dask_crds.model import (
     RollingUpdate,
     UpdateStrategy,
 )
+from dask_resources.worker import DEFAULT_DRAIN_TIMEOUT_SECONDS
 
 
 def created(plan):

@@ -73,6 +73,7 @@ class Delete(Struct, frozen=True, tag=True):
     name: str
     uid: str
     resource_version: str | None = None
+    grace_seconds: int | None = None  #: ``None``: as the Pod says
 
 
 class Patch(Struct, frozen=True, tag=True):

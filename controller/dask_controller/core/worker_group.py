@@ -17,16 +17,15 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec import Struct
 
 from dask_crds import names
-from dask_crds.model import DaskWorkerGroup, DaskWorkerGroupStatus, DrainingWorker, RollingUpdate, UpdateStrategy
+from dask_crds.model import DaskWorkerGroupStatus, DrainingWorker, RollingUpdate, UpdateStrategy
 from dask_resources.metadata import owner_reference, tracked
-from dask_resources.worker import worker_labels, worker_revision
+from dask_resources.worker import drain_timeout, stop_seconds, worker_labels, worker_revision
 
 from .actions import Action, Apply, Ask, Create, Delete, Event, Outcome, Plan, Worker
 from .conditions import merge, readiness
 from .observed import ObservedGroup, Pod, Problem
 from .time import Time, format_time, parse_time
 
-DEFAULT_DRAIN_TIMEOUT_SECONDS = 300
 #: A Pod that ended sooner than this after its start is not replaced before as much time has passed again, else a
 #: broken image with ``restartPolicy: Never`` would create Pods as fast as the API server takes them.
 SHORT_LIFE_SECONDS = 30.0
@@ -152,8 +151,8 @@ def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
     actions: list[Action] = [
         *_adoption(o),
         *_timeouts(o, due, now),
-        *(Delete("Pod", p.namespace, p.name, p.uid, p.resource_version) for p in lost),
-        *(Delete("Pod", p.namespace, p.name, p.uid) for p in ended),
+        *(Delete("Pod", p.namespace, p.name, p.uid, p.resource_version, stop_seconds(o.group)) for p in lost),
+        *(Delete("Pod", p.namespace, p.name, p.uid, grace_seconds=stop_seconds(o.group)) for p in ended),
         *(Create(o.group, ordinal) for ordinal in free_ordinals(o.pods, decision.create)),
     ]
     # Those that are deleted now stay in the ledger until they are seen to be gone: the deletion may fail.
@@ -229,18 +228,12 @@ def _retirement(pod: Pod, o: ObservedGroup) -> str:
     return o.answers.retirement.get(pod.worker_name or pod.name, "unknown")
 
 
-def drain_timeout(group: DaskWorkerGroup) -> float:
-    """Seconds that a worker which still holds something is kept."""
-    seconds = group.spec.worker.drain_timeout_seconds
-    return DEFAULT_DRAIN_TIMEOUT_SECONDS if seconds is None else seconds
-
-
 def _timeouts(o: ObservedGroup, due: Sequence[Pod], now: Time) -> list[Event]:
     """A warning for each Pod that goes although it may still hold something."""
     if not o.scheduler_pods:
         return []
     return [
-        Event("DrainTimeout", f"{p.name} is deleted after {drain_timeout(o.group):.0f} s of draining: {state}", True)
+        Event("DrainTimeout", f"{p.name} is deleted after {drain_timeout(o.group)} s of draining: {state}", True)
         for p in due
         if (state := _retirement(p, o)) not in ("retired", "unknown")
     ]

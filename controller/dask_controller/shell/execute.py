@@ -101,7 +101,12 @@ class Executor:
     async def _delete(self, action: Delete) -> None:
         try:
             answer = await self._kubernetes.delete(
-                action.kind, action.namespace, action.name, uid=action.uid, resource_version=action.resource_version
+                action.kind,
+                action.namespace,
+                action.name,
+                uid=action.uid,
+                resource_version=action.resource_version,
+                grace_seconds=action.grace_seconds,
             )
         except ApiError as error:
             if error.status != 409:  # Conflict: it is another object, or has changed; the watch will tell

@@ -1,0 +1,60 @@
+"""The preStop hook of workers: node drains, evictions, preemption and ``kubectl delete pod`` lose nothing.
+
+Kubernetes calls it before SIGTERM, within the Pod's grace period. A handler of SIGTERM would not do: a shell that is
+the container's first process does not pass signals on, and a Nanny that gets one ends its worker at once.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from dask_crds import names
+
+#: Grace period of a Pod whose user sets none (Kubernetes' default).
+DEFAULT_GRACE_SECONDS = 30
+
+_START = 'exec "$(command -v python3 || command -v python)" -IS -c "$0" "$@"'
+_PROBES = ("livenessProbe", "startupProbe")
+
+
+@cache
+def source() -> str:
+    """Text of the program, without the comments that would travel with every Pod."""
+    text = files(__package__).joinpath("dask_gitops_prestop.py").read_text()
+    _, _, code = text.removeprefix('"""').partition('"""\n')
+    return "".join(f"{line.partition('  # ')[0]}\n" for line in code.splitlines() if line)
+
+
+def with_drain(spec: dict[str, Any], *, host: str, worker_name: str, drain_seconds: int) -> dict[str, Any]:
+    """A worker's PodSpec whose first container retires from the scheduler before it is stopped.
+
+    The grace period is the drain's and what Kubernetes gives by default after it, where the user sets none; then a
+    failed liveness or startup probe is still followed by a restart after the default time. A user's own ``preStop`` is
+    kept as it is, and so is the whole Pod with ``drain_seconds`` 0.
+
+    Args:
+        spec: PodSpec.
+        host: DNS name of the scheduler's Service.
+        worker_name: the name under which the worker registers.
+        drain_seconds: how long to wait for the drain.
+    """
+    worker, *others = spec["containers"]
+    lifecycle = worker.get("lifecycle") or {}
+    if not drain_seconds or lifecycle.get("preStop"):
+        return spec
+    grace = spec.get("terminationGracePeriodSeconds")
+    if grace is None:
+        spec = {**spec, "terminationGracePeriodSeconds": drain_seconds + DEFAULT_GRACE_SECONDS}
+        short = {"terminationGracePeriodSeconds": DEFAULT_GRACE_SECONDS}
+        worker = {**worker, **{probe: {**short, **worker[probe]} for probe in _PROBES if worker.get(probe)}}
+    else:
+        # What follows the hook needs some of the time, too.
+        drain_seconds = min(drain_seconds, max(grace - DEFAULT_GRACE_SECONDS, grace * 3 // 4))
+        if not drain_seconds:
+            return spec
+    arguments = [host, str(names.DASHBOARD_PORT_NUMBER), worker_name, str(drain_seconds)]
+    hook = {"exec": {"command": ["sh", "-c", _START, source(), *arguments]}}
+    worker = {**worker, "lifecycle": {**lifecycle, "preStop": hook}}
+    return {**spec, "containers": [worker, *others]}

@@ -1,0 +1,37 @@
+"""Before a worker is stopped: have the scheduler retire it, and wait until it says so.
+
+    python -c "$(cat dask_gitops_prestop.py)" HOST PORT WORKER SECONDS
+
+The kubelet runs this in the worker's container before it sends SIGTERM, whoever deletes the Pod. The standard library
+must do, of any Python that distributed runs on. Whatever goes wrong, the worker is then stopped as without it.
+"""
+
+import http.client
+import json
+import socket
+import sys
+import time
+
+host, port, worker, seconds = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+deadline = time.monotonic() + seconds
+gone = 0
+while time.monotonic() < deadline and gone < 3:
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.connect()
+        body = {"workers": [{"name": worker, "ip": connection.sock.getsockname()[0]}]}
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", "/dask-gitops/v1/retire", json.dumps(body), headers)
+        answer = connection.getresponse()
+        if answer.status != 200:
+            break  # a scheduler that cannot be asked
+        if json.load(answer)["workers"][worker] in ("retired", "unknown"):
+            break
+        gone = 0
+    except (ConnectionRefusedError, socket.gaierror):
+        gone += 1  # nobody is there; results are worth nothing once their scheduler is gone
+    except (OSError, http.client.HTTPException):
+        gone = 0  # too busy to answer, or out of reach for the moment
+    finally:
+        connection.close()
+    time.sleep(0.5)

@@ -1,0 +1,32 @@
+"""Workers that somebody else takes away: node drains, evictions, ``kubectl delete pod``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.e2e.support import eventually, kube_cluster, ready_pods
+
+pytestmark = pytest.mark.node
+
+
+def evict(kubectl, pod: str) -> None:
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+    path = f"/api/v1/namespaces/{kubectl.namespace}/pods/{pod}/eviction"
+    kubectl("create", "--raw", path, "-f", "-", input=json.dumps(eviction))
+
+
+def test_the_only_worker_hands_its_results_to_the_one_that_replaces_it(kubectl, kube):
+    with kube_cluster(kube, name="evicted", n_workers=1) as (_, client):
+        client.wait_for_workers(1)
+        data = client.scatter([bytes([n]) * 1000 for n in range(20)])
+        (before,) = ready_pods(kubectl, "evicted", "worker")
+        evict(kubectl, before["metadata"]["name"])
+
+        def gone() -> bool:
+            return before["metadata"]["uid"] not in kubectl("get", "pods", "-o", "jsonpath={.items[*].metadata.uid}")
+
+        eventually(gone, seconds=90)
+        assert client.gather(data) == [bytes([n]) * 1000 for n in range(20)]
+    # Nothing waits for a hand-over when the whole cluster goes.
+    eventually(lambda: kubectl("get", "pods", "-o", "name").strip() == "", seconds=60)
