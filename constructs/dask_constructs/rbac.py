@@ -36,11 +36,12 @@ OPERATOR = (
         "what has been observed is reported by server-side apply",
     ),
     Permission(
-        "", "pods", "list watch create delete", "workers are Pods of the group, so that it chooses which one goes"
+        "", "pods", "list watch create patch delete", "workers are Pods of the group, so that it chooses which one goes"
     ),
     Permission("", "services configmaps", _APPLY, "the scheduler's address, and the module that it loads"),
     Permission("", "events", "create", "tells in `kubectl describe` what was done and what went wrong"),
     Permission("apps", "deployments", _APPLY, "the scheduler runs in a Deployment"),
+    Permission("policy", "poddisruptionbudgets", f"{_APPLY} delete", "evictions must not take the scheduler away"),
     Permission("batch", "jobs", f"{_APPLY} delete", "a DaskJob's program runs in a Job"),
 )
 

@@ -41,6 +41,7 @@ __all__ = [
     "RollingUpdate",
     "ScalingRules",
     "Scheduler",
+    "SchedulerUpdateStrategy",
     "ServiceSpec",
     "TemplateMetadata",
     "UpdateStrategy",
@@ -119,6 +120,15 @@ class UpdateStrategy(_Value, frozen=True, kw_only=True):
     rolling_update: RollingUpdate | None = None
 
 
+class SchedulerUpdateStrategy(_Value, frozen=True, kw_only=True):
+    """What happens to the running scheduler when its template changes. All work is lost with a scheduler."""
+
+    type: Annotated[
+        Literal["Recreate", "OnDelete"],
+        Meta(description="`Recreate` replaces the scheduler at once; `OnDelete` waits until you delete its Pod."),
+    ] = "Recreate"
+
+
 class Scheduler(_Value, frozen=True, kw_only=True):
     """The scheduler Pod and its Service."""
 
@@ -130,6 +140,17 @@ class Scheduler(_Value, frozen=True, kw_only=True):
             Meta(
                 description="ServiceSpec of `<cluster>-scheduler`. Omitted: a ClusterIP Service with the ports "
                 "`tcp-comm` (8786) and `http-dashboard` (8787)."
+            ),
+        ]
+        | None
+    ) = None
+    update_strategy: SchedulerUpdateStrategy | None = None
+    eviction_policy: (
+        Annotated[
+            Literal["Block", "Allow"],
+            Meta(
+                description="Whether the scheduler may be evicted, by `kubectl drain` say. `Block`: a "
+                "PodDisruptionBudget refuses it as long as the cluster runs. Omitted: `Block`."
             ),
         ]
         | None
@@ -193,7 +214,17 @@ class DaskClusterSpec(_Value, frozen=True, kw_only=True):
     scheduler: Scheduler
     worker: Annotated[Worker, Meta(description="The default worker group, `<cluster>-default`.")]
     idle_timeout: (
-        Annotated[_Seconds, Meta(description="Seconds without work after which the cluster is deleted; 0 = never.")]
+        Annotated[_Seconds, Meta(description="Seconds without work after which `idleAction` is taken; 0 = never.")]
+        | None
+    ) = None
+    idle_action: (
+        Annotated[
+            Literal["Delete", "Suspend"],
+            Meta(
+                description="What to do with an idle cluster: `Delete` it, or `Suspend` it by setting `suspend`, which "
+                "your manifest must then leave out. Omitted: `Delete`."
+            ),
+        ]
         | None
     ) = None
     suspend: (
@@ -224,6 +255,7 @@ class DaskClusterStatus(_Value, frozen=True, kw_only=True):
         Annotated[str, Meta(description="Address for `distributed.Client` inside the cluster.")] | None
     ) = None
     dashboard_address: Annotated[str, Meta(description="URL of the dashboard inside the cluster.")] | None = None
+    scheduler_pod_uid: Annotated[str, Meta(description="Uid of the scheduler Pod that was seen last.")] | None = None
     conditions: _Conditions | None = None
 
 
@@ -306,7 +338,17 @@ class JobTemplate(_Value, frozen=True, kw_only=True):
 class JobCluster(_Value, frozen=True, kw_only=True):
     """The cluster that lives as long as the job."""
 
-    spec: DaskClusterSpec
+    spec: Annotated[
+        DaskClusterSpec,
+        Meta(
+            extra_json_schema=rules(
+                rule(
+                    "!has(self.idleAction) || self.idleAction == 'Delete'",
+                    "the cluster of a job cannot be suspended for being idle: suspend the job",
+                )
+            )
+        ),
+    ]
     metadata: TemplateMetadata | None = None
     deletion_policy: (
         Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,16 +70,47 @@ def child_metadata(
     annotations: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Metadata of a child of ``owner``: inherited keys, then the template's, then ours."""
-    template = template or TemplateMetadata()
-    all_annotations = {
-        **inherited(owner.metadata.get("annotations")),
-        **(template.annotations or {}),
-        **(annotations or {}),
-    }
+    users = users_metadata(owner, template)
+    applied = {names.LAST_APPLIED: written(users)} if users else {}
+    all_annotations = {**users.get("annotations", {}), **applied, **(annotations or {})}
     return {
         "name": name,
         "namespace": owner.namespace,
-        "labels": {**inherited(owner.metadata.get("labels")), **(template.labels or {}), **labels},
+        "labels": {**users.get("labels", {}), **labels},
         **({"annotations": all_annotations} if all_annotations else {}),
         "ownerReferences": [owner_reference(owner)],
     }
+
+
+def users_metadata(owner: Kind, template: TemplateMetadata | None = None) -> dict[str, dict[str, str]]:
+    """``labels`` and ``annotations`` that a child has from its user: inherited keys, then the template's."""
+    template = template or TemplateMetadata()
+    found = {
+        "labels": inherited(owner.metadata.get("labels")) | (template.labels or {}),
+        "annotations": inherited(owner.metadata.get("annotations")) | (template.annotations or {}),
+    }
+    return {field: keys for field, keys in found.items() if keys}
+
+
+def written(users: Mapping[str, Mapping[str, str]]) -> str:
+    """The user's part of an object's metadata, as it is kept in an annotation of the object."""
+    return json.dumps(users, sort_keys=True, separators=(",", ":"))
+
+
+def metadata_patch(desired: Mapping[str, Any], last_applied: str) -> dict[str, Any] | None:
+    """Merge patch that brings the user's labels and annotations of a live object up to date, if they are not.
+
+    Args:
+        desired: metadata of the object as it would be made now.
+        last_applied: its annotation ``names.LAST_APPLIED``; without it, which keys are to go is not known.
+    """
+    wanted = (desired.get("annotations") or {}).get(names.LAST_APPLIED, "")
+    if wanted == last_applied:
+        return None
+    before, after = json.loads(last_applied or "{}"), json.loads(wanted or "{}")
+    patch = {}
+    for field in ("labels", "annotations"):
+        keys = before.get(field, {}) | after.get(field, {})
+        patch[field] = {key: (desired.get(field) or {}).get(key) for key in keys}  # a key of ours may come to light
+    patch["annotations"][names.LAST_APPLIED] = wanted or None
+    return patch

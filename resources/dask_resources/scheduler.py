@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dask_crds import names
-from dask_crds.model import DaskCluster, ServiceSpec, TemplateMetadata
+from dask_crds.model import DaskCluster, ServiceSpec
 
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, with_environment
@@ -40,17 +40,19 @@ def scheduler_revision(cluster: DaskCluster) -> str:
     return revision(cluster.spec.scheduler.spec)
 
 
+def scheduler_metadata(cluster: DaskCluster) -> dict[str, Any]:
+    """Metadata of the scheduler Pod; it may change without a restart."""
+    pod = child_metadata(cluster, "", template=cluster.spec.scheduler.metadata, labels=selector(cluster.name))
+    pod["labels"] = NO_SIDECAR | pod["labels"]
+    return {field: pod[field] for field in ("labels", "annotations") if field in pod}
+
+
 def scheduler_deployment(cluster: DaskCluster) -> dict[str, Any]:
     """Deployment ``<cluster>-scheduler``: a native controller heals the scheduler even while the operator is down.
 
     The strategy is Recreate because clients expect exactly one scheduler Pod at any time.
     """
-    template = cluster.spec.scheduler.metadata or TemplateMetadata()
     labels = selector(cluster.name)
-    pod = child_metadata(cluster, "", template=template, labels=labels)
-    pod_metadata = {"labels": NO_SIDECAR | pod["labels"]}
-    if "annotations" in pod:
-        pod_metadata["annotations"] = pod["annotations"]
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -66,7 +68,7 @@ def scheduler_deployment(cluster: DaskCluster) -> dict[str, Any]:
             "selector": {"matchLabels": labels},
             "strategy": {"type": "Recreate"},
             "template": {
-                "metadata": pod_metadata,
+                "metadata": scheduler_metadata(cluster),
                 "spec": mounted(
                     with_environment(cluster.spec.scheduler.spec, {}), names.scheduler_extension(cluster.name)
                 ),
@@ -100,6 +102,19 @@ def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
         "kind": "Service",
         "metadata": child_metadata(cluster, names.scheduler(cluster.name), labels=selector(cluster.name)),
         "spec": {**spec, **{key: value for key, value in defaults.items() if not spec.get(key)}},
+    }
+
+
+def disruption_budget(cluster: DaskCluster) -> dict[str, Any]:
+    """PodDisruptionBudget ``<cluster>-scheduler``: evicting the scheduler would lose all work.
+
+    It goes with the cluster, before the scheduler's Pod: it is the cluster's own child, the Pod a great-grandchild.
+    """
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": child_metadata(cluster, names.scheduler(cluster.name), labels=selector(cluster.name)),
+        "spec": {"maxUnavailable": 0, "selector": {"matchLabels": selector(cluster.name)}},
     }
 
 

@@ -20,7 +20,15 @@ from dask_crds.kubernetes.core_v1 import (
     SecurityContext,
 )
 from dask_crds.merge import merged
-from dask_crds.model import DaskClusterSpec, DaskJobSpec, JobCluster, JobTemplate, Scheduler, Worker
+from dask_crds.model import (
+    DaskClusterSpec,
+    DaskJobSpec,
+    JobCluster,
+    JobTemplate,
+    Scheduler,
+    SchedulerUpdateStrategy,
+    Worker,
+)
 from dask_crds.quantity import parse_quantity
 
 #: A number, or a quantity as Kubernetes writes it: ``1.5`` or ``"500m"`` cores, ``"4Gi"`` or a number of bytes.
@@ -91,10 +99,16 @@ class ClusterOptions(WorkerOptions, total=False):
     jupyter: bool
     """Serve JupyterLab beside the dashboard, at ``/jupyter``."""
     idle_timeout: int
-    """Seconds without work after which the cluster is deleted (default 0: never). A GitOps tool would create it
-    again, so this is for clusters that are not in Git."""
+    """Seconds without work after which ``idle_action`` is taken (default 0: never)."""
+    idle_action: Literal["Delete", "Suspend"]
+    """What to do with an idle cluster (default ``Delete``). A GitOps tool would create a deleted one again, so
+    ``Suspend`` is for clusters in Git."""
     service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"]
     """Type of the scheduler's Service (default ``ClusterIP``)."""
+    scheduler_eviction: Literal["Block", "Allow"]
+    """Whether node drains may evict the scheduler, and so end all work (default ``Block``)."""
+    scheduler_update: Literal["Recreate", "OnDelete"]
+    """Whether a changed scheduler template replaces the scheduler at once (default), or when its Pod is deleted."""
     scheduler_pod: PodChange
     """Last word on the scheduler's Pod."""
 
@@ -129,9 +143,14 @@ def cluster_spec(image: str, options: ClusterOptions) -> DaskClusterSpec:
         scheduler=Scheduler(
             spec=scheduler_pod(image, options),
             service={"type": options["service_type"]} if "service_type" in options else None,
+            update_strategy=SchedulerUpdateStrategy(type=options["scheduler_update"])
+            if "scheduler_update" in options
+            else None,
+            eviction_policy=options.get("scheduler_eviction"),
         ),
         worker=worker(image, options),
         idle_timeout=options.get("idle_timeout"),
+        idle_action=options.get("idle_action"),
     )
 
 

@@ -30,6 +30,12 @@ def worker_revision(group: DaskWorkerGroup) -> str:
     return revision(group.spec.worker.spec)
 
 
+def worker_metadata(group: DaskWorkerGroup) -> dict[str, Any]:
+    """What the metadata of the group's workers have in common; it may change without a restart."""
+    metadata = child_metadata(group, "", template=group.spec.worker.metadata, labels=worker_labels(group))
+    return metadata | {"labels": NO_SIDECAR | metadata["labels"]}
+
+
 def drain_timeout(group: DaskWorkerGroup) -> int:
     """Seconds that a worker on its way out is kept while it still runs or holds something."""
     seconds = group.spec.worker.drain_timeout_seconds
@@ -56,14 +62,9 @@ def worker_pod(
         names.ENV_WORKER_NAME: worker_name,
         names.ENV_SCHEDULER_ADDRESS: comm_address(group.spec.cluster, group.namespace, domain),
     }
-    metadata = child_metadata(
-        group,
-        name,
-        template=group.spec.worker.metadata,
-        labels={**worker_labels(group), names.REVISION: worker_revision(group)},
-        annotations={names.WORKER_NAME: worker_name},
-    )
-    metadata["labels"] = NO_SIDECAR | metadata["labels"]
+    metadata = worker_metadata(group) | {"name": name}
+    metadata["labels"] = metadata["labels"] | {names.REVISION: worker_revision(group)}
+    metadata["annotations"] = metadata.get("annotations", {}) | {names.WORKER_NAME: worker_name}
     spec = with_drain(
         with_environment(group.spec.worker.spec, environment),
         host=host(group.spec.cluster, group.namespace, domain),

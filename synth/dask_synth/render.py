@@ -7,7 +7,7 @@ from typing import Any
 
 from dask_crds.model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, Kind, parse
 from dask_resources.job import job_cluster, runner_job
-from dask_resources.scheduler import extension_config_map, scheduler_deployment, scheduler_service
+from dask_resources.scheduler import disruption_budget, extension_config_map, scheduler_deployment, scheduler_service
 from dask_resources.worker import default_worker_group, worker_pod
 
 #: Stands for what the API server and the operator make up.
@@ -33,6 +33,8 @@ def _children(value: Kind, domain: str) -> Iterator[dict[str, Any]]:
             yield extension_config_map(value)
             yield scheduler_service(value)
             yield scheduler_deployment(value)
+            if value.spec.scheduler.eviction_policy != "Allow":
+                yield disruption_budget(value)
             group = default_worker_group(value, 0 if value.spec.suspend else value.spec.worker.replicas)
             yield from _with_children(group, domain)
         case DaskWorkerGroup():

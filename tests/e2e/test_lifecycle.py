@@ -47,6 +47,28 @@ def test_idle_timeout_deletes_an_idle_cluster(kubectl, kube):
     eventually(lambda: kubectl("get", "pods", "-o", "name").strip() == "", seconds=60)
 
 
+def test_idle_action_suspend_takes_the_cluster_down_and_the_user_brings_it_back(kubectl, kube):
+    kubectl.apply(kube.cluster_manifest("dozing", workers=1, idleTimeout=5, idleAction="Suspend"))
+    eventually(lambda: kubectl.condition("daskcluster", "dozing", "Suspended").get("reason") == "Idle", seconds=120)
+    eventually(lambda: kubectl("get", "pods", "-o", "name").strip() == "", seconds=60)
+    for _ in range(2):  # as often as one likes
+        kubectl("patch", "daskcluster", "dozing", "--type=merge", "-p", '{"spec": {"suspend": false}}')
+        eventually(lambda: kubectl.condition("daskcluster", "dozing", "Suspended")["status"] == "False")
+        eventually(lambda: kubectl.condition("daskcluster", "dozing", "Suspended")["reason"] == "Idle", seconds=120)
+
+
+def test_labels_reach_running_pods(kubectl, kube):
+    kubectl.apply(kube.cluster_manifest("labelled", workers=1))
+    kubectl.wait_ready("daskcluster", "labelled")
+    pods = "-o", "jsonpath={.items[*].metadata.uid}", "get", "pods"
+    before = kubectl(*pods)
+    kubectl("label", "daskcluster", "labelled", "team=data")
+    eventually(lambda: kubectl(*pods, "-l", "team=data") == before)
+    kubectl("label", "daskcluster", "labelled", "team-")
+    eventually(lambda: kubectl(*pods, "-l", "team=data") == "")
+    assert kubectl(*pods) == before
+
+
 def test_an_annotated_task_runs_on_the_group_that_offers_the_resource(kubectl, kube):
     manifest = kube.job_manifest(
         "annotated",

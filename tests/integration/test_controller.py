@@ -182,6 +182,28 @@ def test_deleting_without_an_operator_hangs_nowhere(kubectl, kube, controller):
     )
 
 
+def test_a_scheduler_on_delete_waits_for_its_user(kubectl, kube, controller):
+    def manifest(image: str) -> dict:
+        made = kube.cluster_manifest("patient", workers=1, scheduler_image=image)
+        made["spec"]["scheduler"]["updateStrategy"] = {"type": "OnDelete"}
+        return made
+
+    def scheduler() -> dict:
+        return kubectl.json("get", "pods", "-l", "dask.org/component=scheduler")["items"][0]
+
+    kubectl.apply(manifest("dask:1"))
+    kubectl.wait_ready("daskcluster", "patient")
+    before = scheduler()["metadata"]["uid"]
+    kubectl.apply(manifest("dask:2"))
+    eventually(lambda: "old template" in kubectl.condition("daskcluster", "patient", "SchedulerReady")["message"])
+    assert scheduler()["metadata"]["uid"] == before
+    controller.stop()  # a deletion that nobody watches
+    kubectl("delete", "pod", scheduler()["metadata"]["name"])
+    eventually(lambda: scheduler()["metadata"]["uid"] != before)
+    controller.start()
+    eventually(lambda: scheduler()["spec"]["containers"][0]["image"] == "dask:2", seconds=90)
+
+
 def test_hpa_reads_the_scale_subresource(kubectl, kube, controller):
     kubectl.apply(kube.cluster_manifest("hpa", workers=2))
     kubectl.wait_ready("daskcluster", "hpa")

@@ -102,6 +102,7 @@ def worker_pod(of: DaskWorkerGroup, ordinal: int, **fields: Any) -> Pod:
         "resource_version": "1",
         "owner_uid": of.uid,
         "labels": {**worker_labels(of), names.REVISION: revision},
+        "last_applied": "",
         "worker_name": f"{name}-abcde",
         "created": NOW - 1000 + ordinal,
         "started": NOW - 999,
@@ -123,6 +124,7 @@ def scheduler_pod(name: str = "simple", **fields: Any) -> Pod:
         "resource_version": "1",
         "owner_uid": "replica-set",
         "labels": {names.CLUSTER: name, names.COMPONENT: names.SCHEDULER},
+        "last_applied": "",
         "worker_name": "",
         "created": NOW - 2000,
         "started": NOW - 2000,
@@ -146,6 +148,7 @@ def observed_cluster(of: DaskCluster, **fields: Any) -> ObservedCluster:
         "config_map": None,
         "deployment": None,
         "service": None,
+        "disruption_budget": None,
         "groups": (),
         "scheduler_pods": (),
     }

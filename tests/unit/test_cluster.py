@@ -6,12 +6,26 @@ import msgspec
 import pytest
 from tests.support.states import NOW, PULL_ERROR, cluster, condition, observed_cluster, scheduler_pod
 
-from dask_controller.core.actions import Answers, Apply, Delete, Event, Outcome
+from dask_controller.core.actions import Answers, Apply, Delete, Event, Outcome, Patch
 from dask_controller.core.cluster import cluster_status, contains, plan_cluster
 from dask_controller.core.conditions import condition as make_condition
 from dask_crds import names
-from dask_crds.model import DaskWorkerGroup, DaskWorkerGroupStatus, dump, parse
-from dask_resources.scheduler import extension_config_map, scheduler_deployment, scheduler_service
+from dask_crds.model import (
+    DaskClusterStatus,
+    DaskWorkerGroup,
+    DaskWorkerGroupStatus,
+    SchedulerUpdateStrategy,
+    TemplateMetadata,
+    dump,
+    parse,
+)
+from dask_resources.scheduler import (
+    disruption_budget,
+    extension_config_map,
+    scheduler_deployment,
+    scheduler_metadata,
+    scheduler_service,
+)
 from dask_resources.worker import default_worker_group
 
 
@@ -26,13 +40,19 @@ def live_group(of, size=2, **status) -> DaskWorkerGroup:
     return msgspec.structs.replace(value, status=DaskWorkerGroupStatus(**status))
 
 
+def live(manifest, uid="uid-child"):
+    manifest["metadata"]["uid"] = uid
+    return manifest
+
+
 def complete(of, **fields):
     """A cluster all of whose children exist as asked."""
     ready = [make_condition("Ready", True, "Ready")]
     defaults = {
-        "config_map": extension_config_map(of),
-        "deployment": scheduler_deployment(of),
-        "service": scheduler_service(of),
+        "config_map": live(extension_config_map(of)),
+        "deployment": live(scheduler_deployment(of)),
+        "service": live(scheduler_service(of)),
+        "disruption_budget": live(disruption_budget(of)),
         "groups": (live_group(of, ready_replicas=2, replicas=2, desired_replicas=2, conditions=ready),),
         "scheduler_pods": (scheduler_pod(of.name),),
     }
@@ -43,6 +63,7 @@ def test_a_new_cluster_gets_its_children_the_config_map_first():
     assert applied(plan_cluster(observed_cluster(cluster()), NOW)) == [
         "ConfigMap",
         "Service",
+        "PodDisruptionBudget",
         "Deployment",
         "DaskWorkerGroup",
     ]
@@ -70,7 +91,8 @@ def test_a_changed_scheduler_template_is_applied():
 
 
 def test_suspending_takes_the_scheduler_down():
-    (action,) = plan_cluster(complete(cluster(suspend=True), deployment=scheduler_deployment(cluster())), NOW).actions
+    o = complete(cluster(suspend=True), deployment=scheduler_deployment(cluster()))
+    (action,) = [a for a in plan_cluster(o, NOW).actions if isinstance(a, Apply)]
     assert action.manifest["spec"]["replicas"] == 0
 
 
@@ -215,9 +237,126 @@ class TestIdleTimeout:
         assert isinstance(event, Event)
         assert deletion == Delete("DaskCluster", "team", "simple", "uid-simple")
 
+    IDLE = Answers(idle_seconds=60.0)
+
+    def test_an_idle_cluster_is_suspended_where_that_is_asked_for(self):
+        c = cluster(idle_timeout=60, idle_action="Suspend")
+        event, patch = plan_cluster(complete(c, answers=self.IDLE), NOW).actions
+        assert "suspended" in event.message
+        assert patch == Patch("DaskCluster", "team", "simple", {"spec": {"suspend": True}}, "uid-simple")
+
+    @pytest.mark.parametrize(
+        ("manager", "operation", "stated"),
+        [
+            ("kustomize-controller", "Apply", True),
+            ("argocd-controller", "Update", True),
+            ("kubectl-client-side-apply", "Update", True),
+            ("kubectl-patch", "Update", False),
+            (names.FIELD_MANAGER, "Update", False),
+        ],
+    )
+    def test_a_suspend_that_git_states_is_never_overruled(self, manager, operation, stated):
+        c = written_by(cluster(idle_timeout=60, idle_action="Suspend", suspend=False), manager, operation)
+        event, *more = plan_cluster(complete(c, answers=self.IDLE), NOW).actions
+        assert (event.warning, more == []) == (stated, stated)
+        assert (manager in event.message) == stated
+
+    def test_status_says_that_it_was_not_the_user(self):
+        c = cluster(idle_timeout=60, idle_action="Suspend", suspend=True)
+        for manager, reason in ((names.FIELD_MANAGER, "Idle"), ("kubectl-patch", "Suspended")):
+            o = complete(written_by(c, manager, "Update"), scheduler_pods=())
+            status = cluster_status(o, plan_cluster(o, NOW), [], NOW)
+            assert condition(status.conditions, "Suspended").reason == reason
+
     def test_a_silent_scheduler_is_not_an_idle_one(self):
         plan = plan_cluster(complete(cluster(idle_timeout=1), answers=Answers(silent="gone")), NOW)
         assert plan.actions == ()
+
+
+def written_by(c, manager, operation):
+    entry = {"manager": manager, "operation": operation, "fieldsV1": {"f:spec": {"f:suspend": {}}}}
+    return msgspec.structs.replace(c, metadata=c.metadata | {"managedFields": [entry]})
+
+
+class TestDisruptionBudget:
+    def test_the_scheduler_is_protected_as_long_as_there_is_one(self):
+        assert applied(plan_cluster(complete(cluster(), disruption_budget=None), NOW)) == ["PodDisruptionBudget"]
+        actions = plan_cluster(complete(cluster(suspend=True)), NOW).actions
+        assert [(a.kind, a.name) for a in actions] == [("PodDisruptionBudget", "simple-scheduler")]
+        assert isinstance(actions[0], Delete)
+
+    def test_who_allows_evictions_gets_none(self):
+        c = with_scheduler(cluster(), eviction_policy="Allow")
+        assert [type(a) for a in plan_cluster(complete(c), NOW).actions] == [Delete]
+        assert plan_cluster(complete(c, disruption_budget=None), NOW).actions == ()
+
+    def test_somebody_elses_is_left_alone(self):
+        theirs = disruption_budget(cluster())
+        theirs["metadata"]["ownerReferences"] = []
+        o = complete(cluster(suspend=True), disruption_budget=theirs)
+        assert plan_cluster(o, NOW).actions == ()
+
+
+def with_scheduler(c, **fields):
+    scheduler = msgspec.structs.replace(c.spec.scheduler, **fields)
+    return msgspec.structs.replace(c, spec=msgspec.structs.replace(c.spec, scheduler=scheduler))
+
+
+class TestSchedulerOnDelete:
+    """A changed template waits until the user deletes the scheduler's Pod."""
+
+    def changed(self, *, seen, pods):
+        c = with_scheduler(cluster(image="dask:2"), update_strategy=SchedulerUpdateStrategy(type="OnDelete"))
+        c = msgspec.structs.replace(c, status=DaskClusterStatus(scheduler_pod_uid=seen))
+        old = live(scheduler_deployment(cluster()))
+        return complete(c, deployment=old, scheduler_pods=pods, groups=(live_group(c),))
+
+    def test_a_running_scheduler_stays(self):
+        pod = scheduler_pod()
+        o = self.changed(seen=pod.uid, pods=(pod,))
+        assert plan_cluster(o, NOW).actions == ()
+        status = cluster_status(o, plan_cluster(o, NOW), [], NOW)
+        assert status.scheduler_pod_uid == pod.uid
+        assert "old template" in condition(status.conditions, "SchedulerReady").message
+
+    def test_a_deleted_one_is_replaced_by_a_new_one(self):
+        pod = scheduler_pod(deleting=True)
+        assert applied(plan_cluster(self.changed(seen=pod.uid, pods=(pod,)), NOW)) == ["Deployment"]
+
+    def test_a_deletion_that_the_operator_missed_counts_too(self):
+        o = self.changed(seen="uid-of-the-one-before", pods=(scheduler_pod(),))
+        plan = plan_cluster(o, NOW)
+        assert applied(plan) == ["Deployment"]
+        failed = [Outcome(action, "no", "Timeout") for action in plan.actions]
+        assert cluster_status(o, plan, failed, NOW).scheduler_pod_uid == "uid-of-the-one-before"
+        done = [Outcome(action) for action in plan.actions]
+        assert cluster_status(o, plan, done, NOW).scheduler_pod_uid == scheduler_pod().uid
+
+
+class TestLabels:
+    """Labels and annotations come and go in place."""
+
+    def labelled(self, c, **labels):
+        return msgspec.structs.replace(c, metadata=c.metadata | {"labels": labels})
+
+    def test_children_follow_the_cluster(self):
+        o = complete(self.labelled(cluster(), team="data"))
+        old = complete(cluster())
+        mixed = msgspec.structs.replace(old, cluster=o.cluster)
+        plan = plan_cluster(mixed, NOW)
+        patched = {a.kind: a.patch["metadata"]["labels"] for a in plan.actions if isinstance(a, Patch)}
+        kinds = {"ConfigMap", "Service", "PodDisruptionBudget", "Deployment", "Pod"}
+        assert patched == {kind: {"team": "data"} for kind in kinds}
+        assert applied(plan) == ["DaskWorkerGroup"]
+
+    def test_what_is_up_to_date_is_left_alone(self):
+        c = self.labelled(cluster(), team="data")
+        pod = scheduler_pod(last_applied=scheduler_metadata(c)["annotations"][names.LAST_APPLIED])
+        assert plan_cluster(complete(c, scheduler_pods=(pod,)), NOW).actions == ()
+
+    def test_a_changed_label_restarts_no_scheduler(self):
+        c = with_scheduler(cluster(), metadata=TemplateMetadata(labels={"a": "1"}))
+        assert applied(plan_cluster(msgspec.structs.replace(complete(cluster()), cluster=c), NOW)) == []
 
 
 def test_contains_compares_lists_as_wholes():

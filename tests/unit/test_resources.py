@@ -9,11 +9,13 @@ import pytest
 from tests.support.states import cluster, group
 
 from dask_crds import names
-from dask_resources.metadata import inherited
+from dask_crds.model import TemplateMetadata
+from dask_resources.metadata import inherited, metadata_patch
+from dask_resources.pod import NO_SIDECAR
 from dask_resources.revision import revision
 from dask_resources.scheduler import scheduler_deployment, scheduler_service
 from dask_resources.scheduler_extension import MODULE, MOUNT_PATH, PRELOAD_ARGV_VARIABLE, PRELOAD_VARIABLE, mounted
-from dask_resources.worker import worker_pod
+from dask_resources.worker import worker_metadata, worker_pod
 
 PATH = f"{MOUNT_PATH}/{MODULE}"
 
@@ -82,6 +84,41 @@ class TestWorkerPod:
         assert labels["dask.org/cluster-name"] == "simple"
         assert labels["dask.org/workergroup-name"] == "simple-default"
         assert labels["dask.org/component"] == "worker"
+
+
+class TestMetadataPatch:
+    """The user's labels and annotations of a live object, brought up to date."""
+
+    @staticmethod
+    def desired(**labels):
+        g = group()
+        template = TemplateMetadata(labels=labels, annotations={"note": "x"}) if labels else None
+        worker = msgspec.structs.replace(g.spec.worker, metadata=template)
+        return worker_metadata(msgspec.structs.replace(g, spec=msgspec.structs.replace(g.spec, worker=worker)))
+
+    def applied(self, **labels):
+        return self.desired(**labels)["annotations"][names.LAST_APPLIED]
+
+    def test_nothing_to_do(self):
+        assert metadata_patch(self.desired(a="1"), self.applied(a="1")) is None
+        assert metadata_patch(self.desired(), "") is None
+
+    def test_new_changed_and_removed_keys(self):
+        patch = metadata_patch(self.desired(a="2", b="1"), self.applied(a="1", c="1"))
+        assert patch["labels"] == {"a": "2", "b": "1", "c": None}
+        assert patch["annotations"] == {"note": "x", names.LAST_APPLIED: self.applied(a="2", b="1")}
+
+    def test_all_removed(self):
+        patch = metadata_patch(self.desired(), self.applied(a="1"))
+        assert patch == {"labels": {"a": None}, "annotations": {"note": None, names.LAST_APPLIED: None}}
+
+    def test_a_default_of_ours_comes_to_light_again(self):
+        (key,) = NO_SIDECAR
+        patch = metadata_patch(self.desired(), self.applied(**{key: "true"}))
+        assert patch["labels"] == NO_SIDECAR
+
+    def test_an_object_of_an_older_operator_is_completed(self):
+        assert metadata_patch(self.desired(a="1"), "")["labels"] == {"a": "1"}
 
 
 class TestScheduler:

@@ -233,6 +233,7 @@ def test_render_a_job(capsys: pytest.CaptureFixture[str]) -> None:
         ("ConfigMap", "hello-scheduler-extension"),
         ("Service", "hello-scheduler"),
         ("Deployment", "hello-scheduler"),
+        ("PodDisruptionBudget", "hello-scheduler"),
         ("DaskWorkerGroup", "hello-default"),
         ("Pod", "hello-default-worker-0"),
         ("Pod", "hello-default-worker-1"),

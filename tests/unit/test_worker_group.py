@@ -25,14 +25,16 @@ from dask_controller.core.worker_group import (
     plan_worker_group,
     worker_group_status,
 )
+from dask_crds import names
 from dask_crds.model import (
     DaskAutoscalerStatus,
     DaskWorkerGroupStatus,
     DrainingWorker,
     RollingUpdate,
+    TemplateMetadata,
     UpdateStrategy,
 )
-from dask_resources.worker import DEFAULT_DRAIN_TIMEOUT_SECONDS
+from dask_resources.worker import DEFAULT_DRAIN_TIMEOUT_SECONDS, worker_metadata
 
 
 def created(plan):
@@ -71,6 +73,15 @@ def test_a_group_that_is_as_asked_needs_nothing():
     g = group(replicas=2)
     plan = plan_worker_group(observed_group(g, *pods(g, 0, 1)), NOW)
     assert (plan.actions, plan.ask, plan.requeue_after) == ((), None, None)
+
+
+def test_labels_are_brought_up_to_date_in_place():
+    g = group(replicas=2, metadata=TemplateMetadata(labels={"team": "data"}))
+    current = worker_metadata(g)["annotations"][names.LAST_APPLIED]
+    o = observed_group(g, worker_pod(g, 0), worker_pod(g, 1, last_applied=current), worker_pod(g, 2, deleting=True))
+    (patch,) = plan_worker_group(o, NOW).actions
+    assert (patch.name, patch.uid) == (worker_pod(g, 0).name, worker_pod(g, 0).uid)
+    assert patch.patch["metadata"]["labels"] == {"team": "data"}
 
 
 def test_the_place_of_a_pod_that_is_being_deleted_is_taken():

@@ -77,12 +77,13 @@ class Delete(Struct, frozen=True, tag=True):
 
 
 class Patch(Struct, frozen=True, tag=True):
-    """Merge patch."""
+    """Merge patch; with ``uid`` of exactly this object."""
 
     kind: str
     namespace: str
     name: str
     patch: Mapping[str, Any]
+    uid: str | None = None
 
 
 class Event(Struct, frozen=True, tag=True):

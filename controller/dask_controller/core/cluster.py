@@ -6,31 +6,36 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dask_crds import names
-from dask_crds.model import DaskClusterStatus, DaskWorkerGroup, Worker, dump
+from dask_crds.model import Condition, DaskCluster, DaskClusterStatus, DaskWorkerGroup, Worker, dump
+from dask_resources.metadata import metadata_patch
 from dask_resources.revision import revision
 from dask_resources.scheduler import (
     DEFAULT_CLUSTER_DOMAIN,
     comm_address,
     dashboard_address,
+    disruption_budget,
     extension_config_map,
     scheduler_deployment,
+    scheduler_metadata,
+    scheduler_revision,
     scheduler_service,
 )
 from dask_resources.worker import default_worker_group
 
-from .actions import Action, Apply, Ask, Delete, Event, Outcome, Plan
+from .actions import Action, Apply, Ask, Delete, Event, Outcome, Patch, Plan
 from .conditions import condition, is_true, merge, readiness
-from .observed import Manifest, ObservedCluster, Problem, owner_uid
+from .observed import Manifest, ObservedCluster, Problem, owner_uid, stated_by, written_by_us
 from .time import Time
 
 #: An idle cluster is looked at when its time is up, a busy one when it could be up at the earliest, and again after
 #: this many seconds at most if the scheduler did not answer.
 IDLE_RETRY_SECONDS = 10.0
+_SUSPEND = ("spec", "suspend")
 
 
 def plan_cluster(o: ObservedCluster, now: Time) -> Plan:
     """What to do about a cluster now."""
-    actions = [action for action in _children(o) if action is not None]
+    actions = [action for action in (*_children(o), *_relabelled(o)) if action is not None]
     timeout = o.cluster.spec.idle_timeout or 0
     if not timeout or actions or o.cluster.spec.suspend or not _scheduler_ready(o):
         return Plan(actions=tuple(actions))
@@ -41,12 +46,20 @@ def plan_cluster(o: ObservedCluster, now: Time) -> Plan:
     idle = o.answers.idle_seconds or 0.0
     if idle < timeout:
         return Plan(requeue_after=timeout - idle)
-    return Plan(
-        actions=(
-            Event("IdleTimeout", f"idle for {idle:.0f} s, spec.idleTimeout is {timeout} s: the cluster is deleted"),
-            Delete("DaskCluster", o.cluster.namespace, o.cluster.name, o.cluster.uid),
-        )
-    )
+    return Plan(actions=_end_idleness(o.cluster))
+
+
+def _end_idleness(cluster: DaskCluster) -> tuple[Action, ...]:
+    """``idleAction``. A ``suspend`` that somebody's manifest states is not overruled: they would take turns."""
+    identity = cluster.namespace, cluster.name
+    idle = f"idle for spec.idleTimeout ({cluster.spec.idle_timeout} s)"
+    if cluster.spec.idle_action != "Suspend":
+        return Event("IdleTimeout", f"{idle}: deleted"), Delete("DaskCluster", *identity, cluster.uid)
+    if owner := stated_by(cluster.metadata, *_SUSPEND):
+        message = f"{idle}, but spec.suspend is stated by {owner}: leave it out there for idleAction to work"
+        return (Event("SuspendIsStated", message, True),)
+    suspend = Patch("DaskCluster", *identity, {"spec": {"suspend": True}}, cluster.uid)
+    return Event("IdleTimeout", f"{idle}: suspended; set spec.suspend to false to go on"), suspend
 
 
 def _children(o: ObservedCluster) -> list[Action | None]:
@@ -55,9 +68,37 @@ def _children(o: ObservedCluster) -> list[Action | None]:
     return [
         _unless_revised(o, o.config_map, extension_config_map(cluster)),
         _service(o),
+        _budget(o),
         _deployment(o),
         _default_group(o),
     ]
+
+
+def _relabelled(o: ObservedCluster) -> list[Action | None]:
+    """Labels and annotations that come from the user brought up to date where that restarts nothing."""
+    cluster = o.cluster
+    pods = scheduler_metadata(cluster)
+    return [
+        _relabel("ConfigMap", o, o.config_map, extension_config_map(cluster)),
+        _relabel("Service", o, o.service, scheduler_service(cluster)),
+        _relabel("PodDisruptionBudget", o, o.disruption_budget, disruption_budget(cluster)),
+        _relabel("Deployment", o, o.deployment, scheduler_deployment(cluster)),
+        *(
+            Patch("Pod", pod.namespace, pod.name, {"metadata": patch}, pod.uid)
+            for pod in o.scheduler_pods
+            if not pod.deleting and (patch := metadata_patch(pods, pod.last_applied))
+        ),
+    ]
+
+
+def _relabel(kind: str, o: ObservedCluster, live: Manifest | None, desired: Manifest) -> Action | None:
+    if live is None or not _mine(o, live):
+        return None
+    metadata = live["metadata"]
+    patch = metadata_patch(desired["metadata"], _annotation(live, names.LAST_APPLIED) or "")
+    if patch is None:
+        return None
+    return Patch(kind, metadata["namespace"], metadata["name"], {"metadata": patch}, metadata["uid"])
 
 
 def _mine(o: ObservedCluster, live: Manifest | None) -> bool:
@@ -88,8 +129,34 @@ def _deployment(o: ObservedCluster) -> Action | None:
     if not _mine(o, live):
         return None
     if live is not None and live["spec"].get("replicas") == desired["spec"]["replicas"]:
-        return _unless_revised(o, live, desired)
+        return None if _held(o) else _unless_revised(o, live, desired)
     return Apply(desired)
+
+
+def _outdated(o: ObservedCluster) -> bool:
+    return o.deployment is not None and _annotation(o.deployment, names.REVISION) != scheduler_revision(o.cluster)
+
+
+def _held(o: ObservedCluster) -> bool:
+    """Whether ``updateStrategy: OnDelete`` keeps the scheduler as it is: its Pod is the one that was seen before."""
+    strategy = o.cluster.spec.scheduler.update_strategy
+    if strategy is None or strategy.type != "OnDelete":
+        return False
+    return any(p.uid == o.cluster.status.scheduler_pod_uid and not p.deleting for p in o.scheduler_pods)
+
+
+def _budget(o: ObservedCluster) -> Action | None:
+    """The PodDisruptionBudget, as long as there is a scheduler to protect."""
+    live, desired = o.disruption_budget, disruption_budget(o.cluster)
+    if not _mine(o, live):
+        return None
+    wanted = o.cluster.spec.scheduler.eviction_policy != "Allow" and not o.cluster.spec.suspend
+    if live is None:
+        return Apply(desired) if wanted else None
+    if not wanted:
+        metadata = live["metadata"]
+        return Delete("PodDisruptionBudget", metadata["namespace"], metadata["name"], metadata["uid"])
+    return None if contains(live["spec"], desired["spec"]) else Apply(desired)
 
 
 def _default_group(o: ObservedCluster) -> Action | None:
@@ -107,7 +174,8 @@ def _default_group(o: ObservedCluster) -> Action | None:
     handed_on = _annotation(dump(live), names.CLUSTER_REPLICAS) == str(wanted)
     replicas = live.spec.worker.replicas if handed_on else wanted
     desired = default_worker_group(o.cluster, replicas)
-    if handed_on and _template(live.spec.worker) == _template(o.cluster.spec.worker):
+    same_metadata = _annotation(dump(live), names.LAST_APPLIED) == _annotation(desired, names.LAST_APPLIED)
+    if handed_on and same_metadata and _template(live.spec.worker) == _template(o.cluster.spec.worker):
         return None
     # With the version that was read, so that a scaling in between is not undone but leads to another look.
     desired["metadata"]["resourceVersion"] = live.metadata.get("resourceVersion")
@@ -173,7 +241,7 @@ def cluster_status(
         ),
         scheduler_ready,
         workers_ready,
-        condition("Suspended", suspended, "Suspended" if suspended else "NotSuspended"),
+        _suspended_condition(cluster),
     ]
     return DaskClusterStatus(
         observed_generation=cluster.generation,
@@ -183,8 +251,26 @@ def cluster_status(
         workers=f"{ready}/{wanted}",
         scheduler_address=comm_address(cluster.name, cluster.namespace, domain),
         dashboard_address=dashboard_address(cluster.name, cluster.namespace, domain),
+        scheduler_pod_uid=_scheduler_pod_uid(o, outcomes),
         conditions=merge(before, conditions, generation=cluster.generation, now=now),
     )
+
+
+def _suspended_condition(cluster: DaskCluster) -> Condition:
+    if not cluster.spec.suspend:
+        return condition("Suspended", False, "NotSuspended")
+    if written_by_us(cluster.metadata, *_SUSPEND):
+        return condition(
+            "Suspended", True, "Idle", "it was idle for spec.idleTimeout; set spec.suspend to false to go on"
+        )
+    return condition("Suspended", True, "Suspended", "suspended as asked")
+
+
+def _scheduler_pod_uid(o: ObservedCluster, outcomes: Sequence[Outcome]) -> str | None:
+    """The Pod that ``OnDelete`` waits for; not to be moved on before what its deletion set off is done."""
+    if any(out.error for out in outcomes):
+        return o.cluster.status.scheduler_pod_uid
+    return next((p.uid for p in o.scheduler_pods if not p.deleting), None)
 
 
 def _wanted(group: DaskWorkerGroup) -> int:
@@ -213,7 +299,12 @@ def _phase(o: ObservedCluster, outcomes: Sequence[Outcome], conflict: Problem | 
 
 def _conflict(o: ObservedCluster) -> Problem | None:
     group = default_group(o)
-    children = [("ConfigMap", o.config_map), ("Service", o.service), ("Deployment", o.deployment)]
+    children = [
+        ("ConfigMap", o.config_map),
+        ("Service", o.service),
+        ("PodDisruptionBudget", o.disruption_budget),
+        ("Deployment", o.deployment),
+    ]
     for kind, live in [*children, ("DaskWorkerGroup", dump(group) if group else None)]:
         if live is not None and not _mine(o, live):
             return Problem(
@@ -226,7 +317,8 @@ def _conflict(o: ObservedCluster) -> Problem | None:
 def _scheduler_condition(o: ObservedCluster) -> Any:
     pods = [p for p in o.scheduler_pods if not p.deleting]
     if any(p.ready for p in pods):
-        return condition("SchedulerReady", True, "Ready", f"{pods[0].name} is ready")
+        outdated = "; it still has the old template, delete it to have a new one" if _outdated(o) else ""
+        return condition("SchedulerReady", True, "Ready", f"{pods[0].name} is ready{outdated}")
     problem = next((p.problem for p in pods if p.problem), None) or _deployment_problem(o.deployment)
     if problem:
         return condition("SchedulerReady", False, problem.reason, problem.message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ class Pod(Struct, frozen=True, kw_only=True):
     resource_version: str
     owner_uid: str  #: uid of the controller reference, empty without one
     labels: Mapping[str, str]
+    last_applied: str  #: labels and annotations that it has from its user, see ``metadata_patch``
     worker_name: str  #: under which its worker registers, empty for other Pods
     created: Time
     started: Time | None
@@ -63,6 +65,39 @@ def owner_uid(manifest: Manifest) -> str:
     return ""
 
 
+#: Managers that write a manifest as a whole by other means than server-side apply.
+_APPLIERS = ("kubectl-client-side-apply", "argocd-controller", "helm", "Helm")
+
+
+def _writers(metadata: Manifest, *path: str) -> list[Manifest]:
+    """The entries of ``metadata.managedFields`` for those who wrote a field."""
+    found = []
+    for entry in metadata.get("managedFields") or []:
+        fields = entry.get("fieldsV1") or {}
+        for name in path:
+            fields = fields.get(f"f:{name}")
+            if fields is None:
+                break
+        else:
+            found.append(entry)
+    return found
+
+
+def written_by_us(metadata: Manifest, *path: str) -> bool:
+    """Whether the operator was the last to set a field."""
+    return any(entry.get("manager") == names.FIELD_MANAGER for entry in _writers(metadata, *path))
+
+
+def stated_by(metadata: Manifest, *path: str) -> str:
+    """Who states a field in a manifest that is applied again and again; empty if it was merely set by somebody."""
+    for entry in _writers(metadata, *path):
+        manager = str(entry.get("manager", ""))
+        applied = entry.get("operation") == "Apply" or manager in _APPLIERS
+        if applied and manager != names.FIELD_MANAGER:
+            return manager
+    return ""
+
+
 def pod(manifest: Manifest) -> Pod:
     """The snapshot of a raw Pod."""
     metadata, status = manifest["metadata"], manifest.get("status") or {}
@@ -70,6 +105,7 @@ def pod(manifest: Manifest) -> Pod:
     ended = [c["state"]["terminated"] for c in containers if "terminated" in (c.get("state") or {})]
     finish_times = [parse_time(end["finishedAt"]) for end in ended if end.get("finishedAt")]
     conditions = {c["type"]: c for c in status.get("conditions") or []}
+    annotations = metadata.get("annotations") or {}
     return Pod(
         name=metadata["name"],
         namespace=metadata["namespace"],
@@ -77,7 +113,8 @@ def pod(manifest: Manifest) -> Pod:
         resource_version=metadata["resourceVersion"],
         owner_uid=owner_uid(manifest),
         labels=metadata.get("labels") or {},
-        worker_name=(metadata.get("annotations") or {}).get(names.WORKER_NAME, ""),
+        last_applied=sys.intern(annotations.get(names.LAST_APPLIED, "")),  # the same for all Pods of a group
+        worker_name=annotations.get(names.WORKER_NAME, ""),
         created=parse_time(metadata["creationTimestamp"]),
         started=parse_time(status["startTime"]) if status.get("startTime") else None,
         finished=max(finish_times) if finish_times and len(ended) == len(containers) else None,
@@ -125,6 +162,7 @@ class ObservedCluster(Struct, frozen=True, kw_only=True):
     config_map: Manifest | None
     deployment: Manifest | None
     service: Manifest | None
+    disruption_budget: Manifest | None
     groups: tuple[DaskWorkerGroup, ...]  #: every group that names this cluster, the default one included
     scheduler_pods: tuple[Pod, ...]
     answers: Answers | None = None  #: of the scheduler; ``None``: not asked

@@ -18,10 +18,10 @@ from msgspec import Struct
 
 from dask_crds import names
 from dask_crds.model import DaskWorkerGroupStatus, DrainingWorker, RollingUpdate, UpdateStrategy
-from dask_resources.metadata import owner_reference, tracked
-from dask_resources.worker import drain_timeout, stop_seconds, worker_labels, worker_revision
+from dask_resources.metadata import metadata_patch, owner_reference, tracked
+from dask_resources.worker import drain_timeout, stop_seconds, worker_labels, worker_metadata, worker_revision
 
-from .actions import Action, Apply, Ask, Create, Delete, Event, Outcome, Plan, Worker
+from .actions import Action, Apply, Ask, Create, Delete, Event, Outcome, Patch, Plan, Worker
 from .conditions import merge, readiness
 from .observed import ObservedGroup, Pod, Problem
 from .time import Time, format_time, parse_time
@@ -150,6 +150,7 @@ def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
     ended = [*(p for p in b.finished if _replaceable(p, now)), *due]
     actions: list[Action] = [
         *_adoption(o),
+        *_relabelled(o, (*b.kept, *b.draining)),
         *_timeouts(o, due, now),
         *(Delete("Pod", p.namespace, p.name, p.uid, p.resource_version, stop_seconds(o.group)) for p in lost),
         *(Delete("Pod", p.namespace, p.name, p.uid, grace_seconds=stop_seconds(o.group)) for p in ended),
@@ -265,6 +266,16 @@ def _adoption(o: ObservedGroup) -> list[Action]:
     metadata = {"name": o.group.name, "namespace": o.group.namespace, "uid": o.group.uid}
     body = {"metadata": {**metadata, "ownerReferences": [reference]}}
     return [Apply({"apiVersion": f"{names.GROUP}/{names.VERSION}", "kind": "DaskWorkerGroup", **body})]
+
+
+def _relabelled(o: ObservedGroup, pods: Iterable[Pod]) -> list[Action]:
+    """Labels and annotations of running workers brought up to date; that needs no restart."""
+    desired = worker_metadata(o.group)
+    return [
+        Patch("Pod", pod.namespace, pod.name, {"metadata": patch}, pod.uid)
+        for pod in pods
+        if (patch := metadata_patch(desired, pod.last_applied))
+    ]
 
 
 def worker_group_status(o: ObservedGroup, plan: Plan, outcomes: Sequence[Outcome], now: Time) -> DaskWorkerGroupStatus:

@@ -37,17 +37,17 @@ class Executor:
         self._domain = domain
 
     async def execute(self, parent: Kind, actions: Sequence[Action], now: float) -> list[Outcome]:
-        """Perform ``actions``: first what others mount or select, one by one; then Pods, together; events last.
+        """Perform ``actions``: first what others mount or select, one by one; then the rest, together; events last.
 
         The first failure of an Apply stops what follows, because it may need what was not applied.
         """
         outcomes: list[Outcome] = []
         for action in actions:
-            if isinstance(action, Apply | Patch):
+            if isinstance(action, Apply):
                 outcomes.append(await self._perform(parent, action, now))
                 if outcomes[-1].error:
                     return outcomes
-        outcomes += await _gather(self._perform(parent, a, now) for a in actions if isinstance(a, Delete))
+        outcomes += await _gather(self._perform(parent, a, now) for a in actions if isinstance(a, Patch | Delete))
         outcomes += await self._create([a for a in actions if isinstance(a, Create)], parent, now)
         outcomes += [await self._perform(parent, a, now) for a in actions if isinstance(a, Event)]
         return outcomes
@@ -76,7 +76,7 @@ class Executor:
                 case Delete():
                     await self._delete(action)
                 case Patch():
-                    await self._kubernetes.patch(action.kind, action.namespace, action.name, dict(action.patch))
+                    await self._patch(action)
                 case Event():
                     await self._event(parent, action, now)
                 case _:
@@ -97,6 +97,18 @@ class Executor:
             # Applying to it would succeed and be lost with it.
             raise ApiError(409, "Terminating", f"{kind} {metadata['name']} is still being deleted")
         self._remember(kind, await self._kubernetes.apply(manifest))
+
+    async def _patch(self, action: Patch) -> None:
+        patch = dict(action.patch)
+        if action.uid is not None:
+            patch["metadata"] = {**patch.get("metadata", {}), "uid": action.uid}
+        try:
+            answer = await self._kubernetes.patch(action.kind, action.namespace, action.name, patch)
+        except ApiError as error:
+            if action.uid is None or error.status not in (404, 409):  # it is gone, maybe replaced: the watch will tell
+                raise
+            return
+        self._remember(action.kind, answer)
 
     async def _delete(self, action: Delete) -> None:
         try:

@@ -105,6 +105,7 @@ RESOURCES: dict[str, Resource] = {
         Resource("", "v1", "events", "Event"),
         Resource("apps", "v1", "deployments", "Deployment"),
         Resource("batch", "v1", "jobs", "Job"),
+        Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
         Resource("coordination.k8s.io", "v1", "leases", "Lease"),
         Resource(names.GROUP, names.VERSION, "daskclusters", "DaskCluster"),
         Resource(names.GROUP, names.VERSION, "daskworkergroups", "DaskWorkerGroup"),

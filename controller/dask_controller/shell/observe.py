@@ -42,6 +42,7 @@ def _cluster(cluster: DaskCluster, world: World) -> ObservedCluster:
         config_map=_named(world.config_maps.by_index(key), names.scheduler_extension(cluster.name)),
         deployment=_named(world.deployments.by_index(key), scheduler),
         service=_named(world.services.by_index(key), scheduler),
+        disruption_budget=_named(world.disruption_budgets.by_index(key), scheduler),
         groups=world.groups_of(*key),
         scheduler_pods=world.scheduler_pods(*key),
     )

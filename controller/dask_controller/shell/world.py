@@ -94,6 +94,9 @@ class World:
         self.services: Informer[Child] = informer("Service", Child, _by_cluster, self._cluster_child_changed)
         self.config_maps: Informer[Child] = informer("ConfigMap", Child, _by_cluster, self._cluster_child_changed)
         self.deployments: Informer[Child] = informer("Deployment", Child, _by_cluster, self._cluster_child_changed)
+        self.disruption_budgets: Informer[Child] = informer(
+            "PodDisruptionBudget", Child, _by_cluster, self._cluster_child_changed
+        )
         self.jobs: Informer[Child] = informer("Job", Child, _by_cluster, self._job_changed)
         self.clusters: Informer[Resource] = informer("DaskCluster", Resource, _by_name, self._cluster_changed, None)
         self.groups: Informer[Resource] = informer("DaskWorkerGroup", Resource, _group_index, self._group_changed, None)
@@ -109,6 +112,7 @@ class World:
             "services": self.services,
             "configmaps": self.config_maps,
             "deployments": self.deployments,
+            "poddisruptionbudgets": self.disruption_budgets,
             "jobs": self.jobs,
             "daskclusters": self.clusters,
             "daskworkergroups": self.groups,
