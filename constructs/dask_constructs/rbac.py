@@ -40,6 +40,7 @@ OPERATOR = (
     ),
     Permission("", "services configmaps", _APPLY, "the scheduler's address, and the module that it loads"),
     Permission("", "events", "create", "tells in `kubectl describe` what was done and what went wrong"),
+    Permission("", "events", "list", "why Kubernetes makes no Pod of a Job is told by an event alone"),
     Permission("apps", "deployments", _APPLY, "the scheduler runs in a Deployment"),
     Permission("policy", "poddisruptionbudgets", f"{_APPLY} delete", "evictions must not take the scheduler away"),
     Permission("batch", "jobs", f"{_APPLY} delete", "a DaskJob's program runs in a Job"),

@@ -36,11 +36,15 @@ __all__ = [
     "JobCluster",
     "JobTemplate",
     "Kind",
+    "PastRun",
+    "PodFailurePolicy",
     "PodSpec",
+    "Progress",
     "Recommendation",
     "RollingUpdate",
     "ScalingRules",
     "Scheduler",
+    "SchedulerLoss",
     "SchedulerUpdateStrategy",
     "ServiceSpec",
     "TemplateMetadata",
@@ -363,6 +367,65 @@ class JobCluster(_Value, frozen=True, kw_only=True):
     ) = None
 
 
+class OnExitCodes(_Value, frozen=True, kw_only=True):
+    """Exit codes of a failed runner that a rule is about."""
+
+    operator: Literal["In", "NotIn"]
+    values: Annotated[
+        list[int], Meta(min_length=1, max_length=255, extra_json_schema={"x-kubernetes-list-type": "set"})
+    ]
+    container_name: Annotated[str, Meta(description="Omitted: any container.")] | None = None
+
+
+class OnPodCondition(_Value, frozen=True, kw_only=True):
+    """A condition of a failed runner Pod that a rule is about."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"] = "True"
+
+
+class PodFailureRule(_Value, frozen=True, kw_only=True):
+    """What a failure of the runner's Pod means."""
+
+    action: Annotated[
+        Literal["FailJob", "Ignore", "Count"],
+        Meta(
+            description="`FailJob` ends the run, `Ignore` does not count the failure, `Count` counts it against "
+            "`backoffLimit`."
+        ),
+    ]
+    on_exit_codes: OnExitCodes | None = None
+    on_pod_conditions: (
+        Annotated[list[OnPodCondition], Meta(max_length=20, extra_json_schema={"x-kubernetes-list-type": "atomic"})]
+        | None
+    ) = None
+
+
+class PodFailurePolicy(_Value, frozen=True, kw_only=True):
+    """Which failures of the runner count, as in a batch/v1 Job; the first rule that fits decides."""
+
+    rules: Annotated[
+        list[PodFailureRule],
+        Meta(
+            max_length=20,
+            extra_json_schema={
+                "x-kubernetes-list-type": "atomic",
+                **rules(
+                    rule(
+                        "self.all(r, has(r.onExitCodes) != has(r.onPodConditions))",
+                        "each rule has either onExitCodes or onPodConditions",
+                    ),
+                    rule(
+                        "!self.exists(r, has(r.onExitCodes) && r.onExitCodes.operator == 'In' "
+                        "&& 0 in r.onExitCodes.values)",
+                        "exit code 0 is no failure",
+                    ),
+                ),
+            },
+        ),
+    ]
+
+
 class DaskJobSpec(_Value, frozen=True, kw_only=True):
     """Desired state of a job."""
 
@@ -375,7 +438,56 @@ class DaskJobSpec(_Value, frozen=True, kw_only=True):
         | None
     ) = None
     active_deadline_seconds: (
-        Annotated[int, Meta(ge=1, description="Longest time the runner may take, from its start.")] | None
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=2**31 - 1,
+                description="Longest time that a run may take, the wait for its cluster included. Time spent suspended "
+                "does not count.",
+            ),
+        ]
+        | None
+    ) = None
+    pod_failure_policy: (
+        Annotated[
+            PodFailurePolicy,
+            Meta(
+                description="Which failures of the runner count. Omitted: disruptions, such as node drains, do not "
+                "count. Needs `restartPolicy: Never`, which is the default."
+            ),
+        ]
+        | None
+    ) = None
+    minimum_ready_workers: (
+        Annotated[
+            _Count,
+            Meta(
+                description="Workers that must have registered with the scheduler before the runner starts. Omitted: 0."
+            ),
+        ]
+        | None
+    ) = None
+    on_scheduler_lost: (
+        Annotated[
+            Literal["RestartJob", "Fail", "Ignore"],
+            Meta(
+                description="What to do when the scheduler restarts under the runner: everything that the runner had "
+                "submitted is lost. `RestartJob` runs the program again from the start, at most `backoffLimit` or "
+                "three times, whichever is more. Omitted: `RestartJob`."
+            ),
+        ]
+        | None
+    ) = None
+    version_policy: (
+        Annotated[
+            Literal["Warn", "Enforce"],
+            Meta(
+                description="What to do if runner, scheduler and workers do not have the same versions of Python, "
+                "dask, distributed and msgpack. `Enforce` fails the run. Omitted: `Warn`."
+            ),
+        ]
+        | None
     ) = None
     ttl_seconds_after_finished: (
         Annotated[
@@ -394,6 +506,37 @@ class DaskJobSpec(_Value, frozen=True, kw_only=True):
     ) = None
 
 
+class Progress(_Value, frozen=True, kw_only=True):
+    """How far the tasks are that the runner has submitted so far."""
+
+    tasks_total: int
+    tasks_done: Annotated[int, Meta(description="Tasks that have ended, erred ones included.")]
+    percent: int
+    workers: Annotated[int, Meta(description="Workers that are registered with the scheduler.")]
+    last_update_time: _Time
+
+
+class SchedulerLoss(_Value, frozen=True, kw_only=True):
+    """The last time that the run began again because its scheduler was lost."""
+
+    runner_uid: (
+        Annotated[str, Meta(description="Uid of the runner's Job that lost it, until another has taken its place.")]
+        | None
+    ) = None
+    count: Annotated[int, Meta(description="Losses so far.")]
+    failures: Annotated[int, Meta(description="Failed runner Pods before the loss.")] = 0
+
+
+class PastRun(_Value, frozen=True, kw_only=True):
+    """A run that has ended and was followed by another."""
+
+    run_id: str | None = None
+    job_status: str | None = None
+    reason: str | None = None
+    start_time: _Time | None = None
+    end_time: _Time | None = None
+
+
 class DaskJobStatus(_Value, frozen=True, kw_only=True):
     """Observed state of a job."""
 
@@ -409,7 +552,28 @@ class DaskJobStatus(_Value, frozen=True, kw_only=True):
     job_runner_pod_name: str | None = None
     start_time: _Time | None = None
     end_time: _Time | None = None
+    duration_seconds: Annotated[int, Meta(description="From `startTime` to `endTime`.")] | None = None
     run_id: Annotated[str, Meta(description="The `spec.runId` that the rest of this status speaks of.")] | None = None
+    revision: Annotated[str, Meta(description="Hash of what runs: the templates of runner and cluster.")] | None = None
+    active_since: (
+        Annotated[
+            _Time, Meta(description="When the run began, or was resumed; `activeDeadlineSeconds` counts from it.")
+        ]
+        | None
+    ) = None
+    retries: Annotated[int, Meta(description="How often the runner was started again.")] | None = None
+    progress: Progress | None = None
+    scheduler_loss: SchedulerLoss | None = None
+    history: (
+        Annotated[
+            list[PastRun],
+            Meta(
+                description="The runs before this one, newest first.",
+                extra_json_schema={"x-kubernetes-list-type": "atomic"},
+            ),
+        ]
+        | None
+    ) = None
     conditions: _Conditions | None = None
 
 

@@ -26,6 +26,8 @@ CLUSTER_REPLICAS = "dask.org/cluster-replicas"  #: the cluster's ``spec.worker.r
 LAST_APPLIED = "dask.org/last-applied-metadata"  #: labels and annotations that an object has from its user
 RUN_ID = "dask.org/run-id"  #: hash of the ``spec.runId`` that an object belongs to
 
+SCHEDULER_ID = "dask.org/scheduler-id"  #: the life of the scheduler that a runner was started for
+
 SCHEDULER = "scheduler"
 WORKER = "worker"
 WORKERGROUP = "workergroup"

@@ -43,6 +43,13 @@ ROOT_RULES: dict[str, list[dict[str, str]]] = {
     "DaskAutoscaler": [],
 }
 SPEC_RULES: dict[str, list[dict[str, str]]] = {
+    "DaskJob": [
+        rule(
+            "!has(self.podFailurePolicy) || !has(self.job.spec.restartPolicy) || "
+            "self.job.spec.restartPolicy == 'Never'",
+            "podFailurePolicy needs restartPolicy Never of the runner",
+        )
+    ],
     "DaskAutoscaler": [rule("self.minimum <= self.maximum", "minimum must not be greater than maximum")],
 }
 
@@ -86,6 +93,7 @@ _COLUMNS: dict[str, list[dict[str, Any]]] = {
     ],
     "DaskJob": [
         _column("Status", ".status.jobStatus"),
+        _column("Percent", ".status.progress.percent", "integer"),
         _REASON,
         _column("Runner", ".status.jobRunnerPodName", priority=1),
         _column("Started", ".status.startTime", "date"),

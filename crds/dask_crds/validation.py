@@ -60,6 +60,9 @@ def _problems(value: Kind) -> Problems:
             yield from _pod("spec.job.spec", value.spec.job.spec)
             if value.spec.job.spec.get("restartPolicy") == "Always":
                 yield "spec.job.spec.restartPolicy", "must be Never or OnFailure: a runner runs to completion"
+            yield from _failure_policy("spec.podFailurePolicy", value)
+            if value.spec.cluster.spec.idle_action == "Suspend":
+                yield "spec.cluster.spec.idleAction", "must be Delete: a job's cluster is suspended with the job"
         case DaskAutoscaler():
             yield from _cluster_name("spec.cluster", value.spec.cluster)
             if value.spec.minimum > value.spec.maximum:
@@ -98,6 +101,19 @@ def _labels(path: str, metadata: TemplateMetadata | None) -> Problems:
 def _cluster(path: str, spec: DaskClusterSpec) -> Problems:
     yield from _scheduler(f"{path}.scheduler", spec.scheduler)
     yield from _worker(f"{path}.worker", spec.worker)
+
+
+def _failure_policy(path: str, job: DaskJob) -> Problems:
+    policy = job.spec.pod_failure_policy
+    if policy is None:
+        return
+    if (job.spec.job.spec.get("restartPolicy") or "Never") != "Never":
+        yield path, "needs restartPolicy Never of the runner"
+    for number, rule in enumerate(policy.rules):
+        if (rule.on_exit_codes is None) == (rule.on_pod_conditions is None):
+            yield f"{path}.rules[{number}]", "must have either onExitCodes or onPodConditions"
+        if rule.on_exit_codes and rule.on_exit_codes.operator == "In" and 0 in rule.on_exit_codes.values:
+            yield f"{path}.rules[{number}].onExitCodes.values", "must not have 0, which is no failure"
 
 
 def _scheduler(path: str, scheduler: Scheduler) -> Problems:

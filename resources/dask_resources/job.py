@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dask_crds import names
-from dask_crds.model import DaskJob, dump
+from dask_crds.model import DaskJob, PodFailurePolicy, dump
 
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, with_environment
@@ -33,30 +33,66 @@ def job_cluster(job: DaskJob) -> dict[str, Any]:
     }
 
 
-def runner_job(job: DaskJob, *, domain: str = DEFAULT_CLUSTER_DOMAIN) -> dict[str, Any]:
+def job_revision(job: DaskJob) -> str:
+    """Hash of what a run runs."""
+    return revision([dump(job.spec.cluster.spec), dump(job.spec.job)])
+
+
+def runner_job(
+    job: DaskJob,
+    *,
+    domain: str = DEFAULT_CLUSTER_DOMAIN,
+    scheduler_id: str = "",
+    failures: int = 0,
+    deadline_seconds: int | None = None,
+) -> dict[str, Any]:
     """batch/v1 Job ``<job>-runner``: retries, deadline and eviction handling exist there already.
 
     Evictions, preemption and node drains do not count as failures (``podFailurePolicy`` on the Pod condition
-    DisruptionTarget), as far as Kubernetes allows: the policy needs ``restartPolicy: Never``.
+    DisruptionTarget) unless the user has a policy, as far as Kubernetes allows: it needs ``restartPolicy: Never``.
+
+    Args:
+        job: the DaskJob.
+        domain: DNS domain of the Kubernetes cluster.
+        scheduler_id: the life of the scheduler that the runner is for.
+        failures: failed runner Pods of this run so far.
+        deadline_seconds: how long the runner may take (default: the job's deadline).
     """
     labels = {names.CLUSTER: job.name, names.COMPONENT: names.JOB_RUNNER}
-    metadata = child_metadata(job, names.runner(job.name), labels={**labels, names.RUN_ID: run_label(job)})
+    metadata = child_metadata(
+        job,
+        names.runner(job.name),
+        labels={**labels, names.RUN_ID: run_label(job)},
+        annotations={names.SCHEDULER_ID: scheduler_id} if scheduler_id else None,
+    )
     pod_metadata = child_metadata(job, "", template=job.spec.job.metadata, labels=labels)
     pod_metadata["labels"] = NO_SIDECAR | pod_metadata["labels"]
     environment = {names.ENV_SCHEDULER_ADDRESS: comm_address(job.name, job.namespace, domain)}
     pod = with_environment(job.spec.job.spec, environment)
     pod.setdefault("restartPolicy", "Never")
     spec: dict[str, Any] = {
-        "backoffLimit": job.spec.backoff_limit or 0,
+        "backoffLimit": max(0, (job.spec.backoff_limit or 0) - failures),
         "template": {
             "metadata": {key: pod_metadata[key] for key in ("labels", "annotations") if key in pod_metadata},
             "spec": pod,
         },
     }
-    if job.spec.active_deadline_seconds is not None:
-        spec["activeDeadlineSeconds"] = job.spec.active_deadline_seconds
-    if pod["restartPolicy"] == "Never":
+    deadline = job.spec.active_deadline_seconds if deadline_seconds is None else deadline_seconds
+    if deadline is not None:
+        spec["activeDeadlineSeconds"] = deadline
+    if job.spec.pod_failure_policy is not None:
+        spec["podFailurePolicy"] = _failure_policy(job.spec.pod_failure_policy)
+    elif pod["restartPolicy"] == "Never":
         spec["podFailurePolicy"] = {
             "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
         }
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def _failure_policy(policy: PodFailurePolicy) -> dict[str, Any]:
+    """The policy in full: what ``dump`` leaves out as a default, batch/v1 wants to be told."""
+    written: dict[str, Any] = dump(policy)
+    for rule in written["rules"]:
+        for wanted in rule.get("onPodConditions", ()):
+            wanted.setdefault("status", "True")
+    return written

@@ -25,6 +25,7 @@ from dask_crds.model import (
     DaskJobSpec,
     JobCluster,
     JobTemplate,
+    PodFailurePolicy,
     Scheduler,
     SchedulerUpdateStrategy,
     Worker,
@@ -123,13 +124,21 @@ class JobOptions(ClusterOptions, total=False):
     retries: int
     """Failed runner Pods that are replaced before the job has failed (default 0)."""
     deadline: int
-    """Longest time in seconds that the runner may take."""
+    """Longest time in seconds that a run may take, the wait for its cluster included."""
     ttl: int
     """Seconds after which a finished run's runner Pod and logs are removed; the DaskJob stays."""
     delete_cluster: Literal["Always", "OnSuccess", "Never"]
     """Whether the cluster goes when the runner has finished (default ``Always``)."""
     run_id: str
     """Opaque; each new value is one more run of the job."""
+    minimum_workers: int
+    """Workers that must have registered before the program starts (default 0)."""
+    on_scheduler_lost: Literal["RestartJob", "Fail", "Ignore"]
+    """What to do when the scheduler restarts under the program (default ``RestartJob``)."""
+    versions: Literal["Warn", "Enforce"]
+    """What to do when runner, scheduler and workers have different versions of Dask (default ``Warn``)."""
+    failure_policy: PodFailurePolicy
+    """Which failures of the runner count (default: all but disruptions)."""
     runner_pod: PodChange
     """Last word on the runner's Pod."""
 
@@ -173,6 +182,10 @@ def job_spec(image: str, command: Sequence[str], options: JobOptions) -> DaskJob
         active_deadline_seconds=options.get("deadline"),
         ttl_seconds_after_finished=options.get("ttl"),
         run_id=options.get("run_id"),
+        minimum_ready_workers=options.get("minimum_workers"),
+        on_scheduler_lost=options.get("on_scheduler_lost"),
+        version_policy=options.get("versions"),
+        pod_failure_policy=options.get("failure_policy"),
     )
 
 

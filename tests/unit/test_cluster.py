@@ -167,7 +167,7 @@ def test_a_deployment_that_cannot_make_pods_says_so():
     deployment["status"] = {"conditions": [failure]}
     o = complete(cluster(), deployment=deployment, scheduler_pods=())
     ready = condition(cluster_status(o, plan_cluster(o, NOW), [], NOW).conditions, "Ready")
-    assert (ready.reason, ready.message) == ("FailedCreate", "scheduler: exceeded quota")
+    assert (ready.reason, ready.message) == ("QuotaExceeded", "scheduler: exceeded quota")
 
 
 def test_a_complete_cluster_is_ready():

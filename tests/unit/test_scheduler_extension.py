@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
+import distributed
 import pytest
 from distributed import Client, Scheduler, Worker
 from distributed.core import Status
@@ -620,3 +621,69 @@ def dask_setup(scheduler):
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+# --- what a job is told -----------------------------------------------------------------------------------------------
+
+
+async def test_progress_counts_tasks_that_the_scheduler_has_forgotten(rig):
+    await rig.add("a")
+    for _ in range(2):
+        await rig.client.gather(rig.client.map(lambda n: n + 1, range(10), pure=False))
+    progress = await rig.extension.progress()
+    assert (progress.total, progress.done, progress.workers) == (20, 20, 1)
+
+
+async def test_progress_counts_what_is_still_to_be_done_and_what_has_failed(rig):
+    await rig.add("a")
+    failed = rig.client.submit(lambda: 1 / 0, pure=False)
+    await until(lambda: failed.status == "error")
+    waiting = rig.client.map(time.sleep, [0.5] * 4, pure=False)
+    progress = await until(lambda: ahead(rig))
+    assert (progress.total, progress.done) == (5, 1)
+    await rig.client.gather(waiting)
+
+
+async def ahead(rig):
+    progress = await rig.extension.progress()
+    return progress if progress.total == 5 else None
+
+
+async def test_versions_of_everybody_are_told_also_of_clients_that_have_left(rig):
+    await rig.add("a", "b")
+    async with Client(rig.scheduler.address, asynchronous=True):
+        pass
+    versions = await rig.extension.versions()
+    assert len(versions.scheduler) == len(versions.workers) == 1, "the same ones are told once"
+    assert versions.scheduler == versions.workers == versions.clients
+    assert set(versions.scheduler[0]) == {"python", "dask", "distributed", "msgpack"}
+    assert versions.scheduler[0]["distributed"] == distributed.__version__
+
+
+async def test_other_versions_are_told_apart(rig):
+    await rig.add("a", "b")
+    old = rig.state_of("b")
+    old.versions = {**old.versions, "packages": {**old.versions["packages"], "distributed": "2025.1.0"}}
+    versions = await rig.extension.versions()
+    assert {found["distributed"] for found in versions.workers} == {distributed.__version__, "2025.1.0"}
+
+
+async def test_a_shutdown_by_a_client_is_noted_for_kubernetes(tmp_path):
+    log = tmp_path / "termination-log"
+    text = MODULE.read_text().replace('"/dev/termination-log"', repr(str(log)))
+    (tmp_path / "module.py").write_text(text)
+    async with Scheduler(port=0, dashboard_address="127.0.0.1:0", preload=[str(tmp_path / "module.py")]) as scheduler:
+        client = await Client(scheduler.address, asynchronous=True)
+        assert not log.exists()
+        await client.shutdown()
+        await until(lambda: scheduler.status == Status.closed)
+        assert log.read_text() == "shut down by a client"
+
+
+async def test_a_scheduler_that_is_closed_otherwise_notes_nothing(tmp_path):
+    log = tmp_path / "termination-log"
+    text = MODULE.read_text().replace('"/dev/termination-log"', repr(str(log)))
+    (tmp_path / "module.py").write_text(text)
+    async with Scheduler(port=0, dashboard_address="127.0.0.1:0", preload=[str(tmp_path / "module.py")]):
+        pass
+    assert not log.exists()

@@ -25,12 +25,30 @@ class Ask(Struct, frozen=True, kw_only=True):
     """
 
     idle: bool = False
+    progress: bool = False  #: how far the tasks are, and how many workers are registered
+    versions: bool = False
     registered: tuple[Worker, ...] = ()  #: which of these the scheduler knows
     rank: tuple[Worker, ...] = ()  #: order these by how little it costs to close them
     retire: tuple[Worker, ...] = ()
     resume: tuple[Worker, ...] = ()
     target: tuple[Worker, ...] | None = None  #: how many workers would do, given that the group has these
     target_resources: Mapping[str, float] = {}  #: Dask resources of one worker of the group
+
+
+class Progress(Struct, frozen=True):
+    """How far the tasks are that a scheduler was given so far."""
+
+    total: int
+    done: int
+    workers: int  #: registered worker processes
+
+
+class Versions(Struct, frozen=True):
+    """The different sets of versions (package -> version) that are present, by role."""
+
+    scheduler: tuple[Mapping[str, str], ...]
+    workers: tuple[Mapping[str, str], ...]
+    clients: tuple[Mapping[str, str], ...]
 
 
 class Answers(Struct, frozen=True, kw_only=True):
@@ -44,6 +62,8 @@ class Answers(Struct, frozen=True, kw_only=True):
         None  #: worker name -> ``retired``, ``retiring``, ``unknown``, ``refused: …``
     )
     target: int | None = None
+    progress: Progress | None = None
+    versions: Versions | None = None
 
 
 # --- actions on the API server ----------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from dask_resources.scheduler import (
 from dask_resources.worker import default_worker_group
 
 from .actions import Action, Apply, Ask, Delete, Event, Outcome, Patch, Plan
-from .conditions import condition, is_true, merge, readiness
+from .conditions import condition, is_true, merge, named_problem, readiness
 from .observed import Manifest, ObservedCluster, Problem, owner_uid, stated_by, written_by_us
 from .time import Time
 
@@ -331,7 +331,7 @@ def _deployment_problem(deployment: Manifest | None) -> Problem | None:
     """Why a Deployment could not even make a Pod: quota, Pod security, webhooks."""
     for found in ((deployment or {}).get("status") or {}).get("conditions") or []:
         if found["type"] == "ReplicaFailure" and found["status"] == "True":
-            return Problem(found.get("reason") or "ReplicaFailure", f"scheduler: {found.get('message', '')}")
+            return named_problem(found.get("reason") or "ReplicaFailure", f"scheduler: {found.get('message', '')}")
     return None
 
 

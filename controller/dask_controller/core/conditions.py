@@ -59,6 +59,11 @@ def merge(
     return merged
 
 
+def named_problem(reason: str, message: str) -> Problem:
+    """A problem under the name that tells what to do: the API server calls an exhausted quota ``Forbidden``."""
+    return Problem("QuotaExceeded" if "exceeded quota" in message else reason, message)
+
+
 def readiness(
     before: Sequence[Condition] | None,
     *,
@@ -84,7 +89,7 @@ def readiness(
         (o for o in outcomes if o.error), None
     )
     if failed is not None:
-        problem = Problem(failed.reason or "WriteFailed", failed.error)
+        problem = named_problem(failed.reason or "WriteFailed", failed.error)
     if problem is None and not waiting:
         return [
             condition("Ready", True, ready, message),

@@ -44,6 +44,8 @@ class Pod(Struct, frozen=True, kw_only=True):
     ip: str
     problem: Problem | None
     exit_code: int | None = None
+    restarts: int = 0  #: of its first container
+    last_words: str = ""  #: termination message of its first container's last end
 
     @property
     def is_finished(self) -> bool:
@@ -106,6 +108,9 @@ def pod(manifest: Manifest) -> Pod:
     finish_times = [parse_time(end["finishedAt"]) for end in ended if end.get("finishedAt")]
     conditions = {c["type"]: c for c in status.get("conditions") or []}
     annotations = metadata.get("annotations") or {}
+    # The statuses are sorted by name, the containers are not.
+    first = manifest["spec"]["containers"][0]["name"]
+    main: Manifest = next((c for c in containers if c["name"] == first), {})
     return Pod(
         name=metadata["name"],
         namespace=metadata["namespace"],
@@ -123,8 +128,17 @@ def pod(manifest: Manifest) -> Pod:
         ready=(conditions.get("Ready") or {}).get("status") == "True",
         ip=status.get("podIP") or "",
         problem=_problem(metadata["name"], status, conditions),
+        restarts=main.get("restartCount") or 0,
+        last_words=sys.intern(_last_words(main)),
         exit_code=next((end.get("exitCode") for end in ended if end.get("exitCode")), None),
     )
+
+
+def _last_words(container: Manifest) -> str:
+    for state in (container.get("state") or {}, container.get("lastState") or {}):
+        if "terminated" in state:
+            return str(state["terminated"].get("message") or "").strip()
+    return ""
 
 
 def _problem(name: str, status: Manifest, conditions: Mapping[str, Manifest]) -> Problem | None:
@@ -137,6 +151,9 @@ def _problem(name: str, status: Manifest, conditions: Mapping[str, Manifest]) ->
         state, last = container.get("state") or {}, container.get("lastState") or {}
         waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
         before = last.get("terminated") or {}
+        killed = next((end for end in (ended, before) if end.get("reason") == "OOMKilled"), None)
+        if killed and (waiting or ended):
+            return Problem("OOMKilled", f"{name}/{container['name']}: {_ending(killed)}: it needs more memory")
         if waiting.get("reason") and waiting["reason"] not in ("ContainerCreating", "PodInitializing"):
             detail = waiting.get("message") or ""
             if waiting["reason"] == "CrashLoopBackOff" and before:
@@ -186,6 +203,9 @@ class ObservedJob(Struct, frozen=True, kw_only=True):
     cluster: DaskCluster | None
     runner: Manifest | None  #: the batch/v1 Job
     pods: tuple[Pod, ...]  #: of the runner
+    scheduler_pods: tuple[Pod, ...] = ()
+    creation_problem: str = ""  #: why no Pod of the runner can be made, as the events tell
+    answers: Answers | None = None
 
 
 class ObservedAutoscaler(Struct, frozen=True, kw_only=True):

@@ -40,6 +40,8 @@ async def _answer(scheduler: Scheduler, ask: Ask) -> Answers:
         await scheduler.resume(ask.resume)
     state = await scheduler.state() if ask.idle or ask.registered else None
     return Answers(
+        progress=await scheduler.progress() if ask.progress else None,
+        versions=await scheduler.versions() if ask.versions else None,
         idle_seconds=state.idle_seconds if state else None,
         registered=_registered(state, ask.registered) if state else None,
         ranked=tuple(await scheduler.workers_to_close(ask.rank)) if ask.rank else None,

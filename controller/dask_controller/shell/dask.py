@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 import aiohttp
 import msgspec
 
-from ..core.actions import Worker
+from ..core.actions import Progress, Versions, Worker
 
 PREFIX = "/dask-gitops/v1"
 
@@ -95,6 +95,14 @@ class Scheduler:
     async def state(self) -> State:
         """The scheduler at a glance."""
         return await self._call("GET", "state", State)
+
+    async def progress(self) -> Progress:
+        """How far the tasks are that were submitted so far."""
+        return await self._call("GET", "progress", Progress)
+
+    async def versions(self) -> Versions:
+        """The versions of scheduler, workers and clients."""
+        return await self._call("GET", "versions", Versions)
 
     async def retire(self, workers: Iterable[Worker]) -> dict[str, str]:
         """Tell workers to go, and how far they are, by name; to be repeated until they are ``retired``.

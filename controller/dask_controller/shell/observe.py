@@ -68,6 +68,7 @@ def _job(job: DaskJob, world: World) -> ObservedJob:
         cluster=cluster,
         runner=_named(world.jobs.by_index(key), names.runner(job.name)),
         pods=tuple(world.pods.by_index((*key, names.JOB_RUNNER))),
+        scheduler_pods=world.scheduler_pods(*key),
     )
 
 

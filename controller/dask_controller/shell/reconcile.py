@@ -79,7 +79,7 @@ class Reconciler:
         observed = await self._observe(value)
         plan = self._plan(observed, now)
         if plan.ask is not None:
-            answers = await self._schedulers.answer(self._scheduler_pods(observed), plan.ask)
+            answers = await self._schedulers.answer(observed.scheduler_pods, plan.ask)
             observed = msgspec.structs.replace(observed, answers=answers)
             plan = self._plan(observed, now)
         if any(isinstance(action, Create) for action in plan.actions):
@@ -109,7 +109,16 @@ class Reconciler:
             if cluster is not None:
                 self._world.clusters.put(cluster)
                 return observe(value, self._world)
+        if isinstance(observed, ObservedJob) and observed.runner is not None and not observed.pods:
+            problem = await self._creation_problem(observed.runner["metadata"])
+            return msgspec.structs.replace(observed, creation_problem=problem)
         return observed
+
+    async def _creation_problem(self, metadata: Mapping[str, Any]) -> str:
+        """Why Kubernetes makes no Pod of a Job: only an event tells."""
+        fields = f"involvedObject.uid={metadata['uid']},reason=FailedCreate"
+        events = await self._kubernetes.list("Event", metadata["namespace"], fields=fields)
+        return str(events[-1].get("message") or "") if events else ""
 
     def _plan(self, observed: Observed, now: float) -> Plan:
         match observed:
@@ -132,10 +141,6 @@ class Reconciler:
                 return job_status(observed, plan, outcomes, now)
             case ObservedAutoscaler():
                 return autoscaler_status(observed, plan, outcomes, now)
-
-    @staticmethod
-    def _scheduler_pods(observed: Observed) -> Any:
-        return () if isinstance(observed, ObservedJob) else observed.scheduler_pods
 
     async def _recheck(self, observed: Observed, now: float) -> tuple[Observed, Plan]:
         """Plan again on a fresh list before any Pod is made: a stale cache must not lead to one too many."""

@@ -163,6 +163,8 @@ class World:
                 self._wake(Key("DaskWorkerGroup", namespace, labels.get(names.WORKER_GROUP, "")), GATHER_SECONDS)
             case names.SCHEDULER:
                 self._wake(Key("DaskCluster", namespace, cluster), GATHER_SECONDS)
+                for resource in self.clusters.by_index((namespace, cluster)):
+                    self._wake_job(resource.manifest["metadata"], 0.0)
                 for group in self.groups_of(namespace, cluster):
                     for autoscaler in self.autoscalers_of(namespace, group.name):
                         self._wake(Key("DaskAutoscaler", namespace, autoscaler.name), GATHER_SECONDS)
@@ -183,8 +185,12 @@ class World:
             namespace, name = metadata["namespace"], metadata["name"]
             for group in self.groups_of(namespace, name):
                 self._wake(Key("DaskWorkerGroup", namespace, group.name), GATHER_SECONDS)
-            if any(ref["kind"] == "DaskJob" for ref in metadata.get("ownerReferences") or []):
-                self._wake(Key("DaskJob", namespace, name), GATHER_SECONDS)
+            self._wake_job(metadata, GATHER_SECONDS)
+
+    def _wake_job(self, cluster: Manifest, delay: float) -> None:
+        """The job that a cluster belongs to, if any."""
+        if any(ref["kind"] == "DaskJob" for ref in cluster.get("ownerReferences") or []):
+            self._wake(Key("DaskJob", cluster["namespace"], cluster["name"]), delay)
 
     def _group_changed(self, old: Resource | None, new: Resource | None) -> None:
         for resource in _either(old, new):

@@ -18,19 +18,27 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import wraps
 from itertools import chain, count, islice
 from typing import Any, NamedTuple
 
 from tornado.ioloop import PeriodicCallback
 from tornado.web import RequestHandler
 
-VERSION = "2"
+VERSION = "3"
 PREFIX = "/dask-gitops/v1"
 
 #: How often the module looks whether the scheduler is idle.
 IDLE_LOOK_SECONDS = 5.0
 #: A worker confirms that it works again within milliseconds; after this long it is believed to have stayed paused.
 RESUME_SECONDS = 5.0
+
+#: Where Kubernetes looks for the reason why a container has ended.
+TERMINATION_LOG = "/dev/termination-log"
+#: What is noted there when a client ends the scheduler (``Client.shutdown``): then its end is no loss.
+SHUT_DOWN_BY_CLIENT = "shut down by a client"
+#: Packages that must be the same everywhere for tasks and results to be understood.
+COMPARED = ("dask", "distributed", "msgpack")
 
 _logger = logging.getLogger("distributed.dask_gitops")
 _stimuli = count()
@@ -72,6 +80,9 @@ class Extension:
         look = PeriodicCallback(self._look, IDLE_LOOK_SECONDS * 1000)
         scheduler.periodic_callbacks["dask-gitops-idle"] = look  # the scheduler stops it when it closes
         look.start()
+        self._clients: list[dict[str, str]] = []  #: versions of all clients so far; most stay for seconds only
+        self._before("register-client", self._remember_client)
+        self._before("terminate", self._note_shutdown)
 
     # --- at a glance --------------------------------------------------------------------------------------------------
 
@@ -105,6 +116,55 @@ class Extension:
                 "unrunnable": len(scheduler.unrunnable),
             },
         }
+
+    def progress(self) -> dict[str, int]:
+        """How far the tasks are that were submitted so far, in O(task prefixes).
+
+        ``state_counts`` count how often tasks came to a state, also those that the scheduler has forgotten since.
+        """
+        prefixes = self.scheduler.task_prefixes.values()
+        pending = ("waiting", "queued", "processing", "no-worker")
+        left = sum(prefix.states.get(state, 0) for prefix in prefixes for state in pending)
+        done = sum(prefix.state_counts.get(state, 0) for prefix in prefixes for state in ("memory", "erred"))
+        return {"total": done + left, "done": done, "workers": len(self.scheduler.workers)}
+
+    def versions(self) -> dict[str, list[dict[str, str]]]:
+        """The different sets of versions that are present, by role: ``scheduler``, ``workers``, ``clients``."""
+        from distributed.versions import get_versions
+
+        present = {
+            "scheduler": [get_versions()],
+            "workers": [ws.versions for ws in self.scheduler.workers.values()],
+        }
+        found = {role: _distinct(map(_versions, some)) for role, some in present.items()}
+        return {**found, "clients": self._clients}
+
+    def _before(self, operation: str, look: Callable[..., None]) -> None:
+        """Look at the requests for an operation of the scheduler before it is carried out."""
+        carry_out = self.scheduler.handlers.get(operation)
+        if carry_out is None:
+            return
+
+        @wraps(carry_out)  # its signature tells distributed what to pass
+        async def handler(*args: Any, **kwargs: Any) -> Any:
+            try:
+                look(**kwargs)
+            except Exception:
+                _logger.exception("dask-gitops: %s", operation)
+            return await carry_out(*args, **kwargs)
+
+        self.scheduler.handlers[operation] = handler
+
+    def _remember_client(self, versions: dict[str, Any] | None = None, **_: Any) -> None:
+        self._clients = _distinct([*self._clients, _versions(versions or {})])
+
+    @staticmethod
+    def _note_shutdown(**_: Any) -> None:
+        try:
+            with open(TERMINATION_LOG, "w") as log:
+                log.write(SHUT_DOWN_BY_CLIENT)
+        except OSError as error:
+            _logger.info("dask-gitops: %s: %s", TERMINATION_LOG, error)
 
     def idle_seconds(self) -> float | None:
         """For how long there has been nothing to do, to :data:`IDLE_LOOK_SECONDS`; ``None`` while there is.
@@ -423,6 +483,24 @@ def _offered(workers: list[Any]) -> dict[str, float]:
     return offered
 
 
+def _versions(found: dict[str, Any]) -> dict[str, str]:
+    """Versions that matter, of what ``distributed.versions.get_versions`` gives; of Python the minor release."""
+    packages = found.get("packages") or {}
+    if not packages:
+        return {}  # somebody who has told none
+    python = str((found.get("host") or {}).get("python") or packages.get("python") or "")
+    known = {name: str(packages.get(name)) for name in COMPARED}
+    return {"python": ".".join(python.split(".")[:2]), **known}
+
+
+def _distinct(found: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    unique: list[dict[str, str]] = []
+    for versions in found:
+        if versions and versions not in unique:
+            unique.append(versions)
+    return unique
+
+
 def _could_run(task: Any, offered: dict[str, float]) -> bool:
     """Whether a new worker that offers these resources could run a task that no present worker can."""
     if (task.worker_restrictions or task.host_restrictions) and not task.loose_restrictions:
@@ -476,6 +554,16 @@ class _Route(RequestHandler):
 class _State(_Route):
     def get(self) -> None:
         self._answer(lambda: extension(self.scheduler).state())
+
+
+class _Progress(_Route):
+    def get(self) -> None:
+        self._answer(lambda: extension(self.scheduler).progress())
+
+
+class _Versions(_Route):
+    def get(self) -> None:
+        self._answer(lambda: extension(self.scheduler).versions())
 
 
 class _Question(_Route):
@@ -545,6 +633,8 @@ def _is_number(value: Any) -> bool:
 #: Also of use to ``distributed.scheduler.http.routes``, if somebody prefers to load the module that way.
 routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
     (f"{PREFIX}/state", _State, {}),
+    (f"{PREFIX}/progress", _Progress, {}),
+    (f"{PREFIX}/versions", _Versions, {}),
     (f"{PREFIX}/workers_to_close", _WorkersToClose, {}),
     (f"{PREFIX}/retire", _Retire, {}),
     (f"{PREFIX}/resume", _Resume, {}),

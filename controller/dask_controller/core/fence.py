@@ -1,0 +1,28 @@
+"""The scheduler fence: whether a runner still has the scheduler that it was started for.
+
+A scheduler that was restarted knows nothing of what the runner has submitted, so the runner would wait for ever, or go
+on with half of its work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .observed import Pod
+
+#: What the extension notes when a client ends the scheduler (``Client.shutdown()``); programs do so at their end.
+SHUT_DOWN_BY_CLIENT = "shut down by a client"
+
+
+def identity(pods: Iterable[Pod]) -> str | None:
+    """The life of the scheduler that is ready now, another one after each restart; ``None`` while none is."""
+    return next((f"{p.uid}/{p.restarts}" for p in pods if p.ready and not p.deleting), None)
+
+
+def is_lost(started_for: str, pods: Iterable[Pod]) -> bool:
+    """Whether the life of a scheduler is over, unless it was ended on purpose."""
+    uid, _, restarts = started_for.rpartition("/")
+    pod = next((p for p in pods if p.uid == uid and not p.deleting), None)
+    if pod is None:
+        return True
+    return pod.restarts > int(restarts) and pod.last_words != SHUT_DOWN_BY_CLIENT
