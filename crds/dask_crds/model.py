@@ -42,6 +42,8 @@ __all__ = [
     "Progress",
     "Recommendation",
     "RollingUpdate",
+    "ScaleEvent",
+    "ScalingPolicy",
     "ScalingRules",
     "Scheduler",
     "SchedulerLoss",
@@ -580,6 +582,17 @@ class DaskJobStatus(_Value, frozen=True, kw_only=True):
 # --- DaskAutoscaler ---------------------------------------------------------------------------------------------------
 
 
+class ScalingPolicy(_Value, frozen=True, kw_only=True):
+    """How much the number of workers may change within a time."""
+
+    type: Annotated[
+        Literal["Pods", "Percent"],
+        Meta(description="`Percent` is of the number at the start of the period; at least one worker is let through."),
+    ]
+    value: Annotated[int, Meta(ge=1, le=2**31 - 1, description="Greatest change, in Pods or percent.")]
+    period_seconds: Annotated[int, Meta(ge=1, le=1800, description="The time in which it holds.")]
+
+
 class ScalingRules(_Value, frozen=True, kw_only=True):
     """Scaling in one direction, as in HorizontalPodAutoscaler v2."""
 
@@ -591,6 +604,28 @@ class ScalingRules(_Value, frozen=True, kw_only=True):
                 le=3600,
                 description="Recommendations of this many past seconds are considered, and the one that changes "
                 "least is taken. Omitted: 0 up, 60 down.",
+            ),
+        ]
+        | None
+    ) = None
+    policies: (
+        Annotated[
+            list[ScalingPolicy],
+            Meta(
+                min_length=1,
+                max_length=10,
+                description="Limits of the pace. Omitted: none.",
+                extra_json_schema={"x-kubernetes-list-type": "atomic"},
+            ),
+        ]
+        | None
+    ) = None
+    select_policy: (
+        Annotated[
+            Literal["Max", "Min", "Disabled"],
+            Meta(
+                description="Which policy counts: the one that allows the most change (`Max`) or the least (`Min`). "
+                "`Disabled`: no scaling in this direction. Omitted: `Max`."
             ),
         ]
         | None
@@ -625,10 +660,17 @@ class DaskAutoscalerSpec(_Value, frozen=True, kw_only=True):
 
 
 class Recommendation(_Value, frozen=True, kw_only=True):
-    """What the load asked for at one time."""
+    """What the load asked for, within `minimum` and `maximum`."""
+
+    replicas: int
+    until: Annotated[_Time, Meta(description="When it asked for another number. Omitted: it still does.")] | None = None
+
+
+class ScaleEvent(_Value, frozen=True, kw_only=True):
+    """A change of the number of workers."""
 
     time: _Time
-    replicas: int
+    change: Annotated[int, Meta(description="Workers added; negative: removed.")]
 
 
 class DaskAutoscalerStatus(_Value, frozen=True, kw_only=True):
@@ -643,7 +685,17 @@ class DaskAutoscalerStatus(_Value, frozen=True, kw_only=True):
         Annotated[
             list[Recommendation],
             Meta(
-                description="Recent recommendations, for the stabilization windows.",
+                description="Recommendations that the stabilization windows still look at; the last one holds now.",
+                extra_json_schema={"x-kubernetes-list-type": "atomic"},
+            ),
+        ]
+        | None
+    ) = None
+    scale_events: (
+        Annotated[
+            list[ScaleEvent],
+            Meta(
+                description="Changes within the longest period of a policy.",
                 extra_json_schema={"x-kubernetes-list-type": "atomic"},
             ),
         ]

@@ -7,14 +7,10 @@ import pytest
 from tests.support.states import NOW, autoscaler, condition, group, scheduler_pod, worker_pod
 
 from dask_controller.core.actions import Answers
-from dask_controller.core.autoscaler import (
-    DOWN_WINDOW_SECONDS,
-    INTERVAL_SECONDS,
-    autoscaler_status,
-    plan_autoscaler,
-    worker_resources,
-)
+from dask_controller.core.autoscaler import INTERVAL_SECONDS, autoscaler_status, plan_autoscaler
+from dask_controller.core.demand import worker_resources
 from dask_controller.core.observed import ObservedAutoscaler
+from dask_controller.core.scaling_rules import DOWN_WINDOW_SECONDS
 from dask_crds.model import AutoscalerBehavior, DaskAutoscalerStatus, ScalingRules
 
 
@@ -92,7 +88,7 @@ def test_an_idle_minute_writes_nothing():
 
 def test_the_scheduler_is_asked_about_this_groups_workers():
     plan = plan_autoscaler(observed(autoscaler()), NOW)
-    assert [worker.name for worker in plan.ask.target] == ["simple-default-worker-0-abcde"]
+    assert [worker.name for worker in plan.ask.target.group.workers] == ["simple-default-worker-0-abcde"]
     plan = plan_autoscaler(observed(autoscaler(), answers=Answers(target=1)), NOW)
     assert plan.requeue_after == INTERVAL_SECONDS
 

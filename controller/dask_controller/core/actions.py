@@ -17,6 +17,24 @@ class Worker(Struct, frozen=True):
     ip: str
 
 
+class Share(Struct, frozen=True, kw_only=True):
+    """A worker group that can have a share of the load."""
+
+    workers: tuple[Worker, ...]  #: those that it has
+    resources: Mapping[str, float] = {}  #: Dask resources of one worker, as far as they are known before one runs
+    threads: int = 1  #: of one Pod, likewise
+    minimum: int = 0
+    maximum: int
+
+
+class TargetQuestion(Struct, frozen=True, kw_only=True):
+    """How many workers would do for one of the groups of a cluster."""
+
+    group: Share
+    before: tuple[Share, ...] = ()  #: the groups that come before it where several could run a task
+    after: tuple[Share, ...] = ()
+
+
 class Ask(Struct, frozen=True, kw_only=True):
     """What a planner must know from the scheduler before it can decide.
 
@@ -31,8 +49,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     rank: tuple[Worker, ...] = ()  #: order these by how little it costs to close them
     retire: tuple[Worker, ...] = ()
     resume: tuple[Worker, ...] = ()
-    target: tuple[Worker, ...] | None = None  #: how many workers would do, given that the group has these
-    target_resources: Mapping[str, float] = {}  #: Dask resources of one worker of the group
+    target: TargetQuestion | None = None
 
 
 class Progress(Struct, frozen=True):

@@ -208,6 +208,14 @@ class ObservedJob(Struct, frozen=True, kw_only=True):
     answers: Answers | None = None
 
 
+class Sibling(Struct, frozen=True, kw_only=True):
+    """Another worker group of the same cluster."""
+
+    group: DaskWorkerGroup
+    autoscaler: DaskAutoscaler | None
+    pods: tuple[Pod, ...]
+
+
 class ObservedAutoscaler(Struct, frozen=True, kw_only=True):
     """A DaskAutoscaler and the group whose size it sets."""
 
@@ -215,6 +223,7 @@ class ObservedAutoscaler(Struct, frozen=True, kw_only=True):
     rival: DaskAutoscaler | None  #: another one that sets the same group's size and came first
     group: DaskWorkerGroup | None
     pods: tuple[Pod, ...]
+    siblings: tuple[Sibling, ...] = ()
     scheduler_pods: tuple[Pod, ...]
     answers: Answers | None = None
 

@@ -46,7 +46,7 @@ async def _answer(scheduler: Scheduler, ask: Ask) -> Answers:
         registered=_registered(state, ask.registered) if state else None,
         ranked=tuple(await scheduler.workers_to_close(ask.rank)) if ask.rank else None,
         retirement=await scheduler.retire(ask.retire) if ask.retire else None,
-        target=await scheduler.adaptive_target(ask.target, ask.target_resources) if ask.target is not None else None,
+        target=await scheduler.adaptive_target(ask.target) if ask.target else None,
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
 import aiohttp
 import msgspec
 
-from ..core.actions import Progress, Versions, Worker
+from ..core.actions import Progress, TargetQuestion, Versions, Worker
 
 PREFIX = "/dask-gitops/v1"
 
@@ -125,20 +125,18 @@ class Scheduler:
         """The first ``n`` (default: all) of the given workers, the cheapest to close first."""
         return (await self._call("POST", "workers_to_close", _Names, workers, n=n)).workers
 
-    async def adaptive_target(
-        self, workers: Iterable[Worker], resources: Mapping[str, float], *, target_duration: float | None = None
-    ) -> int:
-        """How many workers would do.
+    async def adaptive_target(self, question: TargetQuestion, *, target_duration: float | None = None) -> int:
+        """How many workers a group should have.
 
         Args:
-            workers: those that the group has.
-            resources: Dask resources of each of its workers, so far as they are known before one has started.
+            question: the group and the others of its cluster.
             target_duration: seconds in which the work should be done; default by the scheduler's configuration.
         """
-        answer = await self._call(
-            "POST", "adaptive_target", _Target, workers, resources=dict(resources), target_duration=target_duration
-        )
-        return answer.target
+        group, others = msgspec.to_builtins(question.group), msgspec.to_builtins((question.before, question.after))
+        # The group's own fields stand at the top, where a module that knows no other groups looks for them.
+        del group["workers"]
+        group |= {"before": others[0], "after": others[1], "target_duration": target_duration}
+        return (await self._call("POST", "adaptive_target", _Target, question.group.workers, **group)).target
 
     async def _call(
         self, method: str, route: str, answer: type[_T], workers: Iterable[Worker] | None = None, **more: Any

@@ -15,6 +15,7 @@ from ..core.observed import (
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
+    Sibling,
 )
 from .world import Child, World, autoscaled_group
 
@@ -53,7 +54,7 @@ def _group(group: DaskWorkerGroup, world: World) -> ObservedGroup:
     return ObservedGroup(
         group=group,
         cluster=cluster,
-        autoscaler=next(iter(world.autoscalers_of(group.namespace, group.name)), None),
+        autoscaler=world.autoscaler_of(group),
         pods=tuple(world.pods.by_index(group.uid)),
         scheduler_pods=world.scheduler_pods(group.namespace, group.spec.cluster) if cluster else (),
     )
@@ -82,5 +83,10 @@ def _autoscaler(autoscaler: DaskAutoscaler, world: World) -> ObservedAutoscaler:
         rival=first if first is not None and first.name != autoscaler.name else None,
         group=group,
         pods=tuple(world.pods.by_index(group.uid)) if group else (),
+        siblings=tuple(
+            Sibling(group=g, autoscaler=world.autoscaler_of(g), pods=tuple(world.pods.by_index(g.uid)))
+            for g in groups
+            if g is not group
+        ),
         scheduler_pods=world.scheduler_pods(namespace, autoscaler.spec.cluster),
     )

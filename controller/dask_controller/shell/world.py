@@ -146,6 +146,10 @@ class World:
         living = [a for a in found if not a.metadata.get("deletionTimestamp")]
         return tuple(sorted(living, key=lambda a: (a.metadata.get("creationTimestamp", ""), a.name)))
 
+    def autoscaler_of(self, group: DaskWorkerGroup) -> DaskAutoscaler | None:
+        """The autoscaler that is in charge of a worker group."""
+        return next(iter(self.autoscalers_of(group.namespace, group.name)), None)
+
     def scheduler_pods(self, namespace: str, cluster: str) -> tuple[Pod, ...]:
         """The scheduler Pods of a cluster."""
         return tuple(self.pods.by_index((namespace, cluster, names.SCHEDULER)))

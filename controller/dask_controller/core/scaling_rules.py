@@ -1,0 +1,182 @@
+"""How fast a number of workers follows the load: ``behavior`` of HorizontalPodAutoscaler v2.
+
+The semantics are those of kube-controller-manager (``pkg/controller/podautoscaler/horizontal.go``): first the
+stabilization windows, then the policies, then the bounds. What is remembered is in the status of the autoscaler and
+nowhere else, so a restarted operator goes on. The defaults differ: a backlog of tasks is a measure of the work itself,
+not a noisy ratio, hence up at once and without limit; down after a minute rather than five, as idle workers cost money
+and take data along.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from dask_crds.model import (
+    AutoscalerBehavior,
+    DaskAutoscalerSpec,
+    DaskAutoscalerStatus,
+    Recommendation,
+    ScaleEvent,
+    ScalingPolicy,
+    ScalingRules,
+)
+
+from .time import Time, format_time, parse_time
+
+#: Default stabilization windows in seconds.
+UP_WINDOW_SECONDS = 0
+DOWN_WINDOW_SECONDS = 60
+#: Scale events are gathered by this part of the longest period, so that there are never many.
+_EVENTS_PER_PERIOD = 60
+
+
+class Scaling(Struct, frozen=True, kw_only=True):
+    """A decision, and what must be remembered for the next one."""
+
+    replicas: int
+    stabilized: str  #: reason of ``AbleToScale``
+    limited: str  #: reason of ``ScalingLimited``; it is limited unless this is ``DesiredWithinRange``
+    recommendations: list[Recommendation]
+    scale_events: list[ScaleEvent]
+
+
+def scale(spec: DaskAutoscalerSpec, status: DaskAutoscalerStatus, *, current: int, wanted: int, now: Time) -> Scaling:
+    """The number of workers from now on.
+
+    Args:
+        spec: bounds and behavior.
+        status: what was remembered.
+        current: the number in force; outside of the bounds it is brought within them at once.
+        wanted: what the load asks for.
+        now: the time.
+    """
+    behavior = spec.behavior or AutoscalerBehavior()
+    up, down = behavior.scale_up or ScalingRules(), behavior.scale_down or ScalingRules()
+    start = bounded(spec, current)
+    past = status.recommendations or [Recommendation(replicas=current)]
+    events = status.scale_events or []
+
+    up_window, down_window = _window(up, UP_WINDOW_SECONDS), _window(down, DOWN_WINDOW_SECONDS)
+    lowest = min([wanted, *_within(past, up_window, now)])
+    highest = max([wanted, *_within(past, down_window, now)])
+    steady = min(max(start, lowest), highest)
+    stabilized = "ReadyForNewScale"
+    if steady != wanted:
+        stabilized = "ScaleUpStabilized" if wanted >= start else "ScaleDownStabilized"
+
+    if steady > start:
+        limit = max(start, _most(up, current, events, now))
+        replicas = int(min(steady, limit, spec.maximum))
+        limited = "ScaleUpLimit" if limit < spec.maximum else "TooManyReplicas"
+    elif steady < start:
+        limit = min(start, _least(down, current, events, now))
+        replicas = int(max(steady, limit, spec.minimum))
+        limited = "ScaleDownLimit" if limit > spec.minimum else "TooFewReplicas"
+    else:
+        replicas, limited = start, ""
+    return Scaling(
+        replicas=replicas,
+        stabilized=stabilized,
+        limited=limited if replicas != steady else "DesiredWithinRange",
+        recommendations=_remembered(past, bounded(spec, wanted), up_window, down_window, now),
+        scale_events=_events(events, replicas - current, (*(up.policies or ()), *(down.policies or ())), now),
+    )
+
+
+def bounded(spec: DaskAutoscalerSpec, replicas: int) -> int:
+    """``replicas`` within minimum and maximum."""
+    return max(spec.minimum, min(spec.maximum, replicas))
+
+
+def _window(rules: ScalingRules, default: int) -> int:
+    return default if rules.stabilization_window_seconds is None else rules.stabilization_window_seconds
+
+
+# --- policies ---------------------------------------------------------------------------------------------------------
+
+
+def _most(rules: ScalingRules, current: int, events: Sequence[ScaleEvent], now: Time) -> float:
+    """How many workers the policies allow at most."""
+    if rules.select_policy == "Disabled":
+        return -math.inf
+    if not rules.policies:
+        return math.inf
+    starts = _starts(rules, current, events, now)
+    # A percentage of nothing is nothing; one worker, or the group would never wake up.
+    allowed = [
+        start + policy.value if policy.type == "Pods" else max(1, -(-start * (100 + policy.value) // 100))
+        for policy, start in zip(rules.policies, starts, strict=True)
+    ]
+    return min(allowed) if rules.select_policy == "Min" else max(allowed)
+
+
+def _least(rules: ScalingRules, current: int, events: Sequence[ScaleEvent], now: Time) -> float:
+    """How many workers the policies leave at least."""
+    if rules.select_policy == "Disabled":
+        return math.inf
+    if not rules.policies:
+        return -math.inf
+    starts = _starts(rules, current, events, now)
+    allowed = [
+        start - policy.value if policy.type == "Pods" else start * (100 - policy.value) // 100
+        for policy, start in zip(rules.policies, starts, strict=True)
+    ]
+    return max(allowed) if rules.select_policy == "Min" else min(allowed)
+
+
+def _starts(rules: ScalingRules, current: int, events: Sequence[ScaleEvent], now: Time) -> Iterator[int]:
+    """The number of workers at the start of each policy's period."""
+    for policy in rules.policies or ():
+        cutoff = now - policy.period_seconds
+        yield max(0, current - sum(event.change for event in events if parse_time(event.time) > cutoff))
+
+
+def _events(
+    events: Sequence[ScaleEvent], change: int, policies: Sequence[ScalingPolicy], now: Time
+) -> list[ScaleEvent]:
+    """The events that some policy still looks at, with the present one."""
+    longest = max((policy.period_seconds for policy in policies), default=0)
+    if not longest:
+        return []
+    kept = {event.time: event.change for event in events if parse_time(event.time) > now - longest}
+    if change:
+        step = max(1, longest // _EVENTS_PER_PERIOD)
+        time = format_time(math.ceil(now / step) * step)  # rounded up: it must not be forgotten too early
+        kept[time] = kept.get(time, 0) + change
+    return [ScaleEvent(time=time, change=change) for time, change in kept.items() if change]
+
+
+# --- stabilization windows --------------------------------------------------------------------------------------------
+
+
+def _within(past: Sequence[Recommendation], window: int, now: Time) -> list[int]:
+    """What was recommended at any time of a window, the present moment apart."""
+    return [r.replicas for r in past if (parse_time(r.until) if r.until else now) > now - window]
+
+
+def _remembered(
+    past: Sequence[Recommendation], wanted: int, up_window: int, down_window: int, now: Time
+) -> list[Recommendation]:
+    """The recommendations that a window may still look at, with the present one.
+
+    Those that a later one outdoes in both directions never decide again. So there are never more than there were
+    different numbers, and none is written while the load asks for the same.
+    """
+    ended = [
+        Recommendation(replicas=r.replicas, until=r.until or format_time(now))
+        for r in past
+        if r.until or r.replicas != wanted
+    ]
+    highest, lowest = wanted, wanted
+    kept = []
+    for entry in reversed(ended):
+        until = parse_time(entry.until or "")
+        if (entry.replicas > highest and until > now - down_window) or (
+            entry.replicas < lowest and until > now - up_window
+        ):
+            kept.append(entry)
+        highest, lowest = max(highest, entry.replicas), min(lowest, entry.replicas)
+    return [*reversed(kept), Recommendation(replicas=wanted)]
