@@ -8,7 +8,8 @@ from tests.support.states import NOW, PULL_ERROR, condition, job, scheduler_pod
 
 from dask_controller.core.actions import Answers, Apply, Delete, Event, Patch, Progress, Versions
 from dask_controller.core.conditions import condition as make_condition
-from dask_controller.core.job import job_status, plan_job
+from dask_controller.core.job import plan_job
+from dask_controller.core.job_status import job_status
 from dask_controller.core.observed import ObservedJob, Pod
 from dask_controller.core.time import format_time
 from dask_crds.merge import merged

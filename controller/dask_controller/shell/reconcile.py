@@ -16,7 +16,8 @@ from ..core.actions import Create, Plan
 from ..core.autoscaler import autoscaler_status, plan_autoscaler
 from ..core.cluster import cluster_status, plan_cluster
 from ..core.conditions import condition, events, merge
-from ..core.job import job_status, plan_job
+from ..core.job import plan_job
+from ..core.job_status import job_status
 from ..core.observed import Observed, ObservedAutoscaler, ObservedCluster, ObservedGroup, ObservedJob
 from ..core.worker_group import plan_worker_group, worker_group_status
 from .ask import Schedulers
