@@ -16,7 +16,7 @@ import json
 import logging
 import math
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from functools import wraps
 from itertools import chain, count, islice
@@ -65,6 +65,60 @@ class _Left(NamedTuple):
     why: str  #: empty: just what follows
     tasks: int = 0
     results: int = 0
+
+
+class Group(NamedTuple):
+    """A worker group as the operator knows it."""
+
+    workers: list[Pod]
+    resources: dict[str, float] = {}  #: that each of its Pods offers, as far as that is known before one has started
+    threads: float = 1  #: of each of its Pods, likewise
+    minimum: int = 0
+    maximum: float = math.inf
+
+
+#: What a task needs of a worker: amounts by resource.
+Need = frozenset[tuple[str, float]]
+_PLAIN: Need = frozenset()
+
+
+class _Kind:
+    """Tasks that need the same."""
+
+    waiting = 0  #: for a worker
+    tasks = 0  #: these, and those that workers have
+    seconds = 0.0  #: that all of them are expected to take
+
+    def add(self, tasks: int, seconds: float) -> None:
+        self.tasks += tasks
+        self.seconds += seconds
+
+
+class _Part:
+    """A worker group and its share of the load."""
+
+    load = 0.0  #: in Pods
+
+    def __init__(self, group: Group, found: dict[Pod, list[Any]]) -> None:
+        self.registered = [states for states in found.values() if states]
+        # Those that are leaving are no capacity, or the group would call them back for the task that they finish.
+        self.staying = [
+            states for states in self.registered if all(ws.status.name != "closing_gracefully" for ws in states)
+        ]
+        self.workers = list(chain.from_iterable(self.staying))
+        self.minimum, self.maximum = group.minimum, group.maximum
+        self.threads = group.threads
+        if self.staying:
+            self.threads = sum(ws.nthreads for ws in self.workers) / len(self.staying)
+        self.offered: dict[str, float] = {}
+        for ws in self.workers:
+            for name, amount in ws.resources.items():
+                self.offered[name] = max(amount, self.offered.get(name, 0))
+        self.offered.update(group.resources)
+
+    def slots(self, need: Need) -> float:
+        """How many tasks that need this one Pod runs at a time."""
+        return min([self.threads, *(self.offered.get(name, 0) // amount for name, amount in need if amount > 0)])
 
 
 class Extension:
@@ -357,43 +411,72 @@ class Extension:
     # --- how many -----------------------------------------------------------------------------------------------------
 
     def adaptive_target(
-        self, pods: Iterable[Pod], target_duration: float | str | None = None, resources: dict[str, float] | None = None
+        self, group: Group, before: Iterable[Group] = (), after: Iterable[Group] = (), target_duration: Any = None
     ) -> dict[str, Any]:
-        """How many Pods one group should have: ``Scheduler.adaptive_target`` for its part of the cluster.
+        """How many Pods one group should have: ``Scheduler.adaptive_target`` for its share of the load.
 
-        Its part is what its workers run and hold, the tasks that wait for any worker, and those that no present worker
-        can run but one of its would: by the resources of those that are there, and ``resources`` as declared. With one
-        group this is what distributed computes, with two exceptions: tasks bound to workers or hosts that are gone do
-        not count, as no new Pod will have their address; and the answer is never less than the running and waiting
-        tasks call for, where distributed shrinks to the busy workers and then grows again.
+        Tasks that wait or run go to the groups that can run them and offer nothing else (see :func:`_takers`);
+        several of these are filled one after the other, ``before`` first. With one group this is what distributed
+        computes, with three exceptions: tasks bound to workers or hosts that are gone do not count, as no new Pod will
+        have their address; the answer is never less than the tasks call for, where distributed shrinks to the busy
+        workers and then grows again; and it grows for memory until half of it is used, where distributed doubles and,
+        while the new workers come one by one, doubles again.
         """
         from dask import config
         from dask.utils import parse_timedelta
 
-        scheduler = self.scheduler
-        found = [states for states in self._find(pods).values() if states]
-        workers = [ws for states in found for ws in states]
-        offered = _offered(workers) | (resources or {})
-        if target_duration is None:
-            target_duration = config.get("distributed.adaptive.target-duration")
-        goal = parse_timedelta(target_duration)
+        goal = parse_timedelta(target_duration or config.get("distributed.adaptive.target-duration"))
+        own = _Part(group, self._find(group.workers))
+        parts = [
+            *(_Part(other, self._find(other.workers)) for other in before),
+            own,
+            *(_Part(other, self._find(other.workers)) for other in after),
+        ]
+        demand = self._demand(parts)
+        _share(demand, parts, own, goal)
+        target = math.ceil(own.load - 1e-6) or int(own.load > 0)
 
-        unrunnable = [task for task in scheduler.unrunnable if _could_run(task, offered)]
-        waiting = len(scheduler.queued) + len(unrunnable)
-        processing = sum(len(ws.processing) for ws in workers)
-        sample = list(islice(chain(scheduler.queued, unrunnable), 100))
-        seconds = sum(_duration(scheduler, task) for task in sample) * waiting / max(1, len(sample))
-        seconds += sum(ws.occupancy for ws in workers)
-        threads = min(waiting + processing, math.ceil(seconds / goal))  # a few long tasks need but a few threads
-        target = math.ceil(threads * len(found) / (sum(ws.nthreads for ws in workers) or 1)) if found else threads
-        if waiting and not found:
-            target = max(1, target)
-        limit = sum(ws.memory_limit or 0 for ws in workers)
-        if limit and sum(ws.nbytes for ws in workers) > 0.6 * limit:
-            target = max(target, 2 * len(found))
-        if target < len(found):
-            target = max(target, len(found) - self._dispensable(found))
-        return {"target": target, "waiting": waiting, "processing": processing}
+        workers = own.workers
+        limit, used = sum(ws.memory_limit or 0 for ws in workers), sum(ws.nbytes for ws in workers)
+        if used > 0.6 * limit > 0:
+            target = max(target, math.ceil(len(own.staying) * used / (0.5 * limit)))
+        if target < len(own.staying):
+            target = max(target, len(own.staying) - self._dispensable(own.staying))
+        return {
+            "target": target,
+            "waiting": sum(kind.waiting for need, kind in demand.items() if own in _takers(need, parts)),
+            "processing": sum(len(ws.processing) for states in own.registered for ws in states),
+        }
+
+    def _demand(self, parts: list[_Part]) -> dict[Need, _Kind]:
+        """What is to be done, by what the tasks need."""
+        scheduler = self.scheduler
+        unrunnable = defaultdict(list)
+        for task in scheduler.unrunnable:
+            if not (task.worker_restrictions or task.host_restrictions) or task.loose_restrictions:
+                unrunnable[_need(task)].append(task)
+        demand: dict[Need, _Kind] = defaultdict(_Kind)
+        for need in {_PLAIN, *unrunnable}:
+            queued = scheduler.queued if need == _PLAIN else ()  # tasks with restrictions are never queued
+            sample = list(islice(chain(queued, unrunnable[need]), 100))
+            if sample:
+                waiting = len(queued) + len(unrunnable[need])
+                seconds = sum(_duration(scheduler, task) for task in sample) * waiting / len(sample)
+                demand[need].add(waiting, seconds)
+                demand[need].waiting = waiting
+        for part in parts:
+            for ws in chain.from_iterable(part.registered):
+                needs = Counter(map(_need, ws.processing)) if ws.resources else {_PLAIN: len(ws.processing)}
+                for need, number in needs.items():
+                    share = number / len(ws.processing) if ws.processing else 0
+                    if part not in _takers(need, parts):
+                        # A guest: Dask gives tasks to any worker that can run them. No other worker is wanted for what
+                        # runs there, but for what waits there.
+                        share *= max(0, number - ws.nthreads) / number if number else 0
+                        number = max(0, number - ws.nthreads)
+                    if number:
+                        demand[need].add(number, ws.occupancy * share)
+        return demand
 
     def _dispensable(self, found: list[list[Any]]) -> int:
         """How many Pods are idle and leave the others enough memory, by ``Scheduler.workers_to_close``."""
@@ -475,12 +558,38 @@ def _why_it_stays(ws: Any, kept: set[Any], recipients: bool, unique: int) -> str
     return ""
 
 
-def _offered(workers: list[Any]) -> dict[str, float]:
-    offered: dict[str, float] = {}
-    for ws in workers:
-        for name, amount in ws.resources.items():
-            offered[name] = max(amount, offered.get(name, 0))
-    return offered
+def _need(task: Any) -> Need:
+    return frozenset((task.resource_restrictions or {}).items())
+
+
+def _takers(need: Need, parts: list[_Part]) -> list[_Part]:
+    """The groups for tasks of a kind: those that can run them and offer the fewest other resources.
+
+    So tasks without restrictions make no group with GPUs grow, unless there is no group without.
+    """
+    able = [part for part in parts if part.maximum > 0 and part.slots(need) > 0]
+    fewest = min((len(part.offered) for part in able), default=0)
+    return [part for part in able if len(part.offered) == fewest]
+
+
+def _share(demand: dict[Need, _Kind], parts: list[_Part], own: _Part, goal: float) -> None:
+    """Add up each group's load, in Pods: first what each has anyway (its minimum), then in order up to its maximum.
+
+    What is left over counts for ``own``, so that it can say that it would need more.
+    """
+    choices = {need: _takers(need, parts) for need in demand}
+    for need in sorted(
+        demand, key=lambda need: (len(choices[need]), sorted(need))
+    ):  # those with the least choice first
+        kind, takers = demand[need], choices[need]
+        rest = min(kind.tasks, max(kind.seconds, 1e-9) / goal)  # threads; a few long tasks need but a few
+        for bound in ("minimum", "maximum"):
+            for part in takers:
+                given = min(rest, max(0.0, getattr(part, bound) - part.load) * part.slots(need))
+                part.load += given / part.slots(need)
+                rest -= given
+        if own in takers:
+            own.load += rest / own.slots(need)
 
 
 def _versions(found: dict[str, Any]) -> dict[str, str]:
@@ -499,13 +608,6 @@ def _distinct(found: Iterable[dict[str, str]]) -> list[dict[str, str]]:
         if versions and versions not in unique:
             unique.append(versions)
     return unique
-
-
-def _could_run(task: Any, offered: dict[str, float]) -> bool:
-    """Whether a new worker that offers these resources could run a task that no present worker can."""
-    if (task.worker_restrictions or task.host_restrictions) and not task.loose_restrictions:
-        return False
-    return all(offered.get(name, 0) >= amount for name, amount in (task.resource_restrictions or {}).items())
 
 
 def _duration(scheduler: Any, task: Any) -> float:
@@ -618,12 +720,29 @@ class _WorkersToClose(_Question):
 
 class _AdaptiveTarget(_Question):
     def ask(self, asked: Extension, pods: list[Pod], body: dict[str, Any]) -> dict[str, Any]:
-        duration, resources = body.get("target_duration"), body.get("resources")
+        duration = body.get("target_duration")
         if duration is not None and not (_is_number(duration) and duration > 0):
             raise _Malformed("target_duration is a number of seconds above 0")
-        if resources is not None and not (isinstance(resources, dict) and all(map(_is_number, resources.values()))):
-            raise _Malformed("resources are numbers by name")
-        return asked.adaptive_target(pods, duration, resources)
+        before, after = ([_group(other) for other in _list(body, side)] for side in ("before", "after"))
+        return asked.adaptive_target(_group(body), before, after, duration)
+
+
+def _list(body: Any, field: str) -> list[Any]:
+    found = body.get(field) if isinstance(body, dict) else {}
+    if not isinstance(found, list | None):
+        raise _Malformed(f"{field} is a list")
+    return found or []
+
+
+def _group(body: Any) -> Group:
+    workers = [_pod(worker) for worker in _list(body, "workers")]
+    resources = body.get("resources") or {}
+    if not (isinstance(resources, dict) and all(map(_is_number, resources.values()))):
+        raise _Malformed("resources are numbers by name")
+    numbers = {name: body[name] for name in ("threads", "minimum", "maximum") if body.get(name) is not None}
+    if not all(_is_number(number) and number >= 0 for number in numbers.values()) or numbers.get("threads") == 0:
+        raise _Malformed("threads, minimum and maximum are numbers, none below 0, and threads above it")
+    return Group(workers, resources, **numbers)
 
 
 def _is_number(value: Any) -> bool:
