@@ -17,14 +17,18 @@ provide_node()  # before anything imports cdk8s, which starts Node.js
 from .dask import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup  # noqa: E402
 from .manifest import DaskResource, problems  # noqa: E402
 from .operator import DaskCustomResourceDefinitions, DaskOperator  # noqa: E402
+from .policy import DaskAdmissionPolicy  # noqa: E402
+from .tenant import DaskTenant  # noqa: E402
 
 __all__ = [
+    "DaskAdmissionPolicy",
     "DaskAutoscaler",
     "DaskCluster",
     "DaskCustomResourceDefinitions",
     "DaskJob",
     "DaskOperator",
     "DaskResource",
+    "DaskTenant",
     "DaskWorkerGroup",
     "problems",
 ]

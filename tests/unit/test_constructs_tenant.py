@@ -1,0 +1,156 @@
+"""A team's namespace, and an organisation's rules, as constructs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support.constructs import Manifest, chart, synth
+
+from dask_constructs import DaskAdmissionPolicy, DaskTenant
+from dask_crds import names
+from dask_synth.render import render
+
+IMAGE = "registry.example.com/dask:1"
+
+
+def tenant(**options: Any) -> list[Manifest]:
+    c = chart(namespace="elsewhere")
+    DaskTenant(c, "tenant", namespace="team", **options)
+    return synth(c)
+
+
+def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
+    return [m for m in manifests if m["kind"] == kind]
+
+
+def test_everything_is_in_the_tenants_namespace() -> None:
+    manifests = tenant(quota={"pods": 10}, groups=["data"])
+    (namespace,) = of_kind(manifests, "Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert {m["metadata"].get("namespace", "team") for m in manifests} == {"team"}
+    (quota,) = of_kind(manifests, "ResourceQuota")
+    assert quota["spec"] == {"hard": {"pods": 10}}
+
+
+def test_people_and_the_gitops_tool_may_edit_and_nothing_more() -> None:
+    (binding,) = of_kind(tenant(groups=["data"], deployer="flux"), "RoleBinding")
+    assert binding["roleRef"]["name"] == "edit"
+    assert [(s["kind"], s["name"]) for s in binding["subjects"]] == [("Group", "data"), ("ServiceAccount", "flux")]
+    assert of_kind(tenant(deployer=None), "RoleBinding") == of_kind(tenant(deployer=None), "ServiceAccount") == []
+
+
+class Network:
+    """What the NetworkPolicies of the tenant allow, decided as Kubernetes documents it."""
+
+    def __init__(self, **options: Any) -> None:
+        self.policies = [m["spec"] for m in of_kind(tenant(**options), "NetworkPolicy")]
+
+    def connects(self, source: Any, target: Any, port: int, protocol: str = "TCP") -> bool:
+        return self._lets("Egress", source, target, port, protocol) and self._lets(
+            "Ingress", target, source, port, protocol
+        )
+
+    def _lets(self, direction: str, of: Any, peer: Any, port: int, protocol: str) -> bool:
+        if of[0] != "team":
+            return True  # the policies are the tenant's only
+        mine = [p for p in self.policies if direction in p["policyTypes"] and selects(p["podSelector"], of[1])]
+        field, peers = ("egress", "to") if direction == "Egress" else ("ingress", "from")
+        rules = [rule for policy in mine for rule in policy.get(field, [])]
+        return not mine or any(
+            any(self._is(wanted, peer) for wanted in rule[peers])
+            and ("ports" not in rule or {"port": port, "protocol": protocol} in rule["ports"])
+            for rule in rules
+        )
+
+    @staticmethod
+    def _is(wanted: Any, peer: Any) -> bool:
+        namespace, labels = peer
+        if "namespaceSelector" not in wanted:
+            return namespace == "team" and selects(wanted["podSelector"], labels)
+        there = selects(wanted["namespaceSelector"], {"kubernetes.io/metadata.name": namespace})
+        return there and selects(wanted.get("podSelector", {}), labels)
+
+
+def selects(selector: Any, labels: dict[str, str]) -> bool:
+    wanted = selector.get("matchLabels", {}).items() <= labels.items()
+    return wanted and all(labels.get(e["key"]) in e["values"] for e in selector.get("matchExpressions", []))
+
+
+def pods() -> dict[str, Any]:
+    """The Pods of a job, as they are really made, and others."""
+    container = {"name": "c", "image": IMAGE}
+    spec = {"containers": [container]}
+    job = {
+        "apiVersion": names.API_VERSION,
+        "kind": "DaskJob",
+        "metadata": {"name": "j"},
+        "spec": {"job": {"spec": spec}, "cluster": {"spec": {"scheduler": {"spec": spec}, "worker": {"spec": spec}}}},
+    }
+    children = list(render(job, namespace="team", domain="cluster.local"))
+    (worker,) = of_kind(children, "Pod")
+    (deployment,) = of_kind(children, "Deployment")
+    (runner,) = of_kind(children, "Job")
+    return {
+        "worker": ("team", worker["metadata"]["labels"]),
+        "scheduler": ("team", deployment["spec"]["template"]["metadata"]["labels"]),
+        "runner": ("team", runner["spec"]["template"]["metadata"]["labels"]),
+        "stranger": ("team", {"app": "web"}),
+        "operator": ("dask-operator", {"app.kubernetes.io/name": "dask-operator"}),
+        "notebook": ("notebooks", {"app": "jupyter"}),
+        "neighbour": ("others", {"dask.org/component": "worker"}),
+        "dns": ("kube-system", {"k8s-app": "kube-dns"}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port"),
+    [
+        ("worker", "scheduler", 8786),
+        ("worker", "scheduler", 8787),  # the preStop hook
+        ("worker", "worker", 41234),
+        ("scheduler", "worker", 41234),
+        ("runner", "scheduler", 8786),
+        ("runner", "worker", 41234),
+        ("operator", "scheduler", 8787),
+        ("notebook", "scheduler", 8786),
+    ],
+)
+def test_what_dask_needs_is_open(source: str, target: str, port: int) -> None:
+    network, all_pods = Network(client_namespaces=["notebooks"]), pods()
+    assert network.connects(all_pods[source], all_pods[target], port)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port"),
+    [
+        ("stranger", "scheduler", 8786),
+        ("stranger", "worker", 41234),
+        ("worker", "stranger", 80),
+        ("neighbour", "worker", 41234),
+        ("neighbour", "scheduler", 8786),
+        ("worker", "neighbour", 41234),
+        ("operator", "scheduler", 8786),
+        ("operator", "worker", 8788),
+        ("notebook", "worker", 41234),
+        ("worker", "operator", 8080),
+    ],
+)
+def test_all_else_is_closed(source: str, target: str, port: int) -> None:
+    network, all_pods = Network(client_namespaces=["notebooks"]), pods()
+    assert not network.connects(all_pods[source], all_pods[target], port)
+
+
+def test_names_are_resolved_and_stores_are_reached_where_that_is_said() -> None:
+    all_pods = pods()
+    assert Network().connects(all_pods["worker"], all_pods["dns"], 53, "UDP")
+    rule = {"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "others"}}}]}
+    assert Network(egress=[rule]).connects(all_pods["worker"], all_pods["neighbour"], 9000)
+    assert not Network(egress=[rule]).connects(all_pods["stranger"], all_pods["neighbour"], 9000)
+
+
+def test_a_policy_that_forbids_nothing_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="forbids nothing"):
+        DaskAdmissionPolicy(chart(), "policy")
+    with pytest.raises(TypeError, match="list of texts"):
+        DaskAdmissionPolicy(chart(), "policy", image_registries="registry.example.com/")
