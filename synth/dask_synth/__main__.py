@@ -17,6 +17,7 @@ from dask_crds.model import KINDS
 
 from .app import write
 from .config import Configuration, ConfigurationError, load
+from .init import start
 from .reference import reference
 from .render import render
 
@@ -29,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(argv)
     try:
         configuration = _configuration(options.config)
+        if options.command == "init":
+            sys.exit(_init(options.directory))
         if options.command == "render":
             sys.exit(_render(options.file, options.namespace, configuration))
         sys.exit(_synthesize(options, configuration))
@@ -68,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     render.add_argument("file", type=argparse.FileType(), help="YAML with one or more manifests; - for standard input")
     render.add_argument("--namespace", default="default", help="for manifests that name none (default: %(default)s)")
+    init = commands.add_parser("init", help="write a repository to start from: environments, tenant, clusters, CI")
+    init.add_argument("directory", type=Path, metavar="DIR", help="the new repository, or an empty one")
     return parser
 
 
@@ -119,6 +124,17 @@ def _put(path: Path, content: bytes | None) -> None:
     path.unlink()
     if not any(path.parent.iterdir()):
         path.parent.rmdir()
+
+
+def _init(directory: Path) -> int:
+    try:
+        written = start(directory)
+    except OSError as error:
+        raise Failure(str(error)) from None
+    for path in written:
+        print(path)
+    print(f"\nGo on with {directory / 'README.md'}")
+    return 0
 
 
 def _render(file: TextIO, namespace: str, configuration: Configuration) -> int:

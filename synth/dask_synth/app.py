@@ -35,29 +35,29 @@ def write(directory: Path, configuration: Configuration) -> None:
     _operator(directory / "operator-namespaced", configuration, namespaces=configuration.namespaces)
     _examples(directory / "examples", configuration)
     _bundle(directory, configuration)
-    _kustomization(directory, ["crds", "operator"])
-    _schemas(directory / "schemas")
+    kustomization(directory, ["crds", "operator"])
+    schemas(directory / "schemas")
 
 
 def _crds(directory: Path) -> None:
     app = _app(directory, YamlOutputType.FILE_PER_RESOURCE)
     DaskCustomResourceDefinitions(Chart(app, "crds"), "crds")
     app.synth()
-    _kustomization(directory)
+    kustomization(directory)
 
 
 def _operator(directory: Path, configuration: Configuration, namespaces: Sequence[str] | None = None) -> None:
     app = _app(directory)
     _dask_operator(Chart(app, "operator"), configuration, namespaces=namespaces, crds=False)
     app.synth()
-    _kustomization(directory)
+    kustomization(directory)
 
 
 def _examples(directory: Path, configuration: Configuration) -> None:
     app = _app(directory)
     examples(app, configuration.example_image)
     app.synth()
-    _kustomization(directory)
+    kustomization(directory)
 
 
 def _bundle(directory: Path, configuration: Configuration) -> None:
@@ -67,7 +67,7 @@ def _bundle(directory: Path, configuration: Configuration) -> None:
     app.synth()
 
 
-def _schemas(directory: Path) -> None:
+def schemas(directory: Path) -> None:
     """JSON schemas where kubeconform and editors look for them: ``{{.Group}}/{{.ResourceKind}}_{{.Version}}.json``."""
     folder = directory / names.GROUP
     folder.mkdir(parents=True)
@@ -97,12 +97,12 @@ def _dask_operator(
     )
 
 
-def _kustomization(directory: Path, resources: Iterable[str] | None = None) -> None:
+def kustomization(directory: Path, resources: Iterable[str] | None = None) -> None:
     """A kustomization of ``resources``, else of all files in the directory."""
     listed = sorted(path.name for path in directory.glob("*.yaml")) if resources is None else list(resources)
-    kustomization: dict[str, Any] = {
+    manifest: dict[str, Any] = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": listed,
     }
-    (directory / "kustomization.yaml").write_text(yaml.safe_dump(kustomization, sort_keys=False))
+    (directory / "kustomization.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False))

@@ -1,0 +1,96 @@
+"""Our Dask platform: one `Environment` for each place that it runs in. `python synth.py` writes `dist/`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dask_constructs import DaskAdmissionPolicy, DaskCluster, DaskJob, DaskOperator, DaskTenant
+from dask_synth import kustomization, schemas
+
+from cdk8s import App, Chart  # isort: skip - after dask_constructs, which finds Node.js for it
+
+DIST = Path(__file__).parent / "dist"
+
+PROGRAM = """\
+from distributed import Client
+
+with Client() as client:
+    squares = client.map(lambda number: number**2, range(10))
+    print("result:", client.submit(sum, squares).result())
+"""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What differs from one place to the next."""
+
+    name: str
+    operator_image: str = "@OPERATOR_IMAGE@"
+    dask_image: str = "ghcr.io/dask/dask:2026.8.0"
+    worker_memory: str = "2Gi"
+    maximum_workers: int = 4
+    quota_cpus: str = "16"
+
+
+DEV = Environment("dev")
+PROD = Environment("prod", worker_memory="16Gi", maximum_workers=50, quota_cpus="256")
+
+
+def operator(chart: Chart, environment: Environment) -> None:
+    DaskOperator(chart, "operator", image=environment.operator_image)
+    DaskAdmissionPolicy(chart, "policy", maximum_workers=environment.maximum_workers)
+
+
+def team(chart: Chart, environment: Environment) -> None:
+    DaskTenant(
+        chart,
+        "analytics",
+        namespace="analytics",
+        quota={"requests.cpu": environment.quota_cpus, "pods": environment.maximum_workers * 4},
+        groups=["analytics"],
+    )
+
+
+def workloads(chart: Chart, environment: Environment) -> None:
+    image, memory = environment.dask_image, environment.worker_memory
+    cluster = DaskCluster(
+        chart,
+        "cluster",
+        name="analytics",
+        namespace="analytics",
+        image=image,
+        memory=memory,
+        idle_timeout=3600,
+        idle_action="Suspend",
+    )
+    cluster.autoscale(minimum=0, maximum=environment.maximum_workers)
+    DaskJob(
+        chart,
+        "hello",
+        name="hello",
+        namespace="analytics",
+        image=image,
+        memory=memory,
+        command=["python3", "-c", PROGRAM],
+        run_id="1",
+    )
+
+
+def write(environment: Environment, part: Callable[[Chart, Environment], None]) -> None:
+    """One folder: one file of manifests and a kustomization."""
+    directory = DIST / environment.name / part.__name__
+    app = App(outdir=str(directory), output_file_extension=".yaml")
+    part(Chart(app, part.__name__), environment)
+    app.synth()
+    kustomization(directory)
+
+
+if __name__ == "__main__":
+    shutil.rmtree(DIST, ignore_errors=True)
+    for place in (DEV, PROD):
+        for folder in (operator, team, workloads):
+            write(place, folder)
+    schemas(DIST / "schemas")

@@ -1,0 +1,84 @@
+"""The repository that a platform team starts from."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dask_constructs import problems
+from dask_crds.model import KINDS
+from dask_synth.__main__ import main
+from dask_synth.init import template
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new repository whose program has run."""
+    directory = tmp_path_factory.mktemp("repositories") / "platform"
+    with pytest.raises(SystemExit) as ended:
+        main(["init", str(directory)])
+    assert ended.value.code == 0
+    synth(directory)
+    return directory
+
+
+def synth(directory: Path) -> dict[Path, bytes]:
+    subprocess.run([sys.executable, "synth.py"], cwd=directory, check=True, capture_output=True)
+    return {path: path.read_bytes() for path in (directory / "dist").rglob("*") if path.is_file()}
+
+
+def manifests(directory: Path) -> list[dict]:
+    paths = [path for path in sorted(directory.rglob("*.yaml")) if path.name != "kustomization.yaml"]
+    return [manifest for path in paths for manifest in yaml.safe_load_all(path.read_text())]
+
+
+def test_it_writes_the_same_bytes_every_time(repository: Path) -> None:
+    assert synth(repository) == synth(repository)
+
+
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+def test_every_environment_has_all_that_it_needs(repository: Path, environment: str) -> None:
+    found = manifests(repository / "dist" / environment)
+    kinds = {manifest["kind"] for manifest in found}
+    assert kinds >= {
+        "CustomResourceDefinition",
+        "Namespace",
+        "NetworkPolicy",
+        "DaskCluster",
+        "DaskAutoscaler",
+        "DaskJob",
+    }
+    for folder in ("operator", "team", "workloads"):
+        listed = yaml.safe_load((repository / "dist" / environment / folder / "kustomization.yaml").read_text())
+        assert [f"{folder}.yaml"] == listed["resources"]
+
+
+def test_its_dask_resources_are_right(repository: Path) -> None:
+    found = [manifest for manifest in manifests(repository / "dist") if manifest["kind"] in KINDS]
+    assert len(found) == 6
+    assert [problem for manifest in found for problem in problems(manifest)] == []
+
+
+def test_environments_differ_where_they_are_told_to(repository: Path) -> None:
+    maxima = [m["spec"]["maximum"] for m in manifests(repository / "dist") if m["kind"] == "DaskAutoscaler"]
+    assert maxima == [4, 50]
+
+
+def test_nothing_is_left_to_fill_in(repository: Path) -> None:
+    for text in template().values():
+        assert not re.search(r"@[A-Z_]+@", text)
+    workflow = yaml.safe_load((repository / ".github/workflows/check.yaml").read_text())
+    assert workflow["permissions"] == {"contents": "read"}
+
+
+def test_files_of_others_are_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(SystemExit, match=r"README\.md is there already"):
+        main(["init", str(tmp_path)])
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    assert (tmp_path / "README.md").read_text() == "mine"
