@@ -6,12 +6,12 @@ import msgspec
 import pytest
 from tests.support.states import NOW, autoscaler, condition, group, scheduler_pod, worker_pod
 
-from dask_controller.core.actions import Answers
+from dask_controller.core.actions import Answers, Share, Worker
 from dask_controller.core.autoscaler import INTERVAL_SECONDS, autoscaler_status, plan_autoscaler
-from dask_controller.core.demand import worker_resources
-from dask_controller.core.observed import ObservedAutoscaler
+from dask_controller.core.demand import worker_resources, worker_threads
+from dask_controller.core.observed import ObservedAutoscaler, Sibling
 from dask_controller.core.scaling_rules import DOWN_WINDOW_SECONDS
-from dask_crds.model import AutoscalerBehavior, DaskAutoscalerStatus, ScalingRules
+from dask_crds.model import AutoscalerBehavior, DaskAutoscalerStatus, DaskWorkerGroup, ScalingRules
 
 
 def observed(of, **fields):
@@ -86,6 +86,97 @@ def test_an_idle_minute_writes_nothing():
     assert load.writes == settled
 
 
+def reasons(status: DaskAutoscalerStatus) -> dict[str, tuple[str, str]]:
+    return {c.type: (c.status, c.reason) for c in status.conditions or ()}
+
+
+def test_conditions_are_those_of_a_horizontal_pod_autoscaler():
+    load = Load(desired=3, minimum=1, maximum=5)
+
+    def after(target, seconds):
+        load(target, NOW + seconds)
+        return {k: v for k, v in reasons(load.autoscaler.status).items() if "Scal" in k}
+
+    active = {"ScalingActive": ("True", "ValidMetricFound")}
+    steady = {"AbleToScale": ("True", "ReadyForNewScale"), **active}
+    assert after(3, 0) == {**steady, "ScalingLimited": ("False", "DesiredWithinRange")}
+    assert after(9, 5) == {**steady, "ScalingLimited": ("True", "TooManyReplicas")}
+    stabilized = {"AbleToScale": ("True", "ScaleDownStabilized"), **active}
+    assert after(0, 10) == {**stabilized, "ScalingLimited": ("False", "DesiredWithinRange")}
+    assert after(0, 10 + DOWN_WINDOW_SECONDS) == {**steady, "ScalingLimited": ("True", "TooFewReplicas")}
+
+
+def test_while_the_scheduler_is_silent_the_last_limit_stands():
+    load = Load(desired=3, maximum=5)
+    load(9, NOW)
+    o = observed(load.autoscaler, answers=Answers(silent="cannot be reached"))
+    status = autoscaler_status(o, plan_autoscaler(o, NOW + 5), [], NOW + 5)
+    assert status.desired_replicas == 5
+    assert status.recommendations == load.autoscaler.status.recommendations
+    assert reasons(status)["AbleToScale"] == ("True", "SucceededGetScale")
+    assert reasons(status)["ScalingActive"] == ("False", "SchedulerSilent")
+    assert reasons(status)["ScalingLimited"] == ("True", "TooManyReplicas")
+
+
+def test_a_change_of_the_load_beyond_the_maximum_is_not_written():
+    load = Load(desired=10, maximum=10)
+    for number in range(30):
+        load(100 + number, NOW + 5 * number)
+    settled = load.writes
+    for number in range(30, 60):
+        load(100 + number, NOW + 5 * number)
+    assert load.writes == settled
+
+
+def test_a_scheduler_that_comes_back_is_asked_at_once():
+    assert plan_autoscaler(observed(autoscaler(), scheduler_pods=()), NOW).ask is None
+    assert plan_autoscaler(observed(autoscaler()), NOW).ask is not None
+
+
+# --- the question -----------------------------------------------------------------------------------------------------
+
+
+def described(name: str, **container) -> DaskWorkerGroup:
+    g = group(name)
+    spec = {"containers": [{"name": "worker", "image": "x", **container}]}
+    worker = msgspec.structs.replace(g.spec.worker, spec=spec)
+    return msgspec.structs.replace(g, spec=msgspec.structs.replace(g.spec, worker=worker))
+
+
+def test_the_other_groups_come_in_a_fixed_order_with_their_bounds():
+    """The default group first, then by name; the size of a group without autoscaler is what its spec says."""
+    gpu = described("simple-gpu", args=["dask-worker", "--resources", "GPU=2", "--nthreads", "8"])
+    others = [
+        Sibling(group=described("simple-zoo"), autoscaler=None, pods=()),
+        Sibling(group=group(), autoscaler=autoscaler(1, 7), pods=(worker_pod(group(), 0),)),
+        Sibling(group=described("simple-arm"), autoscaler=None, pods=()),
+    ]
+    question = plan_autoscaler(observed(autoscaler(0, 4), group=gpu, pods=(), siblings=tuple(others)), NOW).ask.target
+    assert question.group == Share(workers=(), resources={"GPU": 2.0}, threads=8, minimum=0, maximum=4)
+    arm = Share(workers=(), minimum=2, maximum=2)
+    default = Share(workers=(Worker("simple-default-worker-0-abcde", "10.0.0.0"),), minimum=1, maximum=7)
+    assert question.before == (default, arm)
+    assert question.after == (arm,)  # simple-zoo
+    first = plan_autoscaler(observed(autoscaler(), siblings=tuple(others[::2])), NOW).ask.target
+    assert (first.before, first.after) == ((), (arm, arm))
+
+
+@pytest.mark.parametrize(
+    ("container", "threads"),
+    [
+        ({"args": ["dask-worker", "--nthreads", "4"]}, 4),
+        ({"args": ["dask-worker", "--nthreads=4", "--nworkers", "2"]}, 8),
+        ({"args": ["dask-worker", "--nworkers", "auto", "--nthreads=4"]}, 4),
+        ({"args": ["dask-worker"], "resources": {"limits": {"cpu": "3500m"}}}, 4),
+        ({"args": ["dask-worker", "--nthreads", "0"], "resources": {"limits": {"cpu": 2}}}, 2),
+        ({"command": ["sh", "-c", "dask worker --nthreads 3 tcp://x"]}, 3),
+        ({"args": ["dask-worker"]}, 1),
+    ],
+)
+def test_threads_are_read_from_the_manifest(container, threads):
+    assert worker_threads(described("g", **container)) == threads
+
+
 def test_the_scheduler_is_asked_about_this_groups_workers():
     plan = plan_autoscaler(observed(autoscaler()), NOW)
     assert [worker.name for worker in plan.ask.target.group.workers] == ["simple-default-worker-0-abcde"]
@@ -134,9 +225,4 @@ def test_an_autoscaler_that_cannot_act_says_why(fields, reason):
     ],
 )
 def test_worker_resources_are_read_from_the_command(fields, resources):
-    g = group()
-    spec = {"containers": [{"name": "worker", "image": "x", **fields}]}
-    g = msgspec.structs.replace(
-        g, spec=msgspec.structs.replace(g.spec, worker=msgspec.structs.replace(g.spec.worker, spec=spec))
-    )
-    assert worker_resources(g) == resources
+    assert worker_resources(described("g", **fields)) == resources

@@ -21,13 +21,15 @@ def target_question(o: ObservedAutoscaler, group: DaskWorkerGroup) -> TargetQues
 
     Groups that offer the same share the tasks in the order of this question: the default group first, then by name.
     """
-    shares = {other.group.name: _share(other.group, other.autoscaler, other.pods) for other in o.siblings}
-    default = names.default_group(group.spec.cluster)
-    place = group.name != default, group.name
+
+    def place(group: DaskWorkerGroup) -> tuple[bool, str]:
+        return group.name != names.default_group(group.spec.cluster), group.name
+
+    others = sorted(o.siblings, key=lambda other: place(other.group))
     return TargetQuestion(
         group=_share(group, o.autoscaler, o.pods),
-        before=tuple(shares[name] for name in sorted(shares) if (name != default, name) < place),
-        after=tuple(shares[name] for name in sorted(shares) if (name != default, name) > place),
+        before=tuple(_share(s.group, s.autoscaler, s.pods) for s in others if place(s.group) < place(group)),
+        after=tuple(_share(s.group, s.autoscaler, s.pods) for s in others if place(s.group) > place(group)),
     )
 
 

@@ -55,33 +55,32 @@ def scale(spec: DaskAutoscalerSpec, status: DaskAutoscalerStatus, *, current: in
     """
     behavior = spec.behavior or AutoscalerBehavior()
     up, down = behavior.scale_up or ScalingRules(), behavior.scale_down or ScalingRules()
-    start = bounded(spec, current)
+    start, target = bounded(spec, current), bounded(spec, wanted)
     past = status.recommendations or [Recommendation(replicas=current)]
     events = status.scale_events or []
 
     up_window, down_window = _window(up, UP_WINDOW_SECONDS), _window(down, DOWN_WINDOW_SECONDS)
-    lowest = min([wanted, *_within(past, up_window, now)])
-    highest = max([wanted, *_within(past, down_window, now)])
-    steady = min(max(start, lowest), highest)
-    stabilized = "ReadyForNewScale"
-    if steady != wanted:
-        stabilized = "ScaleUpStabilized" if wanted >= start else "ScaleDownStabilized"
+    lowest = min([target, *_within(past, up_window, now)])
+    highest = max([target, *_within(past, down_window, now)])
+    steady = bounded(spec, min(max(start, lowest), highest))
+    stabilized, limited = "ReadyForNewScale", "DesiredWithinRange"
+    if steady != target:
+        stabilized = "ScaleUpStabilized" if target > start else "ScaleDownStabilized"
+    elif wanted != target:
+        limited = "TooManyReplicas" if wanted > target else "TooFewReplicas"
 
+    replicas = steady
     if steady > start:
-        limit = max(start, _most(up, current, events, now))
-        replicas = int(min(steady, limit, spec.maximum))
-        limited = "ScaleUpLimit" if limit < spec.maximum else "TooManyReplicas"
+        replicas = int(min(steady, max(start, _most(up, current, events, now))))
     elif steady < start:
-        limit = min(start, _least(down, current, events, now))
-        replicas = int(max(steady, limit, spec.minimum))
-        limited = "ScaleDownLimit" if limit > spec.minimum else "TooFewReplicas"
-    else:
-        replicas, limited = start, ""
+        replicas = int(max(steady, min(start, _least(down, current, events, now))))
+    if replicas != steady:
+        limited = "ScaleUpLimit" if steady > start else "ScaleDownLimit"
     return Scaling(
         replicas=replicas,
         stabilized=stabilized,
-        limited=limited if replicas != steady else "DesiredWithinRange",
-        recommendations=_remembered(past, bounded(spec, wanted), up_window, down_window, now),
+        limited=limited,
+        recommendations=_remembered(past, target, up_window, down_window, now),
         scale_events=_events(events, replicas - current, (*(up.policies or ()), *(down.policies or ())), now),
     )
 
