@@ -178,7 +178,7 @@ class Worker(_Value, frozen=True, kw_only=True):
             _Seconds,
             Meta(
                 description="How long a worker that must go, but still runs a task or holds data nobody else "
-                "has, is kept. Then it is deleted all the same and the loss is reported. Omitted: 300."
+                "has, is kept. Then it is deleted all the same and the loss is reported. Omitted: 300; 0: no drain."
             ),
         ]
         | None

@@ -75,6 +75,13 @@ def test_a_group_that_is_as_asked_needs_nothing():
     assert (plan.actions, plan.ask, plan.requeue_after) == ((), None, None)
 
 
+def test_without_a_drain_timeout_nobody_is_waited_for():
+    g = group(replicas=1, drain_timeout_seconds=0)
+    plan = plan_worker_group(observed_group(g, *pods(g, 0, 1), answers=answers(g, 0, 1)), NOW)
+    assert deleted(plan) == ["0"]
+    assert not plan.notes
+
+
 def test_labels_are_brought_up_to_date_in_place():
     g = group(replicas=2, metadata=TemplateMetadata(labels={"team": "data"}))
     current = worker_metadata(g)["annotations"][names.LAST_APPLIED]

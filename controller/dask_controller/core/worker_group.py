@@ -145,7 +145,8 @@ def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
         return Plan(ask=ask)
 
     chosen = victims(b, decision, o)
-    lost = [p for p in chosen if not scheduler_runs or _is_waiting(p, o)]
+    drains = scheduler_runs and drain_timeout(o.group) > 0
+    lost = [p for p in chosen if not drains or _is_waiting(p, o)]
     due, notes = _drained(o, b, decision, now, scheduler_runs=scheduler_runs)
     ended = [*(p for p in b.finished if _replaceable(p, now)), *due]
     actions: list[Action] = [
