@@ -1,0 +1,72 @@
+"""HorizontalPodAutoscaler on a worker group, at a real API server with the real controller of Kubernetes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from tests.cluster import ControlPlane
+from tests.e2e.support import Kubectl, Manifests, eventually
+from tests.integration.test_controller import Controller
+
+pytestmark = pytest.mark.control_plane
+
+
+@pytest.fixture
+def kubectl(control_plane: ControlPlane, namespace: str) -> Kubectl:
+    return Kubectl(control_plane.kubectl, namespace)
+
+
+@pytest.fixture
+def kube(control_plane: ControlPlane, namespace: str) -> Manifests:
+    return Manifests(control_plane.kubeconfig, namespace)
+
+
+@pytest.fixture(autouse=True)
+def controller(control_plane: ControlPlane, namespace: str) -> Iterator[Controller]:
+    running = Controller(control_plane, namespace)
+    yield running
+    running.kill()
+
+
+def horizontal_pod_autoscaler(group: str, **spec) -> dict:
+    """One without a source of metrics: it still holds the number within its bounds, which needs none."""
+    target = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup", "name": group}
+    kind = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler"}
+    return {**kind, "metadata": {"name": group}, "spec": {"scaleTargetRef": target, **spec}}
+
+
+def test_a_horizontal_pod_autoscaler_scales_a_group(kubectl, kube):
+    kubectl.apply(kube.cluster_manifest("hpa", workers=1, worker_extra={"drainTimeoutSeconds": 0}))
+    kubectl.wait_ready("daskcluster", "hpa")
+    kubectl.apply(horizontal_pod_autoscaler("hpa-default", minReplicas=3, maxReplicas=5))
+    eventually(lambda: kubectl.status("daskworkergroup", "hpa-default").get("readyReplicas") == 3, seconds=120)
+    # It sees the Pods that there are, by the scale subresource, and is content.
+    eventually(lambda: kubectl.status("hpa", "hpa-default").get("currentReplicas") == 3, seconds=60)
+    assert kubectl.condition("hpa", "hpa-default", "AbleToScale")["status"] == "True"
+    kubectl("scale", "daskworkergroup", "hpa-default", "--replicas=8")
+    eventually(lambda: kubectl.json("get", "daskworkergroup", "hpa-default")["spec"]["worker"]["replicas"] == 5)
+    kubectl.wait_ready("daskworkergroup", "hpa-default")
+    assert kubectl.status("daskworkergroup", "hpa-default")["replicas"] == 5
+    # The cluster's own number is handed on when it changes, and only then.
+    assert kubectl.json("get", "daskcluster", "hpa")["spec"]["worker"]["replicas"] == 1
+
+
+def test_an_autoscaler_writes_nothing_but_status_on_what_git_owns(kubectl, kube):
+    """Without a scheduler that answers, too: the bounds hold, and ``replicas`` stays as Git states it."""
+    kubectl.apply(kube.cluster_manifest("git", workers=0))
+    group = kube.group_manifest("git-big", "git", workers=1)
+    group["metadata"]["labels"] = {"kustomize.toolkit.fluxcd.io/name": "app"}
+    scaler = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskAutoscaler", "metadata": {"name": "git-big"}}
+    scaler["spec"] = {"cluster": "git", "workerGroup": "git-big", "minimum": 2, "maximum": 4}
+    for manifest in (group, scaler):
+        kubectl("apply", "--server-side", "--field-manager=flux", "-f", "-", input=json.dumps(manifest))
+    eventually(lambda: kubectl.status("daskworkergroup", "git-big").get("readyReplicas") == 2)
+    assert kubectl.condition("daskautoscaler", "git-big", "ScalingActive")["status"] == "False"
+    for kind in ("daskworkergroup", "daskautoscaler"):
+        found = json.loads(kubectl("get", kind, "git-big", "-o", "json", "--show-managed-fields"))
+        written = {(e["manager"], e.get("subresource")): set(e["fieldsV1"]) for e in found["metadata"]["managedFields"]}
+        assert written.keys() == {("flux", None), ("dask-operator-status", "status")}
+        assert written["dask-operator-status", "status"] == {"f:status"}
+    assert kubectl.json("get", "daskworkergroup", "git-big")["spec"]["worker"]["replicas"] == 1
