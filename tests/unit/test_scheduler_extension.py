@@ -416,6 +416,14 @@ async def test_target_of_one_group_is_that_of_distributed(rig):
     await rig.client.cancel(futures)
 
 
+async def test_the_target_of_the_whole_cluster_can_be_read(rig):
+    futures = rig.client.map(time.sleep, [3 + n / 1000 for n in range(60)])
+    await waiting(rig, 60)
+    async with rig.session.get(f"{rig.url}{ROUTES}/adaptive_target") as response:
+        assert await response.json() == {"target": rig.scheduler.adaptive_target()} == {"target": 6}
+    await rig.client.cancel(futures)
+
+
 async def test_target_keeps_room_for_the_groups_data(rig):
     await rig.add("a", "b", "c", memory_limit="1 MB")
     await rig.add("other", memory_limit="1 GB")

@@ -719,6 +719,10 @@ class _WorkersToClose(_Question):
 
 
 class _AdaptiveTarget(_Question):
+    def get(self) -> None:
+        """For the whole cluster, as distributed sees it: what KEDA and the like can read."""
+        self._answer(lambda: {"target": self.scheduler.adaptive_target()})
+
     def ask(self, asked: Extension, pods: list[Pod], body: dict[str, Any]) -> dict[str, Any]:
         duration = body.get("target_duration")
         if duration is not None and not (_is_number(duration) and duration > 0):
