@@ -99,8 +99,8 @@ class _Part:
 
     load = 0.0  #: in Pods
 
-    def __init__(self, group: Group, found: dict[Pod, list[Any]]) -> None:
-        self.registered = [states for states in found.values() if states]
+    def __init__(self, group: Group, registered: list[list[Any]]) -> None:
+        self.registered = registered  #: the worker processes of each Pod
         # Those that are leaving are no capacity, or the group would call them back for the task that they finish.
         self.staying = [
             states for states in self.registered if all(ws.status.name != "closing_gracefully" for ws in states)
@@ -426,12 +426,11 @@ class Extension:
         from dask.utils import parse_timedelta
 
         goal = parse_timedelta(target_duration or config.get("distributed.adaptive.target-duration"))
-        own = _Part(group, self._find(group.workers))
-        parts = [
-            *(_Part(other, self._find(other.workers)) for other in before),
-            own,
-            *(_Part(other, self._find(other.workers)) for other in after),
-        ]
+        before = list(before)
+        groups = [*before, group, *after]
+        found = self._find(chain.from_iterable(each.workers for each in groups))
+        parts = [_Part(each, [found[pod] for pod in each.workers if found[pod]]) for each in groups]
+        own = parts[len(before)]
         demand = self._demand(parts)
         _share(demand, parts, own, goal)
         target = math.ceil(own.load - 1e-6) or int(own.load > 0)
