@@ -49,7 +49,7 @@ def worker_resources(group: DaskWorkerGroup) -> dict[str, float]:
 
     Raises nothing: what cannot be read offers nothing, as the worker itself will report it.
     """
-    pairs = re.findall(r"([^\s,=]+)=([0-9.eE+-]+)", _option(group, "--resources"))
+    pairs = re.findall(r"([^\s,=]+)=(\d+\.?\d*(?:[eE][+-]?\d+)?)", _option(group, "--resources"))
     return {name: float(amount) for name, amount in pairs}
 
 
@@ -76,7 +76,14 @@ def _option(group: DaskWorkerGroup, option: str) -> str:
     """The value of an option in a worker's command line, empty if it is not given."""
     container = _container(group)
     words = [*(container.get("command") or []), *(container.get("args") or [])]
-    # A script given to a shell is split too.
-    split = [part for word in words for part in (shlex.split(word) if option in word and " " in word else [word])]
+    split = [part for word in words for part in (_words(word) if option in word and " " in word else [word])]
     following = iter([part for word in split for part in re.split(rf"(?<=^{option})=", word)])
     return next((next(following, "") for word in following if word == option), "")
+
+
+def _words(script: str) -> list[str]:
+    """The words of a script that is given to a shell, as far as they can be told without one."""
+    try:
+        return shlex.split(script)
+    except ValueError:  # unbalanced quotes, as in a comment
+        return script.split()
