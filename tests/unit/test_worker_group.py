@@ -82,6 +82,25 @@ def test_without_a_drain_timeout_nobody_is_waited_for():
     assert not plan.notes
 
 
+def test_workers_are_retired_by_their_names_and_deleted_by_those_of_their_pods():
+    """dask-kubernetes #855, #910: a scale-down deleted nothing, as it looked for Deployments under other names."""
+    g = group(replicas=1)
+    leaving = worker_pod(g, 1, worker_name="named-otherwise")
+    o = observed_group(msgspec.structs.replace(g, status=draining(1)), worker_pod(g, 0), leaving)
+    assert plan_worker_group(o, NOW).ask.retire == (Worker("named-otherwise", leaving.ip),)
+    retired = Answers(retirement={"named-otherwise": "retired"})
+    (deletion,) = plan_worker_group(msgspec.structs.replace(o, answers=retired), NOW).actions
+    assert (deletion.name, deletion.uid) == (leaving.name, leaving.uid)
+
+
+def test_each_group_follows_its_own_autoscaler():
+    """dask-kubernetes #933: only the default group was scaled by load."""
+    small, big = group("small", replicas=1), group("big", replicas=1)
+    scaler = autoscaler(worker_group="big", status=DaskAutoscalerStatus(desired_replicas=3))
+    assert created(plan_worker_group(observed_group(big, worker_pod(big, 0), autoscaler=scaler), NOW)) == [1, 2]
+    assert created(plan_worker_group(observed_group(small, worker_pod(small, 0)), NOW)) == []
+
+
 def test_labels_are_brought_up_to_date_in_place():
     g = group(replicas=2, metadata=TemplateMetadata(labels={"team": "data"}))
     current = worker_metadata(g)["annotations"][names.LAST_APPLIED]
