@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,11 @@ class Module:
     tags: str = ""
     cgo: bool = False
     ldflags: str = ""
-    staging: bool = False  #: whether it replaces its own parts by relative paths, as kubernetes does
+    staging: bool = False  # whether it replaces its own parts by relative paths, as kubernetes does
+    #: Whether it replaces other modules. A go.mod does so for its own program only, so ours has to repeat it.
+    replaces: bool = False
+    pinned: tuple[str, ...] = ()  # modules, with their versions, that its go.mod does not name or not so
+    crds: str = ""  # glob of the CustomResourceDefinitions in the module
 
     @property
     def name(self) -> str:
@@ -52,6 +56,9 @@ class Module:
 
 _VERSION = "k8s.io/component-base/version"
 _CONTAINERD = "github.com/containerd/containerd/v2"
+_ARGO_CD = "github.com/argoproj/argo-cd/v3"
+_SOURCE_CONTROLLER = "github.com/fluxcd/source-controller"
+_KUSTOMIZE_CONTROLLER = "github.com/fluxcd/kustomize-controller"
 MODULES = (
     Module(
         "k8s.io/kubernetes",
@@ -84,11 +91,32 @@ MODULES = (
     Module("github.com/opencontainers/runc", "1.5.2", ("github.com/opencontainers/runc",), tags="seccomp", cgo=True),
     Module("sigs.k8s.io/kustomize/kustomize/v5", "5.8.2", ("sigs.k8s.io/kustomize/kustomize/v5",)),
     Module("github.com/yannh/kubeconform", "0.8.0", ("github.com/yannh/kubeconform/cmd/kubeconform",)),
+    Module(
+        _ARGO_CD,
+        "3.5.7",
+        (f"{_ARGO_CD}/cmd",),
+        replaces=True,
+        # A relative path there; published, but without a tag.
+        pinned=("github.com/argoproj/argo-cd/gitops-engine v0.0.0-20260914071520-c9c369efcc5b",),
+        crds="manifests/crds/*-crd.yaml",
+    ),
+    Module(
+        _SOURCE_CONTROLLER,
+        "1.9.6",
+        (_SOURCE_CONTROLLER,),
+        replaces=True,
+        pinned=("github.com/fluxcd/pkg/artifact v0.18.1",),  # the module proxy lacks the one that it asks for
+        crds="config/crd/bases/*.yaml",
+    ),
+    Module(_KUSTOMIZE_CONTROLLER, "1.9.6", (_KUSTOMIZE_CONTROLLER,), replaces=True, crds="config/crd/bases/*.yaml"),
 )
+_PROGRAMS = {"go.etcd.io/etcd/server/v3": "etcd", f"{_ARGO_CD}/cmd": "argocd"}  # called otherwise than their path
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok")
 NODE = (*CONTROL_PLANE, "kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "runc")
 TOOLS = ("kustomize", "kubeconform")
+ARGO_CD = ("argocd",)
+FLUX = ("source-controller", "kustomize-controller")
 
 #: Debian packages that a real node needs, and a file of each.
 NODE_PACKAGES = {
@@ -103,13 +131,14 @@ NODE_PACKAGES = {
     "debootstrap": "/usr/sbin/debootstrap",
     "iproute2": "/usr/sbin/ip",
 }
+#: The same for Argo CD. Redis' server is another name of the checker of its files, and only the server's own package
+#: would start it as a service.
+ARGO_CD_PACKAGES = {"redis-tools": "/usr/bin/redis-check-rdb", "git": "/usr/bin/git"}
 
 
 def program(import_path: str) -> str:
     """Name of the program that an import path builds."""
-    if import_path == "go.etcd.io/etcd/server/v3":
-        return "etcd"
-    return re.sub(r"/v\d+$", "", import_path).rsplit("/", 1)[-1]
+    return _PROGRAMS.get(import_path) or re.sub(r"/v\d+$", "", import_path).rsplit("/", 1)[-1]
 
 
 def find(name: str) -> Path | None:
@@ -137,13 +166,19 @@ def ensure(names: Iterable[str]) -> dict[str, Path]:
     return {name: path for name in names if (path := find(name)) is not None}
 
 
-def ensure_packages() -> None:
-    """The Debian packages of a real node.
+def crds(name: str) -> Path:
+    """Folder of the CustomResourceDefinitions that belong to a program that was built here."""
+    module = _module(name)
+    return CACHE / "bin" / f"{module.name}-{module.version}" / "crds"
+
+
+def ensure_packages(packages: Mapping[str, str] = NODE_PACKAGES) -> None:
+    """Debian packages, those of a real node by default; each with a file of it.
 
     Raises:
         Unavailable: some are missing and cannot be installed here.
     """
-    missing = [name for name, file in NODE_PACKAGES.items() if not Path(file).exists()]
+    missing = [name for name, file in packages.items() if not Path(file).exists()]
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
@@ -204,26 +239,42 @@ def _build(name: str, position: str) -> None:
         if not (source / "go.sum").exists():
             source.mkdir(parents=True, exist_ok=True)
             (source / "go.mod").write_text(_go_mod(module, go))
-            run([go, "mod", "tidy"], cwd=source, env=environment)
+            # What only the tests of others need may be missing (-e); what a build needs, the build will tell.
+            run([go, "mod", "tidy", "-e"], cwd=source, env=environment)
         command = [go, "build", "-trimpath", "-ldflags", f"-s -w {module.ldflags}".strip()]
         if module.tags:
             command += ["-tags", module.tags]
         partial = target.with_name(f".{name}.{os.getpid()}")
         run([*command, "-o", str(partial), import_path], cwd=source, env=environment)
+        if module.crds:
+            _copy_crds(module, go, source, environment)
         partial.rename(target)  # a killed build never leaves a broken program
 
 
+def _copy_crds(module: Module, go: str, source: Path, environment: dict[str, str]) -> None:
+    query = [go, "list", "-m", "-f", "{{.Dir}}", module.path]
+    folder = Path(subprocess.check_output(query, cwd=source, env=environment, text=True).strip())
+    target = CACHE / "bin" / f"{module.name}-{module.version}" / "crds"
+    target.mkdir(exist_ok=True)
+    for file in folder.glob(module.crds):
+        shutil.copyfile(file, target / file.name)
+
+
 def _go_mod(module: Module, go: str) -> str:
-    """A module that has the programs as tools. Kubernetes' staging modules become their published versions."""
+    """A module that has the programs as tools. Relative paths in theirs become published versions."""
     version = f"v{module.version}"
     lines = ["module tools", "go 1.26.0", f"require {module.path} {version}"]
-    if module.staging:
+    if module.staging or module.replaces:
         proxy = subprocess.check_output([go, "env", "GOPROXY"], text=True).strip().split(",")[0]
         with urllib.request.urlopen(f"{proxy}/{module.path}/@v/{version}.mod") as answer:
             upstream = answer.read().decode()
-        staged = sorted(set(re.findall(r"(k8s\.io/[a-z-]+) => \./staging", upstream)))
-        lines += [f"replace {path} => {path} v0.{module.version.removeprefix('1.')}" for path in staged]
         lines[1] = next(line for line in upstream.splitlines() if line.startswith("go "))
+        if module.staging:
+            staged = sorted(set(re.findall(r"(k8s\.io/[a-z-]+) => \./staging", upstream)))
+            lines += [f"replace {path} => {path} v0.{module.version.removeprefix('1.')}" for path in staged]
+        if module.replaces:
+            lines += [f"replace {published}" for published in re.findall(r"\S+ => \S+ v\S+", upstream)]
+    lines += [f"replace {pinned.split()[0]} => {pinned}" for pinned in module.pinned]
     lines += [f"tool {path}" for path in module.programs]
     return "\n".join(lines) + "\n"
 
