@@ -161,21 +161,13 @@ def _remembered(
 ) -> list[Recommendation]:
     """The recommendations that a window may still look at, with the present one.
 
-    Those that a later one outdoes in both directions never decide again. So there are never more than there were
-    different numbers, and none is written while the load asks for the same.
+    A higher one matters for the window down, a lower one for the window up; an equal one is renewed. So there are never
+    more than there were different numbers, and none is written while the load asks for the same.
     """
-    ended = [
-        Recommendation(replicas=r.replicas, until=r.until or format_time(now))
-        for r in past
-        if r.until or r.replicas != wanted
-    ]
-    highest, lowest = wanted, wanted
-    kept = []
-    for entry in reversed(ended):
-        until = parse_time(entry.until or "")
-        if (entry.replicas > highest and until > now - down_window) or (
-            entry.replicas < lowest and until > now - up_window
-        ):
-            kept.append(entry)
-        highest, lowest = max(highest, entry.replicas), min(lowest, entry.replicas)
-    return [*reversed(kept), Recommendation(replicas=wanted)]
+
+    def matters(entry: Recommendation) -> bool:
+        window = down_window if entry.replicas > wanted else up_window
+        return entry.replicas != wanted and parse_time(entry.until or "") > now - window
+
+    ended = [Recommendation(replicas=r.replicas, until=r.until or format_time(now)) for r in past]
+    return [*filter(matters, ended), Recommendation(replicas=wanted)]
