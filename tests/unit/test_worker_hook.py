@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -43,11 +46,20 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def hook(port: int, *, seconds: float = 60) -> subprocess.Popen[str]:
-    """The hook as a Pod runs it."""
+def hook(port: int, *, seconds: float = 60, pid: int = 0) -> subprocess.Popen[str]:
+    """The hook as a Pod runs it; the worker is a process that heeds SIGTERM, or ``pid``."""
     spec = with_drain({"containers": [{"name": "worker"}]}, host="127.0.0.1", worker_name="w", drain_seconds=60)
-    *command, _port, name, _seconds = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-    return subprocess.Popen([*command, str(port), name, str(seconds)], stderr=subprocess.PIPE, text=True)
+    *command, _port, name, _seconds, _pid = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    arguments = [str(port), name, str(seconds), str(pid or os.getpid())]
+    return subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(autouse=True)
+def heeding() -> Iterator[None]:
+    """This process plays a worker, which has a handler."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
@@ -96,6 +108,32 @@ def test_it_is_patient_with_a_scheduler_that_is_slow_to_answer():
         running.communicate()
 
 
+def test_it_waits_for_a_worker_that_is_starting():
+    """The first process of a container ignores SIGTERM until it has a handler: it would be killed minutes later."""
+    start = (
+        "import signal, time; time.sleep(3); signal.signal(signal.SIGTERM, lambda *_: exit()); print(1); time.sleep(60)"
+    )
+    with (
+        subprocess.Popen([sys.executable, "-uc", start], stdout=subprocess.PIPE, text=True) as worker,
+        Scheduler(404) as s,
+    ):
+        running = hook(s.server_port, pid=worker.pid)
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "1\n"
+        assert running.wait(30) == 0
+        assert worker.poll() is None, "to stop it is for the kubelet"
+        worker.kill()
+        s.shutdown()
+
+
+def test_it_tells_the_worker_behind_a_shell():
+    script = "sleep 300; exit 7"  # not the last command, so that the shell stays
+    with subprocess.Popen(["sh", "-c", script]) as shell, Scheduler(404) as s:
+        assert hook(s.server_port, pid=shell.pid).wait(60) == 0
+        assert shell.wait(10) == 7
+        s.shutdown()
+
+
 def pod(**worker: Any) -> Any:
     return worker_pod(group(**worker), 0, "abcde", domain="example.org")["spec"]
 
@@ -105,14 +143,20 @@ def drained(spec: Any, seconds: int = 300) -> Any:
 
 
 def budget(spec: Any) -> int:
-    return int(spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-1])
+    return int(spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-2])
 
 
 def test_the_grace_period_follows_the_drain_timeout():
     assert pod()["terminationGracePeriodSeconds"] == 330
     assert pod(drain_timeout_seconds=60)["terminationGracePeriodSeconds"] == 90
     command = pod()["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-    assert command[-4:] == ["simple-scheduler.team.svc.example.org", "8787", "simple-default-worker-0-abcde", "300"]
+    assert command[-5:] == [
+        "simple-scheduler.team.svc.example.org",
+        "8787",
+        "simple-default-worker-0-abcde",
+        "300",
+        "1",
+    ]
 
 
 @pytest.mark.parametrize(("grace", "seconds"), [(5, 3), (60, 45), (120, 90), (3600, 300)])
@@ -148,5 +192,5 @@ def test_only_the_first_container_retires():
 
 
 def test_the_program_is_small_enough_to_travel_with_every_pod():
-    assert len(source()) < 1500
+    assert len(source()) < 2000
     assert "$(" not in source()

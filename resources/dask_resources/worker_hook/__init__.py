@@ -24,7 +24,8 @@ def source() -> str:
     """Text of the program, without the comments that would travel with every Pod."""
     text = files(__package__).joinpath("dask_gitops_prestop.py").read_text()
     _, _, code = text.removeprefix('"""').partition('"""\n')
-    return "".join(f"{line.partition('  # ')[0]}\n" for line in code.splitlines() if line)
+    lines = (line.partition("  # ")[0] for line in code.splitlines())
+    return "".join(f"{line}\n" for line in lines if line and not line.lstrip().startswith('"""'))
 
 
 def with_drain(spec: dict[str, Any], *, host: str, worker_name: str, drain_seconds: int) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def with_drain(spec: dict[str, Any], *, host: str, worker_name: str, drain_secon
         drain_seconds = min(drain_seconds, max(grace - DEFAULT_GRACE_SECONDS, grace * 3 // 4))
         if not drain_seconds:
             return spec
-    arguments = [host, str(names.DASHBOARD_PORT_NUMBER), worker_name, str(drain_seconds)]
+    arguments = [host, str(names.DASHBOARD_PORT_NUMBER), worker_name, str(drain_seconds), "1"]
     hook = {"exec": {"command": ["sh", "-c", _START, source(), *arguments]}}
     worker = {**worker, "lifecycle": {**lifecycle, "preStop": hook}}
     return {**spec, "containers": [worker, *others]}

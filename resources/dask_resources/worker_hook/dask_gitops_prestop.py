@@ -1,18 +1,20 @@
 """Before a worker is stopped: have the scheduler retire it, and wait until it says so.
 
-    python -c "$(cat dask_gitops_prestop.py)" HOST PORT WORKER SECONDS
+    python -c "$(cat dask_gitops_prestop.py)" HOST PORT WORKER SECONDS PID
 
-The kubelet runs this in the worker's container before it sends SIGTERM, whoever deletes the Pod. The standard library
-must do, of any Python that distributed runs on. Whatever goes wrong, the worker is then stopped as without it.
+The kubelet runs this in the worker's container before it sends SIGTERM to process PID, whoever deletes the Pod. The
+standard library must do, of any Python that distributed runs on. Whatever goes wrong, the worker is then stopped as
+without it.
 """
 
 import http.client
 import json
+import os
 import socket
 import sys
 import time
 
-host, port, worker, seconds = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+host, port, worker, seconds, pid = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), sys.argv[5]
 deadline = time.monotonic() + seconds
 gone = 0
 while time.monotonic() < deadline and gone < 3:
@@ -35,3 +37,19 @@ while time.monotonic() < deadline and gone < 3:
     finally:
         connection.close()
     time.sleep(0.5)
+
+
+def heeds_sigterm() -> bool:
+    """Whether the process catches or blocks SIGTERM; the first one of a container ignores it otherwise."""
+    with open(f"/proc/{pid}/status") as status:
+        masks = {name: value for name, _, value in (line.partition(":") for line in status)}
+    return bool((int(masks["SigCgt"], 16) | int(masks["SigBlk"], 16)) >> 14 & 1)
+
+
+deadline = time.monotonic() + 30
+while not heeds_sigterm() and time.monotonic() < deadline:
+    time.sleep(0.5)  # a worker that is starting has no handler yet
+if not heeds_sigterm():  # a shell: then it is for us to tell the worker
+    with open(f"/proc/{pid}/task/{pid}/children") as children:
+        for child in children.read().split():
+            os.kill(int(child), 15)
