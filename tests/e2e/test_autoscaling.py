@@ -143,3 +143,34 @@ def test_each_group_grows_for_its_own_tasks_only(node, kubectl, kube):
     if node.kind == "node":
         assert before > 0, "the audit log was read"
     assert kubectl.json("get", "daskworkergroup", "mixed-gpu")["spec"]["worker"]["replicas"] == 0
+
+
+def test_only_idle_workers_go(kubectl, kube):
+    """The group shrinks around the worker that runs a task: it runs once, and its Pod is the one that stays."""
+
+    def long(seconds: float) -> str:
+        import socket
+
+        from distributed import get_worker
+
+        get_worker().log_event("long", socket.gethostname())
+        time.sleep(seconds)
+        return socket.gethostname()
+
+    kubectl.apply(kube.cluster_manifest("loyal", workers=0))
+    kubectl.apply(autoscaler("loyal", maximum=3, behavior=AT_ONCE))
+    kubectl.wait_ready("daskcluster", "loyal")
+    with client_of(kube, "loyal") as client:
+        short = client.map(lambda n: time.sleep(1) or n, range(40))
+        eventually(lambda: len(workers(kubectl, "loyal-default")) == 3, seconds=90)
+        client.wait_for_workers(3, timeout=90)
+        task = client.submit(long, 45, priority=10)
+        assert client.gather(short) == list(range(40))
+        del short
+        eventually(lambda: len(workers(kubectl, "loyal-default")) == 1, seconds=40)
+        assert not task.done()
+        (left,) = workers(kubectl, "loyal-default")
+        assert task.result(timeout=60) == left["metadata"]["name"]
+        assert [message for _, message in client.get_events("long")] == [left["metadata"]["name"]]
+        del task
+        eventually(lambda: not workers(kubectl, "loyal-default"), seconds=60)
