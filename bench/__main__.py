@@ -1,6 +1,6 @@
 """Side by side, in one run, on one API server with fake nodes: native Deployment, dask-kubernetes, dask-gitops.
 
-    python -m bench                 # everything: 200 and 1,000 workers, 50 clusters x 2, teardown
+    python -m bench                 # everything: 200 and 1,000 workers, 50 clusters x 2, fairness, memory, idleness
     python -m bench --workers 200   # a few minutes
 
 Absolute numbers say something about this machine only; the ratios to the native Deployment are what counts, and they
@@ -13,9 +13,11 @@ import argparse
 import contextlib
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +60,22 @@ class Operator:
 
     def __exit__(self, *_: object) -> None:
         self._processes.stop(seconds=20)
+
+    @contextlib.contextmanager
+    def profiled(self, flame_graph: Path) -> Iterator[None]:
+        """Sample what the operator does meanwhile, for a flame graph."""
+        command = ["py-spy", "record", "--rate", "200", "--output", str(flame_graph), "--pid", str(self._process.pid)]
+        sampler = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            sampler.send_signal(signal.SIGINT)  # then it writes what it has
+            sampler.wait(60)
+
+    def memory(self) -> float:
+        """Memory in MiB now, without what is shared with other processes."""
+        lines = Path(f"/proc/{self._process.pid}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
     def usage(self) -> tuple[float, float]:
         """CPU seconds used, and peak memory in MiB."""
@@ -154,6 +172,7 @@ class Bench:
         self.plane = plane
         self.patience = patience  #: seconds after which a scenario counts as never done
         self.results: list[Result] = []
+        self.notes: list[str] = []  #: findings that are no duration
         self._namespaces = 0
 
     @contextlib.contextmanager
@@ -197,6 +216,8 @@ class Bench:
                 make = deployment if operator.name == "native" else dask_cluster
                 self.apply(namespace, make("big", workers))
                 wait(lambda: count(self.plane, namespace, selector, running=True) >= workers, self.patience)
+            if operator.name == "dask-kubernetes":
+                return  # it asks a scheduler, which no fake node has, and removes no worker for minutes
             with self.measured(f"stop {workers} workers", operator):
                 if operator.name == "native":
                     self.plane.kubectl("scale", "-n", namespace, "deployment/big", "--replicas=0")
@@ -214,6 +235,53 @@ class Bench:
                 lambda: count(self.plane, namespace, "dask.org/component=worker", running=True) >= total, self.patience
             )
 
+    def fairness(self, operator: Any, workers: int) -> None:
+        """A cluster of two workers, alone and while another one starts many."""
+        selector = "dask.org/cluster-name=small,dask.org/component=worker"
+
+        def small(namespace: str, what: str) -> None:
+            with self.measured(what, operator):
+                self.apply(namespace, dask_cluster("small", 2))
+                wait(lambda: count(self.plane, namespace, selector, running=True) >= 2, self.patience)
+
+        with self.namespace() as namespace:
+            small(namespace, "2 workers alone")
+        with self.namespace() as namespace, self.namespace() as crowded:
+            self.apply(crowded, dask_cluster("big", workers))
+            wait(lambda: count(self.plane, crowded, "dask.org/cluster-name=big", running=False) > 2, self.patience)
+            small(namespace, f"2 workers beside {workers:,}")
+            total = count(self.plane, crowded, "dask.org/component=worker", running=True)
+            self.notes.append(f"{total:,} of the {workers:,} workers ran when the small cluster was there.")
+
+    def memory(self, operator: Operator, sizes: Sequence[int]) -> None:
+        """Memory of the operator for each Pod, by a line through some sizes, of which the first one warms it up."""
+        from statistics import linear_regression
+
+        measured = []
+        selector = "dask.org/component=worker"
+        with self.namespace() as namespace:
+            for workers in sizes:
+                self.apply(namespace, dask_cluster("big", workers))
+                wait(lambda n=workers: count(self.plane, namespace, selector, running=True) >= n, self.patience)
+                time.sleep(10)
+                measured.append((workers, operator.memory()))
+        points = ", ".join(f"{workers:,}: {memory:.0f}" for workers, memory in measured)
+        slope = linear_regression(*zip(*measured, strict=True)).slope
+        self.notes.append(f"Memory in MiB by the number of Pods: {points}; {slope * 1.048576:.3f} MB for each Pod.")
+
+    def idleness(self, clusters: int) -> None:
+        """Writes in a minute in which nothing happens; kwok's nodes and leader election apart."""
+        with self.namespace() as namespace:
+            self.apply(namespace, *(dask_cluster(f"c{n}", 2) for n in range(clusters)))
+            selector = "dask.org/component=worker"
+            wait(lambda: count(self.plane, namespace, selector, running=True) >= 2 * clusters, self.patience)
+            time.sleep(15)
+            apart = ("leases", "events", "nodes")
+            before = self.plane.writes(apart_from=apart)
+            time.sleep(60)
+            writes = self.plane.writes(apart_from=apart) - before
+        self.notes.append(f"{writes} writes on the API server in an idle minute with {clusters} clusters of 2 workers.")
+
     # --- reporting ----------------------------------------------------------------------------------------------------
 
     def table(self) -> str:
@@ -223,11 +291,12 @@ class Bench:
             "| scenario | operator | seconds | x native | CPU s | memory MiB | API writes |",
             "|---|---|---:|---:|---:|---:|---:|",
         ]
-        for r in sorted(self.results, key=lambda r: list(native).index(r.what)):
+        order = list(dict.fromkeys(r.what for r in self.results))
+        for r in sorted(self.results, key=lambda r: order.index(r.what)):
             own = (f"{r.cpu_seconds:.1f}", f"{r.memory_mib:.0f}") if r.who != "native" else ("", "")
-            ratio = r.seconds / native[r.what]
-            lines.append(f"| {r.what} | {r.who} | {r.seconds:.1f} | {ratio:.1f} | {own[0]} | {own[1]} | {r.writes} |")
-        return "\n".join(lines)
+            ratio = f"{r.seconds / native[r.what]:.2f}" if r.what in native else ""
+            lines.append(f"| {r.what} | {r.who} | {r.seconds:.1f} | {ratio} | {own[0]} | {own[1]} | {r.writes} |")
+        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)])
 
     def plot(self, path: Path) -> None:
         """Bars of the ratios."""
@@ -287,6 +356,10 @@ def main() -> None:
     parser.add_argument(
         "--who", nargs="+", default=["native", "dask-gitops", "dask-kubernetes"], help="who is compared"
     )
+    parser.add_argument("--no-details", action="store_true", help="leave out fairness, memory and idleness")
+    parser.add_argument(
+        "--profile", action="store_true", help="profile the operator of this project while it starts workers (py-spy)"
+    )
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder for table, plot and logs")
     parser.add_argument("--patience", type=float, default=300, help="seconds after which a scenario is given up")
     options = parser.parse_args()
@@ -299,11 +372,18 @@ def main() -> None:
             if name != "native":
                 install_crds(plane, name)
             with operator:
-                for workers in options.workers:
-                    # Nobody waits hours for the existing operator; its rate is known after the first size.
+                # Nobody waits hours for the existing operator; its rate is known after the first size.
+                for workers in options.workers if name != "dask-kubernetes" else [min(options.workers)]:
                     bench.start_workers(operator, workers)
                 if options.clusters:
                     bench.start_clusters(operator, options.clusters, 2)
+                if name == "dask-gitops" and options.profile:
+                    with operator.profiled(options.output.resolve() / "profile.svg"):
+                        bench.start_workers(operator, max(options.workers))
+                if name == "dask-gitops" and not options.no_details:
+                    bench.fairness(operator, max(options.workers))
+                    bench.memory(operator, [500, 1000, 2000])
+                    bench.idleness(10)
     print("\n" + bench.table())
     (options.output / "table.md").write_text(bench.table() + "\n")
     bench.plot(options.output / "ratios.png")

@@ -93,13 +93,13 @@ class ControlPlane:
         log = self.folder / "audit.log"
         return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
-    def writes(self) -> int:
-        """Write requests that the API server has seen so far, all users together, without Leases and Events."""
+    def writes(self, *, apart_from: Sequence[str] = ("leases", "events")) -> int:
+        """Write requests that the API server has seen so far, all users together, without some resources."""
         total = 0.0
         for line in self.kubectl("get", "--raw", "/metrics").splitlines():
             if line.startswith("apiserver_request_total{"):
                 labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
-                if labels["verb"] in _WRITES and labels["resource"] not in ("leases", "events"):
+                if labels["verb"] in _WRITES and labels["resource"] not in apart_from:
                     total += float(line.rpartition(" ")[2])
         return int(total)
 
