@@ -37,6 +37,7 @@ def live_group(of, size=2, **status) -> DaskWorkerGroup:
     manifest = default_worker_group(of, size)
     manifest["metadata"] |= {"resourceVersion": "5", "uid": "uid-group"}
     value = parse(manifest)
+    status = {"observed_generation": value.generation} | status
     return msgspec.structs.replace(value, status=DaskWorkerGroupStatus(**status))
 
 
@@ -213,6 +214,67 @@ def test_what_does_not_get_ready_stalls_in_the_end():
     o = complete(msgspec.structs.replace(cluster(), status=first), scheduler_pods=broken)
     stalled = condition(cluster_status(o, plan_cluster(o, NOW), [], NOW + 601).conditions, "Stalled")
     assert (stalled.status, stalled.reason) == ("True", "ProgressDeadlineExceeded")
+
+
+def test_another_generation_has_all_its_time_again():
+    broken = (scheduler_pod(ready=False, phase="Pending", problem=PULL_ERROR),)
+    status = DaskClusterStatus()
+    for generation, now, stalls in ((1, 0, False), (1, 601, True), (2, 700, False), (2, 1200, False), (2, 1301, True)):
+        of = cluster()
+        of = msgspec.structs.replace(of, status=status, metadata=of.metadata | {"generation": generation})
+        o = complete(of, scheduler_pods=broken)
+        status = cluster_status(o, plan_cluster(o, NOW + now), [], NOW + now)
+        assert (condition(status.conditions, "Stalled").status == "True") == stalls, (generation, now)
+
+
+def with_worker_image(of, image):
+    worker = msgspec.structs.replace(of.spec.worker, spec={"containers": [{"name": "worker", "image": image}]})
+    return msgspec.structs.replace(of, spec=msgspec.structs.replace(of.spec, worker=worker))
+
+
+def test_what_was_just_changed_is_not_ready():
+    """Or a tool that waits would take the children of the last generation for those of this one."""
+    o = msgspec.structs.replace(complete(cluster()), cluster=with_worker_image(cluster(), "dask:2"))
+    plan = plan_cluster(o, NOW)
+    assert applied(plan) == ["DaskWorkerGroup"]
+    status = cluster_status(o, plan, [Outcome(action) for action in plan.actions], NOW)
+    assert condition(status.conditions, "Ready").status == "False"
+    assert condition(status.conditions, "Reconciling").status == "True"
+
+
+def test_a_group_that_has_not_looked_at_its_new_spec_is_not_ready():
+    ready = [make_condition("Ready", True, "Ready")]
+    group = live_group(cluster(), observed_generation=7, ready_replicas=2, desired_replicas=2, conditions=ready)
+    o = complete(cluster(), groups=(group,))
+    assert condition(cluster_status(o, plan_cluster(o, NOW), [], NOW).conditions, "Ready").status == "False"
+
+
+@pytest.mark.parametrize(
+    ("status", "ready"),
+    [
+        ({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1}, "False"),
+        ({"observedGeneration": 2, "replicas": 1}, "False"),
+        ({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1}, "True"),
+    ],
+)
+def test_a_scheduler_that_is_being_replaced_is_not_ready(status, ready):
+    deployment = live(scheduler_deployment(cluster())) | {"status": status}
+    deployment["metadata"]["generation"] = 2
+    o = complete(cluster(), deployment=deployment)
+    assert condition(cluster_status(o, plan_cluster(o, NOW), [], NOW).conditions, "Ready").status == ready
+
+
+def test_a_cluster_stalls_with_its_group_until_somebody_changes_something():
+    stalled = [make_condition("Ready", False, "Invalid", "no"), make_condition("Stalled", True, "Invalid", "no")]
+    of = cluster()
+    o = complete(of, groups=(live_group(of, conditions=stalled),))
+    found = condition(cluster_status(o, plan_cluster(o, NOW), [], NOW).conditions, "Stalled")
+    assert (found.status, found.reason) == ("True", "Invalid")
+    assert "no" in found.message
+    o = msgspec.structs.replace(o, cluster=with_worker_image(of, "dask:2"))
+    plan = plan_cluster(o, NOW)
+    status = cluster_status(o, plan, [Outcome(action) for action in plan.actions], NOW)
+    assert condition(status.conditions, "Stalled").status == "False"
 
 
 class TestIdleTimeout:

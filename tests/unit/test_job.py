@@ -268,6 +268,28 @@ def test_a_suspended_job_makes_a_suspended_cluster_and_no_runner():
     run.scheduler_becomes_ready()
     assert run.step() == []
     assert run.is_true("Suspended")
+    assert condition(run.status.conditions, "Ready").message == "runner and cluster are being stopped"
+    run.scheduler_pods = ()
+    for seconds in (0, 3600):
+        run.step(NOW + seconds)
+        ready = condition(run.status.conditions, "Ready")
+        assert (ready.status, ready.reason) == ("True", "Suspended"), "all is as asked"
+
+
+def test_a_long_run_does_not_stall():
+    run = Run().up_to_running()
+    run.step(NOW + 3600)
+    assert (run.is_true("Ready"), run.is_true("Reconciling"), run.is_true("Stalled")) == (False, True, False)
+    run.runner_runs(problem=PULL_ERROR)
+    run.step(NOW + 3601)
+    assert not run.is_true("Stalled")
+
+
+def test_a_run_that_does_not_begin_stalls():
+    run = Run()
+    for seconds in (0, 1, 602):
+        run.step(NOW + seconds)
+    assert run.is_true("Stalled")
 
 
 def test_suspending_a_running_job_suspends_runner_and_cluster():

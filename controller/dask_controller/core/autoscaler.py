@@ -48,7 +48,9 @@ def autoscaler_status(
     """The status after the plan was executed; ``desiredReplicas`` is what the group works towards."""
     status, generation = o.autoscaler.status, o.autoscaler.generation
     waiting, problem = _waiting_for(o)
-    ready = readiness(status.conditions, problem=problem, waiting=waiting, outcomes=outcomes, now=now)
+    ready = readiness(
+        status.conditions, problem=problem, waiting=waiting, outcomes=outcomes, generation=generation, now=now
+    )
     scaling = _scaling(o, now)
     conditions = merge(status.conditions, [*ready, *_scaling_conditions(o, scaling)], generation=generation, now=now)
     desired = scaling.replicas if scaling else _steady(o)

@@ -226,16 +226,21 @@ def cluster_status(
         Problem(missing.reason, missing.message) if missing and missing.reason != "Progressing" else None
     )
     suspended = bool(cluster.spec.suspend)
+    written = _written(outcomes)
     waiting = missing.message if missing and not suspended else ""
     if suspended and (o.scheduler_pods or any(g.status.replicas for g in o.groups)):
         waiting = "scheduler and workers are being stopped"
+    elif not waiting and written & {"Deployment", "DaskWorkerGroup"}:
+        waiting = "scheduler and workers are being brought up to date"
     conditions = [
         *readiness(
             before,
             problem=conflict if suspended else problem,
             waiting=waiting,
             outcomes=outcomes,
+            generation=cluster.generation,
             now=now,
+            stalled=missing is workers_ready and "DaskWorkerGroup" not in written and _group_stalls(o),
             ready="Suspended" if suspended else "Ready",
             message="suspended as asked" if suspended else f"the scheduler and {ready} of {wanted} workers are ready",
         ),
@@ -254,6 +259,20 @@ def cluster_status(
         scheduler_pod_uid=_scheduler_pod_uid(o, outcomes),
         conditions=merge(before, conditions, generation=cluster.generation, now=now),
     )
+
+
+def _written(outcomes: Sequence[Outcome]) -> set[str]:
+    """Kinds of the children that were created or changed."""
+    return {out.action.manifest["kind"] for out in outcomes if isinstance(out.action, Apply) and not out.error}
+
+
+def _is_observed(group: DaskWorkerGroup) -> bool:
+    """Whether a group's status speaks of its present spec."""
+    return group.status.observed_generation == group.generation
+
+
+def _group_stalls(o: ObservedCluster) -> bool:
+    return any(_is_observed(g) and is_true(g.status.conditions, "Stalled") for g in o.groups)
 
 
 def _suspended_condition(cluster: DaskCluster) -> Condition:
@@ -282,7 +301,7 @@ def _phase(o: ObservedCluster, outcomes: Sequence[Outcome], conflict: Problem | 
     """For existing clients: Running as soon as all is under way, and a LoadBalancer has its address."""
     if conflict is not None or any(out.error and out.permanent for out in outcomes):
         return "Error"
-    written = {out.action.manifest["kind"] for out in outcomes if isinstance(out.action, Apply) and not out.error}
+    written = _written(outcomes)
     there = {
         "Service": o.service is not None,
         "Deployment": o.deployment is not None,
@@ -316,7 +335,7 @@ def _conflict(o: ObservedCluster) -> Problem | None:
 
 def _scheduler_condition(o: ObservedCluster) -> Any:
     pods = [p for p in o.scheduler_pods if not p.deleting]
-    if any(p.ready for p in pods):
+    if any(p.ready for p in pods) and not _rolls_out(o.deployment):
         outdated = "; it still has the old template, delete it to have a new one" if _outdated(o) else ""
         return condition("SchedulerReady", True, "Ready", f"{pods[0].name} is ready{outdated}")
     problem = next((p.problem for p in pods if p.problem), None) or _deployment_problem(o.deployment)
@@ -325,6 +344,13 @@ def _scheduler_condition(o: ObservedCluster) -> Any:
     if o.cluster.spec.suspend:
         return condition("SchedulerReady", False, "Suspended", "suspended as asked")
     return condition("SchedulerReady", False, "Progressing", "the scheduler is starting")
+
+
+def _rolls_out(deployment: Manifest | None) -> bool:
+    """Whether the Pod may still be of an earlier template."""
+    metadata, status = (deployment or {}).get("metadata", {}), (deployment or {}).get("status") or {}
+    observed: bool = status.get("observedGeneration", 0) >= metadata.get("generation", 0)
+    return not observed or status.get("updatedReplicas", 0) < status.get("replicas", 0)
 
 
 def _deployment_problem(deployment: Manifest | None) -> Problem | None:
@@ -336,11 +362,12 @@ def _deployment_problem(deployment: Manifest | None) -> Problem | None:
 
 
 def _workers_condition(o: ObservedCluster, ready: int, wanted: int) -> Any:
-    for group in o.groups:
+    current = [g for g in o.groups if _is_observed(g)]  # what others say is of an earlier generation
+    for group in current:
         found = next((c for c in group.status.conditions or () if c.type == "Ready" and c.status != "True"), None)
         if found is not None and found.reason != "Progressing":
             return condition("WorkersReady", False, found.reason, f"group {group.name}: {found.message}")
-    unready = [g.name for g in o.groups if not is_true(g.status.conditions, "Ready")]
+    unready = len(current) < len(o.groups) or any(not is_true(g.status.conditions, "Ready") for g in current)
     if default_group(o) is None or unready:
         return condition("WorkersReady", False, "Progressing", f"{ready} of {wanted} workers are ready")
     return condition("WorkersReady", True, "Ready", f"{ready} of {wanted} workers are ready")

@@ -70,9 +70,12 @@ def readiness(
     problem: Problem | None,
     waiting: str,
     outcomes: Sequence[Outcome],
+    generation: int,
     now: Time,
     ready: Literal["Ready", "Suspended", "Complete"] = "Ready",
     message: str = "",
+    stalled: bool = False,
+    deadline: bool = True,
 ) -> list[Condition]:
     """``Ready``, ``Reconciling`` and ``Stalled``.
 
@@ -81,9 +84,12 @@ def readiness(
         problem: what is wrong with a child, if anything.
         waiting: what is still missing; empty when all is as asked.
         outcomes: how the actions went; a permanent error stalls.
+        generation: what is being worked towards; another one has all its time again.
         now: the time.
         ready: reason of ``Ready`` when nothing is missing.
         message: message of ``Ready`` when nothing is missing.
+        stalled: whether the problem lasts until somebody changes something.
+        deadline: whether being at it for long counts as stalled.
     """
     failed = next((o for o in outcomes if o.error and o.permanent), None) or next(
         (o for o in outcomes if o.error), None
@@ -97,8 +103,9 @@ def readiness(
             condition("Stalled", False, ready),
         ]
     reason, text = (problem.reason, problem.message) if problem else ("Progressing", waiting)
-    stalled = (failed is not None and failed.permanent) or _deadline_exceeded(before, now)
-    stalled_reason = reason if failed is not None and failed.permanent else "ProgressDeadlineExceeded"
+    lasting = stalled or (failed is not None and failed.permanent)
+    stalled = lasting or (deadline and _deadline_exceeded(before, generation, now))
+    stalled_reason = reason if lasting else "ProgressDeadlineExceeded"
     return [
         condition("Ready", False, reason, text),
         condition("Reconciling", not stalled, reason, "" if stalled else text),
@@ -106,11 +113,14 @@ def readiness(
     ]
 
 
-def _deadline_exceeded(before: Sequence[Condition] | None, now: Time) -> bool:
-    ready = find(before, "Ready")
-    if ready is None or ready.status == "True":
+def _deadline_exceeded(before: Sequence[Condition] | None, generation: int, now: Time) -> bool:
+    """Whether the same generation has been reconciled for too long."""
+    stalled, reconciling = find(before, "Stalled"), find(before, "Reconciling")
+    if stalled is not None and stalled.status == "True":
+        return stalled.reason == "ProgressDeadlineExceeded" and stalled.observed_generation == generation
+    if reconciling is None or reconciling.status != "True":
         return False
-    return now - parse_time(ready.last_transition_time) >= PROGRESS_DEADLINE_SECONDS
+    return now - parse_time(reconciling.last_transition_time) >= PROGRESS_DEADLINE_SECONDS
 
 
 def events(before: Sequence[Condition] | None, after: Sequence[Condition]) -> list[Event]:

@@ -97,7 +97,8 @@ def enforces_versions(job: DaskJob) -> bool:
 def waiting_for(o: ObservedJob) -> tuple[str, Problem | None]:
     """What the run is at, and what is wrong with it, if anything."""
     if o.job.spec.suspend:
-        return "suspended as asked", None
+        stopping = o.scheduler_pods or any(not p.is_finished for p in o.pods)
+        return "runner and cluster are being stopped" if stopping else "", None
     if o.cluster is not None and not owned(o, o.cluster.metadata):
         text = f"DaskCluster {o.cluster.name} exists and belongs to somebody else; rename it or the job"
         return text, Problem("NameConflict", text)

@@ -48,7 +48,17 @@ def job_status(o: ObservedJob, plan: Plan, outcomes: Sequence[Outcome], now: Tim
         started = (o.runner or {}).get("status", {}).get("startTime") or format_time(now)
     waiting, problem = waiting_for(o)
     conditions = [
-        *readiness(before, problem=problem, waiting=waiting, outcomes=outcomes, now=now),
+        *readiness(
+            before,
+            problem=problem,
+            waiting=waiting,
+            outcomes=outcomes,
+            generation=job.generation,
+            now=now,
+            ready="Suspended" if job.spec.suspend else "Ready",
+            message="suspended as asked" if job.spec.suspend else "",
+            deadline=state != "Running",  # a run takes as long as it takes
+        ),
         condition("Complete", False, state),
         condition("Failed", False, state),
         condition("Suspended", bool(job.spec.suspend), "Suspended" if job.spec.suspend else "NotSuspended"),

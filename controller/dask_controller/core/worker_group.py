@@ -298,6 +298,7 @@ def worker_group_status(o: ObservedGroup, plan: Plan, outcomes: Sequence[Outcome
         problem=_group_problem(o, b, waiting),
         waiting=waiting,
         outcomes=outcomes,
+        generation=o.group.generation,
         now=now,
         ready="Suspended" if o.cluster is not None and o.cluster.spec.suspend else "Ready",
         message=f"{desired} of {desired} workers are ready",
