@@ -164,7 +164,7 @@ class Scheduler(_Value, frozen=True, kw_only=True):
 
 
 class Worker(_Value, frozen=True, kw_only=True):
-    """A homogeneous set of worker Pods."""
+    """Homogeneous worker Pods. A new `kubectl.kubernetes.io/restartedAt` in `metadata.annotations` replaces them."""
 
     spec: Annotated[_PodSpec, Meta(description="PodSpec of a worker.")]
     metadata: TemplateMetadata | None = None

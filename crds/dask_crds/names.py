@@ -24,6 +24,8 @@ REVISION = "dask.org/revision"  #: hash of the template that a Pod was made from
 WORKER_NAME = "dask.org/worker-name"  #: the name under which the Pod's worker registers with the scheduler
 CLUSTER_REPLICAS = "dask.org/cluster-replicas"  #: the cluster's ``spec.worker.replicas`` that was handed on last
 LAST_APPLIED = "dask.org/last-applied-metadata"  #: labels and annotations that an object has from its user
+#: When workers were asked to restart last, as ``kubectl rollout restart`` writes it into a Deployment.
+RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 RUN_ID = "dask.org/run-id"  #: hash of the ``spec.runId`` that an object belongs to
 
 SCHEDULER_ID = "dask.org/scheduler-id"  #: the life of the scheduler that a runner was started for

@@ -26,8 +26,10 @@ def worker_labels(group: DaskWorkerGroup) -> dict[str, str]:
 
 
 def worker_revision(group: DaskWorkerGroup) -> str:
-    """Revision of the workers that the group asks for."""
-    return revision(group.spec.worker.spec)
+    """Revision of the workers that the group asks for: their PodSpec, and the last request to restart them."""
+    worker = group.spec.worker
+    restarted_at = ((worker.metadata and worker.metadata.annotations) or {}).get(names.RESTARTED_AT)
+    return revision(worker.spec if restarted_at is None else [worker.spec, restarted_at])
 
 
 def worker_metadata(group: DaskWorkerGroup) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from dask_crds.model import (
     TemplateMetadata,
     UpdateStrategy,
 )
-from dask_resources.worker import DEFAULT_DRAIN_TIMEOUT_SECONDS, worker_metadata
+from dask_resources.worker import DEFAULT_DRAIN_TIMEOUT_SECONDS, worker_metadata, worker_revision
 
 
 def created(plan):
@@ -108,6 +108,15 @@ def test_labels_are_brought_up_to_date_in_place():
     (patch,) = plan_worker_group(o, NOW).actions
     assert (patch.name, patch.uid) == (worker_pod(g, 0).name, worker_pod(g, 0).uid)
     assert patch.patch["metadata"]["labels"] == {"team": "data"}
+
+
+def test_a_request_to_restart_replaces_workers():
+    of = group(replicas=2)
+    asked = [group(replicas=2, metadata=TemplateMetadata(annotations={names.RESTARTED_AT: t})) for t in ("1", "2")]
+    assert len({worker_revision(g) for g in (of, *asked)}) == 3
+    assert worker_revision(group(metadata=TemplateMetadata(annotations={"team": "data"}))) == worker_revision(of)
+    for before, after in ((of, asked[0]), asked):
+        assert len(created(plan_worker_group(observed_group(after, *pods(before, 0, 1)), NOW))) == 1
 
 
 def test_the_place_of_a_pod_that_is_being_deleted_is_taken():
