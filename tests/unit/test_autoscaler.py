@@ -11,7 +11,14 @@ from dask_controller.core.autoscaler import INTERVAL_SECONDS, autoscaler_status,
 from dask_controller.core.demand import worker_resources, worker_threads
 from dask_controller.core.observed import ObservedAutoscaler, Sibling
 from dask_controller.core.scaling_rules import DOWN_WINDOW_SECONDS
-from dask_crds.model import AutoscalerBehavior, DaskAutoscalerStatus, DaskWorkerGroup, ScalingRules
+from dask_crds.model import (
+    AutoscalerBehavior,
+    Condition,
+    DaskAutoscalerStatus,
+    DaskWorkerGroup,
+    DaskWorkerGroupStatus,
+    ScalingRules,
+)
 
 
 def observed(of, **fields):
@@ -211,6 +218,16 @@ def test_an_autoscaler_that_cannot_act_says_why(fields, reason):
     status = autoscaler_status(o, plan, [], NOW)
     assert status.desired_replicas is None
     assert condition(status.conditions, "Ready").reason == reason
+
+
+@pytest.mark.parametrize(("reason", "ready"), [("Suspended", "True"), ("Progressing", "False")])
+def test_the_autoscaler_of_a_suspended_cluster_is_not_waited_for(reason, ready):
+    """A GitOps tool would, and after ten minutes say that it failed."""
+    found = Condition(type="Ready", status=ready, reason=reason, last_transition_time="")
+    of = group(replicas=2, status=DaskWorkerGroupStatus(conditions=[found]))
+    o = observed(autoscaler(), group=of, pods=(), scheduler_pods=())
+    told = condition(autoscaler_status(o, plan_autoscaler(o, NOW), [], NOW).conditions, "Ready")
+    assert (told.status, told.reason) == (ready, reason)
 
 
 @pytest.mark.parametrize(

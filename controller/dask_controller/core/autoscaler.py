@@ -47,9 +47,17 @@ def autoscaler_status(
 ) -> DaskAutoscalerStatus:
     """The status after the plan was executed; ``desiredReplicas`` is what the group works towards."""
     status, generation = o.autoscaler.status, o.autoscaler.generation
-    waiting, problem = _waiting_for(o)
+    suspended = _is_suspended(o)
+    waiting, problem = ("", None) if suspended else _waiting_for(o)
     ready = readiness(
-        status.conditions, problem=problem, waiting=waiting, outcomes=outcomes, generation=generation, now=now
+        status.conditions,
+        problem=problem,
+        waiting=waiting,
+        outcomes=outcomes,
+        generation=generation,
+        now=now,
+        ready="Suspended" if suspended else "Ready",
+        message="the cluster is suspended" if suspended else "",
     )
     scaling = _scaling(o, now)
     conditions = merge(status.conditions, [*ready, *_scaling_conditions(o, scaling)], generation=generation, now=now)
@@ -108,6 +116,12 @@ def _scaling_conditions(o: ObservedAutoscaler, scaling: Scaling | None) -> list[
             _MESSAGES.get(scaling.limited, ""),
         ),
     ]
+
+
+def _is_suspended(o: ObservedAutoscaler) -> bool:
+    """Whether there is nobody to ask because the cluster is suspended, which its group says."""
+    ready = find(o.group.status.conditions, "Ready") if o.group is not None and o.rival is None else None
+    return ready is not None and ready.status == "True" and ready.reason == "Suspended"
 
 
 def _waiting_for(o: ObservedAutoscaler) -> tuple[str, Problem | None]:
