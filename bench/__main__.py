@@ -64,7 +64,16 @@ class Operator:
     @contextlib.contextmanager
     def profiled(self, flame_graph: Path) -> Iterator[None]:
         """Sample what the operator does meanwhile, for a flame graph."""
-        command = ["py-spy", "record", "--rate", "200", "--output", str(flame_graph), "--pid", str(self._process.pid)]
+        command = [
+            str(Path(sys.executable).with_name("py-spy")),
+            "record",
+            "--rate",
+            "200",
+            "--output",
+            str(flame_graph),
+            "--pid",
+            str(self._process.pid),
+        ]
         sampler = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             yield
