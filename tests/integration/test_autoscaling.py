@@ -70,3 +70,15 @@ def test_an_autoscaler_writes_nothing_but_status_on_what_git_owns(kubectl, kube)
         assert written.keys() == {("flux", None), ("dask-operator-status", "status")}
         assert written["dask-operator-status", "status"] == {"f:status"}
     assert kubectl.json("get", "daskworkergroup", "git-big")["spec"]["worker"]["replicas"] == 1
+
+
+def test_the_autoscaler_of_a_suspended_cluster_is_suspended(kubectl, kube):
+    cluster = kube.cluster_manifest("nightly", workers=1, worker_extra={"drainTimeoutSeconds": 0})
+    scaler = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskAutoscaler", "metadata": {"name": "nightly"}}
+    scaler["spec"] = {"cluster": "nightly", "minimum": 1, "maximum": 4}
+    kubectl.apply(cluster)
+    kubectl.apply(scaler)
+    kubectl.wait_ready("daskcluster", "nightly")
+    for suspend, reason in ((True, "Suspended"), (False, "SchedulerSilent"), (True, "Suspended")):
+        kubectl("patch", "daskcluster", "nightly", "--type=merge", "-p", json.dumps({"spec": {"suspend": suspend}}))
+        eventually(lambda r=reason: kubectl.condition("daskautoscaler", "nightly", "Ready").get("reason") == r)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dask_crds.model import Condition, DaskAutoscalerStatus
+from dask_crds.model import Condition, DaskAutoscalerStatus, DaskWorkerGroup
 
 from .actions import Ask, Outcome, Plan
 from .conditions import condition, find, merge, readiness
@@ -47,7 +47,7 @@ def autoscaler_status(
 ) -> DaskAutoscalerStatus:
     """The status after the plan was executed; ``desiredReplicas`` is what the group works towards."""
     status, generation = o.autoscaler.status, o.autoscaler.generation
-    suspended = _is_suspended(o)
+    suspended = o.group is not None and o.rival is None and is_suspended(o.group)
     waiting, problem = ("", None) if suspended else _waiting_for(o)
     ready = readiness(
         status.conditions,
@@ -118,9 +118,9 @@ def _scaling_conditions(o: ObservedAutoscaler, scaling: Scaling | None) -> list[
     ]
 
 
-def _is_suspended(o: ObservedAutoscaler) -> bool:
-    """Whether there is nobody to ask because the cluster is suspended, which its group says."""
-    ready = find(o.group.status.conditions, "Ready") if o.group is not None and o.rival is None else None
+def is_suspended(group: DaskWorkerGroup) -> bool:
+    """Whether a group has no workers because its cluster is suspended."""
+    ready = find(group.status.conditions, "Ready")
     return ready is not None and ready.status == "True" and ready.reason == "Suspended"
 
 

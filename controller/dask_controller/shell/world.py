@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from dask_crds import names
 from dask_crds.model import DaskAutoscaler, DaskCluster, DaskWorkerGroup, InvalidManifest, Kind, parse
 
+from ..core.autoscaler import is_suspended
 from ..core.observed import Manifest, Pod, owner_uid, pod
 from .informer import Informer
 from .kubernetes import RESOURCES, Kubernetes
@@ -201,7 +202,7 @@ class World:
             metadata = resource.manifest["metadata"]
             self._wake(Key("DaskCluster", metadata["namespace"], resource.manifest["spec"]["cluster"]), GATHER_SECONDS)
             for autoscaler in self.autoscalers_of(metadata["namespace"], metadata["name"]):
-                if old is None or new is None:
+                if old is None or new is None or _is_suspended(old) != _is_suspended(new):
                     self._wake(Key("DaskAutoscaler", metadata["namespace"], autoscaler.name), GATHER_SECONDS)
 
     def _autoscaler_changed(self, old: Resource | None, new: Resource | None) -> None:
@@ -211,6 +212,10 @@ class World:
                 if old is None or new is None:
                     for rival in self.autoscalers_of(namespace, group):
                         self._wake(Key("DaskAutoscaler", namespace, rival.name), GATHER_SECONDS)
+
+
+def _is_suspended(resource: Resource) -> bool:
+    return isinstance(resource.value, DaskWorkerGroup) and is_suspended(resource.value)
 
 
 def _either(old: T | None, new: T | None) -> list[T]:
