@@ -42,12 +42,15 @@ class Site:
         self._tool, self._namespace = tool, namespace
         self.repository = Repository(git, namespace)
         self._application: Application | None = None
+        self.waits = True  #: whether the tool waits for health, where it can
 
     @property
     def application(self) -> Application:
         """The application; it is made when it is first asked for."""
         if self._application is None:
-            self._application = self._tool.application(self._namespace, self._namespace, self.repository)
+            self._application = self._tool.application(
+                self._namespace, self._namespace, self.repository, wait=self.waits
+            )
         return self._application
 
     def offer(self, **files: Manifest | None) -> str:

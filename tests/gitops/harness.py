@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -170,8 +171,15 @@ class Application(Protocol):
 class Tool(Protocol):
     """Argo CD or Flux."""
 
-    def application(self, name: str, namespace: str, repository: Repository, **options: Any) -> Application:
-        """Apply a repository to a namespace from now on; it prunes and heals."""
+    def application(self, name: str, namespace: str, repository: Repository, *, wait: bool = True) -> Application:
+        """Apply a repository to a namespace from now on, prune and heal.
+
+        Args:
+            name: of the application.
+            namespace: where to.
+            repository: what.
+            wait: whether applying includes the wait for health, with a tool that can do that.
+        """
 
 
 # --- Argo CD ----------------------------------------------------------------------------------------------------------
@@ -234,13 +242,12 @@ class ArgoCD:
         patch = {"data": {"application.resourceTrackingMethod": method}}
         self._kubectl("patch", "configmap", "argocd-cm", "--type=merge", "-p", json.dumps(patch))
 
-    def application(self, name: str, namespace: str, repository: Repository, **sync_policy: Any) -> ArgoApplication:
-        policy = {"automated": {"prune": True, "selfHeal": True, "allowEmpty": True}, **sync_policy}
+    def application(self, name: str, namespace: str, repository: Repository, *, wait: bool = True) -> ArgoApplication:
         spec = {
             "project": "default",
             "source": {"repoURL": repository.url, "path": ".", "targetRevision": "main"},
             "destination": {"server": self._server, "namespace": namespace},
-            "syncPolicy": policy,
+            "syncPolicy": {"automated": {"prune": True, "selfHeal": True, "allowEmpty": True}},
         }
         self._kubectl.apply(_resource("argoproj.io/v1alpha1", "Application", name, spec=spec))
         return ArgoApplication(self._kubectl, name)
@@ -307,6 +314,7 @@ class ArgoCD:
             *("--repo-server", repository, "--repo-server-plaintext", "--metrics-port", str(free_port())),
             *("--app-resync", "3600", "--app-hard-resync", "0", "--self-heal-timeout-seconds", "2"),
             *("--status-processors", "2", "--operation-processors", "2", "--logformat", "json"),
+            "--persist-resource-health",  # else the reasons are in Redis only
             env=environment,
         )
 
@@ -336,13 +344,18 @@ class ArgoApplication:
 
     def resync(self) -> None:
         """Sync once more what is synced already, as the button in the user interface does."""
-        before = self.status().get("operationState", {}).get("finishedAt")
-        operation = {"operation": {"initiatedBy": {"username": "test"}, "sync": {"prune": True}}}
-        self._kubectl("patch", "application", self._name, "--type=merge", "-p", json.dumps(operation))
+        # Times have seconds only, so a mark tells this sync from the last one.
+        mark = [{"name": "test", "value": secrets.token_hex(4)}]
+        operation = {"operation": {"initiatedBy": {"username": "test"}, "info": mark, "sync": {"prune": True}}}
 
         def done() -> bool:
-            state = self.status().get("operationState", {})
-            return state.get("phase") == "Succeeded" and state.get("finishedAt") != before
+            found = self._kubectl.json("get", "application", self._name)
+            state = found["status"].get("operationState", {})
+            if state.get("operation", {}).get("info") == mark:
+                return state["phase"] == "Succeeded"
+            if "operation" not in found:  # the first time, or Argo CD has put a sync of its own in its place
+                self._kubectl("patch", "application", self._name, "--type=merge", "-p", json.dumps(operation))
+            return False
 
         eventually(done)
 
@@ -367,10 +380,6 @@ class ArgoApplication:
 
     def status(self) -> dict[str, Any]:
         return self._kubectl.status("application", self._name)
-
-    def syncs(self) -> int:
-        """How often it has synced with another revision or by hand."""
-        return len(self.status().get("history", []))
 
     def _annotations(self) -> dict[str, str]:
         return self._kubectl.json("get", "application", self._name)["metadata"].get("annotations") or {}
@@ -412,7 +421,7 @@ class Flux:
                 env={"KUBECONFIG": str(plane.kubeconfig), "RUNTIME_NAMESPACE": "flux-system", "TMPDIR": str(storage)},
             )
 
-    def application(self, name: str, namespace: str, repository: Repository, **spec: Any) -> FluxApplication:
+    def application(self, name: str, namespace: str, repository: Repository, *, wait: bool = True) -> FluxApplication:
         kubectl = Kubectl(self._plane.kubectl, namespace)
         source = {"interval": "1h", "url": repository.url, "ref": {"branch": "main"}}
         kubectl.apply(_resource("source.toolkit.fluxcd.io/v1", "GitRepository", name, spec=source))
@@ -423,9 +432,8 @@ class Flux:
             "sourceRef": {"kind": "GitRepository", "name": name},
             "path": "./",
             "prune": True,
-            "wait": True,
+            "wait": wait,
             "targetNamespace": namespace,
-            **spec,
         }
         kubectl.apply(_resource("kustomize.toolkit.fluxcd.io/v1", "Kustomization", name, spec=applied))
         return FluxApplication(kubectl, name)
@@ -462,7 +470,7 @@ class FluxApplication:
     def forget(self) -> None:
         patch = {"spec": {"deletionPolicy": "Orphan"}}
         self._kubectl("patch", "kustomization", self._name, "--type=merge", "-p", json.dumps(patch))
-        self._kubectl("delete", "kustomization", self._name)
+        self._kubectl("delete", "kustomization", self._name, "--wait=false")
 
     def health(self) -> tuple[str, str]:
         conditions = {c["type"]: c for c in self.status().get("conditions", [])}

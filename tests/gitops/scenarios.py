@@ -49,14 +49,11 @@ class Scenarios:
         site.kubectl("delete", "daskworkergroup", "big")
         site.application.resync()
         eventually(lambda: uid(site, "daskworkergroup/big") != before)
-        patch = {"spec": {"suspend": True}}
-        site.kubectl(
-            "patch", "daskcluster", "c", "--type=merge", "-p", json.dumps(patch), "--field-manager=kubectl-edit"
-        )
+        patch = [{"op": "replace", "path": "/spec/worker/spec/containers/0/image", "value": OTHER_IMAGE}]
+        site.kubectl("patch", "daskcluster", "c", "--type=json", "-p", json.dumps(patch))
         site.application.resync()
-        eventually(lambda: "suspend" not in site.kubectl.json("get", "daskcluster", "c")["spec"])
         site.kubectl.wait_ready("daskcluster", "c")
-        eventually(lambda: len(images(site, "worker")) == 3)
+        eventually(lambda: images(site, "worker") == [DASK_IMAGE] * 3)
         eventually(lambda: site.application.health()[0] == "Healthy")
         assert site.application.drift() == []
 
@@ -95,9 +92,7 @@ class Scenarios:
         site.offer(job=job(site, exit_code=3), unrelated=config_map())
         eventually(lambda: site.kubectl("get", "configmap", "unrelated", "-o", "name"))
         assert uid(site, "job/j-runner") == runner
-        message = site.kubectl.condition("daskjob", "j", "Stalled")["message"]
-        assert message
-        eventually(lambda: message in site.application.health()[1] or "Failed" in site.application.health()[1])
+        assert site.kubectl.condition("daskjob", "j", "Stalled")["message"] in self.reasons(site)
 
     def test_a_cluster_is_suspended_by_a_commit(self, site: Site):
         site.commit(cluster=cluster(site))
@@ -114,25 +109,30 @@ class Scenarios:
         site.offer(cluster=broken)
         eventually(lambda: site.application.health()[0] == "Degraded", seconds=90)
         assert site.kubectl.condition("daskcluster", "c", "Stalled")["status"] == "True"
-        assert "nowhere" in site.kubectl.condition("daskcluster", "c", "Stalled")["message"]
+        assert "nowhere" in self.reasons(site)
         site.commit(cluster=cluster(site))
         assert images(site, "worker") == [DASK_IMAGE] * 2
 
     def test_an_autoscaled_group_is_no_drift(self, site: Site):
         """Within its bounds an autoscaler holds a number even while no scheduler answers, as on fake nodes."""
+        site.waits = False
         site.commit(cluster=cluster(site), group=group(site))
         for minimum in (3, 5, 2):
             site.offer(cluster=cluster(site), group=group(site), scaler=autoscaler(minimum))
             eventually(lambda n=minimum: site.kubectl.status("daskworkergroup", "big").get("readyReplicas") == n)
             assert site.kubectl.json("get", "daskworkergroup", "big")["spec"]["worker"]["replicas"] == 1
-        self.undisturbed(site)
+        self.undisturbed(site, "daskcluster/c", "daskworkergroup/big", "daskautoscaler/big")
 
-    def undisturbed(self, site: Site) -> None:
+    def reasons(self, site: Site) -> str:
+        """What a user of the tool reads of an unhealthy application."""
+        raise NotImplementedError
+
+    def undisturbed(self, site: Site, *resources: str) -> None:
         """Nothing in Git differs from what is there, and applying it once more changes nothing."""
-        kinds = ("daskcluster/c", "daskworkergroup/big", "daskautoscaler/big")
-        before = [generation(site, resource) for resource in kinds]
+        before = [generation(site, resource) for resource in resources]
+        site.application.resync()
         assert site.application.drift() == []
-        assert [generation(site, resource) for resource in kinds] == before
+        assert [generation(site, resource) for resource in resources] == before
 
 
 # --- manifests --------------------------------------------------------------------------------------------------------

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from tests.cluster import ControlPlane, Unavailable
+from tests.e2e.support import eventually
 
+from .conftest import Site
 from .harness import ArgoCD
-from .scenarios import Scenarios
+from .scenarios import Scenarios, cluster, config_map, group, job, uids
 
 pytestmark = pytest.mark.control_plane
 
@@ -20,4 +24,42 @@ def tool(control_plane: ControlPlane) -> ArgoCD:
 
 
 class TestArgoCD(Scenarios):
-    pass
+    def reasons(self, site: Site) -> str:
+        return site.application.health()[1]
+
+    @pytest.fixture(params=["annotation", "label"])
+    def tracking(self, request: pytest.FixtureRequest, tool: ArgoCD) -> Iterator[str]:
+        tool.track_by(request.param)
+        yield request.param
+        tool.track_by("annotation")
+
+    def test_children_are_neither_pruned_nor_orphaned(self, site: Site, tracking: str):
+        """Tracking by label takes every object for Argo CD's own that carries the label."""
+        site.commit(cluster=cluster(site), group=group(site), job=job(site))
+        site.kubectl("scale", "daskworkergroup", "big", "--replicas=3")
+        site.kubectl.wait_ready("daskworkergroup", "big")
+        before = uids(site)
+        manifest = site.kubectl.json("get", "daskcluster", "c")["metadata"]
+        tracked = "argocd.argoproj.io/tracking-id" in manifest.get("annotations", {})
+        labelled = "app.kubernetes.io/instance" in manifest.get("labels", {})
+        assert (tracked, labelled) == (tracking == "annotation", tracking == "label")
+        site.application.resync()
+        self.undisturbed(site, "daskcluster/c", "daskworkergroup/big", "daskjob/j")
+        assert uids(site) == before
+        assert orphans(site) == ""
+        site.kubectl.apply(config_map())
+        site.application.refresh()
+        eventually(lambda: "1 orphaned" in orphans(site))
+
+    def test_replicas_that_git_states_are_kept_there(self, site: Site):
+        stated = group(site)
+        stated["spec"]["worker"]["replicas"] = 1
+        site.commit(cluster=cluster(site), group=stated)
+        site.kubectl("scale", "daskworkergroup", "big", "--replicas=3")
+        eventually(lambda: site.kubectl.json("get", "daskworkergroup", "big")["spec"]["worker"]["replicas"] == 1)
+
+
+def orphans(site: Site) -> str:
+    """What Argo CD says of objects in the namespace that belong to no application."""
+    conditions = site.application.status().get("conditions", [])
+    return "; ".join(c["message"] for c in conditions if c["type"] == "OrphanedResourceWarning")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from tests.cluster import ControlPlane, Unavailable
 
+from .conftest import Site
 from .harness import Flux
-from .scenarios import Scenarios
+from .scenarios import Scenarios, cluster, group, job
 
 pytestmark = pytest.mark.control_plane
 
@@ -20,4 +23,19 @@ def tool(control_plane: ControlPlane) -> Flux:
 
 
 class TestFlux(Scenarios):
-    pass
+    def reasons(self, site: Site) -> str:
+        """Flux names the resource; the reason is in its conditions."""
+        _, message = site.application.health()
+        found = re.search(r"stalled resources: \[(\w+)/[^/]+/(\w+) status: 'Failed'", message)
+        assert found, message
+        return site.kubectl.condition(found[1].lower(), found[2], "Stalled")["message"]
+
+    def test_git_owns_the_spec_and_the_operator_the_status(self, site: Site):
+        site.commit(cluster=cluster(site), group=group(site), job=job(site))
+        site.kubectl("scale", "daskworkergroup", "big", "--replicas=3")
+        site.kubectl.wait_ready("daskworkergroup", "big")
+        self.undisturbed(site, "daskcluster/c", "daskworkergroup/big", "daskjob/j")
+        for resource in ("daskcluster/c", "daskworkergroup/big", "daskjob/j"):
+            found = site.kubectl.json("get", resource, "--show-managed-fields")["metadata"]["managedFields"]
+            spec = {entry["manager"] for entry in found if entry.get("subresource") != "status"}
+            assert spec - {"kubectl"} == {"kustomize-controller"}, "kubectl is the one that scaled"
