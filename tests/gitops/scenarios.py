@@ -139,7 +139,7 @@ class Scenarios:
 
 
 def cluster(site: Site, image: str = DASK_IMAGE, *, name: str = "c", **spec: Any) -> dict[str, Any]:
-    """A cluster of two workers; its default group's size is left out of Git in ``c``."""
+    """A cluster whose default group begins with two workers; how many there are then is the group's own affair."""
     made = site.kube.cluster_manifest(name, workers=2, scheduler_image=image, worker_extra=NO_DRAIN, **spec)
     made["spec"]["worker"]["spec"]["containers"][0]["image"] = image
     return made
