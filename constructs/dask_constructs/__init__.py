@@ -15,12 +15,15 @@ from ._node import provide_node
 provide_node()  # before anything imports cdk8s, which starts Node.js
 
 from .dask import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup  # noqa: E402
+from .gitops import ArgoCDApplications, ArgoCDSettings, FluxKustomizations, Source  # noqa: E402
 from .manifest import DaskResource, problems  # noqa: E402
 from .operator import DaskCustomResourceDefinitions, DaskOperator  # noqa: E402
 from .policy import DaskAdmissionPolicy  # noqa: E402
 from .tenant import DaskTenant  # noqa: E402
 
 __all__ = [
+    "ArgoCDApplications",
+    "ArgoCDSettings",
     "DaskAdmissionPolicy",
     "DaskAutoscaler",
     "DaskCluster",
@@ -30,5 +33,7 @@ __all__ = [
     "DaskResource",
     "DaskTenant",
     "DaskWorkerGroup",
+    "FluxKustomizations",
+    "Source",
     "problems",
 ]

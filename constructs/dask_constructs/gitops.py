@@ -1,8 +1,265 @@
-"""What Argo CD and Flux have to know of Dask resources, and how they apply this repository."""
+"""What Argo CD and Flux have to know of Dask resources, and how they apply CRDs, operator and workloads from Git."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+from cdk8s import ApiObject
+from constructs import Construct
+
+from dask_crds import names
+from dask_crds.model import KINDS
+
+from .manifest import api_object
+from .operator import sync_wave
 
 #: Health checks and actions, laid out as in Argo CD's repository.
 RESOURCE_CUSTOMIZATIONS = Path(__file__).parent / "argocd" / "resource_customizations"
+
+_RBAC = "rbac.authorization.k8s.io"
+#: Longer than the ten minutes after which the operator says of something that it will not get better by itself.
+_PATIENCE = "15m"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the manifests are.
+
+    Attributes:
+        repository: URL of a Git repository; ``oci://...`` for an artifact.
+        revision: branch of the repository; tag of the artifact.
+        manifests: folder with ``crds`` and ``operator``.
+        workloads: folder with Dask resources.
+    """
+
+    repository: str
+    revision: str = "main"
+    manifests: str = "dist"
+    workloads: str = "clusters"
+
+    @property
+    def is_artifact(self) -> bool:
+        """Whether it is an OCI artifact."""
+        return self.repository.startswith("oci://")
+
+
+# --- Argo CD ----------------------------------------------------------------------------------------------------------
+
+
+class ArgoCDSettings(Construct):
+    """The part of the ConfigMap ``argocd-cm`` that is about Dask: health, actions, and embedded types.
+
+    It is a patch: apply it with server-side apply, or as a patch of kustomize, to the ConfigMap that there is.
+
+    Args:
+        namespace: of Argo CD.
+    """
+
+    def __init__(self, scope: Construct, id: str, *, namespace: str = "argocd") -> None:
+        super().__init__(scope, id)
+        metadata = {
+            "name": "argocd-cm",
+            "namespace": namespace,
+            "labels": {"app.kubernetes.io/name": "argocd-cm", "app.kubernetes.io/part-of": "argocd"},
+        }
+        manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": argocd_settings()}
+        api_object(self, "Resource", manifest)
+
+
+def argocd_settings() -> dict[str, str]:
+    """Settings of Argo CD for the Dask kinds, by their keys in ``argocd-cm``."""
+    settings: dict[str, str] = {}
+    for kind in KINDS:
+        folder = RESOURCE_CUSTOMIZATIONS / names.GROUP / kind
+        settings[f"resource.customizations.health.{names.GROUP}_{kind}"] = (folder / "health.lua").read_text()
+        if actions := _actions(folder / "actions"):
+            settings[f"resource.customizations.actions.{names.GROUP}_{kind}"] = actions
+        if fields := embedded_types(kind):
+            known = [{"field": field, "type": type} for field, type in fields.items()]
+            key = f"resource.customizations.knownTypeFields.{names.GROUP}_{kind}"
+            settings[key] = yaml.safe_dump(known, sort_keys=False)
+    return settings
+
+
+def _actions(folder: Path) -> str:
+    scripts = sorted(folder.glob("*/action.lua"))
+    if not scripts:
+        return ""
+    definitions = [{"name": path.parent.name, "action.lua": _Script(path.read_text())} for path in scripts]
+    actions = {"discovery.lua": _Script((folder / "discovery.lua").read_text()), "definitions": definitions}
+    return yaml.dump(actions, Dumper=_Dumper, sort_keys=False)
+
+
+class _Script(str):
+    """A text of many lines, written as such."""
+
+
+class _Dumper(yaml.SafeDumper):
+    pass
+
+
+_Dumper.add_representer(_Script, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, "|"))
+
+
+def embedded_types(kind: str) -> dict[str, str]:
+    """Fields of a kind that hold types of Kubernetes, as ``spec.worker.spec``: ``core/v1/PodSpec``.
+
+    Knowing them, Argo CD takes a CPU of ``0.1`` and one of ``100m`` for the same.
+    """
+    _, components = msgspec.json.schema_components([KINDS[kind]], ref_template="{name}")
+    return dict(_embedded(components[kind]["properties"]["spec"], components, "spec"))
+
+
+def _embedded(
+    node: Mapping[str, Any], components: Mapping[str, Mapping[str, Any]], path: str
+) -> Iterator[tuple[str, str]]:
+    for option in node.get("anyOf", [node]):
+        if vendored := option.get("x-vendored", node.get("x-vendored")):
+            yield path, f"core/v1/{vendored}"
+            return
+        for field, child in components.get(option.get("$ref", ""), option).get("properties", {}).items():
+            yield from _embedded(child, components, f"{path}.{field}")
+
+
+class ArgoCDApplications(Construct):
+    """CRDs, operator and workloads as three Applications, in two projects.
+
+    Workloads are in a project of their own, which can neither extend the cluster nor its namespaces' permissions.
+    The CRDs are in an Application of their own, which never prunes: with them all Dask resources would go.
+
+    Args:
+        source: where the manifests are.
+        workload_namespaces: namespaces for workloads; the first is that of manifests which name none.
+        operator_namespace: where the operator runs.
+        server: URL of the API server of the cluster; by default that of Argo CD's own.
+        namespace: of Argo CD.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        source: Source,
+        workload_namespaces: Sequence[str] = ("default",),
+        operator_namespace: str = "dask-operator",
+        server: str = "https://kubernetes.default.svc",
+        namespace: str = "argocd",
+    ) -> None:
+        super().__init__(scope, id)
+        self._namespace, self._source, self._server = namespace, source, server
+        cluster_kinds = [
+            {"group": "apiextensions.k8s.io", "kind": "CustomResourceDefinition"},
+            {"group": "", "kind": "Namespace"},
+            {"group": _RBAC, "kind": "ClusterRole"},
+            {"group": _RBAC, "kind": "ClusterRoleBinding"},
+        ]
+        self._project(
+            "dask-operator", "Dask's CRDs and operator", [operator_namespace], clusterResourceWhitelist=cluster_kinds
+        )
+        # A list of what is allowed instead would hide the workloads' Pods from Argo CD's users.
+        forbidden = [
+            {"group": "", "kind": "LimitRange"},
+            {"group": "", "kind": "ResourceQuota"},
+            {"group": "networking.k8s.io", "kind": "NetworkPolicy"},
+            {"group": _RBAC, "kind": "Role"},
+            {"group": _RBAC, "kind": "RoleBinding"},
+        ]
+        self._project("dask", "Dask clusters and jobs", workload_namespaces, namespaceResourceBlacklist=forbidden)
+        manifests, operator = source.manifests, ("dask-operator", operator_namespace)
+        server_side = ["ServerSideApply=true"]
+        self._application("dask-crds", f"{manifests}/crds", *operator, order=-2, prune=False, options=server_side)
+        self._application("dask-operator", f"{manifests}/operator", *operator, order=-1, options=server_side)
+        # The first time, CRDs may not be there yet.
+        missing = ["SkipDryRunOnMissingResource=true"]
+        self._application("dask-workloads", source.workloads, "dask", workload_namespaces[0], order=0, options=missing)
+
+    def _project(self, name: str, description: str, namespaces: Sequence[str], **rules: Any) -> None:
+        destinations = [{"server": self._server, "namespace": namespace} for namespace in namespaces]
+        spec = {"description": description, "sourceRepos": [self._source.repository], "destinations": destinations}
+        self._object("AppProject", name, -3, {**spec, **rules})
+
+    def _application(
+        self,
+        name: str,
+        path: str,
+        project: str,
+        namespace: str,
+        *,
+        order: int,
+        options: Sequence[str],
+        prune: bool = True,
+    ) -> None:
+        spec = {
+            "project": project,
+            "source": {
+                "repoURL": self._source.repository,
+                "targetRevision": self._source.revision,
+                "path": path,
+            },
+            "destination": {"server": self._server, "namespace": namespace},
+            "syncPolicy": {
+                "automated": {"prune": prune, "selfHeal": True},
+                "syncOptions": list(options),
+                "retry": {"limit": 10, "backoff": {"duration": "10s", "factor": 2, "maxDuration": "3m"}},
+            },
+        }
+        self._object("Application", name, order, spec)
+
+    def _object(self, kind: str, name: str, order: int, spec: Mapping[str, Any]) -> ApiObject:
+        metadata = {"name": name, "namespace": self._namespace, "annotations": sync_wave(order)}
+        manifest = {"apiVersion": "argoproj.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
+        return api_object(self, f"{kind}-{name}", manifest)
+
+
+# --- Flux -------------------------------------------------------------------------------------------------------------
+
+
+class FluxKustomizations(Construct):
+    """CRDs, operator and workloads as three Kustomizations, each applied when the one before is ready.
+
+    ``wait`` needs no ``healthCheckExprs``: statuses are as kstatus reads them, from the first moment on.
+
+    Args:
+        source: where the manifests are.
+        namespace: of Flux.
+    """
+
+    def __init__(self, scope: Construct, id: str, *, source: Source, namespace: str = "flux-system") -> None:
+        super().__init__(scope, id)
+        self._namespace = namespace
+        self._kind = "OCIRepository" if source.is_artifact else "GitRepository"
+        reference = {"tag" if source.is_artifact else "branch": source.revision}
+        spec = {"interval": "1m", "url": source.repository, "ref": reference}
+        self._object("source.toolkit.fluxcd.io/v1", self._kind, "dask", spec)
+        self._kustomization("dask-crds", f"{source.manifests}/crds", prune=False)
+        self._kustomization("dask-operator", f"{source.manifests}/operator", after="dask-crds")
+        # When it is removed, its workloads are, while the operator can still look after them.
+        self._kustomization(
+            "dask-workloads", source.workloads, after="dask-operator", deletionPolicy="WaitForTermination"
+        )
+
+    def _kustomization(self, name: str, path: str, *, after: str = "", prune: bool = True, **more: Any) -> None:
+        spec: dict[str, Any] = {
+            "interval": "10m",
+            "retryInterval": "1m",
+            "timeout": _PATIENCE,
+            "sourceRef": {"kind": self._kind, "name": "dask"},
+            "path": f"./{path}",
+            "prune": prune,
+            "wait": True,
+            **more,
+        }
+        if after:
+            spec["dependsOn"] = [{"name": after}]
+        self._object("kustomize.toolkit.fluxcd.io/v1", "Kustomization", name, spec)
+
+    def _object(self, api_version: str, kind: str, name: str, spec: Mapping[str, Any]) -> ApiObject:
+        metadata = {"name": name, "namespace": self._namespace}
+        manifest = {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec}
+        return api_object(self, f"{kind}-{name}", manifest)

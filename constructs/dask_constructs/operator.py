@@ -26,9 +26,14 @@ _PORT = 8080
 _UID = 65532
 
 _RBAC = "rbac.authorization.k8s.io"
+#: Ephemeral storage is for /tmp and what Kubernetes keeps of the log.
+_RESOURCES = {
+    "requests": {"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "64Mi"},
+    "limits": {"memory": "512Mi", "ephemeral-storage": "512Mi"},
+}
 
 
-def _wave(number: int) -> dict[str, str]:
+def sync_wave(number: int) -> dict[str, str]:
     """Argo CD applies lower waves first, and prunes them last."""
     return {"argocd.argoproj.io/sync-wave": str(number)}
 
@@ -37,7 +42,7 @@ class DaskCustomResourceDefinitions(Construct):
     """The CRDs of the four kinds, marked so that no GitOps tool deletes them, and all Dask resources with them."""
 
     _ANNOTATIONS = {
-        **_wave(-10),
+        **sync_wave(-10),
         # DaskJob's CRD is large for the annotation of client-side apply, and grows with Kubernetes' PodSpec.
         "argocd.argoproj.io/sync-options": "ServerSideApply=true,Prune=false,Delete=false",
         "kustomize.toolkit.fluxcd.io/prune": "disabled",
@@ -111,7 +116,7 @@ class DaskOperator(Construct):
         pod = _pod(
             image=image,
             args=[*_arguments(namespaces, cluster_domain), *args],
-            resources=resources or {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+            resources=resources or _RESOURCES,
         )
         if priority_class is not None:
             pod["priorityClassName"] = priority_class
@@ -132,7 +137,7 @@ class DaskOperator(Construct):
     ) -> ApiObject:
         metadata: dict[str, Any] = {"name": name, "namespace": namespace or self._namespace, "labels": _LABELS}
         if wave is not None:
-            metadata["annotations"] = _wave(wave)
+            metadata["annotations"] = sync_wave(wave)
         return api_object(self, id, {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body})
 
     def _permissions(self, namespaces: Sequence[str] | None) -> None:
@@ -141,7 +146,7 @@ class DaskOperator(Construct):
         self._role("leader-election", f"{_NAME}-leader-election", self._namespace, leases, subject)
         permissions = rbac.rules(rbac.OPERATOR)
         if namespaces is None:
-            metadata = {"name": _NAME, "labels": _LABELS, "annotations": _wave(-5)}
+            metadata = {"name": _NAME, "labels": _LABELS, "annotations": sync_wave(-5)}
             role = {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole", "metadata": metadata, "rules": permissions}
             cluster_scoped(self, "cluster-role", role)
             binding = {
@@ -167,7 +172,7 @@ class DaskOperator(Construct):
             ("dask-edit", rbac.EDIT, ("edit", "admin")),
         ):
             aggregate = {f"{_RBAC}/aggregate-to-{role}": "true" for role in into}
-            metadata = {"name": name, "labels": _LABELS | aggregate, "annotations": _wave(-5)}
+            metadata = {"name": name, "labels": _LABELS | aggregate, "annotations": sync_wave(-5)}
             manifest = {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole", "metadata": metadata}
             cluster_scoped(self, name, {**manifest, "rules": rbac.rules(permissions)})
 
@@ -181,7 +186,7 @@ def _namespace(name: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": {"name": name, "labels": labels, "annotations": _wave(-10)},
+        "metadata": {"name": name, "labels": labels, "annotations": sync_wave(-10)},
     }
 
 

@@ -15,7 +15,14 @@ from typing import Any
 import yaml
 from cdk8s import App, Chart, YamlOutputType
 
-from dask_constructs import DaskCustomResourceDefinitions, DaskOperator
+from dask_constructs import (
+    ArgoCDApplications,
+    ArgoCDSettings,
+    DaskCustomResourceDefinitions,
+    DaskOperator,
+    FluxKustomizations,
+    Source,
+)
 from dask_crds import names
 from dask_crds.model import KINDS
 from dask_crds.schema import json_schema
@@ -34,6 +41,8 @@ def write(directory: Path, configuration: Configuration) -> None:
     _operator(directory / "operator", configuration)
     _operator(directory / "operator-namespaced", configuration, namespaces=configuration.namespaces)
     _examples(directory / "examples", configuration)
+    _argocd(directory / "argocd", configuration)
+    _flux(directory / "flux", configuration)
     _bundle(directory, configuration)
     kustomization(directory, ["crds", "operator"])
     schemas(directory / "schemas")
@@ -58,6 +67,42 @@ def _examples(directory: Path, configuration: Configuration) -> None:
     examples(app, configuration.example_image)
     app.synth()
     kustomization(directory)
+
+
+def _argocd(directory: Path, configuration: Configuration) -> None:
+    """Projects and Applications; and, as a component for the kustomization that installs Argo CD, its settings."""
+    app = _app(directory)
+    ArgoCDApplications(
+        Chart(app, "applications"),
+        "applications",
+        source=_source(configuration),
+        workload_namespaces=configuration.namespaces,
+        operator_namespace=configuration.namespace,
+    )
+    app.synth()
+    kustomization(directory)
+    settings = directory / "settings"
+    app = _app(settings)
+    ArgoCDSettings(Chart(app, "argocd-cm"), "settings")
+    app.synth()
+    component = {"kind": "Component", "patches": [{"path": "argocd-cm.yaml"}]}
+    _write_kustomization(settings, {"apiVersion": "kustomize.config.k8s.io/v1alpha1", **component})
+
+
+def _flux(directory: Path, configuration: Configuration) -> None:
+    app = _app(directory)
+    FluxKustomizations(Chart(app, "dask"), "flux", source=_source(configuration))
+    app.synth()
+    kustomization(directory)
+
+
+def _source(configuration: Configuration) -> Source:
+    return Source(
+        repository=configuration.repository,
+        revision=configuration.revision,
+        manifests=configuration.manifests,
+        workloads=configuration.workloads,
+    )
 
 
 def _bundle(directory: Path, configuration: Configuration) -> None:
@@ -105,4 +150,8 @@ def kustomization(directory: Path, resources: Iterable[str] | None = None) -> No
         "kind": "Kustomization",
         "resources": listed,
     }
+    _write_kustomization(directory, manifest)
+
+
+def _write_kustomization(directory: Path, manifest: dict[str, Any]) -> None:
     (directory / "kustomization.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False))

@@ -29,6 +29,10 @@ class Configuration(Struct, frozen=True, kw_only=True, rename="camel", forbid_un
     priority_class: _Text | None = None
     image_pull_secrets: tuple[_Text, ...] = ()
     example_image: _Text = "ghcr.io/dask/dask:2026.8.0"
+    repository: _Text = "https://github.com/dask-gitops/dask-gitops.git"
+    revision: _Text = "main"
+    manifests: _Text = "dist"
+    workloads: _Text = "clusters"
 
 
 def load(path: Path) -> Configuration:

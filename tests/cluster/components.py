@@ -92,6 +92,7 @@ MODULES = (
     Module("github.com/opencontainers/runc", "1.5.2", ("github.com/opencontainers/runc",), tags="seccomp", cgo=True),
     Module("sigs.k8s.io/kustomize/kustomize/v5", "5.8.2", ("sigs.k8s.io/kustomize/kustomize/v5",)),
     Module("github.com/yannh/kubeconform", "0.8.0", ("github.com/yannh/kubeconform/cmd/kubeconform",)),
+    Module("github.com/zegl/kube-score", "1.20.0", ("github.com/zegl/kube-score/cmd/kube-score",)),
     Module(
         _ARGO_CD,
         "3.5.7",
@@ -115,7 +116,7 @@ _PROGRAMS = {"go.etcd.io/etcd/server/v3": "etcd", f"{_ARGO_CD}/cmd": "argocd"}  
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok")
 NODE = (*CONTROL_PLANE, "kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "runc")
-TOOLS = ("kustomize", "kubeconform")
+TOOLS = ("kustomize", "kubeconform", "kube-score")
 ARGO_CD = ("argocd",)
 FLUX = ("source-controller", "kustomize-controller")
 
@@ -173,6 +174,15 @@ def crds(name: str) -> Path:
     return CACHE / "bin" / f"{module.name}-{module.version}" / "crds"
 
 
+def upstream_crds(name: str) -> list[Path]:
+    """CustomResourceDefinitions that belong to a program, which need not be built for it.
+
+    Raises:
+        Unavailable: its source cannot be downloaded.
+    """
+    return sorted(source(name).glob(_module(name).crds))
+
+
 def source(name: str) -> Path:
     """Folder with the source of a program, as its authors build it, for ``go`` with an overlay.
 
@@ -189,7 +199,7 @@ def source(name: str) -> Path:
             if done.returncode:
                 raise Unavailable(f"`{' '.join(query)}` failed:\n{done.stdout}{done.stderr}")
             partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-            ignored = shutil.ignore_patterns("docs", "ui", "manifests")
+            ignored = shutil.ignore_patterns("docs", "ui")
             shutil.copytree(json.loads(done.stdout)["Dir"], partial, ignore=ignored, copy_function=shutil.copyfile)
             for path in (partial, *partial.rglob("*")):
                 if path.is_dir():

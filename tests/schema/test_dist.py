@@ -1,4 +1,4 @@
-"""The tools that people point at ``dist/``: kubeconform, kustomize, kubectl."""
+"""The tools that people point at ``dist/``: kubeconform, kube-score, kustomize, kubectl."""
 
 from __future__ import annotations
 
@@ -42,10 +42,12 @@ def test_kubernetes_own_schemas() -> None:
 def kubeconform(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
     """Runs kubeconform, strict, with the schemas that ``dist/schemas`` offers; gives its report.
 
-    Kubernetes' own schemas, which it would download, are those of the package kubernetes-validate.
+    Kubernetes' own schemas, which it would download, are those of the package kubernetes-validate; those of Argo CD
+    and Flux are of their CRDs.
     """
     try:
         program = components.ensure(["kubeconform"])["kubeconform"]
+        gitops = [path for tool in (*components.ARGO_CD, *components.FLUX) for path in components.upstream_crds(tool)]
     except Unavailable as reason:
         pytest.skip(f"no kubeconform: {reason}")
     schemas = tmp_path_factory.mktemp("schemas")
@@ -54,9 +56,14 @@ def kubeconform(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[
         schema = json.loads(path.read_text().replace('"/api/_definitions.json', '"_definitions.json'))
         schema.pop("$id", None)  # it would be resolved against the network
         (schemas / path.name).write_text(json.dumps(schema))
+    for path in gitops:
+        for name, schema in strict_schemas(*documents(path)):
+            (schemas / name).parent.mkdir(exist_ok=True)
+            (schemas / name).write_text(json.dumps(schema))
     command = [str(program), "-strict", "-summary", "-output", "json"]
     for location in (
         f"{schemas}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json",
+        f"{schemas}/{{{{.Group}}}}/{{{{.ResourceKind}}}}_{{{{.ResourceAPIVersion}}}}.json",
         f"{DIST}/schemas/{{{{.Group}}}}/{{{{.ResourceKind}}}}_{{{{.ResourceAPIVersion}}}}.json",
     ):
         command += ["-schema-location", location]
@@ -67,6 +74,24 @@ def kubeconform(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[
         return report
 
     return run
+
+
+def strict_schemas(*crds: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """JSON schemas of custom resources that refuse unknown fields, as the API server does, by their files' names."""
+    for crd in crds:
+        for version in crd["spec"]["versions"]:
+            schema = strict(version["schema"]["openAPIV3Schema"])
+            schema["properties"]["metadata"] = {"type": "object"}
+            yield f"{crd['spec']['group']}/{crd['spec']['names']['kind'].lower()}_{version['name']}.json", schema
+
+
+def strict(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = isinstance(schema.get("properties"), dict) and not schema.get("x-kubernetes-preserve-unknown-fields")
+    return ({"additionalProperties": False} if closed else {}) | {key: strict(item) for key, item in schema.items()}
 
 
 def test_kubeconform(kubeconform: Callable[..., dict[str, Any]]) -> None:
@@ -80,9 +105,51 @@ def test_kubeconform_sees_mistakes(kubeconform: Callable[..., dict[str, Any]], t
     example = (DIST / "examples/dask-cluster.yaml").read_text()
     (tmp_path / "typo.yaml").write_text(example.replace("worker:", "workers:"))
     (tmp_path / "type.yaml").write_text(example.replace("runAsUser: 1000", "runAsUser: me"))
+    argocd, flux = (DIST / "argocd/applications.yaml").read_text(), (DIST / "flux/dask.yaml").read_text()
+    (tmp_path / "argocd.yaml").write_text(argocd.replace("selfHeal:", "selfheal:", 1))
+    (tmp_path / "flux.yaml").write_text(flux.replace("wait: true", "wait: yes please", 1))
     report = kubeconform(tmp_path)
-    assert sorted(Path(resource["filename"]).name for resource in report["resources"]) == ["type.yaml", "typo.yaml"]
-    assert report["summary"]["invalid"] == 2
+    wrong = sorted(Path(resource["filename"]).name for resource in report["resources"])
+    assert wrong == ["argocd.yaml", "flux.yaml", "type.yaml", "typo.yaml"]
+    assert report["summary"]["invalid"] == 4
+
+
+#: What kube-score finds fault with and we do not mend, and why.
+KUBE_SCORE_EXCEPTIONS = {
+    "container-resources: CPU limit is not set": "a throttled operator is a late one; its requests keep its neighbours",
+    "container-image-pull-policy: ImagePullPolicy is not set to Always": "a version is never pushed twice, a digest "
+    "cannot be; and Pods must start while the registry is down",
+    "pod-networkpolicy: The pod does not have a matching egress NetworkPolicy": "addresses and ports of API server, "
+    "DNS and schedulers differ from cluster to cluster",
+}
+
+
+def kube_score(*paths: Path) -> set[str]:
+    """Checks of kube-score that some object fails, each with the reason."""
+    try:
+        program = components.ensure(["kube-score"])["kube-score"]
+    except Unavailable as reason:
+        pytest.skip(f"no kube-score: {reason}")
+    command = [str(program), "score", "--output-format=json", f"--kubernetes-version=v{VERSION.rpartition('.')[0]}"]
+    done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, check=False)
+    return {
+        f"{check['check']['id']}: {comment['summary']}"
+        for scored in json.loads(done.stdout)
+        for check in scored["checks"]
+        if not check["skipped"] and check["grade"] < 10  # 10 is OK
+        for comment in check["comments"]
+    }
+
+
+def test_kube_score() -> None:
+    assert kube_score(*MANIFESTS) == KUBE_SCORE_EXCEPTIONS.keys()
+
+
+def test_kube_score_sees_mistakes(tmp_path: Path) -> None:
+    operator = (DIST / "operator/operator.yaml").read_text()
+    (tmp_path / "operator.yaml").write_text(operator.replace("readOnlyRootFilesystem: true", ""))
+    found = kube_score(tmp_path / "operator.yaml") - KUBE_SCORE_EXCEPTIONS.keys()
+    assert {line.split(":")[0] for line in found} == {"container-security-context-readonlyrootfilesystem"}
 
 
 # --- at an API server -------------------------------------------------------------------------------------------------
@@ -95,6 +162,21 @@ def test_kustomize_builds(control_plane: ControlPlane, folder: Path) -> None:
     names = {"crds", "operator"} if folder == DIST else {folder.name}
     files = [path for path in MANIFESTS if path.parent.name in names]
     assert built.count("\nkind: ") == sum(len(documents(path)) for path in files)
+
+
+@pytest.mark.control_plane
+def test_argo_cds_settings_are_a_component_of_its_installation(control_plane: ControlPlane, tmp_path: Path) -> None:
+    """kustomize wants relative paths."""
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm", "namespace": "argocd"}}
+    (tmp_path / "argocd-cm.yaml").write_text(json.dumps({**settings, "data": {"url": "https://argocd.example.com"}}))
+    (tmp_path / "settings").mkdir()
+    for path in (DIST / "argocd/settings").iterdir():
+        (tmp_path / "settings" / path.name).write_bytes(path.read_bytes())
+    installation = {"resources": ["argocd-cm.yaml"], "components": ["settings"]}
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(installation))
+    merged = yaml.safe_load(control_plane.kubectl("kustomize", str(tmp_path)))
+    ours = documents(DIST / "argocd/settings/argocd-cm.yaml")[0]["data"]
+    assert merged["data"] == {"url": "https://argocd.example.com", **ours}
 
 
 @pytest.fixture

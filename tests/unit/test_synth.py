@@ -85,13 +85,19 @@ def folders(dist: Path) -> Iterator[Path]:
     yield from (path for path in sorted(dist.rglob("*")) if path.is_dir() and "schemas" not in path.parts)
 
 
+def manifests(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*.yaml")) if path.name != "kustomization.yaml"]
+
+
 def test_every_folder_of_manifests_has_a_kustomization_that_lists_them_all(fresh: Path) -> None:
     for folder in folders(fresh / "dist"):
-        listed = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+        kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
         if folder.name == "dist":
-            assert listed == ["crds", "operator"]
+            assert kustomization["resources"] == ["crds", "operator"]
+        elif kustomization["kind"] == "Component":
+            assert [patch["path"] for patch in kustomization["patches"]] == [path.name for path in manifests(folder)]
         else:
-            assert set(listed) == {path.name for path in folder.iterdir()} - {"kustomization.yaml"}
+            assert kustomization["resources"] == [path.name for path in manifests(folder)]
 
 
 def test_the_bundle_is_crds_and_operator(fresh: Path) -> None:
@@ -117,6 +123,10 @@ def test_the_configuration_reaches_the_manifests(tmp_path: Path) -> None:
         "priorityClass": "high",
         "imagePullSecrets": ["key"],
         "exampleImage": "registry/dask:1",
+        "repository": "oci://registry/platform",
+        "revision": "v3",
+        "manifests": "platform/dist",
+        "workloads": "platform/clusters",
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     assert run(tmp_path, "--config", str(tmp_path / "config.yaml")) == 0
@@ -129,6 +139,16 @@ def test_the_configuration_reaches_the_manifests(tmp_path: Path) -> None:
     assert "- name: key\n" in bundle
     assert "image: registry/dask:1\n" in (tmp_path / "dist/examples/dask-cluster.yaml").read_text()
     assert "- --namespace=b\n" in (tmp_path / "dist/operator-namespaced/operator.yaml").read_text()
+    argocd, flux = (tmp_path / "dist" / name for name in ("argocd/applications.yaml", "flux/dask.yaml"))
+    for text in ("repoURL: oci://registry/platform", "targetRevision: v3", "path: platform/dist/operator"):
+        assert f"{text}\n" in argocd.read_text()
+    assert [line.split(": ")[1] for line in argocd.read_text().splitlines() if "      namespace: " in line] == [
+        "system",
+        "a",
+        "b",
+    ]
+    for text in ("kind: OCIRepository", "url: oci://registry/platform", "tag: v3", "path: ./platform/clusters"):
+        assert f"{text}\n" in flux.read_text()
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
