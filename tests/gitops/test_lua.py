@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from dask_crds.schema import json_schema
 
 TREE = RESOURCE_CUSTOMIZATIONS / names.GROUP
 PATCH = RESOURCE_CUSTOMIZATIONS.with_name("custom_actions_test.patch")
+SETTINGS = Path(__file__).parents[2] / "dist/argocd/settings/argocd-cm.yaml"
 TESTS = ("TestLuaHealthScript", "TestLuaResourceActionsScript")
 
 
@@ -146,3 +147,51 @@ def test_argo_cds_own_tests_would_not_pass_otherwise(runner: Path, tmp_path: Pat
             *(f"discovery/testdata/cluster{suffix}.yaml" for suffix in ("", "-suspended", "-resumed", "-on-delete")),
         ]
     )
+
+
+# --- Argo CD's commands on what is generated from the tree ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def argocd() -> Callable[..., str]:
+    """``argocd admin settings`` with our part of ``argocd-cm``."""
+    try:
+        program = components.ensure(components.ARGO_CD)["argocd"]
+    except Unavailable as reason:
+        pytest.skip(f"no Argo CD: {reason}")
+
+    def run(*arguments: str | Path) -> str:
+        command = [str(program), "admin", "settings", *map(str, arguments), f"--argocd-cm-path={SETTINGS}"]
+        # It exits with 0 even if there is no script at all, so what it prints is what counts.
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    return run
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_generated_settings_tell_health(argocd: Callable[..., str], kind: str):
+    health, _ = expectations(kind)
+    for test in health:
+        told = argocd("resource-overrides", "health", TREE / kind / test["inputPath"])
+        expected = test["healthStatus"]
+        assert told == f"STATUS: {expected['status']}\nMESSAGE: {expected.get('message', '')}\n"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_generated_settings_offer_and_run_actions(argocd: Callable[..., str], kind: str):
+    _, actions = expectations(kind)
+    folder = TREE / kind / "actions"
+    for test in actions["discoveryTests"]:
+        rows = argocd("resource-overrides", "list-actions", folder / test["inputPath"]).splitlines()[1:]
+        offered = [row.split() for row in rows]
+        assert offered == sorted([action["name"], str(action["disabled"]).lower()] for action in test["result"])
+    for test in actions["actionTests"]:
+        if "expectedOutputPath" in test:
+            given = [f"--param={name}={value}" for name, value in test.get("parameters", {}).items()]
+            changes = argocd("resource-overrides", "run-action", folder / test["inputPath"], test["action"], *given)
+            assert changes.startswith("Following fields have been changed")
+
+
+def test_argo_cd_reads_the_generated_settings(argocd: Callable[..., str]):
+    assert "❌" not in argocd("validate")
+    assert f"{len(KINDS) + 1} resource overrides" in argocd("validate")  # one is Argo CD's own
