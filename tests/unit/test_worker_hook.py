@@ -94,7 +94,20 @@ def test_it_gives_up_when_its_time_is_over(scheduler):
 def test_it_ends_soon_when_the_scheduler_is_gone():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # not listening: connections are refused
-        assert hook(unused.getsockname()[1], seconds=600).wait(30) == 0
+        with subprocess.Popen(["sleep", "300"]) as worker:
+            hook(unused.getsockname()[1], seconds=600, pid=worker.pid).wait(60)
+            assert worker.wait(10) == -signal.SIGTERM
+
+
+def test_a_worker_that_hangs_without_its_scheduler_is_ended():
+    """A Nanny restores the default of SIGTERM when it gets one, which the first process of a container ignores."""
+    hang = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1); time.sleep(300)"
+    with socket.socket() as unused, subprocess.Popen([sys.executable, "-uc", hang], stdout=subprocess.PIPE) as worker:
+        unused.bind(("127.0.0.1", 0))
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"1\n"
+        hook(unused.getsockname()[1], seconds=600, pid=worker.pid).wait(60)
+        assert worker.wait(10) == -signal.SIGINT
 
 
 def test_it_is_patient_with_a_scheduler_that_is_slow_to_answer():
