@@ -26,11 +26,8 @@ _PORT = 8080
 _UID = 65532
 
 _RBAC = "rbac.authorization.k8s.io"
-#: Ephemeral storage is for /tmp and what Kubernetes keeps of the log.
-_RESOURCES = {
-    "requests": {"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "64Mi"},
-    "limits": {"memory": "512Mi", "ephemeral-storage": "512Mi"},
-}
+#: No ephemeral storage: a node that does not measure it has none to give, and the operator would stay Pending.
+_RESOURCES = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 
 
 def sync_wave(number: int) -> dict[str, str]:
