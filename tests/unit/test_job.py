@@ -235,8 +235,12 @@ def test_a_new_run_id_runs_once_more_after_the_old_run_is_gone():
     run.runner_ends("Complete")
     run.step(), run.step()
     run.job = msgspec.structs.replace(run.job, spec=msgspec.structs.replace(run.job.spec, run_id="two"))
+    run.scheduler_pods = (scheduler_pod(run.job.name),)  # garbage collection takes its time
     assert run.step() == ["Delete Job"]
     assert run.status.job_status == "Successful", "the old status stands until the new run starts"
+    assert run.step() == [], "the old scheduler must not be taken for the new one"
+    assert "waiting for scheduler" in condition(run.status.conditions, "Ready").message
+    run.scheduler_pods = ()
     assert run.step() == ["Apply DaskCluster"]
     assert (run.status.run_id, run.status.job_status) == ("two", "JobCreated")
     run.scheduler_becomes_ready()

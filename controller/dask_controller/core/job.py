@@ -23,6 +23,7 @@ from .job_run import (
     is_finished,
     is_suspended,
     is_terminal,
+    leftover_scheduler,
     loses_scheduler,
     loss_of,
     minimum_workers,
@@ -69,7 +70,9 @@ def _advance(o: ObservedJob, now: Time, domain: str) -> list[Action]:
     desired = job_cluster(o.job)
     if suspended:
         desired["spec"]["suspend"] = True
-    if o.cluster is None or (owned(o, o.cluster.metadata) and bool(o.cluster.spec.suspend) != suspended):
+    if o.cluster is None:
+        actions += [Apply(desired)] if leftover_scheduler(o) is None else []
+    elif owned(o, o.cluster.metadata) and bool(o.cluster.spec.suspend) != suspended:
         actions.append(Apply(desired))
     scheduler = fence.identity(o.scheduler_pods) or ""
     if o.runner is None:

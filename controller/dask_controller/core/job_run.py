@@ -82,6 +82,11 @@ def missing(o: ObservedJob) -> str:
     return "" if registered >= wanted else f"{registered} of {wanted} workers have registered"
 
 
+def leftover_scheduler(o: ObservedJob) -> Pod | None:
+    """A scheduler whose cluster is gone and that is not: it must not be taken for that of the next cluster."""
+    return next((p for p in o.scheduler_pods if not p.deleting), None) if o.cluster is None else None
+
+
 def minimum_workers(job: DaskJob) -> int:
     """Workers that must have registered before the runner starts; to compare versions takes one."""
     if job.spec.minimum_ready_workers is not None:
@@ -117,6 +122,8 @@ def waiting_for(o: ObservedJob) -> tuple[str, Problem | None]:
         if o.creation_problem:
             return "the runner", named_problem("FailedCreate", o.creation_problem)
         return "the runner is being created", None
+    if (leftover := leftover_scheduler(o)) is not None:
+        return f"waiting for scheduler {leftover.name} of the cluster before to end", None
     if o.cluster is None:
         return "the cluster is being created", None
     if fence.identity(o.scheduler_pods) is None:

@@ -105,9 +105,9 @@ class Executor:
         try:
             answer = await self._kubernetes.patch(action.kind, action.namespace, action.name, patch)
         except ApiError as error:
-            if action.uid is None or error.status not in (404, 409):  # it is gone, maybe replaced: the watch will tell
+            if action.uid is None or error.status not in (404, 409) or await self._is_unchanged(action):
                 raise
-            return
+            return  # it is gone, maybe replaced
         self._remember(action.kind, answer)
 
     async def _delete(self, action: Delete) -> None:
@@ -121,11 +121,25 @@ class Executor:
                 grace_seconds=action.grace_seconds,
             )
         except ApiError as error:
-            if error.status != 409:  # Conflict: it is another object, or has changed; the watch will tell
+            if error.status != 409 or await self._is_unchanged(action):
                 raise
-            return
+            return  # Conflict: it is another object, or has changed
         if action.kind == "Pod" and answer is not None:
             self._world.pods.put(answer)
+
+    async def _is_unchanged(self, action: Patch | Delete) -> bool:
+        """Whether an object still is what ``action`` is for, though the API server answered 409: then try again.
+
+        Else no watch would tell of a change, and nobody would look for minutes. By list: the right to get Pods is not
+        ours.
+        """
+        fields = f"metadata.name={action.name}"
+        for live in await self._kubernetes.list(action.kind, action.namespace, fields=fields):
+            self._remember(action.kind, live)
+            version = action.resource_version if isinstance(action, Delete) else None
+            metadata = live["metadata"]
+            return metadata["uid"] == action.uid and version in (None, metadata["resourceVersion"])
+        return False
 
     def _remember(self, kind: str, manifest: dict[str, Any]) -> None:
         for plural, informer in self._world.informers.items():

@@ -168,8 +168,11 @@ class World:
                 self._wake(Key("DaskWorkerGroup", namespace, labels.get(names.WORKER_GROUP, "")), GATHER_SECONDS)
             case names.SCHEDULER:
                 self._wake(Key("DaskCluster", namespace, cluster), GATHER_SECONDS)
-                for resource in self.clusters.by_index((namespace, cluster)):
+                clusters = self.clusters.by_index((namespace, cluster))
+                for resource in clusters:
                     self._wake_job(resource.manifest["metadata"], 0.0)
+                if not clusters:  # a job's next run waits for it to go
+                    self._wake(Key("DaskJob", namespace, cluster), GATHER_SECONDS)
                 for group in self.groups_of(namespace, cluster):
                     for autoscaler in self.autoscalers_of(namespace, group.name):
                         self._wake(Key("DaskAutoscaler", namespace, autoscaler.name), GATHER_SECONDS)
