@@ -122,8 +122,8 @@ KUBE_SCORE_EXCEPTIONS = {
     "pod-networkpolicy: The pod does not have a matching egress NetworkPolicy": "addresses and ports of API server, "
     "DNS and schedulers differ from cluster to cluster",
     "container-ephemeral-storage-request-and-limit: Ephemeral Storage limit is not set": "see the next one",
-    "container-ephemeral-storage-request-and-limit: Ephemeral Storage request is not set": "a node that does not measure "
-    "it has none to give",
+    "container-ephemeral-storage-request-and-limit: Ephemeral Storage request is not set": "a node that does not "
+    "measure it has none to give",
 }
 
 
