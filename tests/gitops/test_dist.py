@@ -1,0 +1,159 @@
+"""``dist/argocd`` and ``dist/flux`` on an empty cluster: CRDs, operator and workloads come, and go, in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.cluster import ControlPlane, Unavailable, components
+from tests.e2e.support import Kubectl, Manifests, eventually
+from tests.gitops.harness import ArgoCD, Flux, GitServer, start_operator
+
+from dask_synth.app import write
+from dask_synth.config import Configuration
+
+pytestmark = pytest.mark.control_plane
+
+NAMESPACE = "analytics"
+APPLICATIONS = ("dask-crds", "dask-operator", "dask-workloads")
+CRDS = 4
+
+
+@pytest.fixture
+def plane() -> Iterator[ControlPlane]:
+    """Without anything of ours, but for the namespace of the workloads."""
+    try:
+        plane = ControlPlane(kwok_nodes=2).__enter__()
+    except Unavailable as reason:
+        pytest.skip(f"no control plane: {reason}")
+    try:
+        plane.kubectl("create", "namespace", NAMESPACE)
+        yield plane
+    finally:
+        plane.__exit__()
+
+
+@pytest.fixture
+def dist(plane: ControlPlane, tmp_path: Path) -> Iterator[Path]:
+    """The ``dist`` folder of a repository that is served, with a cluster beside it."""
+    with GitServer(tmp_path / "git") as server:
+        url = f"{server.url}/platform.git"
+        folder = tmp_path / "platform"
+        write(folder / "dist", Configuration(repository=url, namespaces=(NAMESPACE,)))
+        cluster = Manifests(plane.kubeconfig, NAMESPACE).cluster_manifest(
+            "c", workers=2, worker_extra={"drainTimeoutSeconds": 0}
+        )
+        cluster["metadata"]["namespace"] = NAMESPACE
+        cluster["spec"]["worker"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "0.1"
+        (folder / "clusters").mkdir()
+        (folder / "clusters/cluster.yaml").write_text(yaml.safe_dump(cluster))
+        bare = str(server.folder / "platform.git")
+        git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
+        for command in (
+            ["git", "init", "--quiet", "--bare", "--initial-branch=main", bare],
+            ["git", "init", "--quiet", "--initial-branch=main"],
+            ["git", "add", "--all"],
+            [*git, "commit", "--quiet", "--message=everything"],
+            ["git", "push", "--quiet", bare, "main"],
+        ):
+            subprocess.run(command, cwd=folder, env=os.environ | {"GIT_CONFIG_GLOBAL": os.devnull}, check=True)
+        yield folder / "dist"
+
+
+def crds(plane: ControlPlane) -> list[str]:
+    return [name for name in plane.kubectl("get", "crd", "-o", "name").split() if "kubernetes.dask.org" in name]
+
+
+def cpu(workloads: Kubectl) -> str:
+    path = "{.spec.worker.spec.containers[0].resources.requests.cpu}"
+    return workloads("get", "daskcluster", "c", "-o", f"jsonpath={path}")
+
+
+def test_argo_cd(plane: ControlPlane, dist: Path, monkeypatch: pytest.MonkeyPatch):
+    try:
+        kustomize = components.ensure(["kustomize"])["kustomize"]  # Argo CD calls it
+        monkeypatch.setenv("PATH", f"{kustomize.parent}:{os.environ['PATH']}")
+        ArgoCD(plane)
+    except Unavailable as reason:
+        pytest.skip(f"no Argo CD: {reason}")
+    argocd, workloads = Kubectl(plane.kubectl, "argocd"), Kubectl(plane.kubectl, NAMESPACE)
+    settings = dist / "argocd/settings/argocd-cm.yaml"
+    argocd("apply", "--server-side", "--force-conflicts", "--field-manager=dask", "-f", str(settings))
+    # Argo CD runs outside of the cluster here, so that has another address.
+    applications = dist / "argocd/applications.yaml"
+    address = f"https://127.0.0.1:{plane.port}"
+    applications.write_text(applications.read_text().replace("https://kubernetes.default.svc", address))
+    argocd("apply", "-k", str(dist / "argocd"))
+
+    def settle(name: str) -> None:
+        def settled() -> bool:
+            status = argocd.status("application", name)
+            if (status["sync"]["status"], status["health"]["status"]) == ("Synced", "Healthy"):
+                return True
+            # It looks every few minutes otherwise: changes of status alone do not wake it.
+            argocd("annotate", "application", name, "argocd.argoproj.io/refresh=normal", "--overwrite")
+            return False
+
+        try:
+            eventually(settled, seconds=180)
+        except AssertionError:
+            raise AssertionError(json.dumps(argocd.status("application", name), indent=1)) from None
+
+    settle("dask-crds")
+    start_operator(plane)
+    for name in APPLICATIONS:
+        settle(name)
+    workloads.wait_ready("daskcluster", "c")
+
+    # The same number, written otherwise, is no drift; another one is, and is healed.
+    for number, healed in (("100m", "100m"), ("200m", "0.1")):
+        path = "/spec/worker/spec/containers/0/resources/requests/cpu"
+        patch = f'[{{"op": "replace", "path": "{path}", "value": "{number}"}}]'
+        workloads("patch", "daskcluster", "c", "--type=json", "-p", patch)
+        before = argocd.status("application", "dask-workloads")["reconciledAt"]
+        argocd("annotate", "application", "dask-workloads", "argocd.argoproj.io/refresh=normal", "--overwrite")
+        eventually(lambda t=before: argocd.status("application", "dask-workloads")["reconciledAt"] != t)
+        settle("dask-workloads")
+        assert cpu(workloads) == healed
+
+    finalizer = '{"metadata": {"finalizers": ["resources-finalizer.argocd.argoproj.io"]}}'
+    for name in reversed(APPLICATIONS):
+        argocd("patch", "application", name, "--type=merge", "-p", finalizer)
+        argocd("delete", "application", name, "--timeout=120s")
+        if name == "dask-workloads":
+            assert workloads("get", "daskclusters", "-o", "name") == ""
+            assert plane.kubectl("-n", "dask-operator", "get", "deployments", "-o", "name")
+    assert "dask-operator" not in plane.kubectl("get", "deployments", "--all-namespaces", "-o", "name")
+    assert len(crds(plane)) == CRDS
+
+
+def test_flux(plane: ControlPlane, dist: Path):
+    try:
+        Flux(plane)
+    except Unavailable as reason:
+        pytest.skip(f"no Flux: {reason}")
+    flux, workloads = Kubectl(plane.kubectl, "flux-system"), Kubectl(plane.kubectl, NAMESPACE)
+    flux("apply", "-k", str(dist / "flux"))
+
+    def ready(name: str) -> bool:
+        return flux.condition("kustomization", name, "Ready").get("status") == "True"
+
+    eventually(lambda: ready("dask-crds"), seconds=120)
+    start_operator(plane)
+    eventually(lambda: ready("dask-workloads"), seconds=120)
+    assert all(map(ready, APPLICATIONS))
+    # It has waited for the cluster, not for the resource alone.
+    assert workloads.condition("daskcluster", "c", "Ready")["status"] == "True"
+
+    for name in reversed(APPLICATIONS):
+        flux("delete", "kustomization", name, "--timeout=120s")
+        if name == "dask-workloads":
+            assert workloads("get", "daskclusters", "-o", "name") == ""
+            assert plane.kubectl("-n", "dask-operator", "get", "deployments", "-o", "name")
+    eventually(lambda: "dask-operator" not in plane.kubectl("get", "deployments", "--all-namespaces", "-o", "name"))
+    assert len(crds(plane)) == CRDS
