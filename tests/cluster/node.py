@@ -199,6 +199,7 @@ BinaryName = "{self.programs["runc"]}"
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
             "failSwapOn": False,
             "maxPods": 250,
+            "localStorageCapacityIsolation": False,
             "imageGCHighThresholdPercent": 100,
             "resolvConf": f"{self.folder}/resolv.conf",
             "podLogsDir": f"{self.folder}/pod-logs",
