@@ -29,11 +29,12 @@ def look(dask_scheduler: Any) -> dict[str, Any]:
             dask_scheduler.__dict__["_moved"] = dask_scheduler.__dict__.get("_moved", 0) + moved
         known |= holders
     workers = dask_scheduler.workers.values()
-    prefixes = dask_scheduler.task_prefixes.values()
+    traced = dask_scheduler.task_prefixes.get("traced")
     return {
         "workers": [{"name": str(ws.name), "status": ws.status.name, "bytes": ws.nbytes} for ws in workers],
+        "unique": sum(max(task.nbytes, 0) for task in dask_scheduler.tasks.values() if task.who_has),
         "processing": sum(len(ws.processing) for ws in workers),
-        "finished": sum(prefix.state_counts.get("memory", 0) for prefix in prefixes),
+        "finished": traced.state_counts.get("memory", 0) if traced else 0,
         "moved": dask_scheduler.__dict__.get("_moved", 0),
     }
 
