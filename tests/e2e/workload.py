@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from distributed import Client, get_worker
+from distributed import Client, Future, get_worker, wait
 from tests.e2e.recording import by_value
 from tests.e2e.support import Kubectl, Manifests, eventually
 
@@ -66,12 +66,14 @@ class Workload:
             The keys that would be lost with a worker, by its name.
         """
         eventually(lambda: len(self._workers()) == workers)
+        given = []
         for address in self._workers():
             numbers = [len(self._data) + n for n in range(KEYS_PER_WORKER)]
             futures = self.client.scatter([value(n) for n in numbers], workers=[address], hash=False)
             self._data |= dict(zip(futures, numbers, strict=True))
             # Left to itself an idle scheduler gives single tasks to the same few workers.
-            self.submit(workers=[address], allow_other_workers=True)
+            given += self.submit(workers=[address], allow_other_workers=True)
+        wait(given)  # else a worker that has another result yet is taken for one that has all of its own
         sole: dict[str, set[str]] = {}
 
         def each_has_both() -> bool:
@@ -102,10 +104,12 @@ class Workload:
         while not self._stop.wait(self.interval_seconds):
             self.submit()
 
-    def submit(self, count: int = 1, **options: Any) -> None:
-        for _ in range(count):
-            with self._submitting:  # two threads do
-                self._tasks.append(self.client.submit(traced, len(self._tasks), pure=False, **options))
+    def submit(self, count: int = 1, **options: Any) -> list[Future]:
+        with self._submitting:  # two threads do
+            begin = len(self._tasks)
+            numbers = range(begin, begin + count)
+            self._tasks += [self.client.submit(traced, number, pure=False, **options) for number in numbers]
+            return self._tasks[begin:]
 
     def __len__(self) -> int:
         """How many tasks there were so far."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, assert_never
 
 from dask_crds import names
@@ -20,6 +20,9 @@ from .world import World
 
 #: Reasons that only a change by somebody can mend; others are tried again with backoff.
 PERMANENT = {"Forbidden", "Invalid", "BadRequest", "NameConflict"}
+#: Requests of one plan that may be under way at a time. All plans share the client's connections in the order of their
+#: requests: one that starts a thousand workers must not queue them all before the few of a small cluster.
+SHARE = 8
 
 
 class Executor:
@@ -47,7 +50,7 @@ class Executor:
                 outcomes.append(await self._perform(parent, action, now))
                 if outcomes[-1].error:
                     return outcomes
-        outcomes += await _gather(self._perform(parent, a, now) for a in actions if isinstance(a, Patch | Delete))
+        outcomes += await self._together([a for a in actions if isinstance(a, Patch | Delete)], parent, now)
         outcomes += await self._create([a for a in actions if isinstance(a, Create)], parent, now)
         outcomes += [await self._perform(parent, a, now) for a in actions if isinstance(a, Event)]
         return outcomes
@@ -58,11 +61,20 @@ class Executor:
         size = 1
         while creations:
             batch, creations = creations[:size], creations[size:]
-            outcomes += await _gather(self._perform(parent, action, now) for action in batch)
+            outcomes += await self._together(batch, parent, now)
             if any(outcome.error for outcome in outcomes):
                 break
             size *= 2
         return outcomes
+
+    async def _together(self, actions: Sequence[Action], parent: Kind, now: float) -> list[Outcome]:
+        share = asyncio.Semaphore(SHARE)
+
+        async def perform(action: Action) -> Outcome:
+            async with share:
+                return await self._perform(parent, action, now)
+
+        return await asyncio.gather(*map(perform, actions))
 
     async def _perform(self, parent: Kind, action: Action, now: float) -> Outcome:
         try:
@@ -177,7 +189,3 @@ class Executor:
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-
-
-async def _gather(calls: Iterable[Awaitable[Outcome]]) -> list[Outcome]:
-    return list(await asyncio.gather(*calls))

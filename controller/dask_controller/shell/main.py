@@ -34,7 +34,7 @@ from .lease import Lease
 from .metrics import Metrics, serve
 from .queue import Queue
 from .reconcile import Reconciler
-from .world import Key, World
+from .world import GATHER_SECONDS, Key, World
 
 logger = logging.getLogger(__name__)
 
@@ -243,7 +243,9 @@ def _registry(queue: Queue[Key]) -> kopf.OperatorRegistry:
 
 
 def _wake(queue: Queue[Key], kind: str) -> Any:
-    async def wake(name: str, namespace: str, **_: Any) -> None:
-        queue.add(Key(kind, namespace, name))
+    async def wake(name: str, namespace: str, meta: Any, status: Any, **_: Any) -> None:
+        # What is asked for is looked at now. A status is mostly our own; let what it comes with gather.
+        asked = meta.get("generation") != status.get("observedGeneration")
+        queue.add_after(Key(kind, namespace, name), 0.0 if asked else GATHER_SECONDS)
 
     return wake

@@ -191,8 +191,9 @@ class World:
         for resource in _either(old, new):
             metadata = resource.manifest["metadata"]
             namespace, name = metadata["namespace"], metadata["name"]
-            for group in self.groups_of(namespace, name):
-                self._wake(Key("DaskWorkerGroup", namespace, group.name), GATHER_SECONDS)
+            if old is None or new is None or _generation(old) != _generation(new):  # its status is nothing to groups
+                for group in self.groups_of(namespace, name):
+                    self._wake(Key("DaskWorkerGroup", namespace, group.name), GATHER_SECONDS)
             self._wake_job(metadata, GATHER_SECONDS)
 
     def _wake_job(self, cluster: Manifest, delay: float) -> None:
@@ -219,6 +220,11 @@ class World:
 
 def _is_suspended(resource: Resource) -> bool:
     return isinstance(resource.value, DaskWorkerGroup) and is_suspended(resource.value)
+
+
+def _generation(resource: Resource) -> int:
+    """Counts changes of ``spec``, and the beginning of a deletion."""
+    return int(resource.manifest["metadata"].get("generation") or 0)
 
 
 def _either(old: T | None, new: T | None) -> list[T]:
