@@ -48,8 +48,8 @@ def main() -> None:
                     for workers in options.workers:
                         bench.start_and_stop(operator, workers)
                     bench.start_clusters(operator, options.clusters)
-                if not options.brief:
-                    bench.fairness(ours, most)
+                    if not options.brief:
+                        bench.fairness(operator, most)
             if options.profile:
                 with ours.profiled(output / "workers.speedscope.json"):
                     bench.start_and_stop(ours, most)

@@ -49,7 +49,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def seconds(value: float) -> str:
-    return f"{value:.1f}" if math.isfinite(value) else "given up"
+    return f"{value:.2g}" if value < 1 else f"{value:.1f}" if math.isfinite(value) else "given up"
 
 
 def plot(results: Sequence[Result], path: Path) -> None:

@@ -196,7 +196,7 @@ class Bench:
         while not holds():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not within {self._patience:.0f} s")
-            time.sleep(0.05)
+            time.sleep(0.02)
 
 
 # --- manifests --------------------------------------------------------------------------------------------------------

@@ -20,9 +20,6 @@ from .world import World
 
 #: Reasons that only a change by somebody can mend; others are tried again with backoff.
 PERMANENT = {"Forbidden", "Invalid", "BadRequest", "NameConflict"}
-#: Requests of one plan that may be under way at a time. All plans share the client's connections in the order of their
-#: requests: one that starts a thousand workers must not queue them all before the few of a small cluster.
-SHARE = 8
 
 
 class Executor:
@@ -32,10 +29,13 @@ class Executor:
         kubernetes: the client.
         world: the caches; what was written is put there, so the next plan does not miss it.
         domain: the cluster's DNS domain.
+        share: requests of one plan that may be under way at a time. Plans take the client's connections in the order of
+            their requests: one that starts a thousand workers must not queue them all before a small cluster's few.
     """
 
-    def __init__(self, kubernetes: Kubernetes, world: World, *, domain: str) -> None:
+    def __init__(self, kubernetes: Kubernetes, world: World, *, domain: str, share: int) -> None:
         self._kubernetes = kubernetes
+        self._share = share
         self._world = world
         self._domain = domain
 
@@ -68,7 +68,7 @@ class Executor:
         return outcomes
 
     async def _together(self, actions: Sequence[Action], parent: Kind, now: float) -> list[Outcome]:
-        share = asyncio.Semaphore(SHARE)
+        share = asyncio.Semaphore(self._share)
 
         async def perform(action: Action) -> Outcome:
             async with share:

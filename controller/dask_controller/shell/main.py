@@ -59,7 +59,12 @@ def arguments() -> argparse.ArgumentParser:
     )
     run.add_argument("--port", type=int, default=8080, help="port of /healthz, /readyz and /metrics; 0 for none")
     run.add_argument("--workers", type=int, default=16, help="how many resources are worked on at a time")
-    run.add_argument("--requests", type=int, default=32, help="how many API requests may be under way at a time")
+    run.add_argument(
+        "--requests",
+        type=int,
+        default=32,
+        help="how many API requests may be under way at a time; each resource gets an equal share",
+    )
     run.add_argument("--log-format", choices=("plain", "full", "json"), default="plain", help="format of log lines")
     run.add_argument("--verbose", action="store_true", help="log what is done and why")
     return parser
@@ -87,7 +92,8 @@ async def run(options: argparse.Namespace) -> None:
         await _check_crds(kubernetes, options.namespace)
         queue: Queue[Key] = Queue(expected=ApiError, on_done=measured.reconciled)
         world = World(kubernetes, options.namespace, queue.add_after)
-        reconciler = Reconciler(kubernetes, world, Schedulers(session), domain=options.cluster_domain)
+        share = max(1, options.requests // options.workers)
+        reconciler = Reconciler(kubernetes, world, Schedulers(session), domain=options.cluster_domain, share=share)
         lease = _lease(kubernetes) if options.leader_elect else None
 
         def leading() -> bool:

@@ -40,6 +40,7 @@ class Reconciler:
         world: the watch caches.
         schedulers: for questions to Dask schedulers.
         domain: the cluster's DNS domain.
+        share: see `Executor`.
         clock: seconds since the epoch.
     """
 
@@ -50,12 +51,13 @@ class Reconciler:
         schedulers: Schedulers,
         *,
         domain: str,
+        share: int = 2,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._kubernetes = kubernetes
         self._world = world
         self._schedulers = schedulers
-        self._executor = Executor(kubernetes, world, domain=domain)
+        self._executor = Executor(kubernetes, world, domain=domain, share=share)
         self._domain = domain
         self._clock = clock
 
