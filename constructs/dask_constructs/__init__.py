@@ -14,6 +14,7 @@ from ._node import provide_node
 
 provide_node()  # before anything imports cdk8s, which starts Node.js
 
+from .cron_job import DaskCronJob  # noqa: E402
 from .dask import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup  # noqa: E402
 from .gitops import ArgoCDApplications, ArgoCDSettings, FluxKustomizations, Source  # noqa: E402
 from .manifest import DaskResource, problems  # noqa: E402
@@ -27,6 +28,7 @@ __all__ = [
     "DaskAdmissionPolicy",
     "DaskAutoscaler",
     "DaskCluster",
+    "DaskCronJob",
     "DaskCustomResourceDefinitions",
     "DaskJob",
     "DaskOperator",

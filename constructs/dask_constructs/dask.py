@@ -52,10 +52,10 @@ class DaskWorkerGroup(DaskResource):
     def __init__(
         self, scope: Construct, id: str, *, cluster: DaskCluster | str, image: str, **props: Unpack[WorkerGroupProps]
     ) -> None:
-        _check_keywords(props, WorkerGroupProps)
-        with _named(scope, id):
+        check_keywords(props, WorkerGroupProps)
+        with named(scope, id):
             spec = dump(DaskWorkerGroupSpec(cluster=_name(cluster), worker=templates.worker(image, props)))
-        _state_replicas(spec["worker"], props)
+        state_replicas(spec["worker"], props)
         super().__init__(scope, id, spec, props)
 
     @classmethod
@@ -94,10 +94,10 @@ class DaskCluster(DaskResource):
     KIND = "DaskCluster"
 
     def __init__(self, scope: Construct, id: str, *, image: str, **props: Unpack[ClusterProps]) -> None:
-        _check_keywords(props, ClusterProps)
-        with _named(scope, id):
+        check_keywords(props, ClusterProps)
+        with named(scope, id):
             spec = dump(templates.cluster_spec(image, props))
-        _state_replicas(spec["worker"], props)
+        state_replicas(spec["worker"], props)
         super().__init__(scope, id, spec, props)
         self._shared = cast("WorkerGroupProps", _selected(props, templates.PodOptions))
 
@@ -163,10 +163,10 @@ class DaskJob(DaskResource):
         run_once: bool = False,
         **props: Unpack[JobProps],
     ) -> None:
-        _check_keywords(props, JobProps)
-        with _named(scope, id):
+        check_keywords(props, JobProps)
+        with named(scope, id):
             spec = dump(templates.job_spec(image, command, props))
-        _state_replicas(spec["cluster"]["spec"]["worker"], props)
+        state_replicas(spec["cluster"]["spec"]["worker"], props)
         if run_once:
             props["name"] = f"{props.get('name', id)}-{revision(spec)}"
         super().__init__(scope, id, spec, props)
@@ -205,7 +205,7 @@ class DaskAutoscaler(DaskResource):
         scale_down_window: int | None = None,
         **metadata: Unpack[Metadata],
     ) -> None:
-        _check_keywords(metadata, Metadata)
+        check_keywords(metadata, Metadata)
         up, down = _rules(scale_up_window), _rules(scale_down_window)
         spec = DaskAutoscalerSpec(
             cluster=_name(cluster),
@@ -231,7 +231,7 @@ class _Exact(DaskResource):
     """Constructor of the exact form, put before that of the short form."""
 
     def __init__(self, scope: Construct, id: str, spec: Struct, metadata: Metadata) -> None:
-        _check_keywords(metadata, Metadata)
+        check_keywords(metadata, Metadata)
         DaskResource.__init__(self, scope, id, dump(spec), metadata)
 
 
@@ -287,7 +287,7 @@ def _autoscale(
 
 
 @contextmanager
-def _named(scope: Construct, id: str) -> Iterator[None]:
+def named(scope: Construct, id: str) -> Iterator[None]:
     """Put the construct's path in front of what is wrong with its arguments."""
     try:
         yield
@@ -303,7 +303,7 @@ def _name(resource: DaskResource | str) -> str:
     return resource if isinstance(resource, str) else resource.name
 
 
-def _state_replicas(worker: dict[str, Any], options: templates.WorkerOptions) -> None:
+def state_replicas(worker: dict[str, Any], options: templates.WorkerOptions) -> None:
     """Write ``replicas: 1`` where it was asked for, which ``dump`` leaves out as the API's default.
 
     Stated in Git it is reverted to 1, left out it may be scaled.
@@ -317,7 +317,7 @@ def _selected(options: Mapping[str, Any], kind: type) -> dict[str, Any]:
     return {name: options[name] for name in kind.__annotations__ if name in options}
 
 
-def _check_keywords(given: Mapping[str, Any], props: type) -> None:
+def check_keywords(given: Mapping[str, Any], props: type) -> None:
     """Refuse unknown keyword arguments, as Python itself does where they are not declared by a TypedDict."""
     known = props.__annotations__
     for name in given:

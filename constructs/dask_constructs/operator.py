@@ -24,6 +24,19 @@ _LABELS = {**_SELECTOR, "app.kubernetes.io/part-of": "dask", "app.kubernetes.io/
 _PORT = 8080
 #: Not root, and not the uid of any process on a node.
 _UID = 65532
+#: What restricted Pod security asks for.
+RESTRICTED_POD = {
+    "runAsNonRoot": True,
+    "runAsUser": _UID,
+    "runAsGroup": _UID,
+    "fsGroup": _UID,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+RESTRICTED_CONTAINER = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
 
 _RBAC = "rbac.authorization.k8s.io"
 #: No ephemeral storage: a node that does not measure it has none to give, and the operator would stay Pending.
@@ -255,24 +268,14 @@ def _pod(*, image: str, args: Sequence[str], resources: Mapping[str, Any]) -> di
         "livenessProbe": _probe("/healthz", failures=5),
         "readinessProbe": _probe("/readyz", failures=3),
         "resources": resources,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": RESTRICTED_CONTAINER,
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
     return {
         "serviceAccountName": _NAME,
         "automountServiceAccountToken": True,
         "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _UID,
-            "runAsGroup": _UID,
-            "fsGroup": _UID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": RESTRICTED_POD,
         "affinity": {
             "podAntiAffinity": {
                 "preferredDuringSchedulingIgnoredDuringExecution": [

@@ -10,11 +10,14 @@ from constructs import Construct
 
 from dask_crds import names
 
+from .cron_job import starter_account
 from .manifest import api_object, cluster_scoped
 
 _RBAC = "rbac.authorization.k8s.io"
 _DASHBOARD = {"port": names.DASHBOARD_PORT_NUMBER, "protocol": "TCP"}
 _COMM = {"port": names.COMM_PORT_NUMBER, "protocol": "TCP"}
+#: ServiceAccount for the scheduled jobs of the namespace: who may only edit makes no Roles.
+STARTER = "dask-job-starter"
 #: The label that Kubernetes itself puts on every namespace.
 _NAME_LABEL = "kubernetes.io/metadata.name"
 
@@ -23,7 +26,8 @@ class DaskTenant(Construct):
     """A namespace with restricted Pod security, a quota, permissions, and a network of its own.
 
     Pods may talk to DNS and to what belongs to a Dask cluster of the same namespace, and to nothing else but what
-    ``egress`` adds; clients in other namespaces come in where ``client_namespaces`` names them.
+    ``egress`` adds; clients in other namespaces come in where ``client_namespaces`` names them. Scheduled jobs have a
+    ServiceAccount: ``DaskCronJob(..., service_account="dask-job-starter")``.
 
     Args:
         namespace: name of the namespace.
@@ -65,6 +69,7 @@ class DaskTenant(Construct):
             # `edit` holds the Dask kinds too, see the aggregated roles of DaskOperator.
             role = {"apiGroup": _RBAC, "kind": "ClusterRole", "name": "edit"}
             self._object("edit", f"{_RBAC}/v1", "RoleBinding", "edit", roleRef=role, subjects=subjects)
+        starter_account(self, STARTER, namespace)
         for name, spec in network_policies(client_namespaces, egress, operator_namespace).items():
             self._object(f"network-{name}", "networking.k8s.io/v1", "NetworkPolicy", name, spec=spec)
 
@@ -93,6 +98,12 @@ def network_policies(
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [{"from": [dask]}],
             "egress": [{"to": [_component(names.SCHEDULER, names.WORKER)]}, *map(dict, egress)],
+        },
+        # The address of the API server differs from cluster to cluster, its port hardly does.
+        "dask-job-starters": {
+            "podSelector": _component(names.JOB_STARTER)["podSelector"],
+            "policyTypes": ["Egress"],
+            "egress": [{"ports": [{"port": port, "protocol": "TCP"} for port in (443, 6443)]}],
         },
         "dask-operator": {
             "podSelector": _component(names.SCHEDULER)["podSelector"],

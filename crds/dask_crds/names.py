@@ -34,6 +34,7 @@ SCHEDULER = "scheduler"
 WORKER = "worker"
 WORKERGROUP = "workergroup"
 JOB_RUNNER = "job-runner"
+JOB_STARTER = "job-starter"  #: Pods of a CronJob that create DaskJobs
 
 COMM_PORT = "tcp-comm"
 COMM_PORT_NUMBER = 8786

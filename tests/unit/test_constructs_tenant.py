@@ -34,10 +34,16 @@ def test_everything_is_in_the_tenants_namespace() -> None:
 
 
 def test_people_and_the_gitops_tool_may_edit_and_nothing_more() -> None:
-    (binding,) = of_kind(tenant(groups=["data"], deployer="flux"), "RoleBinding")
+    binding, starter = of_kind(tenant(groups=["data"], deployer="flux"), "RoleBinding")
     assert binding["roleRef"]["name"] == "edit"
     assert [(s["kind"], s["name"]) for s in binding["subjects"]] == [("Group", "data"), ("ServiceAccount", "flux")]
-    assert of_kind(tenant(deployer=None), "RoleBinding") == of_kind(tenant(deployer=None), "ServiceAccount") == []
+    assert starter["subjects"] == [{"kind": "ServiceAccount", "name": "dask-job-starter", "namespace": "team"}]
+    (role,) = of_kind(tenant(), "Role")
+    assert role["rules"] == [
+        {"apiGroups": ["kubernetes.dask.org"], "resources": ["daskjobs"], "verbs": ["create", "get"]}
+    ]
+    for kind in ("RoleBinding", "ServiceAccount"):
+        assert [m["metadata"]["name"] for m in of_kind(tenant(deployer=None), kind)] == ["dask-job-starter"]
 
 
 class Network:
@@ -58,7 +64,7 @@ class Network:
         field, peers = ("egress", "to") if direction == "Egress" else ("ingress", "from")
         rules = [rule for policy in mine for rule in policy.get(field, [])]
         return not mine or any(
-            any(self._is(wanted, peer) for wanted in rule[peers])
+            (peers not in rule or any(self._is(wanted, peer) for wanted in rule[peers]))
             and ("ports" not in rule or {"port": port, "protocol": protocol} in rule["ports"])
             for rule in rules
         )
@@ -95,6 +101,8 @@ def pods() -> dict[str, Any]:
         "worker": ("team", worker["metadata"]["labels"]),
         "scheduler": ("team", deployment["spec"]["template"]["metadata"]["labels"]),
         "runner": ("team", runner["spec"]["template"]["metadata"]["labels"]),
+        "starter": ("team", {"dask.org/component": "job-starter"}),
+        "API server": ("kube-system", {"component": "kube-apiserver"}),
         "stranger": ("team", {"app": "web"}),
         "operator": ("dask-operator", {"app.kubernetes.io/name": "dask-operator"}),
         "notebook": ("notebooks", {"app": "jupyter"}),
@@ -114,6 +122,7 @@ def pods() -> dict[str, Any]:
         ("runner", "worker", 41234),
         ("operator", "scheduler", 8787),
         ("notebook", "scheduler", 8786),
+        ("starter", "API server", 6443),
     ],
 )
 def test_what_dask_needs_is_open(source: str, target: str, port: int) -> None:
@@ -124,6 +133,8 @@ def test_what_dask_needs_is_open(source: str, target: str, port: int) -> None:
 @pytest.mark.parametrize(
     ("source", "target", "port"),
     [
+        ("worker", "API server", 6443),
+        ("starter", "scheduler", 8786),
         ("stranger", "scheduler", 8786),
         ("stranger", "worker", 41234),
         ("worker", "stranger", 80),

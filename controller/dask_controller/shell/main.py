@@ -18,10 +18,12 @@ from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
 import kopf
+import yaml
 
 from dask_crds import names
 from dask_crds.model import KINDS
@@ -34,6 +36,7 @@ from .lease import Lease
 from .metrics import Metrics, serve
 from .queue import Queue
 from .reconcile import Reconciler
+from .start import start
 from .world import GATHER_SECONDS, Key, World
 
 logger = logging.getLogger(__name__)
@@ -67,12 +70,17 @@ def arguments() -> argparse.ArgumentParser:
     )
     run.add_argument("--log-format", choices=("plain", "full", "json"), default="plain", help="format of log lines")
     run.add_argument("--verbose", action="store_true", help="log what is done and why")
+    once = commands.add_parser("start", help="create a DaskJob and follow it to its end, as a scheduled job does")
+    once.add_argument("file", type=Path, help="its manifest; needs POD_NAMESPACE, JOB_NAME and JOB_UID, see `start.py`")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point."""
     options = arguments().parse_args(argv)
+    if options.command == "start":
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+        sys.exit(asyncio.run(start(yaml.safe_load(options.file.read_text()))))
     kopf.configure(verbose=options.verbose, log_format=kopf.LogFormat[options.log_format.upper()])
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line per event is a third of kopf's time
     try:

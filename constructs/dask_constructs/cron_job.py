@@ -1,0 +1,235 @@
+"""A DaskJob on a schedule, with Kubernetes' own means: a CronJob whose Pod creates it and waits for its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, Literal, Unpack, cast, get_args
+from zoneinfo import available_timezones
+
+import yaml
+from cdk8s import ApiObject, Chart
+from constructs import Construct
+from cronsim import CronSim, CronSimError
+
+from dask_crds import names
+from dask_crds.model import DaskJobSpec, dump
+from dask_resources import templates
+
+from .dask import JobProps, check_keywords, named, state_replicas
+from .manifest import Metadata, Validation, api_object, problems
+from .operator import DEFAULT_IMAGE, RESTRICTED_CONTAINER, RESTRICTED_POD
+
+_RBAC = "rbac.authorization.k8s.io"
+_MACROS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
+#: Jobs, and so their DaskJobs and clusters, are named like the CronJob, with a dash and ten digits at most.
+_MAX_NAME = names.MAX_CLUSTER_NAME - 11
+_MANIFEST = "dask-job.yaml"
+#: Exit codes of ``dask-controller start`` that trying again does not help with.
+_FINAL = [2, 3]
+_ANY_TIME = datetime(2000, 1, 1)
+_ConcurrencyPolicy = Literal["Allow", "Forbid", "Replace"]
+
+
+class ScheduleProps(Metadata, total=False):
+    """When a DaskCronJob runs; as in a batch/v1 CronJob."""
+
+    time_zone: str
+    """Time zone of the schedule, ``Europe/Vienna`` say (default: that of Kubernetes, mostly UTC)."""
+    concurrency_policy: _ConcurrencyPolicy
+    """When it is time and the last run has not ended: skip this one (``Forbid``, the default), run both (``Allow``), or
+    end the last one (``Replace``)."""
+    starting_deadline: int
+    """Seconds after which a time that was missed, by an outage say, is skipped."""
+    suspend: bool
+    """Skip all times until this is ``False`` again."""
+    successful_history: int
+    """How many runs that succeeded are kept (default 3)."""
+    failed_history: int
+    """How many runs that failed are kept (default 1)."""
+    service_account: str
+    """ServiceAccount that may create and read DaskJobs, such as that of ``DaskTenant``; left out, the construct brings
+    one of its own, with the permission."""
+    operator_image: str
+    """Image of the operator, whose program creates the DaskJobs."""
+
+
+class CronJobProps(JobProps, ScheduleProps, total=False):
+    """Keyword arguments of ``DaskCronJob``."""
+
+
+class DaskCronJob(Construct):
+    """A program that runs at set times, each time beside a cluster of its own.
+
+    >>> DaskCronJob(chart, "report", schedule="0 6 * * 1-5", time_zone="Europe/Vienna",
+    ...     image="registry/report:1.4", command=["python", "-m", "report"], workers=8)
+
+    Each time makes a Job, as with any CronJob, whose Pod creates a DaskJob of the same name and lasts as long. So
+    concurrency policy, history limits, ``suspend`` and ``kubectl create job NAME --from=cronjob/report`` do what people
+    know them to do. The DaskJob belongs to the Job, and goes with it.
+
+    Args:
+        schedule: five fields of cron, or ``@daily`` and its like.
+        image: container image with dask and distributed.
+        command: the program; ``distributed.Client()`` without arguments finds the cluster.
+        props: see ``ScheduleProps``, ``dask_resources.templates.JobOptions`` and ``Metadata``; ``name`` (default: the
+            construct's id) has at most 42 characters.
+
+    Attributes:
+        cron_job: the CronJob, for ``add_json_patch``.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        schedule: str,
+        image: str,
+        command: Sequence[str],
+        **props: Unpack[CronJobProps],
+    ) -> None:
+        check_keywords(props, CronJobProps)
+        with named(scope, id):
+            spec = dump(templates.job_spec(image, command, props))
+        state_replicas(spec["cluster"]["spec"]["worker"], props)
+        super().__init__(scope, id)
+        self._build(schedule, spec, cast("ScheduleProps", props))
+
+    @classmethod
+    def from_spec(
+        cls, scope: Construct, id: str, *, schedule: str, spec: DaskJobSpec, **props: Unpack[ScheduleProps]
+    ) -> DaskCronJob:
+        """Jobs exactly as ``spec`` says."""
+        return _ExactCronJob(scope, id, schedule, spec, props)
+
+    def _build(self, schedule: str, spec: dict[str, Any], props: ScheduleProps) -> None:
+        metadata = {key: props[key] for key in Metadata.__annotations__ if key in props}  # type: ignore[literal-required]
+        self._metadata: dict[str, Any] = {"name": self.node.id, **metadata}
+        self._schedule, self._props = schedule, props
+        name = self._metadata["name"]
+        self._job: dict[str, Any] = {"apiVersion": names.API_VERSION, "kind": "DaskJob"}
+        if passed_on := {key: metadata[key] for key in ("labels", "annotations") if key in metadata}:
+            self._job["metadata"] = passed_on
+        self._job["spec"] = spec
+        account = props.get("service_account") or starter_account(self, f"{name}-starter", self._namespace)
+        self._object("job", "v1", "ConfigMap", data={_MANIFEST: yaml.safe_dump(self._job, sort_keys=False)})
+        stated = {
+            "schedule": schedule,
+            "timeZone": props.get("time_zone"),
+            "concurrencyPolicy": props.get("concurrency_policy", "Forbid"),
+            "startingDeadlineSeconds": props.get("starting_deadline"),
+            "suspend": props.get("suspend"),
+            "successfulJobsHistoryLimit": props.get("successful_history", 3),
+            "failedJobsHistoryLimit": props.get("failed_history", 1),
+            "jobTemplate": {"spec": _starter(account, name, props.get("operator_image", DEFAULT_IMAGE))},
+        }
+        given = {field: value for field, value in stated.items() if value is not None}
+        self.cron_job = self._object("cron-job", "batch/v1", "CronJob", spec=given)
+        self.node.add_validation(Validation(lambda: list(self._problems())))
+
+    @property
+    def _namespace(self) -> str | None:
+        return self._metadata.get("namespace") or Chart.of(self).namespace
+
+    def _object(self, id: str, api_version: str, kind: str, **body: Any) -> ApiObject:
+        manifest = {"apiVersion": api_version, "kind": kind, "metadata": self._metadata, **body}
+        return api_object(self, id, manifest)
+
+    def _problems(self) -> Iterator[str]:
+        name = self._metadata["name"]
+        if len(name) > _MAX_NAME:
+            yield f"metadata.name: must have at most {_MAX_NAME} characters, has {len(name)}"
+        yield from problems({**self._job, "metadata": {**self._metadata, "name": name[:_MAX_NAME]}})
+        if (trouble := _schedule_problem(self._schedule)) is not None:
+            yield f"schedule: {trouble}"
+        zone = self._props.get("time_zone")
+        if zone is not None and zone not in available_timezones():
+            yield f"time_zone: {zone!r} is not known"
+        if (policy := self._props.get("concurrency_policy", "Forbid")) not in get_args(_ConcurrencyPolicy):
+            yield f"concurrency_policy: must be one of {', '.join(get_args(_ConcurrencyPolicy))}, not {policy!r}"
+        for field in ("starting_deadline", "successful_history", "failed_history"):
+            if self._props.get(field, 0) < 0:  # type: ignore[operator]
+                yield f"{field}: must not be negative"
+        if self._namespace is None and "service_account" not in self._props:
+            yield "namespace: is missing here and in the chart; the permission to create DaskJobs is for one namespace"
+        if "runId" in self._job["spec"]:
+            yield "spec.runId: each time is a DaskJob of its own, which runs once"
+
+
+class _ExactCronJob(DaskCronJob):
+    def __init__(self, scope: Construct, id: str, schedule: str, spec: DaskJobSpec, props: ScheduleProps) -> None:
+        check_keywords(props, ScheduleProps)
+        Construct.__init__(self, scope, id)
+        self._build(schedule, dump(spec), props)
+
+
+def starter_account(scope: Construct, name: str, namespace: str | None) -> str:
+    """A ServiceAccount that may create and read DaskJobs and nothing else; its name is returned."""
+    where = {} if namespace is None else {"namespace": namespace}
+    rules = [{"apiGroups": [names.GROUP], "resources": ["daskjobs"], "verbs": ["create", "get"]}]
+    bodies: dict[str, dict[str, Any]] = {
+        "ServiceAccount": {"apiVersion": "v1", "automountServiceAccountToken": False},
+        "Role": {"apiVersion": f"{_RBAC}/v1", "rules": rules},
+        "RoleBinding": {
+            "apiVersion": f"{_RBAC}/v1",
+            "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, **where}],
+        },
+    }
+    for kind, body in bodies.items():
+        api_object(scope, f"starter-{kind}", {"kind": kind, "metadata": {"name": name, **where}, **body})
+    return name
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def _starter(account: str, config_map: str, image: str) -> dict[str, Any]:
+    """Spec of the Job that starts a DaskJob."""
+    fields = {
+        "POD_NAMESPACE": "metadata.namespace",
+        "JOB_NAME": "metadata.labels['batch.kubernetes.io/job-name']",
+        "JOB_UID": "metadata.labels['batch.kubernetes.io/controller-uid']",
+    }
+    container = {
+        "name": "starter",
+        "image": image,
+        "args": ["start", f"/etc/dask/{_MANIFEST}"],
+        "env": [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()],
+        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}},
+        "securityContext": RESTRICTED_CONTAINER,
+        "volumeMounts": [{"name": "manifest", "mountPath": "/etc/dask", "readOnly": True}],
+    }
+    pod = {
+        "serviceAccountName": account,
+        "automountServiceAccountToken": True,
+        "enableServiceLinks": False,
+        "restartPolicy": "Never",
+        "securityContext": RESTRICTED_POD,
+        "containers": [container],
+        "volumes": [{"name": "manifest", "configMap": {"name": config_map}}],
+    }
+    rules = [
+        {"action": "FailJob", "onExitCodes": {"containerName": "starter", "operator": "In", "values": _FINAL}},
+        # A node that is drained does not touch the DaskJob: another Pod follows it on.
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    ]
+    return {
+        "backoffLimit": 6,
+        "podFailurePolicy": {"rules": rules},
+        "template": {"metadata": {"labels": {names.COMPONENT: names.JOB_STARTER}}, "spec": pod},
+    }
+
+
+def _schedule_problem(schedule: str) -> str | None:
+    if "TZ=" in schedule:
+        return "Kubernetes takes no time zone here; use time_zone"
+    if schedule.startswith("@"):
+        is_known = schedule in _MACROS or schedule.startswith("@every ")
+        return None if is_known else f"{schedule!r} is not one of {', '.join(_MACROS)} or '@every DURATION'"
+    try:
+        CronSim(schedule.replace("?", "*"), _ANY_TIME)
+    except CronSimError as error:
+        return f"{schedule!r} is no cron expression: {error}"
+    return None if len(schedule.split()) == 5 else f"{schedule!r} must have five fields"
