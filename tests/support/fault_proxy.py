@@ -26,8 +26,30 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True)
+class Late:
+    """Hand the request on this many seconds later, also if the client has given up by then."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Pass the answer for a while, hold it back for a while, then pass all of it: a watch that lags behind."""
+
+    after: float  #: seconds
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CutAfter:
+    """Cut an answer that goes on for longer: a watch that ends early."""
+
+    seconds: float
+
+
 #: What to do to a request (verb as HTTP has it, path and query); ``None`` to let it pass.
-Fault = Callable[[web.Request], Break | Answer | None]
+Fault = Callable[[web.Request], Break | Answer | Late | Hold | CutAfter | None]
 
 
 def is_watch(request: web.Request) -> bool:
@@ -39,16 +61,25 @@ class FaultProxy:
 
     Attributes:
         fault: what to do to each request from now on.
+        answered: called when the API server has answered a request, before the answer is passed on.
         seen: the requests so far, as "METHOD path".
+
+    Args:
+        upstream: the API server.
+        session: to reach it, where several relays share one; it stays open.
     """
 
-    def __init__(self, upstream: Endpoint) -> None:
+    def __init__(self, upstream: Endpoint, session: aiohttp.ClientSession | None = None) -> None:
         self._upstream = upstream
+        self._shared = session
         self._runner: web.AppRunner | None = None
         self._open: set[asyncio.BaseTransport] = set()
+        self._answers: set[aiohttp.ClientResponse] = set()
+        self._closed = asyncio.Event()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self.fault: Fault = lambda _: None
+        self.answered: Callable[[web.Request], None] = lambda _: None
         self.seen: list[str] = []
 
     @property
@@ -57,9 +88,7 @@ class FaultProxy:
         return Endpoint(self.url, ssl.create_default_context(), Fixed(None))
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._upstream.tls, limit=0), auto_decompress=False
-        )
+        self._session = self._shared or upstream_session(self._upstream)
         application = web.Application(client_max_size=2**25)
         application.router.add_route("*", "/{path:.*}", self._relay)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
@@ -70,7 +99,11 @@ class FaultProxy:
 
     async def __aexit__(self, *_: object) -> None:
         self.cut_streams()
-        await self._session.close()
+        self._closed.set()
+        for answer in list(self._answers):  # of watches; what is being done meanwhile comes to its end
+            answer.close()
+        if self._session is not self._shared:
+            await self._session.close()
         if self._runner:
             await self._runner.cleanup()
 
@@ -92,7 +125,8 @@ class FaultProxy:
         fault = self.fault(request)
         match fault:
             case "hang":
-                await asyncio.Event().wait()
+                await self._closed.wait()
+                return _cut(request)
             case "cut":
                 return _cut(request)
             case Answer():
@@ -108,6 +142,7 @@ class FaultProxy:
             data=await request.read(),
             timeout=aiohttp.ClientTimeout(total=None),
         ) as upstream:
+            self.answered(request)
             if fault == "lose":
                 await upstream.read()
                 return _cut(request)
@@ -115,17 +150,35 @@ class FaultProxy:
             for name in ("Content-Type", "Content-Encoding", "Retry-After"):
                 if name in upstream.headers:
                     response.headers[name] = upstream.headers[name]
-            await response.prepare(request)
-            assert request.transport
-            self._open.add(request.transport)
+            transport = request.transport
+            if transport is None:  # the client has gone meanwhile
+                return response
+            self._open.add(transport)
+            self._answers.add(upstream)
+            loop = asyncio.get_running_loop()
+            started = loop.time()
+            cut = loop.call_later(fault.seconds, _abort, transport) if isinstance(fault, CutAfter) else None
             try:
+                await response.prepare(request)
                 async for chunk in upstream.content.iter_any():
+                    if isinstance(fault, Hold) and loop.time() >= started + fault.after:
+                        await asyncio.sleep(started + fault.after + fault.seconds - loop.time())
                     await self._flowing.wait()
                     await response.write(chunk)
                 await response.write_eof()
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
+                _abort(transport)  # one of the two has gone meanwhile
             finally:
-                self._open.discard(request.transport)
+                self._open.discard(transport)
+                self._answers.discard(upstream)
+                if cut is not None:
+                    cut.cancel()
             return response
+
+
+def upstream_session(upstream: Endpoint) -> aiohttp.ClientSession:
+    """A session that passes what it gets as it is."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=upstream.tls, limit=0), auto_decompress=False)
 
 
 def _cut(request: web.Request) -> web.StreamResponse:

@@ -1,0 +1,397 @@
+"""The whole operator against a real API server, through a relay that plays a schedule of faults.
+
+Only kopf is left out: what its watches do, to wake a resource, is done by informers here. So an operator is a task that
+can be killed right after a certain write, and many lives go on at a time, each in a namespace of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import dataclasses
+import itertools
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from tests.cluster import ControlPlane
+from tests.support.fault_proxy import Answer, CutAfter, FaultProxy, Hold, Late, is_watch, upstream_session
+
+from dask_controller.shell.ask import Schedulers
+from dask_controller.shell.credentials import Endpoint, find
+from dask_controller.shell.informer import Informer
+from dask_controller.shell.kubernetes import RESOURCES, ApiError, Kubernetes, Resource
+from dask_controller.shell.queue import Queue
+from dask_controller.shell.reconcile import Reconciler
+from dask_controller.shell.world import Key, World
+from dask_crds.model import KINDS
+
+from .observer import Manifest, Observer, Record, Violation
+from .schedule import ANSWERS, Fault, Schedule
+
+#: The operator's patience with a request; shorter than in earnest, so that hanging requests cost little.
+TIMEOUT_SECONDS = 2.0
+#: For how long nothing must be written before a resource counts as settled.
+QUIET_SECONDS = 1.0
+#: How long anything may take; the slowest faults cost a few seconds each.
+PATIENCE_SECONDS = 90.0
+#: Lives at a time: more make the machine no faster.
+CONCURRENCY = int(os.environ.get("FAULTS_CONCURRENCY", "40"))
+
+
+async def operate(endpoint: Endpoint, namespace: str) -> None:
+    """An operator until cancelled: `dask_controller.shell.main.run` for one namespace, without kopf and probes."""
+    async with (
+        Kubernetes(endpoint, timeout_seconds=TIMEOUT_SECONDS) as kubernetes,
+        aiohttp.ClientSession() as session,
+        asyncio.TaskGroup() as tasks,
+    ):
+        queue: Queue[Key] = Queue(expected=ApiError)
+        world = World(kubernetes, [namespace], queue.add_after)
+        for informer in world.informers.values():
+            tasks.create_task(informer.run())
+        await world.synced()
+        for kind in KINDS:
+            tasks.create_task(_waker(kubernetes, namespace, queue, kind).run())
+        await queue.run(Reconciler(kubernetes, world, Schedulers(session), domain="cluster.local"))
+
+
+def _waker(kubernetes: Kubernetes, namespace: str, queue: Queue[Key], kind: str) -> Informer[Manifest]:
+    def wake(old: Manifest | None, new: Manifest | None) -> None:
+        queue.add(Key(kind, namespace, (new or old or {})["metadata"]["name"]))
+
+    return Informer(kubernetes, RESOURCES[kind], project=lambda m: m, on_change=wake, namespaces=[namespace])
+
+
+FAULT: web.RequestKey[Fault | None] = web.RequestKey("FAULT", object)  # type: ignore[arg-type]
+NAMESPACE = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+
+
+# --- one life ---------------------------------------------------------------------------------------------------------
+
+
+class Script:
+    """Counts the requests of all operators of a life, and says what the schedule has for each."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._next: Counter[str] = Counter()
+        self._started = time.monotonic()
+        self.written_at = 0.0
+        self.starts = 0
+        self.met = 0
+        self.trace: list[str] = []
+        self.crashes: list[str] = []  #: exceptions that nobody expects
+
+    @property
+    def writes(self) -> int:
+        """Write requests so far."""
+        return self._next["w"]
+
+    @property
+    def reads(self) -> int:
+        return self._next["r"]
+
+    def note(self, line: str) -> None:
+        self.trace.append(f"{time.monotonic() - self._started:7.2f} {line}")
+
+    def meet(self, request: web.Request) -> Any:
+        """What to do to a request, in the words of `FaultProxy`."""
+        to = "s" if is_watch(request) else "r" if request.method == "GET" else "w"
+        number = self._next[to]
+        self._next[to] += 1
+        if to == "w":
+            self.written_at = time.monotonic()
+        request[FAULT] = fault = self._schedule.fault(to, number)
+        self.met += fault is not None
+        if fault is not None or to == "w":
+            self.note(f"{to}{number} {request.method} {request.path}" + (f"   <-- {fault.kind}" if fault else ""))
+        return _in_words_of_the_proxy(fault)
+
+
+def _in_words_of_the_proxy(fault: Fault | None) -> Any:
+    match fault:
+        case None:
+            return None
+        case Fault(kind="kill"):
+            return "lose"  # nobody is there to read the answer
+        case Fault(kind="late"):
+            return Late(fault.seconds)
+        case Fault(kind="end"):
+            return CutAfter(fault.seconds)
+        case Fault(kind="hold"):
+            return Hold(0.0, fault.seconds)
+        case Fault(kind="429"):
+            return Answer(429, ANSWERS["429"], (("Retry-After", "0"),))
+        case Fault(kind=kind) if kind in ANSWERS:
+            return Answer(int(kind), ANSWERS[kind])
+        case Fault(kind=kind):
+            return kind
+
+
+class Site:
+    """What a scenario works with.
+
+    Attributes:
+        name: of the resource, and of the cluster of all that belongs to it.
+        record: what really happens.
+        script: how far the schedule is.
+    """
+
+    def __init__(self, arena: Arena, namespace: str, schedule: Schedule) -> None:
+        self._arena = arena
+        self.namespace = namespace
+        self.name = f"x{next(arena.numbers)}"
+        self.record: Record = arena.observer.record(namespace)
+        self.script = Script(schedule)
+        self._restart = asyncio.Event()
+
+    # --- the user -----------------------------------------------------------------------------------------------------
+
+    async def apply(self, manifest: Mapping[str, Any]) -> None:
+        """As a user or a GitOps tool does."""
+        metadata = {**manifest["metadata"], "namespace": self.namespace}
+        await self._arena.kubernetes.apply({**manifest, "metadata": metadata}, manager="user")
+
+    async def delete(self, kind: str, name: str) -> None:
+        await self._arena.kubernetes.delete(kind, self.namespace, name)
+
+    async def until(self, holds: Callable[[], Any], what: str) -> None:
+        await self.record.until(holds, what, seconds=PATIENCE_SECONDS)
+
+    async def settled(self) -> None:
+        """Wait until the operator writes no more.
+
+        Raises:
+            Violation: it goes on and on.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (calm := time.monotonic() - self.script.written_at) < QUIET_SECONDS:
+            if time.monotonic() > deadline:
+                raise Violation("it writes and writes though nothing changes")
+            await asyncio.sleep(QUIET_SECONDS - calm + 0.01)
+
+    async def restarted_in_silence(self) -> None:
+        """Start another operator; it must find nothing to write."""
+        starts = self.script.starts
+        self._restart.set()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while self.script.starts == starts:
+                await asyncio.sleep(0.05)
+        before = self.script.writes
+        await asyncio.sleep(QUIET_SECONDS)
+        if self.script.writes != before:
+            raise Violation(f"{self.script.writes - before} writes by a new operator though nothing has changed")
+
+    async def empty(self) -> None:
+        """Wait until nothing is left; what has no owner any more is not found by the next one either."""
+        await self.until(lambda: not self.record.live, "nothing is left of it")
+
+    # --- operators ----------------------------------------------------------------------------------------------------
+
+    async def operators(self) -> None:
+        """One operator after the other, each until it is killed."""
+        while True:
+            self._restart.clear()
+            fault = await self._one()
+            self.script.note(f"the operator is dead; the next one in {fault.seconds:g} s")
+            await asyncio.sleep(fault.seconds)
+
+    async def _one(self) -> Fault:
+        killed: asyncio.Future[Fault] = asyncio.get_running_loop().create_future()
+
+        def answered(request: web.Request) -> None:
+            fault = request.get(FAULT)
+            if fault is not None and fault.kind == "kill" and not killed.done():
+                killed.set_result(fault)
+
+        arena = self._arena
+        async with FaultProxy(arena.upstream, arena.session) as relay:
+            relay.fault = lambda request: "hang" if killed.done() else self.script.meet(request)
+            relay.answered = answered
+            operator = asyncio.create_task(operate(relay.endpoint, self.namespace))
+            restart = asyncio.create_task(self._restart.wait())
+            self.script.starts += 1
+            try:
+                await asyncio.wait({operator, killed, restart}, return_when=asyncio.FIRST_COMPLETED)
+                if restart.done() and not killed.done():
+                    killed.set_result(Fault("w", 0, 0, "kill"))
+                if operator.done():
+                    raise Violation(f"the operator ended by itself: {operator.exception()!r}")
+                return killed.result()
+            finally:
+                if not killed.done():
+                    killed.set_result(Fault("w", 0, 0, "kill"))
+                restart.cancel()
+                operator.cancel()  # whatever it does about that, the relay passes nothing on
+                relay.cut_streams()
+                await asyncio.wait({operator, restart})
+
+
+#: The life of a resource from its creation to its end; raises Violation.
+Scenario = Callable[[Site], Awaitable[None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a life went."""
+
+    schedule: Schedule
+    violation: str | None
+    seconds: float
+    writes: int
+    reads: int
+    starts: int
+    met: int  #: requests that a fault was for
+    trace: tuple[str, ...]
+
+    def __str__(self) -> str:
+        trace = "\n    ".join(self.trace[-200:])
+        return f"{self.violation}\n  play it again: SCHEDULE='{self.schedule}' pytest tests/faults\n    {trace}"
+
+
+# --- many lives -------------------------------------------------------------------------------------------------------
+
+_script: contextvars.ContextVar[Script] = contextvars.ContextVar("script")
+
+
+class _Log(logging.Handler):
+    """What operators log goes to the trace of their life."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        script = _script.get(None)
+        if script is None:
+            return
+        script.note(f"  log: {record.getMessage()}")
+        if record.exc_info:
+            script.crashes.append(self.format(record))
+
+
+class Arena:
+    """An API server and what all lives share; see `arena`."""
+
+    def __init__(self, kubernetes: Kubernetes, observer: Observer, upstream: Endpoint, session: Any, prefix: str):
+        self.kubernetes = kubernetes
+        self.observer = observer
+        self.upstream = upstream
+        self.session = session
+        self.numbers = itertools.count()
+        self._prefix = prefix
+        self.namespaces: list[str] = []
+
+    async def namespace(self) -> str:
+        name = f"{self._prefix}-{len(self.namespaces)}"
+        self.namespaces.append(name)
+        await self.kubernetes.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        return name
+
+    async def live(self, schedule: Schedule, scenario: Scenario, namespace: str) -> Outcome:
+        """Play a schedule in an empty namespace."""
+        started = time.monotonic()
+        site = Site(self, namespace, schedule)
+        _script.set(site.script)
+        operators = asyncio.create_task(site.operators())
+        life = asyncio.ensure_future(scenario(site))
+        violation = None
+        try:
+            await asyncio.wait({operators, life}, return_when=asyncio.FIRST_COMPLETED)
+            if operators.done():
+                operators.result()
+            life.result()
+        except AssertionError as found:
+            violation = str(found) or repr(found)
+            site.script.note(f"what is there:\n{site.record}")
+        finally:
+            life.cancel()
+            operators.cancel()
+            await asyncio.wait({operators, life})
+        if violation is None and site.script.crashes:
+            violation = f"an exception that nobody expects: {site.script.crashes[0]}"
+        script = site.script
+        return Outcome(
+            schedule,
+            violation,
+            time.monotonic() - started,
+            script.writes,
+            script.reads,
+            script.starts,
+            script.met,
+            tuple(script.trace),
+        )
+
+    async def play(
+        self,
+        schedules: Iterable[Schedule],
+        scenarios: Mapping[str, Scenario],
+        *,
+        concurrency: int = CONCURRENCY,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> list[Outcome]:
+        """Play schedules, several at a time; the outcomes come in no order."""
+        waiting = list(schedules)
+        total, started = len(waiting), time.monotonic()
+        waiting.reverse()
+        outcomes: list[Outcome] = []
+
+        async def slot() -> None:
+            namespace = await self.namespace()
+            while waiting:
+                schedule = waiting.pop()
+                outcome = await asyncio.create_task(self.live(schedule, scenarios[schedule.scenario], namespace))
+                outcomes.append(outcome)
+                if outcome.violation:
+                    say(f"FAILED {schedule}: {outcome.violation}")
+                    namespace = await self.namespace()  # something may be left in the old one
+                if len(outcomes) % 50 == 0:
+                    say(f"{len(outcomes)} of {total} schedules in {time.monotonic() - started:.0f} s")
+
+        async with asyncio.TaskGroup() as slots:
+            for _ in range(min(concurrency, total)):
+                slots.create_task(slot())
+        say(summary(outcomes, time.monotonic() - started))
+        return outcomes
+
+
+def summary(outcomes: Iterable[Outcome], seconds: float) -> str:
+    found = list(outcomes)
+    lives = sorted(o.seconds for o in found)
+    return (
+        f"{len(found)} schedules in {seconds:.0f} s: {sum(o.starts - 1 for o in found)} restarts of the operator, "
+        f"{sum(o.writes for o in found)} writes, {sum(o.met for o in found)} requests broken; "
+        f"a life takes {lives[len(lives) // 2]:.1f} s (at most {lives[-1]:.1f}); "
+        f"{sum(o.violation is not None for o in found)} failed"
+    )
+
+
+@contextlib.asynccontextmanager
+async def arena(plane: ControlPlane) -> AsyncIterator[Arena]:
+    """Where lives take place; the namespaces are gone afterwards."""
+    upstream = find(str(plane.kubeconfig))
+    RESOURCES.setdefault("Namespace", NAMESPACE)
+    handler, logger = _Log(logging.WARNING), logging.getLogger("dask_controller")
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        async with (
+            Kubernetes(upstream, connections=100) as kubernetes,
+            upstream_session(upstream) as session,
+            Observer(kubernetes) as observer,
+        ):
+            prefix = f"faults-{os.getpid()}-{time.monotonic_ns() % 10**6}"
+            made = Arena(kubernetes, observer, upstream, session, prefix)
+            try:
+                yield made
+            finally:
+                for name in made.namespaces:
+                    await kubernetes.delete("Namespace", None, name)
+                while any(n["metadata"]["name"] in made.namespaces for n in await kubernetes.list("Namespace")):
+                    await asyncio.sleep(0.5)
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True

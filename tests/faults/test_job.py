@@ -1,0 +1,33 @@
+"""A DaskJob ends rightly, once, and leaves nothing, whatever happens to the operator's requests and to the operator."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import pytest
+from tests.faults.scenarios import JOBS, RETRIED
+from tests.faults.schedule import Schedule, drawn, every
+
+pytestmark = [pytest.mark.control_plane, pytest.mark.timeout(0)]  # each life has its own limit
+
+#: In all; the systematic ones first, the rest is drawn.
+SCHEDULES = int(os.environ.get("SCHEDULES", "500"))
+
+
+EVERY_FAULT = ("kill", "lose", "409", "429", "500", "hang", "cut", "late")
+
+
+def schedules(writes: Mapping[str, int]) -> list[Schedule]:
+    chosen = [
+        *every("job-complete", writes["job-complete"], EVERY_FAULT),
+        *every("job-failed", writes["job-failed"], ("kill", "lose")),
+        *every("job-runs-twice", writes["job-runs-twice"], ("kill",)),
+    ]
+    names = [*JOBS] * 4 + [*RETRIED]  # which takes longer
+    more = max(50, SCHEDULES - len(chosen))
+    return [*chosen, *(drawn(seed, names, writes=writes["job-complete"]) for seed in range(more))]
+
+
+async def test_jobs_end_rightly_once_and_leave_nothing(play):
+    await play(JOBS | RETRIED, schedules)
