@@ -24,7 +24,7 @@ from dask_resources.worker import default_worker_group
 
 from .actions import Action, Apply, Ask, Delete, Event, Outcome, Patch, Plan
 from .conditions import condition, is_true, merge, named_problem, readiness
-from .observed import Manifest, ObservedCluster, Problem, owner_uid, stated_by, written_by_us
+from .observed import Manifest, ObservedCluster, Problem, made_by_another, owner_uid, stated_by, written_by_us
 from .time import Time
 
 #: An idle cluster is looked at when its time is up, a busy one when it could be up at the earliest, and again after
@@ -35,6 +35,8 @@ _SUSPEND = ("spec", "suspend")
 
 def plan_cluster(o: ObservedCluster, now: Time) -> Plan:
     """What to do about a cluster now."""
+    if made_by_another(o.cluster.name, o.deployment):
+        return Plan()
     actions = [action for action in (*_children(o), *_relabelled(o)) if action is not None]
     timeout = o.cluster.spec.idle_timeout or 0
     if not timeout or actions or o.cluster.spec.suspend or not _scheduler_ready(o):
@@ -240,7 +242,8 @@ def cluster_status(
             outcomes=outcomes,
             generation=cluster.generation,
             now=now,
-            stalled=missing is workers_ready and "DaskWorkerGroup" not in written and _group_stalls(o),
+            stalled=(conflict is not None and conflict.reason != "NameConflict")
+            or (missing is workers_ready and "DaskWorkerGroup" not in written and _group_stalls(o)),
             ready="Suspended" if suspended else "Ready",
             message="suspended as asked" if suspended else f"the scheduler and {ready} of {wanted} workers are ready",
         ),
@@ -317,6 +320,8 @@ def _phase(o: ObservedCluster, outcomes: Sequence[Outcome], conflict: Problem | 
 
 
 def _conflict(o: ObservedCluster) -> Problem | None:
+    if another := made_by_another(o.cluster.name, o.deployment):
+        return another
     group = default_group(o)
     children = [
         ("ConfigMap", o.config_map),

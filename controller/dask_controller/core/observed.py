@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from dask_crds import names
 from dask_crds.model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup
+from dask_resources.scheduler import selector
 
 from .actions import Answers
 from .time import Time, parse_time
@@ -65,6 +66,21 @@ def owner_uid(manifest: Manifest) -> str:
         if reference.get("controller"):
             return str(reference["uid"])
     return ""
+
+
+def made_by_another(cluster: str, deployment: Manifest | None) -> Problem | None:
+    """What to say of a cluster whose scheduler the existing operator (dask-kubernetes) has made.
+
+    It puts all labels into the Deployment's selector, which is immutable; and its workers are Deployments, one each. A
+    second set of workers beside them would be wrong, and replacing the scheduler would lose what it knows.
+    """
+    if deployment is None or deployment["spec"]["selector"].get("matchLabels") == selector(cluster):
+        return None
+    message = (
+        f"the scheduler of {cluster} was made by another operator, and is left alone with its workers; "
+        "delete the DaskCluster and create it again"
+    )
+    return Problem("MadeByAnotherOperator", message)
 
 
 #: Managers that write a manifest as a whole by other means than server-side apply.
@@ -193,6 +209,7 @@ class ObservedGroup(Struct, frozen=True, kw_only=True):
     autoscaler: DaskAutoscaler | None  #: the one that sets this group's size
     pods: tuple[Pod, ...]  #: those whose controller is this group
     scheduler_pods: tuple[Pod, ...]
+    scheduler: Manifest | None = None  #: the cluster's Deployment
     answers: Answers | None = None
 
 

@@ -23,7 +23,7 @@ from dask_resources.worker import drain_timeout, stop_seconds, worker_labels, wo
 
 from .actions import Action, Apply, Ask, Create, Delete, Event, Outcome, Patch, Plan, Worker
 from .conditions import merge, readiness
-from .observed import ObservedGroup, Pod, Problem
+from .observed import ObservedGroup, Pod, Problem, made_by_another
 from .time import Time, format_time, parse_time
 
 #: A Pod that ended sooner than this after its start is not replaced before as much time has passed again, else a
@@ -136,6 +136,8 @@ def _replaceable(pod: Pod, now: Time) -> bool:
 
 def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
     """What to do about a group now."""
+    if made_by_another(o.group.spec.cluster, o.scheduler):
+        return Plan()
     b = buckets(o)
     decision = decide(o, b, now)
     scheduler_runs = any(p.phase == "Running" and not p.deleting for p in o.scheduler_pods)
@@ -300,6 +302,7 @@ def worker_group_status(o: ObservedGroup, plan: Plan, outcomes: Sequence[Outcome
         outcomes=outcomes,
         generation=o.group.generation,
         now=now,
+        stalled=made_by_another(o.group.spec.cluster, o.scheduler) is not None,
         ready="Suspended" if o.cluster is not None and o.cluster.spec.suspend else "Ready",
         message=f"{desired} of {desired} workers are ready",
     )
@@ -344,6 +347,8 @@ def _waiting_for(
 
 
 def _group_problem(o: ObservedGroup, b: Buckets, waiting: str) -> Problem | None:
+    if another := made_by_another(o.group.spec.cluster, o.scheduler):
+        return another
     if o.cluster is None:
         return Problem("ClusterNotFound", waiting)
     if not waiting:

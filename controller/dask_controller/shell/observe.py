@@ -57,6 +57,9 @@ def _group(group: DaskWorkerGroup, world: World) -> ObservedGroup:
         autoscaler=world.autoscaler_of(group),
         pods=tuple(world.pods.by_index(group.uid)),
         scheduler_pods=world.scheduler_pods(group.namespace, group.spec.cluster) if cluster else (),
+        scheduler=_named(
+            world.deployments.by_index((group.namespace, group.spec.cluster)), names.scheduler(group.spec.cluster)
+        ),
     )
 
 
