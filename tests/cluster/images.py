@@ -66,23 +66,29 @@ def dask_image(version: str = DASK_VERSION) -> Path:
     return archive
 
 
-def operator_image(reference: str) -> Path:
-    """The operator's installation, as its Dockerfile makes it: non-root, nothing written at run time."""
-    sources = sorted(p for s in ("crds", "resources", "controller") for p in (ROOT / s).rglob("*") if p.is_file())
+def operator_image(reference: str, source: Path = ROOT) -> Path:
+    """The operator's installation, as its Dockerfile makes it: non-root, nothing written at run time.
+
+    Args:
+        reference: the image's name.
+        source: the project, or another version of it.
+    """
+    sources = sorted(p for s in ("crds", "resources", "controller") for p in (source / s).rglob("*") if p.is_file())
     digest = hashlib.sha256()
-    for path in [ROOT / "pyproject.toml", *(p for p in sources if "__pycache__" not in p.parts)]:
-        digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    for path in [source / "pyproject.toml", *(p for p in sources if "__pycache__" not in p.parts)]:
+        digest.update(str(path.relative_to(source)).encode() + path.read_bytes())
     name = f"operator-{digest.hexdigest()[:12]}"
-    archive = CACHE / "images" / f"{name}-{re.sub('[^a-z0-9.]', '_', reference)}.tar"
+    kept = re.sub("[^a-z0-9.]", "_", reference)
+    archive = CACHE / "images" / f"{name}-{kept}.tar"
     with locked("operator"):
         if not archive.exists():
-            for old in (CACHE / "images").glob("operator-*.tar"):
+            for old in (CACHE / "images").glob(f"operator-*-{kept}.tar"):
                 old.unlink()
             with progress(f"making the image {reference}"):
                 # Never into dist/, which holds the manifests.
                 wheels = CACHE / "wheels" / name
                 pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-                run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(ROOT)])
+                run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(source)])
                 (wheel,) = wheels.glob("*.whl")
                 layer = _python_layer(name, [f"dask-gitops[controller] @ file://{wheel}"])
                 entrypoint = ["python3", "-m", "dask_controller"]

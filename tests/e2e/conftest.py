@@ -18,8 +18,8 @@ class Operator:
     def __init__(self, node) -> None:
         self._kubectl = Kubectl(node.kubectl, NAMESPACE)
 
-    def install(self) -> None:
-        self._kubectl("apply", "--server-side", "-f", str(ROOT / "dist" / "install.yaml"))
+    def install(self, manifests: Path = ROOT / "dist" / "install.yaml") -> None:
+        self._kubectl("apply", "--server-side", "--force-conflicts", "-f", str(manifests))
         self._kubectl("rollout", "status", "deployment/dask-operator", "--timeout=180s")
 
     def pods(self) -> list[str]:

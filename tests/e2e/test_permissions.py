@@ -26,6 +26,15 @@ def granted(kubectl: Kubectl, kind: str, name: str) -> set[tuple[str, str, str]]
     return {triple for rule in rules for triple in product(rule["apiGroups"], rule["resources"], rule["verbs"])}
 
 
+def used(requests: list[dict]) -> set[tuple[str, str, str]]:
+    found = set()
+    for entry in requests:
+        ref = entry["objectRef"]
+        resource = "/".join(filter(None, [ref["resource"], ref.get("subresource")]))
+        found.add((ref.get("apiGroup", ""), resource, entry["verb"]))
+    return found
+
+
 def test_nothing_was_refused(requests):
     refused = {
         (e["verb"], e["objectRef"].get("resource"), e["objectRef"].get("subresource"))
@@ -38,18 +47,14 @@ def test_nothing_was_refused(requests):
 
 def test_what_is_granted_is_what_is_used(node, requests):
     kubectl = Kubectl(node.kubectl, NAMESPACE)
-    used = set()
-    for entry in requests:
-        ref = entry["objectRef"]
-        resource = "/".join(filter(None, [ref["resource"], ref.get("subresource")]))
-        used.add((ref.get("apiGroup", ""), resource, entry["verb"]))
+    done = used(requests)
     allowed = granted(kubectl, "clusterrole", "dask-operator") | granted(
         kubectl, "role", "dask-operator-leader-election"
     )
-    assert used - allowed == set(), "used without being granted by these roles"
+    assert done - allowed == set(), "used without being granted by these roles"
     # `create` beside `patch` is needed for server-side apply of what is not there; the audit log shows it as patch.
-    by_apply = {(group, resource, "create") for group, resource, verb in used if verb == "patch"}
-    assert allowed - used - by_apply == set(), "granted and never used"
+    by_apply = {(group, resource, "create") for group, resource, verb in done if verb == "patch"}
+    assert allowed - done - by_apply == set(), "granted and never used"
 
 
 def test_the_namespace_enforces_restricted_pod_security(node, operator):

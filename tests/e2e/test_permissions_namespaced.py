@@ -1,0 +1,87 @@
+"""The operator installed for one namespace, with Roles alone: it does all it has to, and nothing that it may not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from tests.cluster import images
+from tests.e2e.conftest import NAMESPACE, Operator
+from tests.e2e.support import Kubectl, eventually
+from tests.e2e.test_permissions import granted, used
+from tests.support.constructs import chart, synth
+
+from dask_constructs import DaskOperator
+
+pytestmark = pytest.mark.node
+
+
+@pytest.fixture
+def home(node, namespace: str, operator: Operator) -> Iterator[Kubectl]:
+    """The namespace of an operator that looks after the test's namespace, while the other one is away."""
+    if node.kind != "node":
+        pytest.skip("needs the API server's audit log, which only a cluster of our own has")
+    there = Kubectl(node.kubectl, f"operator-of-{namespace}")
+    c = chart()
+    DaskOperator(
+        c,
+        "operator",
+        image=images.OPERATOR,
+        namespace=there.namespace,
+        namespaces=[namespace],
+        crds=False,
+        aggregated_roles=False,
+    )
+    manifests = yaml.safe_dump_all(synth(c))
+    other = Kubectl(node.kubectl, NAMESPACE)
+    other("scale", "deployment/dask-operator", "--replicas=0")
+    try:
+        eventually(lambda: operator.pods() == [])
+        node.kubectl("apply", "--server-side", "-f", "-", input=manifests)
+        there("rollout", "status", "deployment/dask-operator", "--timeout=180s")
+        yield there
+    finally:
+        node.kubectl("delete", "-f", "-", "--wait=false", "--ignore-not-found", input=manifests)
+        other("scale", "deployment/dask-operator", "--replicas=2")
+        other("rollout", "status", "deployment/dask-operator", "--timeout=180s")
+
+
+def test_what_is_granted_is_what_is_used(node, home: Kubectl, kubectl: Kubectl, kube) -> None:
+    manifest = kube.cluster_manifest("local", workers=2)
+    kubectl.apply(manifest)
+    kubectl.wait_ready("daskcluster", "local")
+    manifest["metadata"]["labels"] = {"team": "data"}
+    manifest["spec"]["suspend"] = True
+    kubectl("scale", "daskworkergroup", "local-default", "--replicas=1")
+    eventually(lambda: kubectl.status("daskworkergroup", "local-default").get("readyReplicas") == 1)
+    kubectl.apply(manifest)
+    eventually(lambda: kubectl("get", "pods", "-o", "name") == "")
+
+    kubectl("create", "quota", "none", "--hard=pods=2")
+    job = kube.job_manifest("once", "from distributed import Client; Client()", ttlSecondsAfterFinished=1)
+    kubectl.apply(job)
+    eventually(lambda: kubectl.condition("daskjob", "once", "Ready").get("reason") == "QuotaExceeded", seconds=120)
+    kubectl("delete", "quota", "none")
+    eventually(lambda: kubectl.status("daskjob", "once").get("jobStatus") == "Successful", seconds=180)
+    eventually(lambda: kubectl("get", "jobs,pods", "-o", "name") == "")
+
+    user = f"system:serviceaccount:{home.namespace}:dask-operator"
+    found = [entry for entry in node.audited() if entry["user"]["username"] == user and "objectRef" in entry]
+    refused = [e for e in found if e.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid"]
+    assert refused == []
+    assert {e["objectRef"].get("namespace") for e in found} == {home.namespace, kubectl.namespace}
+    roles = granted(kubectl, "role", "dask-operator") | granted(home, "role", "dask-operator-leader-election")
+    assert used(found) - roles == set(), "used without being granted"
+    by_apply = {(group, resource, "create") for group, resource, verb in used(found) if verb == "patch"}
+    assert roles - used(found) - by_apply == set(), "granted and never used"
+    whole = Kubectl(node.kubectl, NAMESPACE)
+    cluster_role = granted(whole, "clusterrole", "dask-operator")
+    assert granted(kubectl, "role", "dask-operator") == cluster_role, "both installations may do the same"
+    bound = [
+        b["metadata"]["name"]
+        for b in json.loads(node.kubectl("get", "clusterrolebindings", "-o", "json"))["items"]
+        if any(s.get("namespace") == home.namespace for s in b.get("subjects") or [])
+    ]
+    assert bound == []
