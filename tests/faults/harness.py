@@ -45,14 +45,13 @@ PATIENCE_SECONDS = 90.0
 CONCURRENCY = int(os.environ.get("FAULTS_CONCURRENCY", "40"))
 
 
-async def operate(endpoint: Endpoint, namespace: str) -> None:
+async def operate(endpoint: Endpoint, namespace: str, queue: Queue[Key]) -> None:
     """An operator until cancelled: `dask_controller.shell.main.run` for one namespace, without kopf and probes."""
     async with (
         Kubernetes(endpoint, timeout_seconds=TIMEOUT_SECONDS) as kubernetes,
         aiohttp.ClientSession() as session,
         asyncio.TaskGroup() as tasks,
     ):
-        queue: Queue[Key] = Queue(expected=ApiError)
         world = World(kubernetes, [namespace], queue.add_after)
         for informer in world.informers.values():
             tasks.create_task(informer.run())
@@ -83,7 +82,7 @@ class Script:
         self._schedule = schedule
         self._next: Counter[str] = Counter()
         self._started = time.monotonic()
-        self.written_at = 0.0
+        self.busy_at = 0.0  #: when an operator had something to do last
         self.starts = 0
         self.met = 0
         self.trace: list[str] = []
@@ -107,7 +106,7 @@ class Script:
         number = self._next[to]
         self._next[to] += 1
         if to == "w":
-            self.written_at = time.monotonic()
+            self.busy_at = time.monotonic()
         request[FAULT] = fault = self._schedule.fault(to, number)
         self.met += fault is not None
         if fault is not None or to == "w":
@@ -151,6 +150,7 @@ class Site:
         self.record: Record = arena.observer.record(namespace)
         self.script = Script(schedule)
         self._restart = asyncio.Event()
+        self._queue: Queue[Key] = Queue()
 
     # --- the user -----------------------------------------------------------------------------------------------------
 
@@ -166,28 +166,36 @@ class Site:
         await self.record.until(holds, what, seconds=PATIENCE_SECONDS)
 
     async def settled(self) -> None:
-        """Wait until the operator writes no more.
+        """Wait until the operator writes no more, and has nothing to do or to try again.
 
         Raises:
             Violation: it goes on and on.
         """
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while (calm := time.monotonic() - self.script.written_at) < QUIET_SECONDS:
-            if time.monotonic() > deadline:
-                raise Violation("it writes and writes though nothing changes")
-            await asyncio.sleep(QUIET_SECONDS - calm + 0.01)
+        while (now := time.monotonic()) - self.script.busy_at < QUIET_SECONDS:
+            if now > deadline:
+                raise Violation("it is at work without end though nothing changes")
+            await asyncio.sleep(0.05)
+            queue = self._queue
+            if queue.depth or queue.active or queue._failures:  # what failed waits for its next attempt
+                self.script.busy_at = time.monotonic()
 
     async def restarted_in_silence(self) -> None:
-        """Start another operator; it must find nothing to write."""
+        """Start another operator, which may find something that was left, and another, which must not."""
+        await self._restarted()
+        before = self.script.writes
+        await self._restarted()
+        if self.script.writes != before:
+            raise Violation(f"{self.script.writes - before} writes by a new operator though nothing has changed")
+
+    async def _restarted(self) -> None:
         starts = self.script.starts
         self._restart.set()
         async with asyncio.timeout(PATIENCE_SECONDS):
             while self.script.starts == starts:
                 await asyncio.sleep(0.05)
-        before = self.script.writes
-        await asyncio.sleep(QUIET_SECONDS)
-        if self.script.writes != before:
-            raise Violation(f"{self.script.writes - before} writes by a new operator though nothing has changed")
+        self.script.busy_at = time.monotonic()
+        await self.settled()
 
     async def empty(self) -> None:
         """Wait until nothing is left; what has no owner any more is not found by the next one either."""
@@ -215,7 +223,8 @@ class Site:
         async with FaultProxy(arena.upstream, arena.session) as relay:
             relay.fault = lambda request: "hang" if killed.done() else self.script.meet(request)
             relay.answered = answered
-            operator = asyncio.create_task(operate(relay.endpoint, self.namespace))
+            self._queue = Queue(expected=ApiError)
+            operator = asyncio.create_task(operate(relay.endpoint, self.namespace, self._queue))
             restart = asyncio.create_task(self._restart.wait())
             self.script.starts += 1
             try:
