@@ -16,7 +16,14 @@ provide_node()  # before anything imports cdk8s, which starts Node.js
 
 from .cron_job import DaskCronJob  # noqa: E402
 from .dask import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup  # noqa: E402
-from .gitops import ArgoCDApplications, ArgoCDSettings, FluxKustomizations, Source  # noqa: E402
+from .gitops import (  # noqa: E402
+    ArgoCDApplications,
+    ArgoCDSettings,
+    ArgoCDTenant,
+    FluxKustomizations,
+    FluxTenant,
+    Source,
+)
 from .manifest import DaskResource, problems  # noqa: E402
 from .operator import DaskCustomResourceDefinitions, DaskOperator  # noqa: E402
 from .policy import DaskAdmissionPolicy  # noqa: E402
@@ -25,6 +32,7 @@ from .tenant import DaskTenant  # noqa: E402
 __all__ = [
     "ArgoCDApplications",
     "ArgoCDSettings",
+    "ArgoCDTenant",
     "DaskAdmissionPolicy",
     "DaskAutoscaler",
     "DaskCluster",
@@ -36,6 +44,7 @@ __all__ = [
     "DaskTenant",
     "DaskWorkerGroup",
     "FluxKustomizations",
+    "FluxTenant",
     "Source",
     "problems",
 ]

@@ -22,6 +22,15 @@ from .operator import sync_wave
 RESOURCE_CUSTOMIZATIONS = Path(__file__).parent / "argocd" / "resource_customizations"
 
 _RBAC = "rbac.authorization.k8s.io"
+#: What workloads may not bring along: it is for who owns the namespace to say. A list of what is allowed instead would
+#: hide the workloads' Pods from Argo CD's users.
+_PLATFORM_KINDS = [
+    {"group": "", "kind": "LimitRange"},
+    {"group": "", "kind": "ResourceQuota"},
+    {"group": "networking.k8s.io", "kind": "NetworkPolicy"},
+    {"group": _RBAC, "kind": "Role"},
+    {"group": _RBAC, "kind": "RoleBinding"},
+]
 #: Longer than the ten minutes after which the operator says of something that it will not get better by itself.
 _PATIENCE = "15m"
 
@@ -162,15 +171,8 @@ class ArgoCDApplications(Construct):
         self._project(
             "dask-operator", "Dask's CRDs and operator", [operator_namespace], clusterResourceWhitelist=cluster_kinds
         )
-        # A list of what is allowed instead would hide the workloads' Pods from Argo CD's users.
-        forbidden = [
-            {"group": "", "kind": "LimitRange"},
-            {"group": "", "kind": "ResourceQuota"},
-            {"group": "networking.k8s.io", "kind": "NetworkPolicy"},
-            {"group": _RBAC, "kind": "Role"},
-            {"group": _RBAC, "kind": "RoleBinding"},
-        ]
-        self._project("dask", "Dask clusters and jobs", workload_namespaces, namespaceResourceBlacklist=forbidden)
+        rules = {"namespaceResourceBlacklist": _PLATFORM_KINDS}
+        self._project("dask", "Dask clusters and jobs", workload_namespaces, **rules)
         manifests, operator = source.manifests, ("dask-operator", operator_namespace)
         server_side = ["ServerSideApply=true"]
         self._application("dask-crds", f"{manifests}/crds", *operator, order=-2, prune=False, options=server_side)
@@ -217,6 +219,59 @@ class ArgoCDApplications(Construct):
         return api_object(self, f"{kind}-{name}", manifest)
 
 
+class ArgoCDTenant(Construct):
+    """A team's AppProject, and an Application of its folder: what a team may take from where, and put where.
+
+    Args:
+        source: where the manifests are; ``workloads`` is the team's folder.
+        tenant: the team's namespace, and the name of the project.
+        groups: groups of users who may look at the team's applications, sync them, and use the Dask actions.
+        server: URL of the API server of the cluster; by default that of Argo CD's own.
+        namespace: of Argo CD.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        source: Source,
+        tenant: str,
+        groups: Sequence[str] = (),
+        server: str = "https://kubernetes.default.svc",
+        namespace: str = "argocd",
+    ) -> None:
+        super().__init__(scope, id)
+        rights = ("get", "sync", f"action/{names.GROUP}/*")
+        role = {
+            "name": "team",
+            "groups": list(groups),
+            "policies": [f"p, proj:{tenant}:team, applications, {right}, {tenant}/*, allow" for right in rights],
+        }
+        destination = {"server": server, "namespace": tenant}
+        project = {
+            "description": f"What team {tenant} runs",
+            "sourceRepos": [source.repository],
+            "destinations": [destination],
+            "namespaceResourceBlacklist": _PLATFORM_KINDS,
+            **({"roles": [role]} if groups else {}),
+        }
+        application = {
+            "project": tenant,
+            "source": {
+                "repoURL": source.repository,
+                "targetRevision": source.revision,
+                "path": source.workloads,
+            },
+            "destination": destination,
+            "syncPolicy": {"automated": {"prune": True, "selfHeal": True}},
+        }
+        for kind, spec in (("AppProject", project), ("Application", application)):
+            metadata = {"name": tenant, "namespace": namespace}
+            manifest = {"apiVersion": "argoproj.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
+            api_object(self, kind, manifest)
+
+
 # --- Flux -------------------------------------------------------------------------------------------------------------
 
 
@@ -233,9 +288,7 @@ class FluxKustomizations(Construct):
     def __init__(self, scope: Construct, id: str, *, source: Source, namespace: str = "flux-system") -> None:
         super().__init__(scope, id)
         self._namespace = namespace
-        self._kind = "OCIRepository" if source.is_artifact else "GitRepository"
-        reference = {"tag" if source.is_artifact else "branch": source.revision}
-        spec = {"interval": "1m", "url": source.repository, "ref": reference}
+        self._kind, spec = _flux_source(source)
         self._object("source.toolkit.fluxcd.io/v1", self._kind, "dask", spec)
         self._kustomization("dask-crds", f"{source.manifests}/crds", prune=False)
         self._kustomization("dask-operator", f"{source.manifests}/operator", after="dask-crds")
@@ -263,3 +316,40 @@ class FluxKustomizations(Construct):
         metadata = {"name": name, "namespace": self._namespace}
         manifest = {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec}
         return api_object(self, f"{kind}-{name}", manifest)
+
+
+class FluxTenant(Construct):
+    """A team's source and Kustomization in the team's namespace, applied with the rights of its ServiceAccount.
+
+    Args:
+        source: where the manifests are; ``workloads`` is the team's folder.
+        tenant: the team's namespace.
+        deployer: the ServiceAccount there, see ``DaskTenant``.
+    """
+
+    def __init__(self, scope: Construct, id: str, *, source: Source, tenant: str, deployer: str = "deployer") -> None:
+        super().__init__(scope, id)
+        metadata = {"name": tenant, "namespace": tenant}
+        kind, spec = _flux_source(source)
+        manifest = {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": kind, "metadata": metadata, "spec": spec}
+        api_object(self, "source", manifest)
+        kustomization = {
+            "interval": "10m",
+            "retryInterval": "1m",
+            "timeout": _PATIENCE,
+            "sourceRef": {"kind": kind, "name": tenant},
+            "path": f"./{source.workloads}",
+            "prune": True,
+            "wait": True,
+            "serviceAccountName": deployer,
+            "targetNamespace": tenant,
+        }
+        version = "kustomize.toolkit.fluxcd.io/v1"
+        manifest = {"apiVersion": version, "kind": "Kustomization", "metadata": metadata, "spec": kustomization}
+        api_object(self, "kustomization", manifest)
+
+
+def _flux_source(source: Source) -> tuple[str, dict[str, Any]]:
+    """Kind and spec of the resource that fetches the manifests."""
+    kind, reference = ("OCIRepository", "tag") if source.is_artifact else ("GitRepository", "branch")
+    return kind, {"interval": "1m", "url": source.repository, "ref": {reference: source.revision}}

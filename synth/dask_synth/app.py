@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from cdk8s import App, Chart, YamlOutputType
 from dask_constructs import (
     ArgoCDApplications,
     ArgoCDSettings,
+    ArgoCDTenant,
     DaskCustomResourceDefinitions,
     DaskOperator,
+    DaskTenant,
     FluxKustomizations,
+    FluxTenant,
     Source,
 )
 from dask_crds import names
@@ -43,6 +47,7 @@ def write(directory: Path, configuration: Configuration) -> None:
     _examples(directory / "examples", configuration)
     _argocd(directory / "argocd", configuration)
     _flux(directory / "flux", configuration)
+    _tenant(directory / "tenant", configuration)
     _bundle(directory, configuration)
     kustomization(directory, ["crds", "operator"])
     schemas(directory / "schemas")
@@ -94,6 +99,33 @@ def _flux(directory: Path, configuration: Configuration) -> None:
     FluxKustomizations(Chart(app, "dask"), "flux", source=_source(configuration))
     app.synth()
     kustomization(directory)
+
+
+def _tenant(directory: Path, configuration: Configuration) -> None:
+    """An example of a team's namespace; and how each of the two tools applies the team's folder to it."""
+    name, group = "analytics", "data-engineers"
+    source = replace(_source(configuration), workloads=f"teams/{name}")
+    app = _app(directory)
+    DaskTenant(
+        Chart(app, "tenant"),
+        "tenant",
+        namespace=name,
+        quota={"requests.cpu": "64", "requests.memory": "256Gi", "pods": "200"},
+        groups=[group],
+        client_namespaces=["notebooks"],
+        operator_namespace=configuration.namespace,
+    )
+    app.synth()
+    kustomization(directory)
+    argocd, flux = directory.with_name("tenant-argocd"), directory.with_name("tenant-flux")
+    app = _app(argocd)
+    ArgoCDTenant(Chart(app, name), "argocd", source=source, tenant=name, groups=[group])
+    app.synth()
+    kustomization(argocd)
+    app = _app(flux)
+    FluxTenant(Chart(app, name), "flux", source=source, tenant=name)
+    app.synth()
+    kustomization(flux)
 
 
 def _source(configuration: Configuration) -> Source:

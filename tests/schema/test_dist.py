@@ -124,6 +124,8 @@ KUBE_SCORE_EXCEPTIONS = {
     "container-ephemeral-storage-request-and-limit: Ephemeral Storage limit is not set": "see the next one",
     "container-ephemeral-storage-request-and-limit: Ephemeral Storage request is not set": "a node that does not "
     "measure it has none to give",
+    "networkpolicy-targets-pod: The NetworkPolicys selector doesn't match any pods": "a tenant's policies are for the "
+    "Pods that the operator makes",
 }
 
 

@@ -11,7 +11,9 @@ import yaml
 from dask_constructs.gitops import (
     RESOURCE_CUSTOMIZATIONS,
     ArgoCDApplications,
+    ArgoCDTenant,
     FluxKustomizations,
+    FluxTenant,
     Source,
     argocd_settings,
     embedded_types,
@@ -111,3 +113,25 @@ def test_flux_reads_artifacts():
     made = synthesized(FluxKustomizations, source=Source(repository="oci://registry/platform", revision="v3"))
     assert made["OCIRepository", "dask"]["spec"]["ref"] == {"tag": "v3"}
     assert made["Kustomization", "dask-crds"]["spec"]["sourceRef"] == {"kind": "OCIRepository", "name": "dask"}
+
+
+def test_a_team_gets_its_folder_into_its_namespace_and_nothing_else() -> None:
+    found = synthesized(ArgoCDTenant, source=GIT, tenant="data", groups=["data-team"])
+    project, application = found["AppProject", "data"]["spec"], found["Application", "data"]["spec"]
+    assert project["destinations"] == [{"server": "https://kubernetes.default.svc", "namespace": "data"}]
+    assert "clusterResourceWhitelist" not in project, "none is allowed then"
+    assert {"group": "rbac.authorization.k8s.io", "kind": "Role"} in project["namespaceResourceBlacklist"]
+    assert project["roles"][0]["policies"][-1] == (
+        "p, proj:data:team, applications, action/kubernetes.dask.org/*, data/*, allow"
+    )
+    assert (application["project"], application["source"]["path"]) == ("data", "clusters")
+    assert "roles" not in synthesized(ArgoCDTenant, source=GIT, tenant="data")["AppProject", "data"]["spec"]
+
+
+@pytest.mark.parametrize("repository", ["https://git.example.com/platform.git", "oci://registry.example.com/platform"])
+def test_flux_applies_a_teams_folder_with_the_teams_rights(repository: str) -> None:
+    found = synthesized(FluxTenant, source=Source(repository=repository), tenant="data")
+    spec = found["Kustomization", "data"]["spec"]
+    assert (spec["serviceAccountName"], spec["targetNamespace"]) == ("deployer", "data")
+    assert found[spec["sourceRef"]["kind"], "data"]["spec"]["url"] == repository
+    assert {m["metadata"]["namespace"] for m in found.values()} == {"data"}
