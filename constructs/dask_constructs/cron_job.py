@@ -199,7 +199,10 @@ def _starter(account: str, config_map: str, image: str) -> dict[str, Any]:
         "env": [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()],
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}},
         "securityContext": RESTRICTED_CONTAINER,
-        "volumeMounts": [{"name": "manifest", "mountPath": "/etc/dask", "readOnly": True}],
+        "volumeMounts": [
+            {"name": "manifest", "mountPath": "/etc/dask", "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
     }
     pod = {
         "serviceAccountName": account,
@@ -208,7 +211,10 @@ def _starter(account: str, config_map: str, image: str) -> dict[str, Any]:
         "restartPolicy": "Never",
         "securityContext": RESTRICTED_POD,
         "containers": [container],
-        "volumes": [{"name": "manifest", "configMap": {"name": config_map}}],
+        "volumes": [
+            {"name": "manifest", "configMap": {"name": config_map}},
+            {"name": "tmp", "emptyDir": {}},
+        ],
     }
     rules = [
         {"action": "FailJob", "onExitCodes": {"containerName": "starter", "operator": "In", "values": _FINAL}},

@@ -72,7 +72,7 @@ def test_the_starters_pod_and_the_operators_program_agree() -> None:
     found = manifests()
     job = found["CronJob"]["spec"]["jobTemplate"]["spec"]
     pod = job["template"]["spec"]
-    (container,), (volume,) = pod["containers"], pod["volumes"]
+    (container,), (volume, _) = pod["containers"], pod["volumes"]
     options = arguments().parse_args(container["args"])
     assert options.command == "start"
     assert str(options.file).removeprefix(container["volumeMounts"][0]["mountPath"] + "/") in found["ConfigMap"]["data"]
