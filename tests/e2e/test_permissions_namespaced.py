@@ -56,6 +56,9 @@ def test_what_is_granted_is_what_is_used(node, home: Kubectl, kubectl: Kubectl, 
     manifest["spec"]["suspend"] = True
     kubectl("scale", "daskworkergroup", "local-default", "--replicas=1")
     eventually(lambda: kubectl.status("daskworkergroup", "local-default").get("readyReplicas") == 1)
+    bounds = {"cluster": "local", "minimum": 1, "maximum": 1}
+    kubectl.apply({**manifest, "kind": "DaskAutoscaler", "spec": bounds})
+    eventually(lambda: kubectl.status("daskautoscaler", "local").get("desiredReplicas") == 1)
     kubectl.apply(manifest)
     eventually(lambda: kubectl("get", "pods", "-o", "name") == "")
 

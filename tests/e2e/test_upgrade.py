@@ -60,7 +60,7 @@ def test_nothing_restarts_and_nothing_is_lost(kubectl: Kubectl, kube, operator: 
             for install in (images.ROOT / "dist" / "install.yaml", previous):  # upgrade, rollback
                 operator.install(install)
                 eventually(lambda: operator.leader() in {pod.removeprefix("pod/") for pod in operator.pods()})
-                time.sleep(10)  # a new operator looks at everything at once
+                time.sleep(5)  # a new operator looks at everything at once
                 kubectl.wait_ready("daskcluster", "kept")
                 assert pods(kubectl) == before
             operator.install()
