@@ -7,7 +7,9 @@ COPY resources resources
 COPY constructs constructs
 COPY synth synth
 COPY controller controller
-RUN pip install --no-cache-dir --no-compile --prefix=/install ".[controller]"
+# Exactly these versions, checked by their hashes; a bot or `make lock` brings them up to date.
+RUN pip install --no-cache-dir --no-compile --prefix=/install --require-hashes -r controller/requirements.lock \
+ && pip install --no-cache-dir --no-compile --prefix=/install --no-deps .
 
 FROM python:3.13-slim
 COPY --from=build /install /usr/local

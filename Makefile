@@ -1,7 +1,7 @@
 # Short names for what CONTRIBUTING and CI run. `python3 -m tests --help` tells more.
 PYTHON ?= python3
 
-.PHONY: demo test unit synth bench image vendor
+.PHONY: demo test unit synth bench image lock vendor
 
 demo: ; $(PYTHON) -m tests demo
 test: ; $(PYTHON) -m tests run
@@ -9,5 +9,6 @@ unit: ; .venv/bin/python -m pytest tests/unit tests/schema -m "not node and not 
 synth: ; .venv/bin/python -m dask_synth
 bench: ; .venv/bin/python -m bench
 image: ; docker build --tag ghcr.io/dask-gitops/operator:0.1.0 .
+lock: ; uv pip compile pyproject.toml --extra controller --generate-hashes --universal --python-version 3.11 -o controller/requirements.lock
 # DOCUMENT: api/v1 of a Kubernetes release, as `kubectl get --raw /openapi/v3/api/v1` prints it.
 vendor: ; .venv/bin/python -m dask_crds.kubernetes.vendor $(DOCUMENT) $(VERSION) && .venv/bin/ruff format crds && $(MAKE) synth

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TextIO
 
+import msgspec
 import yaml
 
 from dask_constructs import problems
+from dask_constructs.operator import VERSION
 from dask_crds.model import KINDS
 
 from .app import write
 from .config import Configuration, ConfigurationError, load
 from .init import start
 from .reference import reference
+from .release import ReleaseError, release
 from .render import render
 
 _CONFIGURATION = Path("synth/config.yaml")
+_LOCK = Path("controller/requirements.lock")
 _REFERENCE = Path("docs/reference.md")
 
 
@@ -32,10 +37,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         configuration = _configuration(options.config)
         if options.command == "init":
             sys.exit(_init(options.directory))
+        if options.command == "release":
+            sys.exit(_release(options, configuration))
         if options.command == "render":
             sys.exit(_render(options.file, options.namespace, configuration))
         sys.exit(_synthesize(options, configuration))
-    except (Failure, ConfigurationError) as error:
+    except (Failure, ConfigurationError, ReleaseError) as error:
         sys.exit(str(error))
 
 
@@ -71,9 +78,36 @@ def _parser() -> argparse.ArgumentParser:
     )
     render.add_argument("file", type=argparse.FileType(), help="YAML with one or more manifests; - for standard input")
     render.add_argument("--namespace", default="default", help="for manifests that name none (default: %(default)s)")
+    publish = commands.add_parser(
+        "release", help="write a release: archive and OCI artifact of the manifests, SBOM, checksums"
+    )
+    publish.add_argument("directory", type=Path, metavar="DIR", help="where it goes; must be empty")
+    publish.add_argument("--image", metavar="REF", help="the operator's image, best name:tag@sha256:...")
+    publish.add_argument(
+        "--revision", metavar="COMMIT", help="noted in the artifact (default: the commit of the clone)"
+    )
     init = commands.add_parser("init", help="write a repository to start from: environments, tenant, clusters, CI")
     init.add_argument("directory", type=Path, metavar="DIR", help="the new repository, or an empty one")
     return parser
+
+
+def _release(options: argparse.Namespace, configuration: Configuration) -> int:
+    if options.image is not None:
+        configuration = msgspec.structs.replace(configuration, image=options.image)
+    if "@sha256:" not in configuration.image:
+        print(f"{configuration.image} has no digest: what runs may be another image one day", file=sys.stderr)
+    directory: Path = options.directory
+    digest = release(directory, configuration, lock=_LOCK, revision=options.revision or _commit())
+    print(f"{directory}: {digest}")
+    print(f"push it with: oras cp --from-oci-layout {directory}/oci:{VERSION} REGISTRY/REPOSITORY:{VERSION}")
+    return 0
+
+
+def _commit() -> str | None:
+    try:
+        return subprocess.check_output(["git", "rev-parse", "HEAD"], text=True, stderr=subprocess.DEVNULL).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 class Failure(Exception):
