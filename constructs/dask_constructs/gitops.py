@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ class Source:
     Attributes:
         repository: URL of a Git repository; ``oci://...`` for an artifact.
         revision: branch of the repository; tag of the artifact.
-        manifests: folder with ``crds`` and ``operator``.
+        manifests: folder with ``crds`` and ``operator``; ``.`` in the artifact of a release.
         workloads: folder with Dask resources.
     """
 
@@ -55,6 +56,10 @@ class Source:
     def is_artifact(self) -> bool:
         """Whether it is an OCI artifact."""
         return self.repository.startswith("oci://")
+
+    def folder(self, name: str) -> str:
+        """Path of a folder of the manifests."""
+        return posixpath.normpath(posixpath.join(self.manifests, name))
 
 
 # --- Argo CD ----------------------------------------------------------------------------------------------------------
@@ -173,10 +178,10 @@ class ArgoCDApplications(Construct):
         )
         rules = {"namespaceResourceBlacklist": _PLATFORM_KINDS}
         self._project("dask", "Dask clusters and jobs", workload_namespaces, **rules)
-        manifests, operator = source.manifests, ("dask-operator", operator_namespace)
+        operator = ("dask-operator", operator_namespace)
         server_side = ["ServerSideApply=true"]
-        self._application("dask-crds", f"{manifests}/crds", *operator, order=-2, prune=False, options=server_side)
-        self._application("dask-operator", f"{manifests}/operator", *operator, order=-1, options=server_side)
+        self._application("dask-crds", source.folder("crds"), *operator, order=-2, prune=False, options=server_side)
+        self._application("dask-operator", source.folder("operator"), *operator, order=-1, options=server_side)
         # The first time, CRDs may not be there yet.
         missing = ["SkipDryRunOnMissingResource=true"]
         self._application("dask-workloads", source.workloads, "dask", workload_namespaces[0], order=0, options=missing)
@@ -290,8 +295,8 @@ class FluxKustomizations(Construct):
         self._namespace = namespace
         self._kind, spec = _flux_source(source)
         self._object("source.toolkit.fluxcd.io/v1", self._kind, "dask", spec)
-        self._kustomization("dask-crds", f"{source.manifests}/crds", prune=False)
-        self._kustomization("dask-operator", f"{source.manifests}/operator", after="dask-crds")
+        self._kustomization("dask-crds", source.folder("crds"), prune=False)
+        self._kustomization("dask-operator", source.folder("operator"), after="dask-crds")
         # When it is removed, its workloads are, while the operator can still look after them.
         self._kustomization(
             "dask-workloads", source.workloads, after="dask-operator", deletionPolicy="WaitForTermination"

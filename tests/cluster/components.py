@@ -58,6 +58,7 @@ class Module:
 _VERSION = "k8s.io/component-base/version"
 _CONTAINERD = "github.com/containerd/containerd/v2"
 _ARGO_CD = "github.com/argoproj/argo-cd/v3"
+_REGISTRY = "github.com/google/go-containerregistry"
 _SOURCE_CONTROLLER = "github.com/fluxcd/source-controller"
 _KUSTOMIZE_CONTROLLER = "github.com/fluxcd/kustomize-controller"
 MODULES = (
@@ -93,6 +94,7 @@ MODULES = (
     Module("sigs.k8s.io/kustomize/kustomize/v5", "5.8.2", ("sigs.k8s.io/kustomize/kustomize/v5",)),
     Module("github.com/yannh/kubeconform", "0.8.0", ("github.com/yannh/kubeconform/cmd/kubeconform",)),
     Module("github.com/zegl/kube-score", "1.20.0", ("github.com/zegl/kube-score/cmd/kube-score",)),
+    Module(_REGISTRY, "0.22.1", (f"{_REGISTRY}/cmd/crane",)),
     Module(
         _ARGO_CD,
         "3.5.7",

@@ -7,15 +7,21 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from tests.cluster import ControlPlane, Unavailable, components
+from tests.cluster import ControlPlane, Unavailable, components, images
+from tests.cluster.processes import free_port
 from tests.e2e.support import Kubectl, Manifests, eventually
 from tests.gitops.harness import ArgoCD, Flux, GitServer, start_operator
+from tests.support.constructs import chart, synth
 
+from dask_constructs import ArgoCDApplications, FluxKustomizations, Source
+from dask_constructs.operator import VERSION
 from dask_synth.app import write
 from dask_synth.config import Configuration
+from dask_synth.release import release
 
 pytestmark = pytest.mark.control_plane
 
@@ -63,6 +69,67 @@ def dist(plane: ControlPlane, tmp_path: Path) -> Iterator[Path]:
         ):
             subprocess.run(command, cwd=folder, env=os.environ | {"GIT_CONFIG_GLOBAL": os.devnull}, check=True)
         yield folder / "dist"
+
+
+@pytest.fixture
+def artifact(plane: ControlPlane, tmp_path: Path) -> str:
+    """A release in a registry: its ``oci://`` URL."""
+    try:
+        crane = components.ensure(["crane"])["crane"]
+    except Unavailable as reason:
+        pytest.skip(f"no registry: {reason}")
+    address = f"127.0.0.1:{free_port()}"
+    plane.processes.start("registry", crane, "registry", "serve", "--address", address)
+    lock = images.ROOT / "controller/requirements.lock"
+    digest = release(tmp_path / "release", Configuration(), lock=lock)
+    push = [crane, "push", tmp_path / "release/oci", f"{address}/dask:{VERSION}"]
+    plane.wait(lambda: subprocess.run(push, check=True, capture_output=True), "the registry")
+    assert subprocess.check_output([crane, "digest", f"{address}/dask:{VERSION}"], text=True).strip() == digest
+    return f"oci://{address}/dask"
+
+
+def from_release(construct: type, url: str, **options: Any) -> dict[tuple[str, str], dict[str, Any]]:
+    """What installs CRDs and operator from there; workloads come from elsewhere."""
+    c = chart()
+    construct(c, "it", source=Source(repository=url, revision=VERSION, manifests="."), **options)
+    return {(m["kind"], m["metadata"]["name"]): m for m in synth(c) if m["metadata"]["name"] != "dask-workloads"}
+
+
+def test_argo_cd_installs_a_release(plane: ControlPlane, artifact: str, monkeypatch: pytest.MonkeyPatch):
+    try:
+        kustomize = components.ensure(["kustomize"])["kustomize"]
+        monkeypatch.setenv("PATH", f"{kustomize.parent}:{os.environ['PATH']}")
+        ArgoCD(plane)
+    except Unavailable as reason:
+        pytest.skip(f"no Argo CD: {reason}")
+    argocd = Kubectl(plane.kubectl, "argocd")
+    credentials = {"type": "oci", "url": artifact, "insecureOCIForceHttp": "true"}
+    label = {"argocd.argoproj.io/secret-type": "repository"}
+    metadata = {"name": "registry", "labels": label}
+    argocd.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": credentials})
+    for manifest in from_release(ArgoCDApplications, artifact, server=f"https://127.0.0.1:{plane.port}").values():
+        argocd.apply(manifest)
+    for name in ("dask-crds", "dask-operator"):
+        eventually(lambda name=name: argocd.status("application", name)["sync"]["status"] == "Synced", seconds=180)
+    assert len(crds(plane)) == CRDS
+    assert plane.kubectl("-n", "dask-operator", "get", "deployments", "-o", "name").strip()
+
+
+def test_flux_installs_a_release(plane: ControlPlane, artifact: str):
+    try:
+        Flux(plane)
+    except Unavailable as reason:
+        pytest.skip(f"no Flux: {reason}")
+    flux = Kubectl(plane.kubectl, "flux-system")
+    found = from_release(FluxKustomizations, artifact)
+    found["OCIRepository", "dask"]["spec"]["insecure"] = True  # plain HTTP
+    for manifest in found.values():
+        flux.apply(manifest)
+    for name in ("dask-crds", "dask-operator"):
+        ready = ("kustomization", name, "Ready")
+        eventually(lambda ready=ready: flux.condition(*ready).get("status") == "True", seconds=120)
+    assert len(crds(plane)) == CRDS
+    assert plane.kubectl("-n", "dask-operator", "get", "deployments", "-o", "name").strip()
 
 
 def crds(plane: ControlPlane) -> list[str]:
