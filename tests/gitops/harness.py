@@ -20,6 +20,8 @@ from tests.cluster import ControlPlane, components
 from tests.cluster.processes import free_port
 from tests.e2e.support import Kubectl, eventually
 
+from dask_constructs.gitops import argocd_settings
+
 Manifest = Mapping[str, Any]
 
 
@@ -185,24 +187,6 @@ class Tool(Protocol):
 # --- Argo CD ----------------------------------------------------------------------------------------------------------
 
 ARGO_NAMESPACE = "argocd"
-_HEALTH = """
-local health = {status = "Progressing", message = "Waiting for the operator"}
-if obj.spec.suspend == true then return {status = "Suspended", message = "spec.suspend is true"} end
-if obj.status == nil or obj.status.observedGeneration ~= obj.metadata.generation then return health end
-for _, c in ipairs(obj.status.conditions or {}) do
-  if c.type == "Stalled" and c.status == "True" then return {status = "Degraded", message = c.message} end
-  if c.type == "Ready" then
-    if c.status == "True" then health.status = "Healthy" end
-    health.message = c.message
-  end
-end
-return health
-"""
-
-
-def _argo_settings() -> dict[str, str]:
-    kinds = ("DaskCluster", "DaskWorkerGroup", "DaskJob", "DaskAutoscaler")
-    return {f"resource.customizations.health.kubernetes.dask.org_{kind}": _HEALTH for kind in kinds}
 
 
 class ArgoCD:
@@ -258,7 +242,7 @@ class ArgoCD:
 
     def _configuration(self) -> list[dict[str, Any]]:
         parts = {"app.kubernetes.io/part-of": "argocd"}
-        data = {"argocd-cm": _argo_settings()}
+        data = {"argocd-cm": argocd_settings()}
         names = ("cm", "cmd-params-cm", "rbac-cm", "ssh-known-hosts-cm", "tls-certs-cm", "gpg-keys-cm")
         maps = [
             _resource("v1", "ConfigMap", f"argocd-{name}", labels=parts, data=data.get(f"argocd-{name}", {}))
