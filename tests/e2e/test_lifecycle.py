@@ -13,7 +13,7 @@ def test_kubectl_scale(kubectl, kube):
     kubectl.wait_ready("daskcluster", "scaled")
     kubectl("scale", "daskworkergroup", "scaled-default", "--replicas=3")
     eventually(lambda: len(ready_pods(kubectl, "scaled", "worker")) == 3)
-    assert kubectl.status("daskworkergroup", "scaled-default")["readyReplicas"] == 3
+    eventually(lambda: kubectl.status("daskworkergroup", "scaled-default")["readyReplicas"] == 3)
     kubectl("scale", "daskworkergroup", "scaled-default", "--replicas=1")
     eventually(lambda: len(ready_pods(kubectl, "scaled", "worker")) == 1)
     # The number on the cluster is handed on when it changes, and only then.
