@@ -103,6 +103,17 @@ class Scenarios:
         site.commit(cluster=cluster(site))
         assert images(site, "worker") == [DASK_IMAGE] * 2
 
+    def test_a_job_is_held_and_released_by_a_commit(self, site: Site):
+        held = job(site)
+        held["spec"]["suspend"] = True
+        site.commit(job=held)
+        eventually(lambda: site.kubectl.condition("daskjob", "j", "Suspended").get("status") == "True")
+        assert uids(site) == set()
+        assert site.application.drift() == []
+        site.commit(job=job(site))
+        assert site.kubectl.status("daskjob", "j")["jobStatus"] == "Successful"
+        assert len(runners(site)) == 1
+
     def test_a_manifest_that_cannot_work_is_told_with_its_reason(self, site: Site):
         broken = cluster(site)
         broken["spec"]["worker"]["spec"]["containers"][0]["volumeMounts"] = [{"name": "nowhere", "mountPath": "/data"}]
@@ -166,8 +177,8 @@ def autoscaler(minimum: int) -> dict[str, Any]:
     return {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskAutoscaler", "metadata": {"name": "big"}, "spec": spec}
 
 
-def config_map() -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "unrelated"}, "data": {"key": "value"}}
+def config_map(value: str = "value") -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "unrelated"}, "data": {"key": value}}
 
 
 # --- what is there ----------------------------------------------------------------------------------------------------

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.cluster import ControlPlane, Unavailable
-from tests.e2e.support import eventually
+from tests.e2e.support import Kubectl, eventually
 
 from .conftest import Site
-from .harness import ArgoCD
-from .scenarios import Scenarios, cluster, config_map, group, job, uids
+from .harness import ARGO_NAMESPACE, ArgoCD
+from .scenarios import Scenarios, cluster, config_map, group, job, uid, uids
 
 pytestmark = pytest.mark.control_plane
 
@@ -51,12 +52,40 @@ class TestArgoCD(Scenarios):
         site.application.refresh()
         eventually(lambda: "1 orphaned" in orphans(site))
 
+    def test_a_release_waits_for_a_job_and_fails_with_it(self, site: Site):
+        """As a hook; the guide of batch jobs says how."""
+        site.commit(gate=hook(job(site)), unrelated=config_map("first"))
+        assert site.kubectl.status("daskjob", "j")["jobStatus"] == "Successful"
+        first = uid(site, "daskjob/j")
+        once = '{"spec": {"syncPolicy": {"retry": {"limit": 0}}}}'
+        argocd = Kubectl(site.plane.kubectl, ARGO_NAMESPACE)
+        argocd("patch", "application", site.kubectl.namespace, "--type=merge", "-p", once)
+        site.offer(gate=hook(job(site, exit_code=3)), unrelated=config_map("second"))
+
+        def failed() -> bool:
+            site.application.refresh()  # it looks every few minutes otherwise, until the old hook is gone
+            return site.application.status()["operationState"]["phase"] == "Failed"
+
+        eventually(failed, seconds=120)
+        assert uid(site, "daskjob/j") != first
+        assert site.kubectl.json("get", "configmap", "unrelated")["data"] == {"key": "first"}
+        site.commit(gate=hook(job(site)), unrelated=config_map("third"))
+        assert site.kubectl.json("get", "configmap", "unrelated")["data"] == {"key": "third"}
+
     def test_replicas_that_git_states_are_kept_there(self, site: Site):
         stated = group(site)
         stated["spec"]["worker"]["replicas"] = 1
         site.commit(cluster=cluster(site), group=stated)
         site.kubectl("scale", "daskworkergroup", "big", "--replicas=3")
         eventually(lambda: site.kubectl.json("get", "daskworkergroup", "big")["spec"]["worker"]["replicas"] == 1)
+
+
+def hook(manifest: dict[str, Any]) -> dict[str, Any]:
+    annotations = {
+        "argocd.argoproj.io/hook": "PreSync",
+        "argocd.argoproj.io/hook-delete-policy": "BeforeHookCreation",
+    }
+    return {**manifest, "metadata": {**manifest["metadata"], "annotations": annotations}}
 
 
 def orphans(site: Site) -> str:
