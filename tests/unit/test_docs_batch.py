@@ -17,7 +17,7 @@ CONSTRUCTS = re.findall(r"<!-- construct -->\n```python\n(.*?)```", GUIDE, re.DO
 
 
 def test_they_are_found() -> None:
-    assert len(MANIFESTS) == 2
+    assert len(MANIFESTS) == 3
     assert len(CONSTRUCTS) == 5
 
 
@@ -31,3 +31,11 @@ def test_a_construct(code: str) -> None:
     c = chart(namespace="analytics")
     exec(code, {**vars(dask_constructs), "chart": c})
     assert {"DaskJob", "CronJob"} & {m["kind"] for m in synth(c)}
+
+
+def test_what_a_schedule_makes_is_shown_as_it_is() -> None:
+    (shown,) = re.findall(r"<!-- synthesized -->\n```yaml\n(.*?)```", GUIDE, re.DOTALL)
+    (code,) = (code for code in CONSTRUCTS if "DaskCronJob" in code)
+    c = chart(namespace="analytics")
+    exec(code, {**vars(dask_constructs), "chart": c})
+    assert list(yaml.safe_load_all(shown)) == synth(c)
