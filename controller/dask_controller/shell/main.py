@@ -80,7 +80,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = arguments().parse_args(argv)
     if options.command == "start":
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-        sys.exit(asyncio.run(start(yaml.safe_load(options.file.read_text()))))
+        try:
+            sys.exit(asyncio.run(start(yaml.safe_load(options.file.read_text()))))
+        except (credentials.ConfigError, OSError, yaml.YAMLError) as error:
+            sys.exit(f"dask-controller start: {error}")
     kopf.configure(verbose=options.verbose, log_format=kopf.LogFormat[options.log_format.upper()])
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line per event is a third of kopf's time
     try:

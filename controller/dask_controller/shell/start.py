@@ -14,6 +14,7 @@ import signal
 from dask_crds.model import DaskJob, InvalidManifest, parse
 
 from ..core.start import Owner, belongs_to, dask_job, verdict
+from .credentials import ConfigError
 from .kubernetes import ApiError, Kubernetes, Manifest
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ REFUSED, FAILED = 2, 3
 #: Of a process that SIGTERM has ended.
 TERMINATED = 128 + signal.SIGTERM
 
+#: Environment variables with the namespace, the name and the uid of the Job that this is a Pod of.
+OWNER = ("POD_NAMESPACE", "JOB_NAME", "JOB_UID")
 LOOK_SECONDS = 5.0
 LONGEST_PAUSE = 60.0
 
@@ -33,8 +36,14 @@ async def start(template: Manifest) -> int:
     Returns:
         The exit code: 0 for success, `FAILED` if the DaskJob failed or was deleted, `REFUSED` if it can't be created,
         `TERMINATED` after a signal, which leaves the DaskJob to its owner.
+
+    Raises:
+        ConfigError: no API server is known, or not which Job this belongs to.
     """
-    owner = Owner(*(os.environ[name] for name in ("POD_NAMESPACE", "JOB_NAME", "JOB_UID")))
+    identity = [os.environ.get(name, "") for name in OWNER]
+    if not all(identity):
+        raise ConfigError(f"needs the environment variables {', '.join(OWNER)}, as a DaskCronJob sets them")
+    owner = Owner(*identity)
     async with Kubernetes.from_environment() as kubernetes:
         work = asyncio.create_task(_run(kubernetes, template, owner))
         # The first process of a container does not die of a signal that it has no handler for.
