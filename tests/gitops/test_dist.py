@@ -127,7 +127,7 @@ def test_flux_installs_a_release(plane: ControlPlane, artifact: str):
         flux.apply(manifest)
     for name in ("dask-crds", "dask-operator"):
         ready = ("kustomization", name, "Ready")
-        eventually(lambda ready=ready: flux.condition(*ready).get("status") == "True", seconds=120)
+        eventually(lambda ready=ready: flux.condition(*ready).get("status") == "True", seconds=300)
     assert len(crds(plane)) == CRDS
     assert plane.kubectl("-n", "dask-operator", "get", "deployments", "-o", "name").strip()
 
@@ -210,9 +210,10 @@ def test_flux(plane: ControlPlane, dist: Path):
     def ready(name: str) -> bool:
         return flux.condition("kustomization", name, "Ready").get("status") == "True"
 
-    eventually(lambda: ready("dask-crds"), seconds=120)
+    # What does not succeed at once, beside controllers that are starting, is tried again a minute later.
+    eventually(lambda: ready("dask-crds"), seconds=300)
     start_operator(plane)
-    eventually(lambda: ready("dask-workloads"), seconds=120)
+    eventually(lambda: ready("dask-workloads"), seconds=300)
     assert all(map(ready, APPLICATIONS))
     # It has waited for the cluster, not for the resource alone.
     assert workloads.condition("daskcluster", "c", "Ready")["status"] == "True"
