@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 import yaml
-from cdk8s import ApiObject
 from constructs import Construct
 
 from dask_crds import names
@@ -189,7 +188,7 @@ class ArgoCDApplications(Construct):
     def _project(self, name: str, description: str, namespaces: Sequence[str], **rules: Any) -> None:
         destinations = [{"server": self._server, "namespace": namespace} for namespace in namespaces]
         spec = {"description": description, "sourceRepos": [self._source.repository], "destinations": destinations}
-        self._object("AppProject", name, -3, {**spec, **rules})
+        _argocd_object(self, "AppProject", name, self._namespace, {**spec, **rules}, sync_wave(-3))
 
     def _application(
         self,
@@ -204,11 +203,7 @@ class ArgoCDApplications(Construct):
     ) -> None:
         spec = {
             "project": project,
-            "source": {
-                "repoURL": self._source.repository,
-                "targetRevision": self._source.revision,
-                "path": path,
-            },
+            "source": _argocd_source(self._source, path),
             "destination": {"server": self._server, "namespace": namespace},
             "syncPolicy": {
                 "automated": {"prune": prune, "selfHeal": True},
@@ -216,12 +211,7 @@ class ArgoCDApplications(Construct):
                 "retry": {"limit": 10, "backoff": {"duration": "10s", "factor": 2, "maxDuration": "3m"}},
             },
         }
-        self._object("Application", name, order, spec)
-
-    def _object(self, kind: str, name: str, order: int, spec: Mapping[str, Any]) -> ApiObject:
-        metadata = {"name": name, "namespace": self._namespace, "annotations": sync_wave(order)}
-        manifest = {"apiVersion": "argoproj.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
-        return api_object(self, f"{kind}-{name}", manifest)
+        _argocd_object(self, "Application", name, self._namespace, spec, sync_wave(order))
 
 
 class ArgoCDTenant(Construct):
@@ -263,18 +253,30 @@ class ArgoCDTenant(Construct):
         }
         application = {
             "project": tenant,
-            "source": {
-                "repoURL": source.repository,
-                "targetRevision": source.revision,
-                "path": source.workloads,
-            },
+            "source": _argocd_source(source, source.workloads),
             "destination": destination,
             "syncPolicy": {"automated": {"prune": True, "selfHeal": True}},
         }
-        for kind, spec in (("AppProject", project), ("Application", application)):
-            metadata = {"name": tenant, "namespace": namespace}
-            manifest = {"apiVersion": "argoproj.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
-            api_object(self, kind, manifest)
+        _argocd_object(self, "AppProject", tenant, namespace, project)
+        _argocd_object(self, "Application", tenant, namespace, application)
+
+
+def _argocd_source(source: Source, path: str) -> dict[str, str]:
+    """``spec.source`` of an Application."""
+    return {"repoURL": source.repository, "targetRevision": source.revision, "path": path}
+
+
+def _argocd_object(
+    scope: Construct,
+    kind: str,
+    name: str,
+    namespace: str,
+    spec: Mapping[str, Any],
+    annotations: Mapping[str, str] | None = None,
+) -> None:
+    metadata = {"name": name, "namespace": namespace, **({"annotations": annotations} if annotations else {})}
+    manifest = {"apiVersion": "argoproj.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
+    api_object(scope, f"{kind}-{name}", manifest)
 
 
 # --- Flux -------------------------------------------------------------------------------------------------------------
@@ -292,35 +294,16 @@ class FluxKustomizations(Construct):
 
     def __init__(self, scope: Construct, id: str, *, source: Source, namespace: str = "flux-system") -> None:
         super().__init__(scope, id)
-        self._namespace = namespace
-        self._kind, spec = _flux_source(source)
-        self._object("source.toolkit.fluxcd.io/v1", self._kind, "dask", spec)
-        self._kustomization("dask-crds", source.folder("crds"), prune=False)
-        self._kustomization("dask-operator", source.folder("operator"), after="dask-crds")
+        parts = _Flux(self, source, name="dask", namespace=namespace)
+        parts.kustomization("dask-crds", source.folder("crds"), prune=False)
+        parts.kustomization("dask-operator", source.folder("operator"), dependsOn=[{"name": "dask-crds"}])
         # When it is removed, its workloads are, while the operator can still look after them.
-        self._kustomization(
-            "dask-workloads", source.workloads, after="dask-operator", deletionPolicy="WaitForTermination"
+        parts.kustomization(
+            "dask-workloads",
+            source.workloads,
+            deletionPolicy="WaitForTermination",
+            dependsOn=[{"name": "dask-operator"}],
         )
-
-    def _kustomization(self, name: str, path: str, *, after: str = "", prune: bool = True, **more: Any) -> None:
-        spec: dict[str, Any] = {
-            "interval": "10m",
-            "retryInterval": "1m",
-            "timeout": _PATIENCE,
-            "sourceRef": {"kind": self._kind, "name": "dask"},
-            "path": f"./{path}",
-            "prune": prune,
-            "wait": True,
-            **more,
-        }
-        if after:
-            spec["dependsOn"] = [{"name": after}]
-        self._object("kustomize.toolkit.fluxcd.io/v1", "Kustomization", name, spec)
-
-    def _object(self, api_version: str, kind: str, name: str, spec: Mapping[str, Any]) -> ApiObject:
-        metadata = {"name": name, "namespace": self._namespace}
-        manifest = {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec}
-        return api_object(self, f"{kind}-{name}", manifest)
 
 
 class FluxTenant(Construct):
@@ -334,27 +317,34 @@ class FluxTenant(Construct):
 
     def __init__(self, scope: Construct, id: str, *, source: Source, tenant: str, deployer: str = "deployer") -> None:
         super().__init__(scope, id)
-        metadata = {"name": tenant, "namespace": tenant}
-        kind, spec = _flux_source(source)
-        manifest = {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": kind, "metadata": metadata, "spec": spec}
-        api_object(self, "source", manifest)
-        kustomization = {
+        parts = _Flux(self, source, name=tenant, namespace=tenant)
+        parts.kustomization(tenant, source.workloads, serviceAccountName=deployer, targetNamespace=tenant)
+
+
+class _Flux:
+    """What fetches the manifests, and the Kustomizations of its folders."""
+
+    def __init__(self, scope: Construct, source: Source, *, name: str, namespace: str) -> None:
+        kind, reference = ("OCIRepository", "tag") if source.is_artifact else ("GitRepository", "branch")
+        self._scope, self._namespace = scope, namespace
+        self._source = {"kind": kind, "name": name}
+        spec = {"interval": "1m", "url": source.repository, "ref": {reference: source.revision}}
+        self._object("source.toolkit.fluxcd.io/v1", kind, name, spec)
+
+    def kustomization(self, name: str, path: str, *, prune: bool = True, **more: Any) -> None:
+        spec = {
             "interval": "10m",
             "retryInterval": "1m",
             "timeout": _PATIENCE,
-            "sourceRef": {"kind": kind, "name": tenant},
-            "path": f"./{source.workloads}",
-            "prune": True,
+            "sourceRef": self._source,
+            "path": f"./{path}",
+            "prune": prune,
             "wait": True,
-            "serviceAccountName": deployer,
-            "targetNamespace": tenant,
+            **more,
         }
-        version = "kustomize.toolkit.fluxcd.io/v1"
-        manifest = {"apiVersion": version, "kind": "Kustomization", "metadata": metadata, "spec": kustomization}
-        api_object(self, "kustomization", manifest)
+        self._object("kustomize.toolkit.fluxcd.io/v1", "Kustomization", name, spec)
 
-
-def _flux_source(source: Source) -> tuple[str, dict[str, Any]]:
-    """Kind and spec of the resource that fetches the manifests."""
-    kind, reference = ("OCIRepository", "tag") if source.is_artifact else ("GitRepository", "branch")
-    return kind, {"interval": "1m", "url": source.repository, "ref": {reference: source.revision}}
+    def _object(self, api_version: str, kind: str, name: str, spec: Mapping[str, Any]) -> None:
+        metadata = {"name": name, "namespace": self._namespace}
+        manifest = {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec}
+        api_object(self._scope, f"{kind}-{name}", manifest)

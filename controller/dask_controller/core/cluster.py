@@ -223,7 +223,8 @@ def cluster_status(
     lacking = [c for c in (scheduler_ready, workers_ready) if c.status != "True"]
     # What needs somebody's attention says more than what is merely on its way.
     missing = next((c for c in lacking if c.reason != "Progressing"), next(iter(lacking), None))
-    conflict = _conflict(o)
+    another = made_by_another(cluster.name, o.deployment)
+    conflict = another or _conflict(o)
     problem = conflict or (
         Problem(missing.reason, missing.message) if missing and missing.reason != "Progressing" else None
     )
@@ -242,7 +243,7 @@ def cluster_status(
             outcomes=outcomes,
             generation=cluster.generation,
             now=now,
-            stalled=(conflict is not None and conflict.reason != "NameConflict")
+            stalled=another is not None
             or (missing is workers_ready and "DaskWorkerGroup" not in written and _group_stalls(o)),
             ready="Suspended" if suspended else "Ready",
             message="suspended as asked" if suspended else f"the scheduler and {ready} of {wanted} workers are ready",
@@ -320,8 +321,6 @@ def _phase(o: ObservedCluster, outcomes: Sequence[Outcome], conflict: Problem | 
 
 
 def _conflict(o: ObservedCluster) -> Problem | None:
-    if another := made_by_another(o.cluster.name, o.deployment):
-        return another
     group = default_group(o)
     children = [
         ("ConfigMap", o.config_map),

@@ -7,7 +7,7 @@ from msgspec import Struct
 from dask_crds import names
 from dask_crds.model import DaskJob
 
-from .conditions import find, is_true
+from .conditions import find
 from .observed import Manifest, owner_uid
 
 
@@ -51,12 +51,9 @@ def verdict(job: DaskJob) -> Verdict:
     """How it stands with ``job``, by its stored status."""
     conditions, state = job.status.conditions, job.status.job_status or "waiting for the operator"
     for type, succeeded in (("Complete", True), ("Failed", False)):
-        if is_true(conditions, type):
-            found = find(conditions, type)
-            told = f"{found.reason}: {found.message}" if found and found.message else (found.reason if found else "")
-            return Verdict(f"{state}: {told}", succeeded)
+        found = find(conditions, type)
+        if found is not None and found.status == "True":
+            return Verdict(": ".join(filter(None, (state, found.reason, found.message))), succeeded)
     ready, progress = find(conditions, "Ready"), job.status.progress
-    told = f", {progress.percent} % of {progress.tasks_total} tasks" if progress else ""
-    if not told and ready is not None and ready.message:
-        told = f", {ready.message}"
-    return Verdict(f"{state}{told}", None)
+    told = f"{progress.percent} % of {progress.tasks_total} tasks" if progress else (ready.message if ready else "")
+    return Verdict(", ".join(filter(None, (state, told))), None)

@@ -289,20 +289,22 @@ def worker_group_status(o: ObservedGroup, plan: Plan, outcomes: Sequence[Outcome
     created = sum(1 for out in outcomes if isinstance(out.action, Create) and not out.error)
     desired = desired_replicas(o)
     outdated = [p for p in b.outdated if p.name not in gone]
+    revision = worker_revision(o.group)
+    updated = sum(1 for p in active if p.labels.get(names.REVISION) == revision)
     ready = sum(1 for p in active if p.ready)
     ledger = _ledger(o, plan, active, now)
-    before = o.group.status.conditions
+    before, another = o.group.status.conditions, made_by_another(o.group.spec.cluster, o.scheduler)
     waiting = _waiting_for(
         o, b, ready=ready, desired=desired, outdated=len(outdated), leaving=len(ledger), active=len(active) + created
     )
     conditions = readiness(
         before,
-        problem=_group_problem(o, b, waiting),
+        problem=another or _group_problem(o, b, waiting),
         waiting=waiting,
         outcomes=outcomes,
         generation=o.group.generation,
         now=now,
-        stalled=made_by_another(o.group.spec.cluster, o.scheduler) is not None,
+        stalled=another is not None,
         ready="Suspended" if o.cluster is not None and o.cluster.spec.suspend else "Ready",
         message=f"{desired} of {desired} workers are ready",
     )
@@ -310,9 +312,7 @@ def worker_group_status(o: ObservedGroup, plan: Plan, outcomes: Sequence[Outcome
         observed_generation=o.group.generation,
         replicas=len(active) + created,
         ready_replicas=ready,
-        updated_replicas=len(active)
-        + created
-        - len([p for p in active if p.labels.get(names.REVISION) != worker_revision(o.group)]),
+        updated_replicas=updated + created,
         desired_replicas=desired,
         selector=",".join(f"{key}={value}" for key, value in worker_labels(o.group).items()),
         draining=ledger or None,
@@ -347,8 +347,6 @@ def _waiting_for(
 
 
 def _group_problem(o: ObservedGroup, b: Buckets, waiting: str) -> Problem | None:
-    if another := made_by_another(o.group.spec.cluster, o.scheduler):
-        return another
     if o.cluster is None:
         return Problem("ClusterNotFound", waiting)
     if not waiting:
