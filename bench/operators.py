@@ -146,7 +146,6 @@ def install_crds(plane: ControlPlane, who: str) -> None:
         import dask_kubernetes.operator as upstream
 
         folder = Path(upstream.__file__).parent / "deployment/helm/dask-kubernetes-operator/crds"
-        plane.kubectl("apply", "--server-side", "-f", str(folder))
+        plane.install_crds(folder)
     else:
-        plane.kubectl("apply", "--server-side", "-k", str(ROOT / "dist/crds"))
-    plane.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
+        plane.install_crds(ROOT / "dist/crds")

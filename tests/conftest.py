@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster import ControlPlane, External, Node, Unavailable, images
+from tests.cluster import ControlPlane, External, Node, images
+from tests.support import clusters
+from tests.support.clusters import or_skip
 
 _numbers = itertools.count()
 
@@ -16,23 +18,15 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[ControlPlane]:
     """A real API server and its controllers, with two fake nodes, and our CRDs."""
-    try:
-        plane = ControlPlane(kwok_nodes=2).__enter__()
-    except Unavailable as reason:
-        pytest.skip(f"no control plane: {reason}")
-    try:
-        plane.kubectl("apply", "--server-side", "-k", str(images.ROOT / "dist" / "crds"))
-        plane.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
+    with clusters.control_plane() as plane:
         yield plane
-    finally:
-        plane.__exit__()
 
 
 @pytest.fixture(scope="session")
 def node() -> Iterator[Node | External]:
     """A real node with the images of Dask and of the operator; the cluster of ``KUBECONFIG`` where that is set."""
     cluster: Node | External
-    try:
+    with or_skip("real node"):
         if os.environ.get("KUBECONFIG"):
             cluster = External().__enter__()
         else:
@@ -41,8 +35,6 @@ def node() -> Iterator[Node | External]:
             cluster.__enter__()
             for archive in archives:
                 cluster.load_image(archive)
-    except Unavailable as reason:
-        pytest.skip(f"no real node: {reason}")
     try:
         yield cluster
     finally:

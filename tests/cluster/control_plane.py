@@ -85,6 +85,15 @@ class ControlPlane:
             error.add_note(error.stderr)
             raise
 
+    def install_crds(self, *folders: Path) -> None:
+        """Apply CustomResourceDefinitions and wait until they are served."""
+        for folder in folders:
+            option = "-k" if (folder / "kustomization.yaml").exists() else "-f"
+            self.kubectl("apply", "--server-side", option, str(folder))
+        # Again and again: `wait` fails on one that has no conditions yet.
+        established = ("wait", "crd", "--all", "--for=condition=Established", "--timeout=10s")
+        self.wait(lambda: self.kubectl(*established), "the CustomResourceDefinitions")
+
     def load_image(self, archive: Path) -> None:
         """Make an image available on the nodes; fake nodes need none."""
 

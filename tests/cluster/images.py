@@ -78,11 +78,11 @@ def operator_image(reference: str, source: Path = ROOT) -> Path:
     for path in [source / "pyproject.toml", *(p for p in sources if "__pycache__" not in p.parts)]:
         digest.update(str(path.relative_to(source)).encode() + path.read_bytes())
     name = f"operator-{digest.hexdigest()[:12]}"
-    kept = re.sub("[^a-z0-9.]", "_", reference)
-    archive = CACHE / "images" / f"{name}-{kept}.tar"
+    suffix = re.sub("[^a-z0-9.]", "_", reference)
+    archive = CACHE / "images" / f"{name}-{suffix}.tar"
     with locked("operator"):
         if not archive.exists():
-            for old in (CACHE / "images").glob(f"operator-*-{kept}.tar"):
+            for old in (CACHE / "images").glob(f"operator-*-{suffix}.tar"):
                 old.unlink()
             with progress(f"making the image {reference}"):
                 # Never into dist/, which holds the manifests.

@@ -37,7 +37,7 @@ from .schedule import ANSWERS, Fault, Schedule
 
 #: The operator's patience with a request; shorter than in earnest, so that hanging requests cost little.
 TIMEOUT_SECONDS = 2.0
-#: For how long nothing must be written before a resource counts as settled.
+#: For how long an operator must have nothing to do before a resource counts as settled.
 QUIET_SECONDS = 1.0
 #: How long anything may take; the slowest faults cost a few seconds each.
 PATIENCE_SECONDS = 90.0

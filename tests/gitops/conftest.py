@@ -5,25 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.cluster import ControlPlane, Unavailable, images
+from tests.cluster import ControlPlane
 from tests.e2e.support import Kubectl, Manifests, eventually
 from tests.gitops.harness import Application, GitServer, Manifest, Repository, Tool, start_operator
+from tests.support import clusters
 
 
 @pytest.fixture(scope="module")
 def control_plane() -> Iterator[ControlPlane]:
     """Of its own for each tool: these watch and list everything, and other tests count requests."""
-    try:
-        plane = ControlPlane(kwok_nodes=2).__enter__()
-    except Unavailable as reason:
-        pytest.skip(f"no control plane: {reason}")
-    try:
-        plane.kubectl("apply", "--server-side", "-k", str(images.ROOT / "dist" / "crds"))
-        plane.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
+    with clusters.control_plane() as plane:
         start_operator(plane)
         yield plane
-    finally:
-        plane.__exit__()
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,6 @@ from tests.cluster import ControlPlane, components
 from tests.cluster.processes import free_port
 from tests.e2e.support import Kubectl, eventually
 
-from dask_constructs.gitops import argocd_settings
-
 Manifest = Mapping[str, Any]
 
 
@@ -194,16 +192,18 @@ class ArgoCD:
 
     Args:
         plane: the control plane that it runs beside and deploys to.
+        settings: in ``argocd-cm`` from the start.
 
     Raises:
         components.Unavailable: it cannot be built or its packages are missing.
     """
 
-    def __init__(self, plane: ControlPlane) -> None:
+    def __init__(self, plane: ControlPlane, settings: Mapping[str, str]) -> None:
         program = components.ensure(components.ARGO_CD)["argocd"]
         if not shutil.which("redis-server"):
             components.ensure_packages(components.ARGO_CD_PACKAGES)
         self._plane = plane
+        self._settings = dict(settings)
         self._kubectl = Kubectl(plane.kubectl, ARGO_NAMESPACE)
         self._folder = plane.folder / "argocd"
         self._folder.mkdir()
@@ -215,7 +215,7 @@ class ArgoCD:
         signatures.chmod(0o755)
         redis = self._folder / "redis-server"
         redis.symlink_to(shutil.which("redis-server") or components.ARGO_CD_PACKAGES["redis-tools"])
-        _install_crds(plane, components.crds("argocd"))
+        plane.install_crds(components.crds("argocd"))
         plane.kubectl("create", "namespace", ARGO_NAMESPACE)
         for manifest in self._configuration():
             self._kubectl.apply(manifest)
@@ -242,7 +242,7 @@ class ArgoCD:
 
     def _configuration(self) -> list[dict[str, Any]]:
         parts = {"app.kubernetes.io/part-of": "argocd"}
-        data = {"argocd-cm": argocd_settings()}
+        data = {"argocd-cm": self._settings}
         names = ("cm", "cmd-params-cm", "rbac-cm", "ssh-known-hosts-cm", "tls-certs-cm", "gpg-keys-cm")
         maps = [
             _resource("v1", "ConfigMap", f"argocd-{name}", labels=parts, data=data.get(f"argocd-{name}", {}))
@@ -385,7 +385,7 @@ class Flux:
     def __init__(self, plane: ControlPlane) -> None:
         programs = components.ensure(components.FLUX)
         self._plane = plane
-        _install_crds(plane, *map(components.crds, programs))
+        plane.install_crds(*map(components.crds, programs))
         plane.kubectl("create", "namespace", "flux-system")
         storage = plane.folder / "flux"
         storage.mkdir()
@@ -481,14 +481,6 @@ class FluxApplication:
         request = str(self._requests)
         self._kubectl("annotate", kind, self._name, f"reconcile.fluxcd.io/requestedAt={request}", "--overwrite")
         return request
-
-
-def _install_crds(plane: ControlPlane, *folders: Path) -> None:
-    for folder in folders:
-        plane.kubectl("apply", "--server-side", "-f", str(folder))
-    # Again and again: `wait` fails on one that has no conditions yet.
-    wait = ("wait", "crd", "--all", "--for=condition=Established", "--timeout=10s")
-    plane.wait(lambda: plane.kubectl(*wait), "the CustomResourceDefinitions")
 
 
 def _resource(api_version: str, kind: str, name: str, labels: Mapping[str, str] | None = None, **rest: Any) -> Any:

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.cluster import ControlPlane, Unavailable
+from tests.cluster import ControlPlane
 from tests.e2e.support import Kubectl, eventually
+from tests.support.clusters import or_skip
+
+from dask_constructs.gitops import argocd_settings
 
 from .conftest import Site
 from .harness import ARGO_NAMESPACE, ArgoCD
@@ -18,10 +21,8 @@ pytestmark = pytest.mark.control_plane
 
 @pytest.fixture(scope="module")
 def tool(control_plane: ControlPlane) -> ArgoCD:
-    try:
-        return ArgoCD(control_plane)
-    except Unavailable as reason:
-        pytest.skip(f"no Argo CD: {reason}")
+    with or_skip("Argo CD"):
+        return ArgoCD(control_plane, argocd_settings())
 
 
 class TestArgoCD(Scenarios):

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.cluster import ControlPlane, Unavailable, components, images
+from tests.cluster import ControlPlane, components, images
 from tests.cluster.processes import free_port
 from tests.e2e.support import Kubectl, Manifests, eventually
 from tests.gitops.harness import ArgoCD, Flux, GitServer, start_operator
+from tests.support import clusters
+from tests.support.clusters import or_skip
 from tests.support.constructs import chart, synth
 
 from dask_constructs import ArgoCDApplications, FluxKustomizations, Source
@@ -33,15 +35,27 @@ CRDS = 4
 @pytest.fixture
 def plane() -> Iterator[ControlPlane]:
     """Without anything of ours, but for the namespace of the workloads."""
-    try:
-        plane = ControlPlane(kwok_nodes=2).__enter__()
-    except Unavailable as reason:
-        pytest.skip(f"no control plane: {reason}")
-    try:
+    with clusters.control_plane(crds=None) as plane:
         plane.kubectl("create", "namespace", NAMESPACE)
         yield plane
-    finally:
-        plane.__exit__()
+
+
+@pytest.fixture
+def argocd(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> Kubectl:
+    """Argo CD, which knows nothing of Dask yet; kubectl in its namespace."""
+    with or_skip("Argo CD"):
+        kustomize = components.ensure(["kustomize"])["kustomize"]  # Argo CD calls it
+        monkeypatch.setenv("PATH", f"{kustomize.parent}:{os.environ['PATH']}")
+        ArgoCD(plane, settings={})
+    return Kubectl(plane.kubectl, "argocd")
+
+
+@pytest.fixture
+def flux(plane: ControlPlane) -> Kubectl:
+    """Flux; kubectl in its namespace."""
+    with or_skip("Flux"):
+        Flux(plane)
+    return Kubectl(plane.kubectl, "flux-system")
 
 
 @pytest.fixture
@@ -74,10 +88,8 @@ def dist(plane: ControlPlane, tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def artifact(plane: ControlPlane, tmp_path: Path) -> str:
     """A release in a registry: its ``oci://`` URL."""
-    try:
+    with or_skip("registry"):
         crane = components.ensure(["crane"])["crane"]
-    except Unavailable as reason:
-        pytest.skip(f"no registry: {reason}")
     address = f"127.0.0.1:{free_port()}"
     plane.processes.start("registry", crane, "registry", "serve", "--address", address)
     lock = images.ROOT / "controller/requirements.lock"
@@ -95,14 +107,7 @@ def from_release(construct: type, url: str, **options: Any) -> dict[tuple[str, s
     return {(m["kind"], m["metadata"]["name"]): m for m in synth(c) if m["metadata"]["name"] != "dask-workloads"}
 
 
-def test_argo_cd_installs_a_release(plane: ControlPlane, artifact: str, monkeypatch: pytest.MonkeyPatch):
-    try:
-        kustomize = components.ensure(["kustomize"])["kustomize"]
-        monkeypatch.setenv("PATH", f"{kustomize.parent}:{os.environ['PATH']}")
-        ArgoCD(plane)
-    except Unavailable as reason:
-        pytest.skip(f"no Argo CD: {reason}")
-    argocd = Kubectl(plane.kubectl, "argocd")
+def test_argo_cd_installs_a_release(plane: ControlPlane, argocd: Kubectl, artifact: str):
     credentials = {"type": "oci", "url": artifact, "insecureOCIForceHttp": "true"}
     label = {"argocd.argoproj.io/secret-type": "repository"}
     metadata = {"name": "registry", "labels": label}
@@ -115,12 +120,7 @@ def test_argo_cd_installs_a_release(plane: ControlPlane, artifact: str, monkeypa
     assert plane.kubectl("-n", "dask-operator", "get", "deployments", "-o", "name").strip()
 
 
-def test_flux_installs_a_release(plane: ControlPlane, artifact: str):
-    try:
-        Flux(plane)
-    except Unavailable as reason:
-        pytest.skip(f"no Flux: {reason}")
-    flux = Kubectl(plane.kubectl, "flux-system")
+def test_flux_installs_a_release(plane: ControlPlane, flux: Kubectl, artifact: str):
     found = from_release(FluxKustomizations, artifact)
     found["OCIRepository", "dask"]["spec"]["insecure"] = True  # plain HTTP
     for manifest in found.values():
@@ -141,14 +141,8 @@ def cpu(workloads: Kubectl) -> str:
     return workloads("get", "daskcluster", "c", "-o", f"jsonpath={path}")
 
 
-def test_argo_cd(plane: ControlPlane, dist: Path, monkeypatch: pytest.MonkeyPatch):
-    try:
-        kustomize = components.ensure(["kustomize"])["kustomize"]  # Argo CD calls it
-        monkeypatch.setenv("PATH", f"{kustomize.parent}:{os.environ['PATH']}")
-        ArgoCD(plane)
-    except Unavailable as reason:
-        pytest.skip(f"no Argo CD: {reason}")
-    argocd, workloads = Kubectl(plane.kubectl, "argocd"), Kubectl(plane.kubectl, NAMESPACE)
+def test_argo_cd(plane: ControlPlane, argocd: Kubectl, dist: Path):
+    workloads = Kubectl(plane.kubectl, NAMESPACE)
     settings = dist / "argocd/settings/argocd-cm.yaml"
     argocd("apply", "--server-side", "--force-conflicts", "--field-manager=dask", "-f", str(settings))
     # Argo CD runs outside of the cluster here, so that has another address.
@@ -157,13 +151,21 @@ def test_argo_cd(plane: ControlPlane, dist: Path, monkeypatch: pytest.MonkeyPatc
     applications.write_text(applications.read_text().replace("https://kubernetes.default.svc", address))
     argocd("apply", "-k", str(dist / "argocd"))
 
+    def refresh(name: str) -> None:
+        """It looks every few minutes otherwise: changes of status alone do not wake it."""
+        argocd("annotate", "application", name, "argocd.argoproj.io/refresh=normal", "--overwrite")
+
+    def looked_at(name: str) -> str:
+        """The time of its last look, in seconds: it is asked to look until there was one in another second."""
+        refresh(name)
+        return argocd.status("application", name)["reconciledAt"]
+
     def settle(name: str) -> None:
         def settled() -> bool:
             status = argocd.status("application", name)
             if (status["sync"]["status"], status["health"]["status"]) == ("Synced", "Healthy"):
                 return True
-            # It looks every few minutes otherwise: changes of status alone do not wake it.
-            argocd("annotate", "application", name, "argocd.argoproj.io/refresh=normal", "--overwrite")
+            refresh(name)
             return False
 
         try:
@@ -183,8 +185,7 @@ def test_argo_cd(plane: ControlPlane, dist: Path, monkeypatch: pytest.MonkeyPatc
         patch = f'[{{"op": "replace", "path": "{path}", "value": "{number}"}}]'
         workloads("patch", "daskcluster", "c", "--type=json", "-p", patch)
         before = argocd.status("application", "dask-workloads")["reconciledAt"]
-        argocd("annotate", "application", "dask-workloads", "argocd.argoproj.io/refresh=normal", "--overwrite")
-        eventually(lambda t=before: argocd.status("application", "dask-workloads")["reconciledAt"] != t)
+        eventually(lambda t=before: looked_at("dask-workloads") != t)
         settle("dask-workloads")
         assert cpu(workloads) == healed
 
@@ -199,12 +200,8 @@ def test_argo_cd(plane: ControlPlane, dist: Path, monkeypatch: pytest.MonkeyPatc
     assert len(crds(plane)) == CRDS
 
 
-def test_flux(plane: ControlPlane, dist: Path):
-    try:
-        Flux(plane)
-    except Unavailable as reason:
-        pytest.skip(f"no Flux: {reason}")
-    flux, workloads = Kubectl(plane.kubectl, "flux-system"), Kubectl(plane.kubectl, NAMESPACE)
+def test_flux(plane: ControlPlane, flux: Kubectl, dist: Path):
+    workloads = Kubectl(plane.kubectl, NAMESPACE)
     flux("apply", "-k", str(dist / "flux"))
 
     def ready(name: str) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from tests.cluster import ControlPlane, Unavailable
+from tests.cluster import ControlPlane
+from tests.support.clusters import or_skip
 
 from .conftest import Site
 from .harness import Flux
@@ -16,10 +17,8 @@ pytestmark = pytest.mark.control_plane
 
 @pytest.fixture(scope="module")
 def tool(control_plane: ControlPlane) -> Flux:
-    try:
+    with or_skip("Flux"):
         return Flux(control_plane)
-    except Unavailable as reason:
-        pytest.skip(f"no Flux: {reason}")
 
 
 class TestFlux(Scenarios):

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from tests.cluster import Unavailable, components
+from tests.cluster import components
+from tests.support.clusters import or_skip
 
 from dask_constructs.gitops import RESOURCE_CUSTOMIZATIONS
 from dask_crds import names
@@ -69,7 +70,7 @@ def test_every_script_and_all_test_data_is_used(kind: str):
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tests of ``util/lua`` in Argo CD's repository, built as if our tree, and our patch, were part of it."""
     folder = tmp_path_factory.mktemp("argo-cd")
-    try:
+    with or_skip("tests of Argo CD"):
         source = components.source("argocd")
         patched = patch(source, folder)
         ours = {source / path.relative_to(RESOURCE_CUSTOMIZATIONS.parent): path for path in scripts()}
@@ -83,8 +84,6 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
             flags = f"-mod=mod {os.environ.get('GOFLAGS', '')}"
             environment = os.environ | {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": flags}
             components.run([components.go_command(), *command, "./util/lua"], cwd=source, env=environment)
-    except Unavailable as reason:
-        pytest.skip(f"no tests of Argo CD: {reason}")
     return program
 
 
@@ -155,10 +154,8 @@ def test_argo_cds_own_tests_would_not_pass_otherwise(runner: Path, tmp_path: Pat
 @pytest.fixture(scope="module")
 def argocd() -> Callable[..., str]:
     """``argocd admin settings`` with our part of ``argocd-cm``."""
-    try:
+    with or_skip("Argo CD"):
         program = components.ensure(components.ARGO_CD)["argocd"]
-    except Unavailable as reason:
-        pytest.skip(f"no Argo CD: {reason}")
 
     def run(*arguments: str | Path) -> str:
         command = [str(program), "admin", "settings", *map(str, arguments), f"--argocd-cm-path={SETTINGS}"]

@@ -11,9 +11,10 @@ from pathlib import Path
 import dask_kubernetes.operator as upstream  # type: ignore[import-untyped]
 import pytest
 from dask_kubernetes.operator.kubecluster.kubecluster import make_cluster_spec  # type: ignore[import-untyped]
-from tests.cluster import ControlPlane, Unavailable, images
+from tests.cluster import ControlPlane, images
 from tests.e2e.support import Kubectl, eventually
 from tests.integration.test_controller import Controller
+from tests.support import clusters
 
 pytestmark = pytest.mark.control_plane
 
@@ -23,16 +24,8 @@ OLD_CRDS = Path(upstream.__file__).parent / "deployment/helm/dask-kubernetes-ope
 @pytest.fixture
 def plane() -> Iterator[ControlPlane]:
     """A control plane with the CRDs of the existing operator."""
-    try:
-        plane = ControlPlane(kwok_nodes=1).__enter__()
-    except Unavailable as reason:
-        pytest.skip(f"no control plane: {reason}")
-    try:
-        plane.kubectl("apply", "--server-side", "-f", str(OLD_CRDS))
-        plane.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
+    with clusters.control_plane(OLD_CRDS) as plane:
         yield plane
-    finally:
-        plane.__exit__()
 
 
 def pods(kubectl: Kubectl) -> dict[str, str]:

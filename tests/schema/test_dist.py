@@ -11,7 +11,8 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
-from tests.cluster import ControlPlane, Unavailable, components
+from tests.cluster import ControlPlane, components
+from tests.support.clusters import or_skip
 
 from dask_synth.render import render
 
@@ -45,11 +46,9 @@ def kubeconform(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[
     Kubernetes' own schemas, which it would download, are those of the package kubernetes-validate; those of Argo CD
     and Flux are of their CRDs.
     """
-    try:
+    with or_skip("kubeconform"):
         program = components.ensure(["kubeconform"])["kubeconform"]
         gitops = [path for tool in (*components.ARGO_CD, *components.FLUX) for path in components.upstream_crds(tool)]
-    except Unavailable as reason:
-        pytest.skip(f"no kubeconform: {reason}")
     schemas = tmp_path_factory.mktemp("schemas")
     package = Path(kubernetes_validate.__file__).parent
     for path in (package / "kubernetes-json-schema" / f"v{VERSION}-local-strict").glob("*.json"):
@@ -131,10 +130,8 @@ KUBE_SCORE_EXCEPTIONS = {
 
 def kube_score(*paths: Path) -> set[str]:
     """Checks of kube-score that some object fails, each with the reason."""
-    try:
+    with or_skip("kube-score"):
         program = components.ensure(["kube-score"])["kube-score"]
-    except Unavailable as reason:
-        pytest.skip(f"no kube-score: {reason}")
     command = [str(program), "score", "--output-format=json", f"--kubernetes-version=v{VERSION.rpartition('.')[0]}"]
     done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, check=False)
     return {

@@ -10,7 +10,7 @@ from tests.support.constructs import Manifest, chart, errors, synth
 
 from dask_constructs import DaskCronJob, DaskJob, problems
 from dask_controller.shell.main import arguments
-from dask_controller.shell.start import FAILED, REFUSED
+from dask_controller.shell.start import FAILED, OWNER, REFUSED
 from dask_crds.model import DaskJobSpec, parse
 
 IMAGE = "registry.example.com/report:1"
@@ -76,6 +76,7 @@ def test_the_starters_pod_and_the_operators_program_agree() -> None:
     options = arguments().parse_args(container["args"])
     assert options.command == "start"
     assert str(options.file).removeprefix(container["volumeMounts"][0]["mountPath"] + "/") in found["ConfigMap"]["data"]
+    assert [variable["name"] for variable in container["env"]] == list(OWNER)
     assert volume["configMap"]["name"] == found["ConfigMap"]["metadata"]["name"]
     assert pod["serviceAccountName"] == found["ServiceAccount"]["metadata"]["name"]
     (final,) = [rule["onExitCodes"]["values"] for rule in job["podFailurePolicy"]["rules"] if "onExitCodes" in rule]
