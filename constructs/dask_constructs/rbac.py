@@ -22,12 +22,12 @@ class Permission(NamedTuple):
 
 _OWN = names.GROUP
 _READ = "get list watch"
-_APPLY = "get list watch create patch"  # server-side apply is a patch, and a create where there is nothing yet
+_WRITE = "list watch create patch"  # what is missing is created, what differs is patched by server-side apply
 
 #: What the operator needs wherever it looks after Dask resources.
 OPERATOR = (
-    Permission(_OWN, "daskclusters", f"{_APPLY} delete", "clusters of jobs come and go; idle clusters are deleted"),
-    Permission(_OWN, "daskworkergroups", _APPLY, "every cluster has a default group"),
+    Permission(_OWN, "daskclusters", f"get {_WRITE} delete", "clusters of jobs come and go; idle clusters are deleted"),
+    Permission(_OWN, "daskworkergroups", f"get {_WRITE}", "every cluster has a default group"),
     Permission(_OWN, "daskjobs daskautoscalers", _READ, "they are carried out, never written"),
     Permission(
         _OWN,
@@ -38,12 +38,12 @@ OPERATOR = (
     Permission(
         "", "pods", "list watch create patch delete", "workers are Pods of the group, so that it chooses which one goes"
     ),
-    Permission("", "services configmaps", _APPLY, "the scheduler's address, and the module that it loads"),
+    Permission("", "services configmaps", _WRITE, "the scheduler's address, and the module that it loads"),
     Permission("", "events", "create", "tells in `kubectl describe` what was done and what went wrong"),
     Permission("", "events", "list", "why Kubernetes makes no Pod of a Job is told by an event alone"),
-    Permission("apps", "deployments", _APPLY, "the scheduler runs in a Deployment"),
-    Permission("policy", "poddisruptionbudgets", f"{_APPLY} delete", "evictions must not take the scheduler away"),
-    Permission("batch", "jobs", f"{_APPLY} delete", "a DaskJob's program runs in a Job"),
+    Permission("apps", "deployments", _WRITE, "the scheduler runs in a Deployment"),
+    Permission("policy", "poddisruptionbudgets", f"{_WRITE} delete", "evictions must not take the scheduler away"),
+    Permission("batch", "jobs", f"{_WRITE} delete", "a DaskJob's program runs in a Job"),
 )
 
 #: What it needs in its own namespace.

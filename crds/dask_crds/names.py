@@ -20,7 +20,7 @@ CLUSTER = "dask.org/cluster-name"
 COMPONENT = "dask.org/component"
 WORKER_GROUP = "dask.org/workergroup-name"
 # Labels and annotations of our own.
-REVISION = "dask.org/revision"  #: hash of the template that a Pod was made from
+REVISION = "dask.org/revision"  #: hash of what an object was made from, such as the template of a Pod
 WORKER_NAME = "dask.org/worker-name"  #: the name under which the Pod's worker registers with the scheduler
 CLUSTER_REPLICAS = "dask.org/cluster-replicas"  #: the cluster's ``spec.worker.replicas`` that was handed on last
 LAST_APPLIED = "dask.org/last-applied-metadata"  #: labels and annotations that an object has from its user

@@ -97,11 +97,17 @@ def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
             },
         ],
     }
+    filled = {**spec, **{key: value for key, value in defaults.items() if not spec.get(key)}}
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": child_metadata(cluster, names.scheduler(cluster.name), labels=selector(cluster.name)),
-        "spec": {**spec, **{key: value for key, value in defaults.items() if not spec.get(key)}},
+        "metadata": child_metadata(
+            cluster,
+            names.scheduler(cluster.name),
+            labels=selector(cluster.name),
+            annotations={names.REVISION: revision(filled)},
+        ),
+        "spec": filled,
     }
 
 

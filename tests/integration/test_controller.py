@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import os
@@ -132,6 +133,31 @@ def test_a_deleted_child_comes_back(kubectl, kube, controller):
         kubectl("delete", child, "--wait=false")
         eventually(lambda child=child, before=before: kubectl("get", child, "-o", "jsonpath={.metadata.uid}") != before)
     kubectl.wait_ready("daskcluster", "healed")
+
+
+def test_what_is_left_out_later_goes(kubectl, kube, controller):
+    """Fields of a child that was created, and of one that was changed since, in every kind that a user shapes."""
+    service = {"type": "ClusterIP", "sessionAffinity": "ClientIP"}
+    manifest = kube.cluster_manifest("lean", workers=1)
+    spec = manifest["spec"]
+    spec["worker"]["drainTimeoutSeconds"] = 0
+    without = copy.deepcopy(manifest)
+    for turn in ("created", "changed"):
+        spec["scheduler"]["service"] = service
+        spec["scheduler"]["spec"]["hostname"] = spec["worker"]["spec"]["hostname"] = f"{turn}-host"
+        kubectl.apply(manifest)
+        kubectl.wait_ready("daskcluster", "lean")
+        assert written(kubectl) == ("ClientIP", f"{turn}-host", f"{turn}-host")
+        kubectl.apply(without)
+        eventually(lambda: written(kubectl) == ("None", None, None))
+        kubectl.wait_ready("daskcluster", "lean")
+
+
+def written(kubectl: Kubectl) -> tuple[str, str | None, str | None]:
+    template = kubectl.json("get", "deployment", "lean-scheduler")["spec"]["template"]["spec"]
+    group = kubectl.json("get", "daskworkergroup", "lean-default")["spec"]["worker"]["spec"]
+    affinity = kubectl.json("get", "service", "lean-scheduler")["spec"]["sessionAffinity"]
+    return affinity, template.get("hostname"), group.get("hostname")
 
 
 def test_labels_of_gitops_tools_do_not_reach_children(kubectl, kube, controller):

@@ -90,6 +90,7 @@ class Apply(Struct, frozen=True, tag=True):
     """Server-side apply."""
 
     manifest: Mapping[str, Any]
+    new: bool = False  #: no such object has been seen: it is created, which costs the API server half as much
 
 
 class Create(Struct, frozen=True, tag=True):

@@ -115,14 +115,15 @@ def _annotation(manifest: Manifest | None, key: str) -> str | None:
 def _unless_revised(o: ObservedCluster, live: Manifest | None, desired: dict[str, Any]) -> Action | None:
     if not _mine(o, live) or _annotation(live, names.REVISION) == _annotation(desired, names.REVISION):
         return None
-    return Apply(desired)
+    return Apply(desired, new=live is None)
 
 
 def _service(o: ObservedCluster) -> Action | None:
-    desired = scheduler_service(o.cluster)
-    if not _mine(o, o.service) or (o.service is not None and contains(o.service["spec"], desired["spec"])):
-        return None
-    return Apply(desired)
+    """The Service. What others added to it stays, what its user has taken out again does not."""
+    live, desired = o.service, scheduler_service(o.cluster)
+    if live is not None and not contains(live["spec"], desired["spec"]):
+        return Apply(desired) if _mine(o, live) else None
+    return _unless_revised(o, live, desired)
 
 
 def _deployment(o: ObservedCluster) -> Action | None:
@@ -132,7 +133,7 @@ def _deployment(o: ObservedCluster) -> Action | None:
         return None
     if live is not None and live["spec"].get("replicas") == desired["spec"]["replicas"]:
         return None if _held(o) else _unless_revised(o, live, desired)
-    return Apply(desired)
+    return Apply(desired, new=live is None)
 
 
 def _outdated(o: ObservedCluster) -> bool:
@@ -154,7 +155,7 @@ def _budget(o: ObservedCluster) -> Action | None:
         return None
     wanted = o.cluster.spec.scheduler.eviction_policy != "Allow" and not o.cluster.spec.suspend
     if live is None:
-        return Apply(desired) if wanted else None
+        return Apply(desired, new=True) if wanted else None
     if not wanted:
         metadata = live["metadata"]
         return Delete("PodDisruptionBudget", metadata["namespace"], metadata["name"], metadata["uid"])
@@ -170,7 +171,7 @@ def _default_group(o: ObservedCluster) -> Action | None:
     live = default_group(o)
     wanted = o.cluster.spec.worker.replicas
     if live is None:
-        return Apply(default_worker_group(o.cluster, wanted))
+        return Apply(default_worker_group(o.cluster, wanted), new=True)
     if not _mine(o, dump(live)):
         return None
     handed_on = _annotation(dump(live), names.CLUSTER_REPLICAS) == str(wanted)

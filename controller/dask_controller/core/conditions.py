@@ -124,11 +124,16 @@ def _deadline_exceeded(before: Sequence[Condition] | None, generation: int, now:
 
 
 def events(before: Sequence[Condition] | None, after: Sequence[Condition]) -> list[Event]:
-    """One event for each condition that people follow and whose status or reason has changed."""
+    """One event for each condition that people follow and whose status or reason has changed.
+
+    That something new is being brought up goes without saying.
+    """
     out = []
     for new in after:
         old = find(before, new.type)
         if new.type not in ("Ready", "Complete", "Failed") or (new.type != "Ready" and new.status != "True"):
+            continue
+        if old is None and new.reason == "Progressing":
             continue
         if old is None or (old.status, old.reason) != (new.status, new.reason):
             warning = new.type == "Failed" or (new.type == "Ready" and new.reason not in ("Progressing", "Ready"))

@@ -71,13 +71,13 @@ def _advance(o: ObservedJob, now: Time, domain: str) -> list[Action]:
     if suspended:
         desired["spec"]["suspend"] = True
     if o.cluster is None:
-        actions += [Apply(desired)] if leftover_scheduler(o) is None else []
+        actions += [Apply(desired, new=True)] if leftover_scheduler(o) is None else []
     elif owned(o, o.cluster.metadata) and bool(o.cluster.spec.suspend) != suspended:
         actions.append(Apply(desired))
     scheduler = fence.identity(o.scheduler_pods) or ""
     if o.runner is None:
         if o.cluster is not None and not suspended and not missing(o):
-            actions.append(Apply(_runner(o, scheduler, now, domain)))
+            actions.append(Apply(_runner(o, scheduler, now, domain), new=True))
     elif owner_uid(o.runner) == o.job.uid:
         if is_condemned(o):
             message = "the scheduler was lost, and with it all work: the runner is started again"

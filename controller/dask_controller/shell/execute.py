@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 from dask_crds import names
@@ -80,7 +80,7 @@ class Executor:
         try:
             match action:
                 case Apply():
-                    await self._apply(dict(action.manifest))
+                    await self._apply(dict(action.manifest), new=action.new)
                 case Create():
                     # Five hex digits: the name must differ from those that the scheduler may remember, no more.
                     pod = worker_pod(action.group, action.ordinal, secrets.token_hex(3)[:5], domain=self._domain)
@@ -97,17 +97,27 @@ class Executor:
             return Outcome(action, str(error), error.reason, error.reason in PERMANENT)
         return Outcome(action)
 
-    async def _apply(self, manifest: dict[str, Any]) -> None:
-        """Server-side apply, unless the name is taken by an object that is not ours."""
+    async def _apply(self, manifest: dict[str, Any], *, new: bool) -> None:
+        """Create or server-side apply, unless the name is taken by an object that is not ours."""
         metadata, owner = manifest["metadata"], owner_uid(manifest)
         kind = manifest["kind"]
-        live = await self._kubernetes.get(kind, metadata["namespace"], metadata["name"]) if owner else None
+        if new:
+            try:
+                self._remember(kind, await self._kubernetes.create(manifest))
+            except ApiError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+            else:
+                return
+        live = await self._live(kind, metadata["namespace"], metadata["name"]) if owner else None
         if live is not None and owner_uid(live) != owner:
             message = f"{kind} {metadata['name']} exists and belongs to somebody else"
             raise ApiError(409, "NameConflict", message)
         if live is not None and live["metadata"].get("deletionTimestamp"):
             # Applying to it would succeed and be lost with it.
             raise ApiError(409, "Terminating", f"{kind} {metadata['name']} is still being deleted")
+        if live is not None and (ours := _as_applied(live["metadata"])):
+            await self._kubernetes.patch(kind, metadata["namespace"], metadata["name"], {"metadata": ours})
         self._remember(kind, await self._kubernetes.apply(manifest))
 
     async def _patch(self, action: Patch) -> None:
@@ -142,16 +152,19 @@ class Executor:
     async def _is_unchanged(self, action: Patch | Delete) -> bool:
         """Whether an object still is what ``action`` is for, though the API server answered 409: then try again.
 
-        Else no watch would tell of a change, and nobody would look for minutes. By list: the right to get Pods is not
-        ours.
+        Else no watch would tell of a change, and nobody would look for minutes.
         """
-        fields = f"metadata.name={action.name}"
-        for live in await self._kubernetes.list(action.kind, action.namespace, fields=fields):
-            self._remember(action.kind, live)
-            version = action.resource_version if isinstance(action, Delete) else None
-            metadata = live["metadata"]
-            return metadata["uid"] == action.uid and version in (None, metadata["resourceVersion"])
-        return False
+        live = await self._live(action.kind, action.namespace, action.name)
+        if live is None:
+            return False
+        version = action.resource_version if isinstance(action, Delete) else None
+        unchanged = live["metadata"]["uid"] == action.uid and version in (None, live["metadata"]["resourceVersion"])
+        self._remember(action.kind, live)
+        return unchanged
+
+    async def _live(self, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None:
+        """One object, not from a cache. By list: the right to get children is not ours, that to list them is."""
+        return next(iter(await self._kubernetes.list(kind, namespace, fields=f"metadata.name={name}")), None)
 
     def _remember(self, kind: str, manifest: dict[str, Any]) -> None:
         for plural, informer in self._world.informers.items():
@@ -189,3 +202,17 @@ class Executor:
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
+
+
+def _as_applied(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+    """``metadata`` by which an object that we created counts as applied by us; ``None`` if there is no need.
+
+    Until then a field that is left out of what is applied would stay, as one that the creator still wants.
+    client-go does the same: https://pkg.go.dev/k8s.io/client-go/util/csaupgrade
+    """
+    entries = metadata.get("managedFields") or []
+    ours = [e for e in entries if e.get("manager") == names.FIELD_MANAGER and not e.get("subresource")]
+    if not ours or any(entry["operation"] == "Apply" for entry in ours):
+        return None
+    managed = [{**entry, "operation": "Apply"} if entry in ours else entry for entry in entries]
+    return {"managedFields": managed, "resourceVersion": metadata["resourceVersion"]}

@@ -37,7 +37,7 @@ from .metrics import Metrics, serve
 from .queue import Queue
 from .reconcile import Reconciler
 from .start import start
-from .world import GATHER_SECONDS, Key, World
+from .world import CLUSTER_GATHER_SECONDS, GATHER_SECONDS, Key, World
 
 logger = logging.getLogger(__name__)
 
@@ -260,9 +260,11 @@ def _registry(queue: Queue[Key]) -> kopf.OperatorRegistry:
 
 
 def _wake(queue: Queue[Key], kind: str) -> Any:
+    gather = CLUSTER_GATHER_SECONDS if kind == "DaskCluster" else GATHER_SECONDS
+
     async def wake(name: str, namespace: str, meta: Any, status: Any, **_: Any) -> None:
         # What is asked for is looked at now. A status is mostly our own; let what it comes with gather.
         asked = meta.get("generation") != status.get("observedGeneration")
-        queue.add_after(Key(kind, namespace, name), 0.0 if asked else GATHER_SECONDS)
+        queue.add_after(Key(kind, namespace, name), 0.0 if asked else gather)
 
     return wake

@@ -23,8 +23,10 @@ class Key(NamedTuple):
     name: str
 
 
-#: Seconds by which the changes of children are gathered: a thousand Pods that start wake their group a few times.
+#: Seconds by which changes are gathered: a thousand Pods that start wake their group a few times.
 GATHER_SECONDS = 0.1
+#: The same for a cluster, whose children come one after the other: all that it does then is to write its status.
+CLUSTER_GATHER_SECONDS = 0.5
 
 
 class Child:
@@ -167,7 +169,7 @@ class World:
             case names.WORKER:
                 self._wake(Key("DaskWorkerGroup", namespace, labels.get(names.WORKER_GROUP, "")), GATHER_SECONDS)
             case names.SCHEDULER:
-                self._wake(Key("DaskCluster", namespace, cluster), GATHER_SECONDS)
+                self._wake(Key("DaskCluster", namespace, cluster), CLUSTER_GATHER_SECONDS)
                 clusters = self.clusters.by_index((namespace, cluster))
                 for resource in clusters:
                     self._wake_job(resource.manifest["metadata"], 0.0)
@@ -181,7 +183,7 @@ class World:
 
     def _cluster_child_changed(self, old: Child | None, new: Child | None) -> None:
         for child in _either(old, new):
-            self._wake(Key("DaskCluster", *child.cluster_key), GATHER_SECONDS)
+            self._wake(Key("DaskCluster", *child.cluster_key), CLUSTER_GATHER_SECONDS)
 
     def _job_changed(self, old: Child | None, new: Child | None) -> None:
         for child in _either(old, new):
@@ -204,7 +206,8 @@ class World:
     def _group_changed(self, old: Resource | None, new: Resource | None) -> None:
         for resource in _either(old, new):
             metadata = resource.manifest["metadata"]
-            self._wake(Key("DaskCluster", metadata["namespace"], resource.manifest["spec"]["cluster"]), GATHER_SECONDS)
+            cluster = Key("DaskCluster", metadata["namespace"], resource.manifest["spec"]["cluster"])
+            self._wake(cluster, CLUSTER_GATHER_SECONDS)
             for autoscaler in self.autoscalers_of(metadata["namespace"], metadata["name"]):
                 if old is None or new is None or _is_suspended(old) != _is_suspended(new):
                     self._wake(Key("DaskAutoscaler", metadata["namespace"], autoscaler.name), GATHER_SECONDS)
