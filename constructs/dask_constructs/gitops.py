@@ -149,6 +149,7 @@ class ArgoCDApplications(Construct):
         source: where the manifests are.
         workload_namespaces: namespaces for workloads; the first is that of manifests which name none.
         operator_namespace: where the operator runs.
+        tenants: namespaces that are set up beside the operator, see ``DaskTenant``.
         server: URL of the API server of the cluster; by default that of Argo CD's own.
         namespace: of Argo CD.
     """
@@ -161,6 +162,7 @@ class ArgoCDApplications(Construct):
         source: Source,
         workload_namespaces: Sequence[str] = ("default",),
         operator_namespace: str = "dask-operator",
+        tenants: Sequence[str] = (),
         server: str = "https://kubernetes.default.svc",
         namespace: str = "argocd",
     ) -> None:
@@ -171,9 +173,14 @@ class ArgoCDApplications(Construct):
             {"group": "", "kind": "Namespace"},
             {"group": _RBAC, "kind": "ClusterRole"},
             {"group": _RBAC, "kind": "ClusterRoleBinding"},
+            {"group": "admissionregistration.k8s.io", "kind": "ValidatingAdmissionPolicy"},
+            {"group": "admissionregistration.k8s.io", "kind": "ValidatingAdmissionPolicyBinding"},
         ]
         self._project(
-            "dask-operator", "Dask's CRDs and operator", [operator_namespace], clusterResourceWhitelist=cluster_kinds
+            "dask-operator",
+            "Dask's CRDs and operator",
+            [operator_namespace, *tenants],
+            clusterResourceWhitelist=cluster_kinds,
         )
         rules = {"namespaceResourceBlacklist": _PLATFORM_KINDS}
         self._project("dask", "Dask clusters and jobs", workload_namespaces, **rules)

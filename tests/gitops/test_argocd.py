@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from tests.cluster import ControlPlane
-from tests.e2e.support import Kubectl, eventually
+from tests.e2e.support import Kubectl, eventually, ready_pods
 from tests.support.clusters import or_skip
+from tests.support.constructs import chart, synth
 
+from dask_constructs import ArgoCDTenant, Source
 from dask_constructs.gitops import argocd_settings
 
 from .conftest import Site
@@ -72,6 +76,44 @@ class TestArgoCD(Scenarios):
         assert site.kubectl.json("get", "configmap", "unrelated")["data"] == {"key": "first"}
         site.commit(gate=hook(job(site)), unrelated=config_map("third"))
         assert site.kubectl.json("get", "configmap", "unrelated")["data"] == {"key": "third"}
+
+    def test_a_member_of_the_team_uses_the_actions(self, site: Site, tool: ArgoCD):
+        """Through Argo CD's API server, with the rights that `ArgoCDTenant` gives and no others."""
+        site.commit(cluster=cluster(site), group=group(site), job=job(site))
+        application = site.kubectl.namespace
+        c = chart()
+        ArgoCDTenant(c, "tenant", source=Source(site.repository.url), tenant="default", groups=["team"])
+        roles = next(m["spec"]["roles"] for m in synth(c) if m["kind"] == "AppProject")
+        argocd = Kubectl(site.plane.kubectl, ARGO_NAMESPACE)
+        argocd("patch", "appproject", "default", "--type=merge", "-p", json.dumps({"spec": {"roles": roles}}))
+        server = tool.server()
+        member = server.as_role("default", "team")
+
+        offered = member.actions(application, "DaskCluster", "c")
+        assert offered == {"restart": True, "resume": False, "scale": True, "suspend": True}
+        assert member.actions(application, "DaskJob", "j") == {"rerun": True, "resume": False, "suspend": False}
+        member.act(application, "DaskCluster", "c", "suspend")
+        eventually(
+            lambda: not ready_pods(site.kubectl, "c", "worker") and not ready_pods(site.kubectl, "c", "scheduler")
+        )
+        eventually(lambda: site.application.health()[0] == "Suspended")
+        self.undisturbed(site, "daskcluster/c")
+        member.act(application, "DaskCluster", "c", "resume")
+        site.kubectl.wait_ready("daskcluster", "c")
+
+        member.act(application, "DaskWorkerGroup", "big", "scale", replicas="3")
+        eventually(lambda: len(ready_pods(site.kubectl, "c", "worker")) == 2 + 3)
+        before = uids(site)
+        member.act(application, "DaskWorkerGroup", "big", "restart")
+        eventually(lambda: len(uids(site) - before) == 3 and len(uids(site)) == len(before))
+        first = uid(site, "job/j-runner")
+        member.act(application, "DaskJob", "j", "rerun")
+        eventually(lambda: uid(site, "job/j-runner") != first)
+        eventually(lambda: site.kubectl.status("daskjob", "j")["jobStatus"] == "Successful")
+        self.undisturbed(site, "daskcluster/c", "daskworkergroup/big", "daskjob/j")
+
+        with pytest.raises(HTTPError, match="403"):
+            member.request("DELETE", f"v1/applications/{application}")
 
     def test_replicas_that_git_states_are_kept_there(self, site: Site):
         stated = group(site)

@@ -53,9 +53,19 @@ def test_every_environment_has_all_that_it_needs(repository: Path, environment: 
         "DaskAutoscaler",
         "DaskJob",
     }
-    for folder in ("operator", "team", "workloads"):
+    for folder in ("crds", "operator", "workloads", "argocd", "flux"):
         listed = yaml.safe_load((repository / "dist" / environment / folder / "kustomization.yaml").read_text())
         assert [f"{folder}.yaml"] == listed["resources"]
+
+
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+def test_the_gitops_tools_are_led_to_folders_that_exist(repository: Path, environment: str) -> None:
+    places = repository / "dist" / environment
+    applications = [m["spec"]["source"]["path"] for m in manifests(places / "argocd") if m["kind"] == "Application"]
+    kustomizations = [m["spec"]["path"] for m in manifests(places / "flux") if m["kind"] == "Kustomization"]
+    for found in (applications, kustomizations):
+        expected = [places / folder for folder in ("crds", "operator", "workloads")]
+        assert [(repository / path).resolve() for path in found] == expected
 
 
 def test_its_dask_resources_are_right(repository: Path) -> None:

@@ -7,12 +7,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dask_constructs import DaskAdmissionPolicy, DaskCluster, DaskJob, DaskOperator, DaskTenant
+from dask_constructs import (
+    ArgoCDApplications,
+    ArgoCDSettings,
+    DaskAdmissionPolicy,
+    DaskCluster,
+    DaskCustomResourceDefinitions,
+    DaskJob,
+    DaskOperator,
+    DaskTenant,
+    FluxKustomizations,
+    Source,
+)
 from dask_synth import kustomization, schemas
 
 from cdk8s import App, Chart  # isort: skip - after dask_constructs, which finds Node.js for it
 
 DIST = Path(__file__).parent / "dist"
+REPOSITORY = "https://github.com/example/dask-platform.git"  # this one
+TEAM = "analytics"
 
 PROGRAM = """\
 from distributed import Client
@@ -39,18 +52,19 @@ DEV = Environment("dev")
 PROD = Environment("prod", worker_memory="16Gi", maximum_workers=50, quota_cpus="256")
 
 
+def crds(chart: Chart, environment: Environment) -> None:
+    DaskCustomResourceDefinitions(chart, "crds")
+
+
 def operator(chart: Chart, environment: Environment) -> None:
-    DaskOperator(chart, "operator", image=environment.operator_image)
+    DaskOperator(chart, "operator", image=environment.operator_image, crds=False)
     DaskAdmissionPolicy(chart, "policy", maximum_workers=environment.maximum_workers)
-
-
-def team(chart: Chart, environment: Environment) -> None:
     DaskTenant(
         chart,
-        "analytics",
-        namespace="analytics",
+        "team",
+        namespace=TEAM,
         quota={"requests.cpu": environment.quota_cpus, "pods": environment.maximum_workers * 4},
-        groups=["analytics"],
+        groups=[TEAM],
     )
 
 
@@ -60,7 +74,7 @@ def workloads(chart: Chart, environment: Environment) -> None:
         chart,
         "cluster",
         name="analytics",
-        namespace="analytics",
+        namespace=TEAM,
         image=image,
         memory=memory,
         idle_timeout=3600,
@@ -71,12 +85,29 @@ def workloads(chart: Chart, environment: Environment) -> None:
         chart,
         "hello",
         name="hello",
-        namespace="analytics",
+        namespace=TEAM,
         image=image,
         memory=memory,
         command=["python3", "-c", PROGRAM],
         run_id="1",
     )
+
+
+def source(environment: Environment) -> Source:
+    """Where the GitOps tool finds the folders above."""
+    folder = f"dist/{environment.name}"
+    return Source(REPOSITORY, manifests=folder, workloads=f"{folder}/workloads")
+
+
+def argocd(chart: Chart, environment: Environment) -> None:
+    ArgoCDSettings(chart, "settings")
+    ArgoCDApplications(
+        chart, "applications", source=source(environment), workload_namespaces=[TEAM], tenants=[TEAM]
+    )
+
+
+def flux(chart: Chart, environment: Environment) -> None:
+    FluxKustomizations(chart, "kustomizations", source=source(environment))
 
 
 def write(environment: Environment, part: Callable[[Chart, Environment], None]) -> None:
@@ -91,6 +122,6 @@ def write(environment: Environment, part: Callable[[Chart, Environment], None]) 
 if __name__ == "__main__":
     shutil.rmtree(DIST, ignore_errors=True)
     for place in (DEV, PROD):
-        for folder in (operator, team, workloads):
+        for folder in (crds, operator, workloads, argocd, flux):
             write(place, folder)
     schemas(DIST / "schemas")
