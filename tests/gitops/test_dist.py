@@ -13,9 +13,9 @@ import pytest
 import yaml
 from tests.cluster import ControlPlane, components, images
 from tests.cluster.processes import free_port
-from tests.e2e.support import Kubectl, Manifests, eventually
+from tests.e2e.support import Kubectl, Manifests, eventually, ready_pods
 from tests.gitops.harness import ArgoCD, Flux, GitServer, start_operator
-from tests.support import clusters
+from tests.support import clusters, template
 from tests.support.clusters import or_skip
 from tests.support.constructs import chart, synth
 
@@ -34,9 +34,8 @@ CRDS = 4
 
 @pytest.fixture
 def plane() -> Iterator[ControlPlane]:
-    """Without anything of ours, but for the namespace of the workloads."""
+    """Without anything of ours."""
     with clusters.control_plane(crds=None) as plane:
-        plane.kubectl("create", "namespace", NAMESPACE)
         yield plane
 
 
@@ -60,7 +59,8 @@ def flux(plane: ControlPlane) -> Kubectl:
 
 @pytest.fixture
 def dist(plane: ControlPlane, tmp_path: Path) -> Iterator[Path]:
-    """The ``dist`` folder of a repository that is served, with a cluster beside it."""
+    """The ``dist`` folder of a repository that is served, with a cluster beside it, whose namespace exists."""
+    plane.kubectl("create", "namespace", NAMESPACE)
     with GitServer(tmp_path / "git") as server:
         url = f"{server.url}/platform.git"
         folder = tmp_path / "platform"
@@ -72,17 +72,30 @@ def dist(plane: ControlPlane, tmp_path: Path) -> Iterator[Path]:
         cluster["spec"]["worker"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "0.1"
         (folder / "clusters").mkdir()
         (folder / "clusters/cluster.yaml").write_text(yaml.safe_dump(cluster))
-        bare = str(server.folder / "platform.git")
-        git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
-        for command in (
-            ["git", "init", "--quiet", "--bare", "--initial-branch=main", bare],
-            ["git", "init", "--quiet", "--initial-branch=main"],
-            ["git", "add", "--all"],
-            [*git, "commit", "--quiet", "--message=everything"],
-            ["git", "push", "--quiet", bare, "main"],
-        ):
-            subprocess.run(command, cwd=folder, env=os.environ | {"GIT_CONFIG_GLOBAL": os.devnull}, check=True)
+        push(folder, server.folder / "platform.git")
         yield folder / "dist"
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Path]:
+    """The development environment of a repository that a platform team starts from, served."""
+    with GitServer(tmp_path / "git") as server:
+        folder = template.start(tmp_path / "platform", REPOSITORY=f"{server.url}/platform.git")
+        push(folder, server.folder / "platform.git")
+        yield folder / "dist/dev"
+
+
+def push(folder: Path, bare: Path) -> None:
+    """Make a folder a Git repository, and push it to a new one."""
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for command in (
+        ["git", "init", "--quiet", "--bare", "--initial-branch=main", bare],
+        ["git", "init", "--quiet", "--initial-branch=main"],
+        ["git", "add", "--all"],
+        [*git, "commit", "--quiet", "--message=everything"],
+        ["git", "push", "--quiet", bare, "main"],
+    ):
+        subprocess.run(command, cwd=folder, env=os.environ | {"GIT_CONFIG_GLOBAL": os.devnull}, check=True)
 
 
 @pytest.fixture
@@ -132,6 +145,40 @@ def test_flux_installs_a_release(plane: ControlPlane, flux: Kubectl, artifact: s
     assert plane.kubectl("-n", "dask-operator", "get", "deployments", "-o", "name").strip()
 
 
+def readdress(plane: ControlPlane, applications: Path) -> None:
+    """Argo CD runs outside of the cluster here, so that has another address."""
+    address = f"https://127.0.0.1:{plane.port}"
+    applications.write_text(applications.read_text().replace("https://kubernetes.default.svc", address))
+
+
+def test_argo_cd_runs_the_template(plane: ControlPlane, argocd: Kubectl, platform: Path):
+    readdress(plane, platform / "argocd/argocd.yaml")
+    argocd("apply", "--server-side", "--field-manager=dask", "-k", str(platform / "argocd"))
+    eventually(lambda: len(crds(plane)) == CRDS, seconds=180)
+    start_operator(plane)
+    for name in ("dask-crds", "dask-operator", "dask-workloads"):
+        eventually(lambda name=name: argocd.status("application", name)["sync"]["status"] == "Synced", seconds=180)
+    runs(plane)
+
+
+def test_flux_runs_the_template(plane: ControlPlane, flux: Kubectl, platform: Path):
+    flux("apply", "-k", str(platform / "flux"))
+    eventually(lambda: len(crds(plane)) == CRDS, seconds=180)
+    start_operator(plane)
+    ready = ("kustomization", "dask-operator", "Ready")
+    eventually(lambda: flux.condition(*ready).get("status") == "True", seconds=300)
+    runs(plane)
+
+
+def runs(plane: ControlPlane) -> None:
+    """The team's namespace with its rules, and in it the cluster and the job. What it computes: tests/e2e."""
+    team = Kubectl(plane.kubectl, "analytics")
+    assert team("get", "resourcequota,networkpolicy", "-o", "name").count("/") > 3
+    assert team("get", "validatingadmissionpolicybindings", "-o", "name").strip()
+    eventually(lambda: team.condition("daskcluster", "analytics", "SchedulerReady").get("status") == "True")
+    eventually(lambda: len(ready_pods(team, "hello", "job-runner")) == 1, seconds=120)
+
+
 def crds(plane: ControlPlane) -> list[str]:
     return [name for name in plane.kubectl("get", "crd", "-o", "name").split() if "kubernetes.dask.org" in name]
 
@@ -145,10 +192,7 @@ def test_argo_cd(plane: ControlPlane, argocd: Kubectl, dist: Path):
     workloads = Kubectl(plane.kubectl, NAMESPACE)
     settings = dist / "argocd/settings/argocd-cm.yaml"
     argocd("apply", "--server-side", "--force-conflicts", "--field-manager=dask", "-f", str(settings))
-    # Argo CD runs outside of the cluster here, so that has another address.
-    applications = dist / "argocd/applications.yaml"
-    address = f"https://127.0.0.1:{plane.port}"
-    applications.write_text(applications.read_text().replace("https://kubernetes.default.svc", address))
+    readdress(plane, dist / "argocd/applications.yaml")
     argocd("apply", "-k", str(dist / "argocd"))
 
     def refresh(name: str) -> None:

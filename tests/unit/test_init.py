@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from tests.support import template
 
 from dask_constructs import problems
 from dask_crds.model import KINDS
+from dask_synth import init
 from dask_synth.__main__ import main
-from dask_synth.init import template
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new repository whose program has run."""
-    directory = tmp_path_factory.mktemp("repositories") / "platform"
-    with pytest.raises(SystemExit) as ended:
-        main(["init", str(directory)])
-    assert ended.value.code == 0
-    synth(directory)
-    return directory
+    return template.start(tmp_path_factory.mktemp("repositories") / "platform")
 
 
-def synth(directory: Path) -> dict[Path, bytes]:
-    subprocess.run([sys.executable, "synth.py"], cwd=directory, check=True, capture_output=True)
+def contents(directory: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in (directory / "dist").rglob("*") if path.is_file()}
 
 
@@ -38,7 +31,9 @@ def manifests(directory: Path) -> list[dict]:
 
 
 def test_it_writes_the_same_bytes_every_time(repository: Path) -> None:
-    assert synth(repository) == synth(repository)
+    before = contents(repository)
+    template.synth(repository)
+    assert contents(repository) == before
 
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])
@@ -80,7 +75,7 @@ def test_environments_differ_where_they_are_told_to(repository: Path) -> None:
 
 
 def test_nothing_is_left_to_fill_in(repository: Path) -> None:
-    for text in template().values():
+    for text in init.template().values():
         assert not re.search(r"@[A-Z_]+@", text)
     workflow = yaml.safe_load((repository / ".github/workflows/check.yaml").read_text())
     assert workflow["permissions"] == {"contents": "read"}
