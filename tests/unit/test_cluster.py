@@ -64,7 +64,6 @@ def test_a_new_cluster_gets_its_children_the_config_map_first():
     assert applied(plan_cluster(observed_cluster(cluster()), NOW)) == [
         "ConfigMap",
         "Service",
-        "PodDisruptionBudget",
         "Deployment",
         "DaskWorkerGroup",
     ]
@@ -343,6 +342,8 @@ def written_by(c, manager, operation):
 class TestDisruptionBudget:
     def test_the_scheduler_is_protected_as_long_as_there_is_one(self):
         assert applied(plan_cluster(complete(cluster(), disruption_budget=None), NOW)) == ["PodDisruptionBudget"]
+        assert plan_cluster(complete(cluster(), disruption_budget=None, scheduler_pods=()), NOW).actions == ()
+        assert plan_cluster(complete(cluster(), scheduler_pods=()), NOW).actions == (), "another Pod is on its way"
         actions = plan_cluster(complete(cluster(suspend=True)), NOW).actions
         assert [(a.kind, a.name) for a in actions] == [("PodDisruptionBudget", "simple-scheduler")]
         assert isinstance(actions[0], Delete)

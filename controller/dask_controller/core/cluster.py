@@ -149,13 +149,13 @@ def _held(o: ObservedCluster) -> bool:
 
 
 def _budget(o: ObservedCluster) -> Action | None:
-    """The PodDisruptionBudget, as long as there is a scheduler to protect."""
+    """The PodDisruptionBudget, as long as there is a scheduler to protect: Kubernetes warns of one without a Pod."""
     live, desired = o.disruption_budget, disruption_budget(o.cluster)
     if not _mine(o, live):
         return None
     wanted = o.cluster.spec.scheduler.eviction_policy != "Allow" and not o.cluster.spec.suspend
     if live is None:
-        return Apply(desired, new=True) if wanted else None
+        return Apply(desired, new=True) if wanted and o.scheduler_pods else None
     if not wanted:
         metadata = live["metadata"]
         return Delete("PodDisruptionBudget", metadata["namespace"], metadata["name"], metadata["uid"])

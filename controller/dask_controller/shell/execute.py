@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, assert_never
 
 from dask_crds import names
@@ -15,8 +15,12 @@ from dask_resources.worker import worker_pod
 from ..core.actions import Action, Apply, Create, Delete, Event, Outcome, Patch
 from ..core.observed import owner_uid
 from ..core.time import format_time
+from .courtesy import Courtesy
 from .kubernetes import ApiError, Kubernetes
 from .world import World
+
+#: A plan that creates more Pods than this at a time stands back for shorter ones.
+FEW = 8
 
 #: Reasons that only a change by somebody can mend; others are tried again with backoff.
 PERMANENT = {"Forbidden", "Invalid", "BadRequest", "NameConflict"}
@@ -31,26 +35,29 @@ class Executor:
         domain: the cluster's DNS domain.
         share: requests of one plan that may be under way at a time. Plans take the client's connections in the order of
             their requests: one that starts a thousand workers must not queue them all before a small cluster's few.
+        courtesy: who of those that call `execute` does short work.
     """
 
-    def __init__(self, kubernetes: Kubernetes, world: World, *, domain: str, share: int) -> None:
+    def __init__(self, kubernetes: Kubernetes, world: World, *, domain: str, share: int, courtesy: Courtesy) -> None:
         self._kubernetes = kubernetes
         self._share = share
         self._world = world
         self._domain = domain
+        self._courtesy = courtesy
 
     async def execute(self, parent: Kind, actions: Sequence[Action], now: float) -> list[Outcome]:
-        """Perform ``actions``: first what others mount or select, one by one; then the rest, together; events last.
+        """Perform ``actions``: what is applied, then changes and deletions, then new Pods; events last.
 
-        The first failure of an Apply stops what follows, because it may need what was not applied.
+        The first Apply goes alone, because the others may need its object. A failed one stops what follows.
         """
+        applied = [a for a in actions if isinstance(a, Apply)]
+        changed = [a for a in actions if isinstance(a, Patch | Delete)]
         outcomes: list[Outcome] = []
-        for action in actions:
-            if isinstance(action, Apply):
-                outcomes.append(await self._perform(parent, action, now))
-                if outcomes[-1].error:
-                    return outcomes
-        outcomes += await self._together([a for a in actions if isinstance(a, Patch | Delete)], parent, now)
+        for step in (applied[:1], applied[1:]):
+            outcomes += await self._together(step, parent, now)
+            if any(outcome.error for outcome in outcomes):
+                return outcomes
+        outcomes += await self._together(changed, parent, now)
         outcomes += await self._create([a for a in actions if isinstance(a, Create)], parent, now)
         outcomes += [await self._perform(parent, a, now) for a in actions if isinstance(a, Event)]
         return outcomes
@@ -61,17 +68,29 @@ class Executor:
         size = 1
         while creations:
             batch, creations = creations[:size], creations[size:]
-            outcomes += await self._together(batch, parent, now)
+            if size <= FEW:
+                outcomes += await self._together(batch, parent, now)
+            else:
+                with self._courtesy.long():
+                    outcomes += await self._together(batch, parent, now, self._courtesy.gap)
             if any(outcome.error for outcome in outcomes):
                 break
             size *= 2
         return outcomes
 
-    async def _together(self, actions: Sequence[Action], parent: Kind, now: float) -> list[Outcome]:
+    async def _together(
+        self,
+        actions: Sequence[Action],
+        parent: Kind,
+        now: float,
+        before_each: Callable[[], Awaitable[None]] | None = None,
+    ) -> list[Outcome]:
         share = asyncio.Semaphore(self._share)
 
         async def perform(action: Action) -> Outcome:
             async with share:
+                if before_each is not None:
+                    await before_each()
                 return await self._perform(parent, action, now)
 
         return await asyncio.gather(*map(perform, actions))

@@ -21,6 +21,7 @@ from ..core.job_status import job_status
 from ..core.observed import Observed, ObservedAutoscaler, ObservedCluster, ObservedGroup, ObservedJob
 from ..core.worker_group import plan_worker_group, worker_group_status
 from .ask import Schedulers
+from .courtesy import Courtesy
 from .execute import Executor
 from .kubernetes import ApiError, Kubernetes
 from .observe import observe
@@ -57,7 +58,8 @@ class Reconciler:
         self._kubernetes = kubernetes
         self._world = world
         self._schedulers = schedulers
-        self._executor = Executor(kubernetes, world, domain=domain, share=share)
+        self._courtesy = Courtesy()
+        self._executor = Executor(kubernetes, world, domain=domain, share=share, courtesy=self._courtesy)
         self._domain = domain
         self._clock = clock
 
@@ -70,6 +72,10 @@ class Reconciler:
         Raises:
             ApiError: the API server did not let us; the queue tries again with backoff.
         """
+        with self._courtesy.short():
+            return await self._reconcile(key)
+
+    async def _reconcile(self, key: Key) -> float | None:
         manifest = await self._kubernetes.get(key.kind, key.namespace, key.name)
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
             return None  # its children have owner references: garbage collection removes them
@@ -82,7 +88,8 @@ class Reconciler:
         observed = await self._observe(value)
         plan = self._plan(observed, now)
         if plan.ask is not None:
-            answers = await self._schedulers.answer(observed.scheduler_pods, plan.ask)
+            with self._courtesy.long():
+                answers = await self._schedulers.answer(observed.scheduler_pods, plan.ask)
             observed = msgspec.structs.replace(observed, answers=answers)
             plan = self._plan(observed, now)
         if any(isinstance(action, Create) for action in plan.actions):
