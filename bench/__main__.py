@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.cluster import ControlPlane
 
-from .operators import NATIVE, OURS, THEIRS, Operator, audit
+from .operators import NATIVE, NOBODY, OURS, THEIRS, Operator, audit
 from .report import plot, table
 from .scenarios import Bench
 
@@ -58,6 +58,8 @@ def main() -> None:
             if not options.brief:
                 bench.idleness(ours, 10, 60.0)
                 bench.memory(ours, [0, most // 2, most, 2 * most])
+        for _ in range(options.repeat):
+            bench.create_clusters(Operator(NOBODY, plane, output), options.clusters)
         if not options.brief:
             with theirs:
                 bench.start_and_stop(theirs, min(options.workers))  # it is slow, and its rate is known then

@@ -19,10 +19,12 @@ from tests.cluster.processes import Processes
 
 ROOT = Path(__file__).parent.parent
 NATIVE, OURS, THEIRS = "native", "dask-gitops", "dask-kubernetes"
+NOBODY = "no operator"  #: for what the objects alone take
 
 #: Who writes on behalf of each: what a Deployment is to Kubernetes is the work of these two.
 USERS = {
     NATIVE: [f"system:serviceaccount:kube-system:{name}-controller" for name in ("deployment", "replicaset")],
+    NOBODY: [],
     OURS: [OURS],
     THEIRS: [THEIRS],
 }
@@ -57,7 +59,7 @@ class Operator:
     """An operator; a context manager that runs its process, unless it is a part of Kubernetes.
 
     Args:
-        name: one of `NATIVE`, `OURS`, `THEIRS`.
+        name: one of `NATIVE`, `NOBODY`, `OURS`, `THEIRS`.
         plane: where it works.
         folder: for its log; the audit log is there, too.
     """

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from .operators import NATIVE, OURS, THEIRS
+from .operators import NATIVE, NOBODY, OURS, THEIRS
 from .scenarios import Result
 
 
@@ -32,7 +32,7 @@ def table(results: Sequence[Result]) -> str:
     ]
     notes = []
     for what in scenarios:
-        for who in (NATIVE, OURS, THEIRS):
+        for who in (NATIVE, NOBODY, OURS, THEIRS):
             if (result := found.get((what, who))) is None:
                 continue
             if result.unit != "s":
@@ -40,7 +40,7 @@ def table(results: Sequence[Result]) -> str:
                 continue
             values = " ".join(sorted(seconds(r.value) for r in results if (r.what, r.who) == (what, who)))
             ratio = f"{result.value / found[what, NATIVE].value:.2f}" if (what, NATIVE) in found else ""
-            own = ["", ""] if who == NATIVE else [f"{result.cpu_seconds:.1f}", f"{result.peak_mib:.0f}"]
+            own = ["", ""] if who in (NATIVE, NOBODY) else [f"{result.cpu_seconds:.1f}", f"{result.peak_mib:.0f}"]
             cells = [what, who, seconds(result.value), values, ratio, *own, str(result.writes)]
             lines.append(f"| {' | '.join(cells)} |")
             if result.detail:

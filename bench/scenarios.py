@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -15,6 +16,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tests.cluster import ControlPlane
+
+from dask_controller.shell.kubernetes import Kubernetes
+from dask_synth.render import render
 
 from .operators import NATIVE, THEIRS, Operator
 
@@ -72,6 +76,32 @@ class Bench:
         """Seconds until all workers of many clusters of two workers run."""
         with self._namespace() as namespace, self._measured(f"start {clusters} clusters x 2", operator):
             self._create(namespace, *(cluster(operator, f"c{n}", 2) for n in range(clusters)))
+            self._wait(lambda: self._pods(namespace, running=True) == 2 * clusters)
+
+    def create_clusters(self, nobody: Operator, clusters: int) -> None:
+        """Seconds until the workers run if all that the operator would make is simply created: no operator is faster.
+
+        No status is written. An operator of ours must not run.
+        """
+
+        async def create(namespace: str) -> None:
+            async with Kubernetes.from_environment(str(self._plane.kubeconfig)) as kubernetes:
+                await asyncio.gather(*(create_one(kubernetes, namespace, f"c{n}") for n in range(clusters)))
+
+        async def create_one(kubernetes: Kubernetes, namespace: str, name: str) -> None:
+            manifest = dask_cluster(name, 2)
+            manifest["metadata"]["namespace"] = namespace
+            owner = await kubernetes.create(manifest)
+            for child in render(owner, namespace=namespace, domain="cluster.local"):
+                if child["kind"] == "DaskWorkerGroup":
+                    group = await kubernetes.create(child)
+                    for pod in render(group, namespace=namespace, domain="cluster.local"):
+                        await kubernetes.create(pod)
+                elif child["kind"] != "Pod":
+                    await kubernetes.create(child)
+
+        with self._namespace() as namespace, self._measured(f"start {clusters} clusters x 2", nobody):
+            asyncio.run(create(namespace))
             self._wait(lambda: self._pods(namespace, running=True) == 2 * clusters)
 
     def fairness(self, operator: Operator, workers: int) -> None:
