@@ -6,12 +6,15 @@ Only the standard library is used until ``.venv`` exists.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,18 +81,44 @@ def check(python: str, arguments: list[str]) -> int:
     # Node's warning about its own age hides ours, https://aws.github.io/jsii/user-guides/lib-user/language-specific/
     environment.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
     failed = []
-    for name, command in {
-        "style": ["ruff", "check", "."],
-        "format": ["ruff", "format", "--check", "."],
-        "types": ["mypy"],
-        "layers": ["lint-imports"],
-        "tests": ["python", "-m", "pytest", *arguments],
-    }.items():
-        print(f"== {name}: {' '.join(command)}", flush=True)
-        if subprocess.call([str(tools / command[0]), *command[1:]], cwd=ROOT, env=environment):
-            failed.append(name)
+    with contextlib.nullcontext() if arguments else building(python, environment):
+        for name, command in {
+            "style": ["ruff", "check", "."],
+            "format": ["ruff", "format", "--check", "."],
+            "types": ["mypy"],
+            "layers": ["lint-imports"],
+            "tests": ["python", "-m", "pytest", *arguments],
+        }.items():
+            print(f"== {name}: {' '.join(command)}", flush=True)
+            if subprocess.call([str(tools / command[0]), *command[1:]], cwd=ROOT, env=environment):
+                failed.append(name)
     print(f"\nfailed: {', '.join(failed)}" if failed else "\nall checks passed", flush=True)
     return 1 if failed else 0
+
+
+@contextlib.contextmanager
+def building(python: str, environment: dict[str, str]) -> Iterator[None]:
+    """Have the programs that tests need built meanwhile, with what other work leaves of the processors.
+
+    The first tests wait for Pods most of their time. What does not succeed is tried again, and told, by the test that
+    needs it.
+    """
+    command = [python, "-m", "tests.cluster"]
+    builder = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=lambda: os.nice(19),
+    )
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(builder.pid, signal.SIGTERM)
+        builder.wait()
 
 
 if __name__ == "__main__":

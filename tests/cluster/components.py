@@ -48,6 +48,7 @@ class Module:
     replaces: bool = False
     pinned: tuple[str, ...] = ()  # modules, with their versions, that its go.mod does not name or not so
     crds: str = ""  # glob of the CustomResourceDefinitions in the module
+    embeds: str = ""  # file that a program embeds and that its module lacks
 
     @property
     def name(self) -> str:
@@ -61,6 +62,7 @@ _ARGO_CD = "github.com/argoproj/argo-cd/v3"
 _REGISTRY = "github.com/google/go-containerregistry"
 _SOURCE_CONTROLLER = "github.com/fluxcd/source-controller"
 _KUSTOMIZE_CONTROLLER = "github.com/fluxcd/kustomize-controller"
+_FLUX_CLI = "github.com/fluxcd/flux2/v2"
 MODULES = (
     Module(
         "k8s.io/kubernetes",
@@ -113,12 +115,14 @@ MODULES = (
         crds="config/crd/bases/*.yaml",
     ),
     Module(_KUSTOMIZE_CONTROLLER, "1.9.6", (_KUSTOMIZE_CONTROLLER,), replaces=True, crds="config/crd/bases/*.yaml"),
+    # What it embeds is for `flux install`, which nobody calls here.
+    Module(_FLUX_CLI, "2.9.5", (f"{_FLUX_CLI}/cmd/flux",), embeds="cmd/flux/manifests/none.yaml"),
 )
 _PROGRAMS = {"go.etcd.io/etcd/server/v3": "etcd", f"{_ARGO_CD}/cmd": "argocd"}  # called otherwise than their path
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok")
 NODE = (*CONTROL_PLANE, "kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "runc")
-TOOLS = ("kustomize", "kubeconform", "kube-score")
+TOOLS = ("kustomize", "kubeconform", "kube-score", "crane", "flux")
 ARGO_CD = ("argocd",)
 FLUX = ("source-controller", "kustomize-controller")
 
@@ -162,11 +166,10 @@ def ensure(names: Iterable[str]) -> dict[str, Path]:
     """
     names = list(names)
     missing = [name for name in names if find(name) is None]
-    if missing:
-        with locked("build"):
-            for number, name in enumerate(missing, 1):
-                if find(name) is None:
-                    _build(name, f"{number} of {len(missing)}")
+    for number, name in enumerate(missing, 1):
+        with locked(f"build-{_module(name).name}"):
+            if find(name) is None:
+                _build(name, f"{number} of {len(missing)}")
     return {name: path for name in names if (path := find(name)) is not None}
 
 
@@ -192,24 +195,8 @@ def source(name: str) -> Path:
         Unavailable: there is no Go, or the module cannot be downloaded.
     """
     module = _module(name)
-    folder = CACHE / "src" / f"{module.name}-{module.version}-source"
-    with locked("build"):
-        if not folder.exists():
-            go = go_command()
-            query = [go, "mod", "download", "-json", f"{module.path}@v{module.version}"]
-            done = subprocess.run(query, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise Unavailable(f"`{' '.join(query)}` failed:\n{done.stdout}{done.stderr}")
-            partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-            ignored = shutil.ignore_patterns("docs", "ui")
-            shutil.copytree(json.loads(done.stdout)["Dir"], partial, ignore=ignored, copy_function=shutil.copyfile)
-            for path in (partial, *partial.rglob("*")):
-                if path.is_dir():
-                    path.chmod(0o755)  # Go keeps its own copy read-only
-            for pinned in module.pinned:
-                run([go, "mod", "edit", f"-replace={pinned.split()[0]}={pinned.replace(' ', '@')}"], cwd=partial)
-            partial.rename(folder)
-    return folder
+    with locked(f"build-{module.name}"):
+        return _source(module, go_command())
 
 
 def ensure_packages(packages: Mapping[str, str] = NODE_PACKAGES) -> None:
@@ -276,7 +263,9 @@ def _build(name: str, position: str) -> None:
         "GOTOOLCHAIN": "local",
     }
     with progress(f"building {name} {module.version} ({position})"):
-        if not (source / "go.sum").exists():
+        if module.embeds:
+            source = _source(module, go)
+        elif not (source / "go.sum").exists():
             source.mkdir(parents=True, exist_ok=True)
             (source / "go.mod").write_text(_go_mod(module, go))
             # What only the tests of others need may be missing (-e); what a build needs, the build will tell.
@@ -289,6 +278,30 @@ def _build(name: str, position: str) -> None:
         if module.crds:
             _copy_crds(module, go, source, environment)
         partial.rename(target)  # a killed build never leaves a broken program
+
+
+def _source(module: Module, go: str) -> Path:
+    """A copy of the module that can be changed, with what it lacks."""
+    folder = CACHE / "src" / f"{module.name}-{module.version}-source"
+    if folder.exists():
+        return folder
+    query = [go, "mod", "download", "-json", f"{module.path}@v{module.version}"]
+    done = subprocess.run(query, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unavailable(f"`{' '.join(query)}` failed:\n{done.stdout}{done.stderr}")
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+    ignored = shutil.ignore_patterns("docs", "ui")
+    shutil.copytree(json.loads(done.stdout)["Dir"], partial, ignore=ignored, copy_function=shutil.copyfile)
+    for path in (partial, *partial.rglob("*")):
+        if path.is_dir():
+            path.chmod(0o755)  # Go keeps its own copy read-only
+    for pinned in module.pinned:
+        run([go, "mod", "edit", f"-replace={pinned.split()[0]}={pinned.replace(' ', '@')}"], cwd=partial)
+    if module.embeds:
+        (partial / module.embeds).parent.mkdir(exist_ok=True)
+        (partial / module.embeds).write_text("{}\n")
+    partial.rename(folder)
+    return folder
 
 
 def _copy_crds(module: Module, go: str, source: Path, environment: dict[str, str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 from tests.cluster import ControlPlane, components
+from tests.support import template
 from tests.support.clusters import or_skip
 
 from dask_synth.render import render
@@ -152,6 +153,41 @@ def test_kube_score_sees_mistakes(tmp_path: Path) -> None:
     (tmp_path / "operator.yaml").write_text(operator.replace("readOnlyRootFilesystem: true", ""))
     found = kube_score(tmp_path / "operator.yaml") - KUBE_SCORE_EXCEPTIONS.keys()
     assert {line.split(":")[0] for line in found} == {"container-security-context-readonlyrootfilesystem"}
+
+
+def flux_build(repository: Path, file: str) -> dict[str, set[tuple[str, str]]]:
+    """Kinds and names of what Flux makes of each Kustomization in a file whose folder is in the repository."""
+    with or_skip("flux"):
+        program = components.ensure(["flux"])["flux"]
+    built = {}
+    for wanted in documents(repository / file):
+        folder = repository / wanted["spec"].get("path", "none")
+        if wanted["kind"] != "Kustomization" or not folder.exists():
+            continue
+        name = wanted["metadata"]["name"]
+        command = [str(program), "build", "kustomization", name, "--namespace", wanted["metadata"]["namespace"]]
+        command += ["--path", str(folder), "--kustomization-file", str(repository / file), "--dry-run"]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        found = [m for m in yaml.load_all(done.stdout, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if m]
+        assert {m["metadata"]["labels"]["kustomize.toolkit.fluxcd.io/name"] for m in found} == {name}
+        built[name] = identities(found)
+        assert built[name] == identities(m for path in folder.glob("*.yaml") for m in documents(path))
+    return built
+
+
+def identities(manifests: Iterable[dict[str, Any]]) -> set[tuple[str, str]]:
+    """Kinds and names, kustomize's own files apart."""
+    return {(m["kind"], m["metadata"]["name"]) for m in manifests if "metadata" in m}
+
+
+def test_flux_builds_what_it_is_told_to_apply() -> None:
+    assert flux_build(ROOT, "dist/flux/dask.yaml").keys() == {"dask-crds", "dask-operator"}
+
+
+def test_flux_builds_the_template(tmp_path: Path) -> None:
+    built = flux_build(template.start(tmp_path / "platform"), "dist/dev/flux/flux.yaml")
+    assert built.keys() == {"dask-crds", "dask-operator", "dask-workloads"}
+    assert ("DaskJob", "hello") in built["dask-workloads"]
 
 
 # --- at an API server -------------------------------------------------------------------------------------------------
