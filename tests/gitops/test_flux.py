@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
-from tests.cluster import ControlPlane
+import yaml
+from tests.cluster import ControlPlane, images
+from tests.e2e.support import eventually
 from tests.support.clusters import or_skip
 
 from .conftest import Site
@@ -13,6 +16,8 @@ from .harness import Flux
 from .scenarios import Scenarios, cluster, group, job
 
 pytestmark = pytest.mark.control_plane
+
+GUIDE = images.ROOT / "docs/migration.md"
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +43,18 @@ class TestFlux(Scenarios):
             found = site.kubectl.json("get", resource, "--show-managed-fields")["metadata"]["managedFields"]
             spec = {entry["manager"] for entry in found if entry.get("subresource") != "status"}
             assert spec - {"kubectl"} == {"kustomize-controller"}, "kubectl is the one that scaled"
+
+    def test_the_expressions_for_statuses_of_the_existing_operator(self, site: Site):
+        """As the migration guide has them: they look at ``phase`` and ``jobStatus``, which both operators write."""
+        (text,) = re.findall(r"```yaml\n(healthCheckExprs:.*?)```", GUIDE.read_text(), re.DOTALL)
+        assert site.application.health()[0] != "Healthy"
+        patch = json.dumps({"spec": yaml.safe_load(text)})
+        site.kubectl("patch", "kustomization", site.kubectl.namespace, "--type=merge", "-p", patch)
+        unready = cluster(site)
+        unready["spec"]["worker"]["spec"]["nodeSelector"] = {"node": "none"}
+        site.commit(cluster=unready, job=job(site))
+        assert site.kubectl.condition("daskcluster", "c", "Ready")["status"] == "False"
+        assert site.kubectl.status("daskjob", "j")["jobStatus"] == "Successful"
+        site.offer(cluster=unready, job=job(site, exit_code=3, run_id="2"))
+        eventually(lambda: "DaskJob" in site.application.health()[1] and site.application.health()[0] == "Degraded")
+        assert site.kubectl.status("daskjob", "j")["jobStatus"] == "Failed"
