@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 from dask_crds import names
@@ -19,7 +20,7 @@ from .courtesy import Courtesy
 from .kubernetes import ApiError, Kubernetes
 from .world import World
 
-#: A plan that creates more Pods than this at a time stands back for shorter ones.
+#: More actions than this at a time stand back for shorter plans.
 FEW = 8
 
 #: Reasons that only a change by somebody can mend; others are tried again with backoff.
@@ -68,32 +69,24 @@ class Executor:
         size = 1
         while creations:
             batch, creations = creations[:size], creations[size:]
-            if size <= FEW:
-                outcomes += await self._together(batch, parent, now)
-            else:
-                with self._courtesy.long():
-                    outcomes += await self._together(batch, parent, now, self._courtesy.gap)
+            outcomes += await self._together(batch, parent, now)
             if any(outcome.error for outcome in outcomes):
                 break
             size *= 2
         return outcomes
 
-    async def _together(
-        self,
-        actions: Sequence[Action],
-        parent: Kind,
-        now: float,
-        before_each: Callable[[], Awaitable[None]] | None = None,
-    ) -> list[Outcome]:
+    async def _together(self, actions: Sequence[Action], parent: Kind, now: float) -> list[Outcome]:
         share = asyncio.Semaphore(self._share)
+        many = len(actions) > FEW
 
         async def perform(action: Action) -> Outcome:
             async with share:
-                if before_each is not None:
-                    await before_each()
+                if many:
+                    await self._courtesy.gap()
                 return await self._perform(parent, action, now)
 
-        return await asyncio.gather(*map(perform, actions))
+        with self._courtesy.long() if many else contextlib.nullcontext():
+            return await asyncio.gather(*map(perform, actions))
 
     async def _perform(self, parent: Kind, action: Action, now: float) -> Outcome:
         try:
