@@ -317,6 +317,16 @@ class DaskWorkerGroupStatus(_Value, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    last_progress_time: (
+        Annotated[
+            str,
+            Meta(
+                description="When a worker last became ready, or an outdated one went; ten minutes without, while "
+                "something is missing, are a stall."
+            ),
+        ]
+        | None
+    ) = None
     conditions: _Conditions | None = None
 
 

@@ -215,6 +215,18 @@ def test_what_does_not_get_ready_stalls_in_the_end():
     assert (stalled.status, stalled.reason) == ("True", "ProgressDeadlineExceeded")
 
 
+def test_workers_stall_when_their_group_says_so():
+    """A long update of a group is no stall of its cluster."""
+    status = DaskClusterStatus()
+    for now, group_stalls in ((0, False), (601, False), (700, True)):
+        of = msgspec.structs.replace(cluster(), status=status)
+        conditions = [make_condition("Stalled", group_stalls, "ProgressDeadlineExceeded")]
+        group = live_group(of, ready_replicas=1, replicas=2, desired_replicas=2, conditions=conditions)
+        o = complete(of, groups=(group,))
+        status = cluster_status(o, plan_cluster(o, NOW + now), [], NOW + now)
+        assert (condition(status.conditions, "Stalled").status == "True") == group_stalls
+
+
 def test_another_generation_has_all_its_time_again():
     broken = (scheduler_pod(ready=False, phase="Pending", problem=PULL_ERROR),)
     status = DaskClusterStatus()

@@ -410,6 +410,61 @@ def test_a_forbidden_creation_stalls_with_the_servers_words():
     assert status.replicas == 0
 
 
+class TestProgressDeadline:
+    """As of a Deployment: what gets on may take its time."""
+
+    def statuses(self, *states, **fields):
+        """Whether it is stalled, in each state: seconds, and the places of ready and of outdated Pods."""
+        status = DaskWorkerGroupStatus()
+        for seconds, ready, outdated in states:
+            g = msgspec.structs.replace(group(replicas=4, **fields), status=status)
+            found = pods(g, *ready)
+            found += [
+                msgspec.structs.replace(p, labels={**p.labels, names.REVISION: "old"}) for p in pods(g, *outdated)
+            ]
+            o = observed_group(g, *found)
+            status = worker_group_status(o, plan_worker_group(o, NOW), [], NOW + seconds)
+            yield condition(status.conditions, "Stalled").status == "True"
+
+    def test_nothing_for_ten_minutes_is_a_stall_until_something_happens(self):
+        states = [
+            (0, [0], []),
+            (601, [0], []),
+            (700, [0], []),
+            (800, [0, 1], []),
+            (1399, [0, 1], []),
+            (1401, [0, 1], []),
+        ]
+        assert list(self.statuses(*states)) == [False, True, True, False, False, True]
+
+    def test_a_long_update_does_not_stall(self):
+        states = [(0, [4], [0, 1, 2, 3]), (500, [4], [1, 2, 3]), (1000, [4], [2, 3]), (1599, [4], [2, 3])]
+        assert not any(self.statuses(*states))
+
+    def test_one_that_does_not_get_on_does(self):
+        assert list(self.statuses((0, [], [0, 1, 2, 3]), (601, [], [0, 1, 2, 3]))) == [False, True]
+
+    def test_workers_that_die_and_come_back_in_vain_stall(self):
+        """Creating them once more is no progress."""
+        g = group(replicas=1)
+        for seconds, found in ((0, pods(g, 0, ready=False)), (300, []), (601, pods(g, 0, ready=False))):
+            o = observed_group(g, *found)
+            plan = plan_worker_group(o, NOW)
+            status = worker_group_status(o, plan, [Outcome(action) for action in plan.actions], NOW + seconds)
+            g = msgspec.structs.replace(g, status=status)
+        assert condition(g.status.conditions, "Stalled").status == "True"
+
+    def test_draining_is_bounded_by_its_own_time(self):
+        g = group(replicas=1, drain_timeout_seconds=3600)
+        for seconds in (0, 601):
+            asked = answers(g, 0, 1, retirement={1: "retiring: 1 tasks and 0 results left"})
+            o = observed_group(g, *pods(g, 0, 1), answers=asked)
+            status = worker_group_status(o, plan_worker_group(o, NOW + seconds), [], NOW + seconds)
+            g = msgspec.structs.replace(g, status=status)
+            assert g.status.draining
+        assert condition(g.status.conditions, "Stalled").status == "False"
+
+
 def test_scheduler_starting_counts_as_not_there():
     g = group(replicas=0)
     starting = scheduler_pod(phase="Pending", ready=False)

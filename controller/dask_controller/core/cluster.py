@@ -246,6 +246,7 @@ def cluster_status(
             now=now,
             stalled=another is not None
             or (missing is workers_ready and "DaskWorkerGroup" not in written and _group_stalls(o)),
+            deadline=missing is not workers_ready or group is None,  # the group knows whether it gets on
             ready="Suspended" if suspended else "Ready",
             message="suspended as asked" if suspended else f"the scheduler and {ready} of {wanted} workers are ready",
         ),

@@ -76,6 +76,7 @@ def readiness(
     message: str = "",
     stalled: bool = False,
     deadline: bool = True,
+    progress: Time | None = None,
 ) -> list[Condition]:
     """``Ready``, ``Reconciling`` and ``Stalled``.
 
@@ -90,6 +91,7 @@ def readiness(
         message: message of ``Ready`` when nothing is missing.
         stalled: whether the problem lasts until somebody changes something.
         deadline: whether being at it for long counts as stalled.
+        progress: when something was last achieved, as far as that is known; the deadline counts from then.
     """
     failed = next((o for o in outcomes if o.error and o.permanent), None) or next(
         (o for o in outcomes if o.error), None
@@ -104,7 +106,7 @@ def readiness(
         ]
     reason, text = (problem.reason, problem.message) if problem else ("Progressing", waiting)
     lasting = stalled or (failed is not None and failed.permanent)
-    stalled = lasting or (deadline and _deadline_exceeded(before, generation, now))
+    stalled = lasting or (deadline and _deadline_exceeded(before, generation, now, progress or 0.0))
     stalled_reason = reason if lasting else "ProgressDeadlineExceeded"
     return [
         condition("Ready", False, reason, text),
@@ -113,14 +115,15 @@ def readiness(
     ]
 
 
-def _deadline_exceeded(before: Sequence[Condition] | None, generation: int, now: Time) -> bool:
-    """Whether the same generation has been reconciled for too long."""
+def _deadline_exceeded(before: Sequence[Condition] | None, generation: int, now: Time, progress: Time) -> bool:
+    """Whether the same generation has been reconciled for too long, with nothing to show for it."""
     stalled, reconciling = find(before, "Stalled"), find(before, "Reconciling")
     if stalled is not None and stalled.status == "True":
-        return stalled.reason == "ProgressDeadlineExceeded" and stalled.observed_generation == generation
+        same = stalled.reason == "ProgressDeadlineExceeded" and stalled.observed_generation == generation
+        return same and progress <= parse_time(stalled.last_transition_time)
     if reconciling is None or reconciling.status != "True":
         return False
-    return now - parse_time(reconciling.last_transition_time) >= PROGRESS_DEADLINE_SECONDS
+    return now - max(parse_time(reconciling.last_transition_time), progress) >= PROGRESS_DEADLINE_SECONDS
 
 
 def events(before: Sequence[Condition] | None, after: Sequence[Condition]) -> list[Event]:

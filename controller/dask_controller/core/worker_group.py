@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from dask_crds import names
@@ -297,6 +298,16 @@ def worker_group_status(o: ObservedGroup, plan: Plan, outcomes: Sequence[Outcome
     waiting = _waiting_for(
         o, b, ready=ready, desired=desired, outdated=len(outdated), leaving=len(ledger), active=len(active) + created
     )
+    status = DaskWorkerGroupStatus(
+        observed_generation=o.group.generation,
+        replicas=len(active) + created,
+        ready_replicas=ready,
+        updated_replicas=updated + created,
+        desired_replicas=desired,
+        selector=",".join(f"{key}={value}" for key, value in worker_labels(o.group).items()),
+        draining=ledger or None,
+    )
+    progressed = format_time(now) if _progressed(o.group.status, status) else o.group.status.last_progress_time
     conditions = readiness(
         before,
         problem=another or _group_problem(o, b, waiting),
@@ -307,16 +318,23 @@ def worker_group_status(o: ObservedGroup, plan: Plan, outcomes: Sequence[Outcome
         stalled=another is not None,
         ready="Suspended" if o.cluster is not None and o.cluster.spec.suspend else "Ready",
         message=f"{desired} of {desired} workers are ready",
+        deadline=not ledger,  # `drainTimeoutSeconds` bounds that
+        progress=parse_time(progressed) if progressed else None,
     )
-    return DaskWorkerGroupStatus(
-        observed_generation=o.group.generation,
-        replicas=len(active) + created,
-        ready_replicas=ready,
-        updated_replicas=updated + created,
-        desired_replicas=desired,
-        selector=",".join(f"{key}={value}" for key, value in worker_labels(o.group).items()),
-        draining=ledger or None,
-        conditions=merge(before, conditions, generation=o.group.generation, now=now),
+    merged = merge(before, conditions, generation=o.group.generation, now=now)
+    return msgspec.structs.replace(status, last_progress_time=progressed, conditions=merged)
+
+
+def _progressed(before: DaskWorkerGroupStatus, after: DaskWorkerGroupStatus) -> bool:
+    """Whether something was achieved. Pods that are merely created again and again are no achievement."""
+
+    def outdated(status: DaskWorkerGroupStatus) -> int:
+        return (status.replicas or 0) - (status.updated_replicas or 0)
+
+    return (
+        before.observed_generation != after.observed_generation
+        or (after.ready_replicas or 0) > (before.ready_replicas or 0)
+        or outdated(after) < outdated(before)
     )
 
 
