@@ -52,9 +52,7 @@ def test_what_is_granted_is_what_is_used(node, requests):
         kubectl, "role", "dask-operator-leader-election"
     )
     assert done - allowed == set(), "used without being granted by these roles"
-    # `create` beside `patch` is needed for server-side apply of what is not there; the audit log shows it as patch.
-    by_apply = {(group, resource, "create") for group, resource, verb in done if verb == "patch"}
-    assert allowed - done - by_apply == set(), "granted and never used"
+    assert allowed - done == set(), "granted and never used"
 
 
 def test_the_namespace_enforces_restricted_pod_security(node, operator):
