@@ -71,16 +71,8 @@ def test_what_is_granted_is_what_is_used(node, home: Kubectl, kubectl: Kubectl, 
     kubectl.apply(job)
     eventually(lambda: kubectl.condition("daskjob", "once", "Ready").get("reason") == "QuotaExceeded", seconds=120)
     kubectl("delete", "quota", "none")
-    runner = (
-        "get",
-        "pods",
-        "-l",
-        "dask.org/component=job-runner",
-        "--field-selector=status.phase=Running",
-        "-o",
-        "name",
-    )
-    eventually(lambda: kubectl(*runner), seconds=180)
+    runner = "get pods -l dask.org/component=job-runner --field-selector=status.phase=Running -o name"
+    eventually(lambda: kubectl(*runner.split()), seconds=180)
     kubectl("patch", "daskjob", "once", "--type=merge", "-p", '{"spec": {"suspend": true}}')
     eventually(lambda: kubectl("get", "pods", "-o", "name") == "", seconds=120)
     kubectl("patch", "daskjob", "once", "--type=merge", "-p", '{"spec": {"suspend": false}}')

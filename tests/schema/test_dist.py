@@ -27,8 +27,11 @@ folders = pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return list(yaml.load_all(path.read_text(), loader))
+    return parsed(path.read_text())
+
+
+def parsed(text: str) -> list[dict[str, Any]]:
+    return list(yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
 
 
 # --- offline ----------------------------------------------------------------------------------------------------------
@@ -168,7 +171,7 @@ def flux_build(repository: Path, file: str) -> dict[str, set[tuple[str, str]]]:
         command = [str(program), "build", "kustomization", name, "--namespace", wanted["metadata"]["namespace"]]
         command += ["--path", str(folder), "--kustomization-file", str(repository / file), "--dry-run"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-        found = [m for m in yaml.load_all(done.stdout, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if m]
+        found = list(filter(None, parsed(done.stdout)))
         assert {m["metadata"]["labels"]["kustomize.toolkit.fluxcd.io/name"] for m in found} == {name}
         built[name] = identities(found)
         assert built[name] == identities(m for path in folder.glob("*.yaml") for m in documents(path))

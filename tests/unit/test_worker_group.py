@@ -413,11 +413,11 @@ def test_a_forbidden_creation_stalls_with_the_servers_words():
 class TestProgressDeadline:
     """As of a Deployment: what gets on may take its time."""
 
-    def statuses(self, *states, **fields):
+    def statuses(self, *states):
         """Whether it is stalled, in each state: seconds, and the places of ready and of outdated Pods."""
         status = DaskWorkerGroupStatus()
         for seconds, ready, outdated in states:
-            g = msgspec.structs.replace(group(replicas=4, **fields), status=status)
+            g = msgspec.structs.replace(group(replicas=4), status=status)
             found = pods(g, *ready)
             found += [
                 msgspec.structs.replace(p, labels={**p.labels, names.REVISION: "old"}) for p in pods(g, *outdated)

@@ -37,7 +37,8 @@ class Courtesy:
     async def gap(self) -> None:
         """Return when no short work is under way, or it was waited for long enough."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._gap.wait(), self._longest_wait)
+            async with asyncio.timeout(self._longest_wait):  # unlike `wait_for`, makes no task for each request
+                await self._gap.wait()
 
     @contextlib.contextmanager
     def _counted(self, number: int) -> Iterator[None]:
