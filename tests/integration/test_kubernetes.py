@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
@@ -18,6 +20,7 @@ from tests.support.fault_proxy import Answer, FaultProxy
 
 from dask_controller.shell import kubernetes as module
 from dask_controller.shell.credentials import Authorization, ConfigError, Endpoint, Fixed, TokenFile, find
+from dask_controller.shell.dask import Scheduler
 from dask_controller.shell.kubernetes import RESOURCES, ApiError, Kubernetes, Manifest, WatchEvent
 
 real = pytest.mark.control_plane
@@ -336,6 +339,24 @@ async def test_requests_wait_for_their_turn_but_leases_do_not() -> None:
         assert not any(task.done() for task in pods)
         await asyncio.gather(*pods)
     assert most == 3
+
+
+@pytest.mark.parametrize("client", ["API server", "scheduler"])
+async def test_a_cancellation_is_not_mistaken_for_the_end_of_patience(client: str) -> None:
+    """Also if both come in the same turn of a busy loop: who is cancelled must end, not try again."""
+
+    async def answer(_: web.Request) -> web.Response:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    async with stub(answer) as server, aiohttp.ClientSession() as session, Kubernetes(server, timeout_seconds=0.3) as k:
+        scheduler = Scheduler(server.server, session, timeout_seconds=0.3)
+        asked = asyncio.create_task(k.get("Pod", "a", "x") if client == "API server" else scheduler.state())
+        await asyncio.sleep(0.1)  # the request is under way
+        asyncio.get_running_loop().call_later(0.3, asked.cancel)
+        time.sleep(0.5)  # noqa: ASYNC251 - and now both are due
+        await asyncio.wait({asked}, timeout=5)
+        assert asked.cancelled()
 
 
 @pytest.mark.parametrize("status", [200, 410])

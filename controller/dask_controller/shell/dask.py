@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
@@ -90,7 +91,8 @@ class Scheduler:
     def __init__(self, url: str, session: aiohttp.ClientSession, *, timeout_seconds: float = 5.0) -> None:
         self._url = url.rstrip("/")
         self._session = session
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=2.0)
+        self._seconds = timeout_seconds
+        self._limits = aiohttp.ClientTimeout(total=None, connect=2.0)
 
     async def state(self) -> State:
         """The scheduler at a glance."""
@@ -143,9 +145,12 @@ class Scheduler:
     ) -> _T:
         body = None if workers is None else {"workers": [{"name": w.name, "ip": w.ip} for w in workers], **more}
         try:
-            async with self._session.request(
-                method, f"{self._url}{PREFIX}/{route}", json=body, timeout=self._timeout, allow_redirects=False
-            ) as response:
+            async with (
+                asyncio.timeout(self._seconds),  # not aiohttp's, see `kubernetes.Kubernetes._call`
+                self._session.request(
+                    method, f"{self._url}{PREFIX}/{route}", json=body, timeout=self._limits, allow_redirects=False
+                ) as response,
+            ):
                 status, text = response.status, await response.read()
         except TimeoutError as error:
             raise SchedulerError("Unreachable", "the scheduler does not answer in time") from error

@@ -32,6 +32,8 @@ PAGE = 500
 #: How often a request is sent that is answered by 429, and the longest pause in seconds between two.
 ATTEMPTS = 5
 LONGEST_PAUSE = 10.0
+#: Seconds for a connection to come about.
+CONNECT_SECONDS = 10.0
 #: Seconds of silence after which a watch counts as dead: the server sends a bookmark every minute.
 IDLE_SECONDS = 75.0
 
@@ -152,7 +154,7 @@ class Kubernetes:
     ) -> None:
         self._endpoint = endpoint
         self._turn = asyncio.Semaphore(connections)
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(10.0, timeout_seconds))
+        self._seconds = timeout_seconds
         self._on_request = on_request or (lambda verb, resource, code: None)
         self._session: aiohttp.ClientSession | None = None
 
@@ -254,7 +256,7 @@ class Kubernetes:
             timeoutSeconds=str(seconds),
             labelSelector=labels,
         )
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=idle_seconds)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         url = self._url(resource.path(namespace), query)
         try:
             async with self._send("watch", resource.plural, url, {}, None, limits) as response:
@@ -379,10 +381,16 @@ class Kubernetes:
         headers = {"Content-Type": content_type} if data is not None else {}
         # A slow admission webhook may hold all connections; to lose the Lease for that would make it worse.
         turn = contextlib.nullcontext() if resource.kind == "Lease" else self._turn
+        # Without aiohttp's limit for the whole, which takes a cancellation that comes when it ends for its own:
+        # https://github.com/aio-libs/aiohttp/issues/5979. An informer would never end then, nor would we.
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
         async with turn:
             for attempt in range(1, ATTEMPTS + 1):
                 try:
-                    async with self._send(verb, label, url, headers, data, self._timeout) as response:
+                    async with (
+                        asyncio.timeout(self._seconds),
+                        self._send(verb, label, url, headers, data, limits) as response,
+                    ):
                         content = await response.read()
                 except (aiohttp.ClientError, TimeoutError, OSError) as error:
                     raise _unreachable(error) from error
@@ -422,7 +430,7 @@ class Kubernetes:
                     server_hostname=self._endpoint.server_name,
                     allow_redirects=False,  # else our token would follow
                 )
-            except (aiohttp.ClientError, TimeoutError, OSError):
+            except (aiohttp.ClientError, asyncio.CancelledError, OSError):
                 self._on_request(verb, label, 0)
                 raise
             async with response:
