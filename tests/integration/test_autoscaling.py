@@ -9,6 +9,7 @@ import pytest
 from tests.cluster import ControlPlane
 from tests.e2e.support import Kubectl, Manifests, eventually
 from tests.integration.test_controller import Controller
+from tests.support.pod_metrics import pod_metrics
 
 pytestmark = pytest.mark.control_plane
 
@@ -51,6 +52,28 @@ def test_a_horizontal_pod_autoscaler_scales_a_group(kubectl, kube):
     assert kubectl.status("daskworkergroup", "hpa-default")["replicas"] == 5
     # The cluster's own number is handed on when it changes, and only then.
     assert kubectl.json("get", "daskcluster", "hpa")["spec"]["worker"]["replicas"] == 1
+
+
+def test_a_horizontal_pod_autoscaler_follows_what_the_workers_use(control_plane, kubectl, kube):
+    """It finds the workers by ``status.selector``, and those alone: the scheduler's Pod is none of them."""
+    kubectl.apply(kube.cluster_manifest("fed", workers=1, worker_extra={"drainTimeoutSeconds": 0}))
+    kubectl.wait_ready("daskcluster", "fed")
+    target = {"name": "memory", "target": {"type": "AverageValue", "averageValue": "1Gi"}}
+    at_once = {"scaleDown": {"stabilizationWindowSeconds": 0}}
+    metrics = [{"type": "Resource", "resource": target}]
+    with pod_metrics(control_plane) as used:
+        kubectl.apply(
+            horizontal_pod_autoscaler("fed-default", minReplicas=1, maxReplicas=9, metrics=metrics, behavior=at_once)
+        )
+        for gibibytes in (4, 2):
+            used.memory = gibibytes * 1024
+            eventually(
+                lambda n=gibibytes: kubectl.status("daskworkergroup", "fed-default").get("readyReplicas") == n,
+                seconds=120,
+            )
+        assert kubectl.condition("hpa", "fed-default", "ScalingActive")["status"] == "True"
+    assert used.selectors == {kubectl.status("daskworkergroup", "fed-default")["selector"]}
+    assert len(kubectl.json("get", "pods", "-l", used.selectors.pop())["items"]) == 2
 
 
 def test_an_autoscaler_writes_nothing_but_status_on_what_git_owns(kubectl, kube):

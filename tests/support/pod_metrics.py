@@ -1,0 +1,111 @@
+"""The resource metrics API (``metrics.k8s.io``), as metrics-server has it, with figures that a test sets.
+
+Fake nodes have no kubelet that would measure anything, so metrics-server itself would find nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from tests.cluster import ControlPlane
+
+GROUP, VERSION = "metrics.k8s.io", "v1beta1"
+API_VERSION = f"{GROUP}/{VERSION}"
+NAMESPACE, NAME = "kube-system", "metrics-server"
+
+
+class PodMetrics:
+    """What Pods use, for whoever asks the API server.
+
+    Attributes:
+        memory: in MiB, shared evenly by the Pods that are asked for.
+        selectors: by which Pods were asked for so far.
+    """
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+        self.memory = 1024
+        self.selectors: set[str] = set()
+
+    def answer(self, url: str) -> dict[str, Any]:
+        parts = urlsplit(url)
+        if not parts.path.endswith("/pods"):
+            pods = {"name": "pods", "kind": "PodMetrics", "namespaced": True, "verbs": ["get", "list"]}
+            return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": API_VERSION, "resources": [pods]}
+        namespace, selector = parts.path.split("/")[-2], parse_qs(parts.query)["labelSelector"][0]
+        self.selectors.add(selector)
+        pods = json.loads(self._plane.kubectl("get", "pods", "-n", namespace, "-l", selector, "-o", "json"))["items"]
+        return {
+            "kind": "PodMetricsList",
+            "apiVersion": API_VERSION,
+            "metadata": {},
+            "items": [_used(pod, self.memory / len(pods)) for pod in pods],
+        }
+
+
+def _used(pod: dict[str, Any], memory: float) -> dict[str, Any]:
+    metadata = {key: pod["metadata"][key] for key in ("name", "namespace", "creationTimestamp")}
+    containers = [
+        {"name": container["name"], "usage": {"cpu": "1", "memory": f"{memory:.0f}Mi"}}
+        for container in pod["spec"]["containers"]
+    ]
+    measured = {"timestamp": metadata["creationTimestamp"], "window": "10s"}
+    return {"metadata": metadata, "containers": containers, **measured}
+
+
+@contextmanager
+def pod_metrics(plane: ControlPlane) -> Iterator[PodMetrics]:
+    """Serve the API as part of the API server's; gone afterwards."""
+    metrics = PodMetrics(plane)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(metrics.answer(self.path)).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    plane.pki.issue("metrics-server", "metrics-server", hosts=["localhost"])
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(plane.pki.folder / "metrics-server.crt", plane.pki.folder / "metrics-server.key")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = server.server_address[1]
+    reference = {"namespace": NAMESPACE, "name": NAME, "port": port}
+    objects = [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"namespace": NAMESPACE, "name": NAME},
+            "spec": {"type": "ExternalName", "externalName": "localhost"},
+        },
+        {
+            "apiVersion": "apiregistration.k8s.io/v1",
+            "kind": "APIService",
+            "metadata": {"name": f"{VERSION}.{GROUP}"},
+            "spec": {"group": GROUP, "version": VERSION, "service": reference, "insecureSkipTLSVerify": True}
+            | {"groupPriorityMinimum": 100, "versionPriority": 100},
+        },
+    ]
+    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    try:
+        plane.kubectl("apply", "-f", "-", input=manifest)
+        plane.kubectl("wait", "apiservice", f"{VERSION}.{GROUP}", "--for=condition=Available", "--timeout=60s")
+        yield metrics
+    finally:
+        plane.kubectl("delete", "-f", "-", "--ignore-not-found", input=manifest)
+        server.shutdown()
+        server.server_close()
