@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support.patience import Patience
+
 DASK_IMAGE = "ghcr.io/dask/dask:2026.8.0"
 
 
 def eventually(holds: Callable[[], Any], *, seconds: float = 60) -> None:
     """Wait until ``holds`` is true; says what it saw last when it does not come true in time."""
-    deadline = time.monotonic() + seconds
+    patience = Patience(seconds)
     seen: Any = None
-    while time.monotonic() < deadline:
+    while patience.lasts():
         try:
             if seen := holds():
                 return

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.support import DASK_IMAGE, Kubectl, eventually
+from tests.support.patience import Patience
 
 pytestmark = pytest.mark.node
 
@@ -115,9 +116,9 @@ class Plugin:
 
     def wait(self, *, seconds: float = 180) -> str:
         """`IsTerminal`."""
-        deadline = time.monotonic() + seconds
+        patience = Patience(seconds)
         while (status := self.look()) not in ("Successful", "Failed"):
-            assert time.monotonic() < deadline, self.job()["status"]
+            assert patience.lasts(), self.job()["status"]
             time.sleep(0.3)
         return status
 

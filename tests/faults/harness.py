@@ -22,6 +22,7 @@ import aiohttp
 from aiohttp import web
 from tests.cluster import ControlPlane
 from tests.support.fault_proxy import Answer, CutAfter, FaultProxy, Hold, Late, is_watch, upstream_session
+from tests.support.patience import Patience
 
 from dask_controller.shell.ask import Schedulers
 from dask_controller.shell.credentials import Endpoint, find
@@ -171,9 +172,9 @@ class Site:
         Raises:
             Violation: it goes on and on.
         """
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while (now := time.monotonic()) - self.script.busy_at < QUIET_SECONDS:
-            if now > deadline:
+        patience = Patience(PATIENCE_SECONDS)
+        while time.monotonic() - self.script.busy_at < QUIET_SECONDS:
+            if not patience.lasts():
                 raise Violation("it is at work without end though nothing changes")
             await asyncio.sleep(0.05)
             queue = self._queue
@@ -191,9 +192,11 @@ class Site:
     async def _restarted(self) -> None:
         starts = self.script.starts
         self._restart.set()
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while self.script.starts == starts:
-                await asyncio.sleep(0.05)
+        patience = Patience(PATIENCE_SECONDS)
+        while self.script.starts == starts:
+            if not patience.lasts():
+                raise Violation("the operator does not end though it was killed")
+            await asyncio.sleep(0.05)
         self.script.busy_at = time.monotonic()
         await self.settled()
 
@@ -313,8 +316,8 @@ class Arena:
             if operators.done():
                 operators.result()
             life.result()
-        except AssertionError as found:
-            violation = str(found) or repr(found)
+        except Exception as found:
+            violation = str(found) if isinstance(found, AssertionError) and str(found) else repr(found)
             site.script.note(f"what is there:\n{site.record}")
         finally:
             life.cancel()

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
+from tests.support.patience import Patience
+
 from dask_controller.shell.kubernetes import RESOURCES, ApiError, Kubernetes, Resource
 from dask_crds import names
 
@@ -54,7 +56,6 @@ class Record:
 
     changes: list[Change] = field(default_factory=list)
     live: dict[str, Manifest] = field(default_factory=dict)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, change: Change) -> None:
         self.changes.append(change)
@@ -62,7 +63,6 @@ class Record:
             self.live.pop(change.uid, None)
         else:
             self.live[change.uid] = change.manifest
-        self.changed.set()
 
     def of(self, kind: str) -> Iterator[Manifest]:
         """What is there of a kind."""
@@ -90,13 +90,11 @@ class Record:
         Raises:
             Violation: it has not come true in time.
         """
-        try:
-            async with asyncio.timeout(seconds):
-                while not holds():
-                    self.changed.clear()
-                    await self.changed.wait()
-        except TimeoutError:
-            raise Violation(f"not within {seconds:.0f} s: {what}") from None
+        patience = Patience(seconds)
+        while not holds():
+            if not patience.lasts():
+                raise Violation(f"not within {seconds:.0f} s: {what}")
+            await asyncio.sleep(0.05)
 
 
 def _short(kind: str, status: Manifest) -> str:

@@ -129,6 +129,8 @@ class FaultProxy:
                 return _cut(request)
             case "cut":
                 return _cut(request)
+            case Late():
+                await asyncio.sleep(fault.seconds)
             case Answer():
                 body = {"kind": "Status", "code": fault.status, "reason": fault.reason, "message": "injected"}
                 return web.json_response(body, status=fault.status, headers=dict(fault.headers))
