@@ -19,6 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
+#: The tests of the real node mostly wait for Pods: the others run beside them, see ``tests/conftest.py``.
+TWO_AT_A_TIME = ["-n", "2"]
 
 
 def main() -> int:
@@ -87,7 +89,7 @@ def check(python: str, arguments: list[str]) -> int:
             "format": ["ruff", "format", "--check", "."],
             "types": ["mypy"],
             "layers": ["lint-imports"],
-            "tests": ["python", "-m", "pytest", *arguments],
+            "tests": ["python", "-m", "pytest", *(arguments or TWO_AT_A_TIME)],
         }.items():
             print(f"== {name}: {' '.join(command)}", flush=True)
             if subprocess.call([str(tools / command[0]), *command[1:]], cwd=ROOT, env=environment):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.cluster import ControlPlane, External, Node, images
 from tests.support import clusters
@@ -49,6 +51,23 @@ def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
     cluster.kubectl("create", "namespace", name)
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+class _TwoHalves(LoadScopeScheduling):
+    """Those that wait for Pods of the real node by one worker, all others by another. Each has its own clusters."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "node" if nodeid.startswith("tests/e2e/") else "rest"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _TwoHalves(config, log)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What runs beside the real node takes what processors that leaves: its Pods have probes and deadlines to keep."""
+    if os.environ.get("PYTEST_XDIST_WORKER") and not item.get_closest_marker("node"):
+        os.setpriority(os.PRIO_PROCESS, 0, 10)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
