@@ -101,7 +101,10 @@ def test_it_ends_soon_when_the_scheduler_is_gone():
 
 def test_a_worker_that_hangs_without_its_scheduler_is_ended():
     """A Nanny restores the default of SIGTERM when it gets one, which the first process of a container ignores."""
-    hang = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1); time.sleep(300)"
+    hang = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "signal.signal(signal.SIGINT, signal.SIG_DFL); print(1); time.sleep(300)"  # tests may be run without Ctrl-C
+    )
     with socket.socket() as unused, subprocess.Popen([sys.executable, "-uc", hang], stdout=subprocess.PIPE) as worker:
         unused.bind(("127.0.0.1", 0))
         assert worker.stdout is not None
