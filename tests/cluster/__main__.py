@@ -1,11 +1,24 @@
-"""Build all programs that the tests use, in the order in which they need them."""
+"""Build programs ahead of the tests that use them."""
 
+import argparse
 import contextlib
 
 from . import components
 
-with contextlib.suppress(components.Unavailable):  # what does not need them is built all the same
-    components.ensure_packages()
-for programs in (components.NODE, components.ARGO_CD, components.FLUX, components.TOOLS):
-    with contextlib.suppress(components.Unavailable):
-        components.ensure(programs)
+ALL = (components.NODE, components.ARGO_CD, components.FLUX, components.TOOLS)  # in the order in which they are needed
+
+parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
+parser.add_argument("programs", nargs="*", metavar="PROGRAM", help="default: all but those that only a few want")
+known = {name for module in components.MODULES for name in map(components.program, module.programs)}
+
+programs = parser.parse_args().programs
+if unknown := sorted(set(programs) - known):
+    parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+if programs:
+    components.ensure(programs)
+else:
+    with contextlib.suppress(components.Unavailable):  # what does not need them is built all the same
+        components.ensure_packages()
+    for group in ALL:
+        with contextlib.suppress(components.Unavailable):
+            components.ensure(group)

@@ -63,6 +63,7 @@ _REGISTRY = "github.com/google/go-containerregistry"
 _SOURCE_CONTROLLER = "github.com/fluxcd/source-controller"
 _KUSTOMIZE_CONTROLLER = "github.com/fluxcd/kustomize-controller"
 _FLUX_CLI = "github.com/fluxcd/flux2/v2"
+_KEDA = "github.com/kedacore/keda/v2"
 MODULES = (
     Module(
         "k8s.io/kubernetes",
@@ -117,14 +118,28 @@ MODULES = (
     Module(_KUSTOMIZE_CONTROLLER, "1.9.6", (_KUSTOMIZE_CONTROLLER,), replaces=True, crds="config/crd/bases/*.yaml"),
     # What it embeds is for `flux install`, which nobody calls here.
     Module(_FLUX_CLI, "2.9.5", (f"{_FLUX_CLI}/cmd/flux",), embeds="cmd/flux/manifests/none.yaml"),
+    Module(
+        _KEDA,
+        "2.21.0",
+        (f"{_KEDA}/cmd/operator", f"{_KEDA}/cmd/adapter"),
+        replaces=True,
+        crds="config/crd/bases/*.yaml",
+    ),
 )
-_PROGRAMS = {"go.etcd.io/etcd/server/v3": "etcd", f"{_ARGO_CD}/cmd": "argocd"}  # called otherwise than their path
+#: Those that are called otherwise than their path.
+_PROGRAMS = {
+    "go.etcd.io/etcd/server/v3": "etcd",
+    f"{_ARGO_CD}/cmd": "argocd",
+    f"{_KEDA}/cmd/operator": "keda-operator",
+    f"{_KEDA}/cmd/adapter": "keda-adapter",
+}
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok")
 NODE = (*CONTROL_PLANE, "kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "runc")
 TOOLS = ("kustomize", "kubeconform", "kube-score", "crane", "flux")
 ARGO_CD = ("argocd",)
 FLUX = ("source-controller", "kustomize-controller")
+KEDA = ("keda-operator", "keda-adapter")
 
 #: Debian packages that a real node needs, and a file of each.
 NODE_PACKAGES = {
@@ -326,7 +341,7 @@ def _go_mod(module: Module, go: str) -> str:
             staged = sorted(set(re.findall(r"(k8s\.io/[a-z-]+) => \./staging", upstream)))
             lines += [f"replace {path} => {path} v0.{module.version.removeprefix('1.')}" for path in staged]
         if module.replaces:
-            lines += [f"replace {published}" for published in re.findall(r"\S+ => \S+ v\S+", upstream)]
+            lines += [f"replace {published}" for published in re.findall(r"\S+(?: v\S+)? => \S+ v\S+", upstream)]
     lines += [f"replace {pinned.split()[0]} => {pinned}" for pinned in module.pinned]
     lines += [f"tool {path}" for path in module.programs]
     return "\n".join(lines) + "\n"

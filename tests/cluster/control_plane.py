@@ -150,6 +150,7 @@ class ControlPlane:
         self.pki.issue("kube-controller-manager", "system:kube-controller-manager")
         self.pki.issue("kube-scheduler", "system:kube-scheduler")
         self.pki.issue("service-accounts", "service-accounts")
+        self.pki.issue("front-proxy", "front-proxy")
         for user in ("admin", "kube-controller-manager", "kube-scheduler"):
             self.pki.kubeconfig(self.folder / f"{user}.kubeconfig", self._server(user), user)
 
@@ -170,6 +171,14 @@ class ControlPlane:
             f"--service-account-signing-key-file={pki}/service-accounts.key",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-cluster-ip-range={SERVICES}",
+            # Who asks is passed on to APIs that others serve.
+            f"--proxy-client-cert-file={pki}/front-proxy.crt",
+            f"--proxy-client-key-file={pki}/front-proxy.key",
+            f"--requestheader-client-ca-file={pki}/ca.crt",
+            "--requestheader-allowed-names=front-proxy",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
             "--authorization-mode=Node,RBAC",
             "--allow-privileged",
             "--kubelet-preferred-address-types=InternalIP",

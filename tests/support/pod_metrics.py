@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.cluster import ControlPlane
+from tests.support.aggregation import aggregated
 
 GROUP, VERSION = "metrics.k8s.io", "v1beta1"
 API_VERSION = f"{GROUP}/{VERSION}"
-NAMESPACE, NAME = "kube-system", "metrics-server"
 
 
 class PodMetrics:
@@ -42,12 +42,8 @@ class PodMetrics:
         namespace, selector = parts.path.split("/")[-2], parse_qs(parts.query)["labelSelector"][0]
         self.selectors.add(selector)
         pods = json.loads(self._plane.kubectl("get", "pods", "-n", namespace, "-l", selector, "-o", "json"))["items"]
-        return {
-            "kind": "PodMetricsList",
-            "apiVersion": API_VERSION,
-            "metadata": {},
-            "items": [_used(pod, self.memory / len(pods)) for pod in pods],
-        }
+        used = [_used(pod, self.memory / len(pods)) for pod in pods]
+        return {"kind": "PodMetricsList", "apiVersion": API_VERSION, "metadata": {}, "items": used}
 
 
 def _used(pod: dict[str, Any], memory: float) -> dict[str, Any]:
@@ -78,34 +74,13 @@ def pod_metrics(plane: ControlPlane) -> Iterator[PodMetrics]:
             """Say nothing."""
 
     plane.pki.issue("metrics-server", "metrics-server", hosts=["localhost"])
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(plane.pki.folder / "metrics-server.crt", plane.pki.folder / "metrics-server.key")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    port = server.server_address[1]
-    reference = {"namespace": NAMESPACE, "name": NAME, "port": port}
-    objects = [
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"namespace": NAMESPACE, "name": NAME},
-            "spec": {"type": "ExternalName", "externalName": "localhost"},
-        },
-        {
-            "apiVersion": "apiregistration.k8s.io/v1",
-            "kind": "APIService",
-            "metadata": {"name": f"{VERSION}.{GROUP}"},
-            "spec": {"group": GROUP, "version": VERSION, "service": reference, "insecureSkipTLSVerify": True}
-            | {"groupPriorityMinimum": 100, "versionPriority": 100},
-        },
-    ]
-    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-    try:
-        plane.kubectl("apply", "-f", "-", input=manifest)
-        plane.kubectl("wait", "apiservice", f"{VERSION}.{GROUP}", "--for=condition=Available", "--timeout=60s")
-        yield metrics
-    finally:
-        plane.kubectl("delete", "-f", "-", "--ignore-not-found", input=manifest)
-        server.shutdown()
-        server.server_close()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with aggregated(plane, GROUP, VERSION, port=server.server_address[1]):
+                yield metrics
+        finally:
+            server.shutdown()
