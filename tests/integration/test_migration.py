@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dask_kubernetes.operator as upstream  # type: ignore[import-untyped]
 import pytest
+import yaml
 from dask_kubernetes.operator.kubecluster.kubecluster import make_cluster_spec  # type: ignore[import-untyped]
 from tests.cluster import ControlPlane, images
 from tests.e2e.support import Kubectl, eventually
@@ -23,8 +24,8 @@ OLD_CRDS = Path(upstream.__file__).parent / "deployment/helm/dask-kubernetes-ope
 
 @pytest.fixture
 def plane() -> Iterator[ControlPlane]:
-    """A control plane with the CRDs of the existing operator."""
-    with clusters.control_plane(OLD_CRDS) as plane:
+    """A control plane without CRDs."""
+    with clusters.control_plane(None) as plane:
         yield plane
 
 
@@ -34,6 +35,7 @@ def pods(kubectl: Kubectl) -> dict[str, str]:
 
 
 def test_a_live_cluster_is_left_alone_and_says_why(plane: ControlPlane) -> None:
+    plane.install_crds(OLD_CRDS)
     plane.kubectl("create", "namespace", "team")
     kubectl = Kubectl(plane.kubectl, "team")
     command = [sys.executable, "-m", "kopf", "run", "-m", "dask_kubernetes.operator.controller", "--namespace", "team"]
@@ -68,3 +70,26 @@ def test_a_live_cluster_is_left_alone_and_says_why(plane: ControlPlane) -> None:
         eventually(lambda: sum(name.startswith("live-") for name in pods(kubectl).values()) == 3)
     finally:
         ours.kill()
+
+
+def test_an_operator_that_is_newer_than_the_crds_says_so_and_goes_on_with_the_right_ones(
+    plane: ControlPlane, tmp_path: Path
+) -> None:
+    for path in (images.ROOT / "dist" / "crds").glob("*.yaml"):
+        crd = yaml.safe_load(path.read_text())
+        if crd["kind"] == "CustomResourceDefinition":
+            schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+            schema["properties"]["status"]["properties"].pop("phase", None)  # of DaskClusters: as if it were new
+            (tmp_path / path.name).write_text(yaml.safe_dump(crd))
+    plane.install_crds(tmp_path)
+    plane.kubectl("create", "namespace", "team")
+    kubectl = Kubectl(plane.kubectl, "team")
+    newer = Controller(plane, "team")
+    try:
+        kubectl.apply(make_cluster_spec("early", n_workers=1))
+        eventually(lambda: kubectl.json("get", "deployments")["items"])  # it does what it can
+        plane.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(images.ROOT / "dist" / "crds"))
+        kubectl.wait_ready("daskcluster", "early")
+    finally:
+        log = newer.stop()
+    assert ".status.phase: field not declared in schema; apply the CRDs of this release first" in log

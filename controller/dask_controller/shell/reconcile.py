@@ -195,4 +195,9 @@ class Reconciler:
         """With the version that was read: the status of an object that has changed meanwhile must not be written."""
         metadata = {key: manifest["metadata"][key] for key in ("name", "namespace", "resourceVersion")}
         body = {"apiVersion": names.API_VERSION, "kind": manifest["kind"], "metadata": metadata, "status": status}
-        await self._kubernetes.apply_status(body)
+        try:
+            await self._kubernetes.apply_status(body)
+        except ApiError as error:
+            if "field not declared in schema" not in error.message:
+                raise
+            raise ApiError(error.status, "OutdatedCRDs", f"{error}; apply the CRDs of this release first") from error
