@@ -109,7 +109,8 @@ async def test_another_waits_for_a_silent_leader_and_no_longer() -> None:
         assert not acquiring.done()
     silent_since = now()
     await acquiring
-    assert 15 - 2 <= now() - silent_since <= 15 + 2 * 1.2 + 0.1
+    look = 2 * 1.2 + 0.02  # at most between two: one shows the last renewal, one that it has run out
+    assert 15 - 2 <= now() - silent_since <= look + 15 + look
     assert not a.held
     assert server.lease
     assert server.lease["spec"]["leaseTransitions"] == 1
