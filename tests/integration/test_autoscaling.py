@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
-from tests.cluster import ControlPlane
-from tests.e2e.support import Kubectl, Manifests, eventually
-from tests.integration.test_controller import Controller
+from tests.e2e.support import eventually
 from tests.support.pod_metrics import pod_metrics
 
-pytestmark = pytest.mark.control_plane
-
-
-@pytest.fixture
-def kubectl(control_plane: ControlPlane, namespace: str) -> Kubectl:
-    return Kubectl(control_plane.kubectl, namespace)
-
-
-@pytest.fixture
-def kube(control_plane: ControlPlane, namespace: str) -> Manifests:
-    return Manifests(control_plane.kubeconfig, namespace)
-
-
-@pytest.fixture(autouse=True)
-def controller(control_plane: ControlPlane, namespace: str) -> Iterator[Controller]:
-    running = Controller(control_plane, namespace)
-    yield running
-    running.kill()
+pytestmark = [pytest.mark.control_plane, pytest.mark.usefixtures("controller")]
 
 
 def horizontal_pod_autoscaler(group: str, **spec) -> dict:

@@ -5,57 +5,12 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 
 import pytest
-from tests.cluster import ControlPlane
-from tests.e2e.support import Kubectl, Manifests, eventually
+from tests.e2e.support import Kubectl, eventually
 
 pytestmark = pytest.mark.control_plane
-
-
-class Controller:
-    """The controller as a process that can be killed."""
-
-    def __init__(self, plane: ControlPlane, namespace: str) -> None:
-        self._environment = os.environ | {"KUBECONFIG": str(plane.kubeconfig)}
-        self._command = [sys.executable, "-m", "dask_controller", "run", "--namespace", namespace, "--port", "0"]
-        self.start()
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._command, env=self._environment, stderr=subprocess.PIPE, text=True)
-
-    def kill(self) -> None:
-        """As a node failure would: without a chance to finish anything."""
-        self._process.kill()
-        self._process.communicate()
-
-    def stop(self) -> str:
-        """Stop it politely; returns its log."""
-        self._process.terminate()
-        _, log = self._process.communicate(timeout=30)
-        return log
-
-
-@pytest.fixture
-def kubectl(control_plane: ControlPlane, namespace: str) -> Kubectl:
-    return Kubectl(control_plane.kubectl, namespace)
-
-
-@pytest.fixture
-def kube(control_plane: ControlPlane, namespace: str) -> Manifests:
-    return Manifests(control_plane.kubeconfig, namespace)
-
-
-@pytest.fixture
-def controller(control_plane: ControlPlane, namespace: str) -> Iterator[Controller]:
-    running = Controller(control_plane, namespace)
-    yield running
-    running.kill()
 
 
 def uids(kubectl: Kubectl) -> set[str]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from distributed import Client, LocalCluster
 from tests.cluster import ControlPlane, components
 from tests.cluster.processes import free_port
-from tests.e2e.support import Kubectl, Manifests, eventually
-from tests.integration.test_controller import Controller
+from tests.e2e.support import eventually
 from tests.support.aggregation import aggregated
 
 from dask_resources import scheduler_extension
@@ -76,30 +76,24 @@ def keda(control_plane: ControlPlane) -> Iterator[None]:
         yield
 
 
-def test_it_scales_a_group_from_nothing_by_what_the_scheduler_wants_and_back(
-    control_plane: ControlPlane, namespace: str, keda: None
-):
-    kubectl, kube = Kubectl(control_plane.kubectl, namespace), Manifests(control_plane.kubeconfig, namespace)
-
+@pytest.mark.usefixtures("controller", "keda")
+def test_it_scales_a_group_from_nothing_by_what_the_scheduler_wants_and_back(kubectl, kube):
     def workers() -> int:
         return kubectl.status("daskworkergroup", "fed-default").get("readyReplicas", 0)
 
-    controller = Controller(control_plane, namespace)
-    preload = {"preload": [scheduler_extension.__file__.replace("__init__", "dask_gitops_scheduler")]}
+    kubectl.apply(kube.cluster_manifest("fed", workers=1, worker_extra={"drainTimeoutSeconds": 0}))
+    kubectl.wait_ready("daskcluster", "fed")
+    module = Path(scheduler_extension.__file__).with_name(scheduler_extension.MODULE)
+    preload = {"preload": [str(module)]}
     with LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0", scheduler_kwargs=preload) as dask:
         port = dask.scheduler.http_server.port
-        try:
-            kubectl.apply(kube.cluster_manifest("fed", workers=1, worker_extra={"drainTimeoutSeconds": 0}))
-            kubectl.wait_ready("daskcluster", "fed")
-            kubectl.apply(scaled_object("fed-default", f"http://127.0.0.1:{port}/dask-gitops/v1/adaptive_target"))
-            eventually(lambda: workers() == 0, seconds=120)
-            with Client(dask) as client:
-                tasks = client.map(time.sleep, [3 + n / 1000 for n in range(60)])  # half a second each by its guess
-                eventually(lambda: workers() == 6, seconds=180)
-                client.cancel(tasks)
-                eventually(lambda: workers() == 0, seconds=180)
-        finally:
-            controller.kill()
+        kubectl.apply(scaled_object("fed-default", f"http://127.0.0.1:{port}/dask-gitops/v1/adaptive_target"))
+        eventually(lambda: workers() == 0, seconds=120)
+        with Client(dask) as client:
+            tasks = client.map(time.sleep, [3 + n / 1000 for n in range(60)])  # half a second each by its guess
+            eventually(lambda: workers() == 6, seconds=180)
+            client.cancel(tasks)
+            eventually(lambda: workers() == 0, seconds=180)
 
 
 def scaled_object(group: str, url: str) -> dict:

@@ -14,8 +14,8 @@ import yaml
 from dask_kubernetes.operator.kubecluster.kubecluster import make_cluster_spec  # type: ignore[import-untyped]
 from tests.cluster import ControlPlane, images
 from tests.e2e.support import Kubectl, eventually
-from tests.integration.test_controller import Controller
 from tests.support import clusters
+from tests.support.controller import Controller
 
 pytestmark = pytest.mark.control_plane
 

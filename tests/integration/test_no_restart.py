@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.cluster import ControlPlane
 from tests.e2e.support import Kubectl, Manifests, eventually
-from tests.integration.test_controller import Controller
+from tests.support.controller import Controller
 
 from dask_resources.revision import revision
 
@@ -43,11 +43,6 @@ TERSE: dict[str, Any] = {
     ],
     "terminationGracePeriodSeconds": 30,
 }
-
-
-@pytest.fixture
-def kubectl(control_plane: ControlPlane, namespace: str) -> Kubectl:
-    return Kubectl(control_plane.kubectl, namespace)
 
 
 def test_a_template_with_all_its_defaults_is_the_same_template(kubectl: Kubectl) -> None:

@@ -146,7 +146,7 @@ class Scheduler:
         body = None if workers is None else {"workers": [{"name": w.name, "ip": w.ip} for w in workers], **more}
         try:
             async with (
-                asyncio.timeout(self._seconds),  # not aiohttp's, see `kubernetes.Kubernetes._call`
+                asyncio.timeout(self._seconds),  # not aiohttp's, see `kubernetes._LIMITS`
                 self._session.request(
                     method, f"{self._url}{PREFIX}/{route}", json=body, timeout=self._limits, allow_redirects=False
                 ) as response,

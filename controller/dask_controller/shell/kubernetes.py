@@ -38,6 +38,9 @@ CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 75.0
 
 _METHODS = {"get": "GET", "list": "GET", "watch": "GET", "create": "POST", "patch": "PATCH", "delete": "DELETE"}
+# Without aiohttp's limit for the whole, which takes a cancellation that comes when it ends for its own:
+# https://github.com/aio-libs/aiohttp/issues/5979. An informer would never end then, nor would we.
+_LIMITS = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
 _JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
 _APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
@@ -381,15 +384,12 @@ class Kubernetes:
         headers = {"Content-Type": content_type} if data is not None else {}
         # A slow admission webhook may hold all connections; to lose the Lease for that would make it worse.
         turn = contextlib.nullcontext() if resource.kind == "Lease" else self._turn
-        # Without aiohttp's limit for the whole, which takes a cancellation that comes when it ends for its own:
-        # https://github.com/aio-libs/aiohttp/issues/5979. An informer would never end then, nor would we.
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
         async with turn:
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     async with (
                         asyncio.timeout(self._seconds),
-                        self._send(verb, label, url, headers, data, limits) as response,
+                        self._send(verb, label, url, headers, data, _LIMITS) as response,
                     ):
                         content = await response.read()
                 except (aiohttp.ClientError, TimeoutError, OSError) as error:
