@@ -1,7 +1,7 @@
-"""The work queue: which keys have to be reconciled, and when. The rules are those of client-go's workqueue.
+"""The work queue: which keys have to be reconciled, and when. The rules are those of client-go's workqueue, and turns.
 
-A key waits once however often it is added, is worked on by one worker at a time, and goes to the end of the queue when
-it comes back: no key can keep others from their turn.
+A key waits once however often it is added, is worked on by one worker at a time, and goes to the end of its line when
+it comes back: no key can keep others from their turn. Nor can a tenant; and what a user waits for goes first: `Turns`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,111 @@ Reconcile = Callable[[K], Awaitable[float | None]]
 Result = Literal["success", "requeue_after", "error"]
 #: Called then with the key, the result, and the seconds that the key had waited and was worked on.
 OnDone = Callable[[K, Result, float, float], None]
+#: Says whose a key is; always the same for the same key.
+Tenant = Callable[[K], Hashable]
+
+#: Of so many starts that prompt and upkeep both could have, one is upkeep's: it is late then, but not forgotten.
+UPKEEP_EVERY = 4
+
+
+class Turn(NamedTuple, Generic[K]):
+    """A key that may start.
+
+    Attributes:
+        key: what to reconcile.
+        tenant: whose it is.
+        prompt: whether a user waits for it.
+    """
+
+    key: K
+    tenant: Hashable
+    prompt: bool
+
+
+class Turns(Generic[K]):
+    """Whose turn it is, and who has to wait though a worker is free.
+
+    A key is *prompt* if a user waits for it, else *upkeep*. In each of the two classes tenants take turns, and a
+    tenant's keys go in the order in which they came. Prompt goes before upkeep, but for one start in `UPKEEP_EVERY`.
+
+    A turn may take long. So the tenant with the fewest workers at keys of the class goes first; only among equals it is
+    who has waited longest for a turn. A key waits for what its own tenant has under way or has put before it, and for
+    one turn of each other tenant, however much those add and however long that takes. And some workers are kept from
+    upkeep, and each tenant from some: what a user waits for finds one free, and a newcomer soon.
+
+    A step costs the same however many keys wait: it looks at no more tenants than there are workers.
+
+    Args:
+        tenant: see `Tenant`.
+        reserved: workers that upkeep does not get; it always gets one.
+        per_tenant: workers that a tenant gets at most, but at least one; ``None`` for no bound.
+    """
+
+    def __init__(self, tenant: Tenant[K], *, reserved: int = 0, per_tenant: int | None = None) -> None:
+        self._tenant = tenant
+        self._reserved = reserved
+        self._per_tenant = math.inf if per_tenant is None else max(1, per_tenant)
+        # Of each class, by whether it is prompt: keys by tenant, in the order of turns, and busy workers by tenant.
+        self._lines: dict[bool, OrderedDict[Hashable, OrderedDict[K, None]]]
+        self._lines = {True: OrderedDict(), False: OrderedDict()}
+        self._busy: dict[bool, Counter[Hashable]] = {True: Counter(), False: Counter()}
+        self._contests = 0  # starts that both classes could have had, modulo UPKEEP_EVERY
+
+    def add(self, key: K, prompt: bool) -> None:
+        """Let ``key`` wait for its turn. If it does so already, it moves up if it now is prompt, and never down."""
+        tenant = self._tenant(key)
+        if prompt and key in self._lines[False].get(tenant, ()):
+            self._remove(Turn(key, tenant, False))
+        if prompt or key not in self._lines[True].get(tenant, ()):
+            self._lines[prompt].setdefault(tenant, OrderedDict())[key] = None
+
+    def take(self, workers: int) -> Turn[K] | None:
+        """What one of ``workers`` starts now, until `done`; ``None`` if nothing may start."""
+        at_upkeep = self._busy[False].total()
+        if self._busy[True].total() + at_upkeep >= workers:
+            return None
+        prompt = self._first(True)
+        upkeep = self._first(False) if at_upkeep < max(1, workers - self._reserved) else None
+        turn = prompt or upkeep
+        if prompt and upkeep:
+            self._contests = (self._contests + 1) % UPKEEP_EVERY
+            turn = prompt if self._contests else upkeep
+        if turn:
+            self._lines[turn.prompt].move_to_end(turn.tenant)
+            self._remove(turn)
+            self._busy[turn.prompt][turn.tenant] += 1
+        return turn
+
+    def done(self, turn: Turn[K]) -> None:
+        """The worker is free again."""
+        busy = self._busy[turn.prompt]
+        busy[turn.tenant] -= 1
+        if not busy[turn.tenant]:
+            del busy[turn.tenant]
+
+    def _first(self, prompt: bool) -> Turn[K] | None:
+        """Whose turn it is in this class."""
+        first, fewest = None, math.inf
+        busy, elsewhere = self._busy[prompt], self._busy[not prompt]
+        for tenant, keys in self._lines[prompt].items():
+            if busy[tenant] < fewest and busy[tenant] + elsewhere[tenant] < self._per_tenant:
+                first, fewest = Turn(next(iter(keys)), tenant, prompt), busy[tenant]
+                if not fewest:  # nobody has less; whom we have passed over has a worker
+                    break
+        return first
+
+    def _remove(self, turn: Turn[K]) -> None:
+        tenants = self._lines[turn.prompt]
+        del tenants[turn.tenant][turn.key]
+        if not tenants[turn.tenant]:
+            del tenants[turn.tenant]
+
+
+class _Active(NamedTuple, Generic[K]):
+    """What a worker is at."""
+
+    turn: Turn[K]
+    since: float
 
 
 @dataclass
@@ -42,7 +148,13 @@ class Queue(Generic[K]):
     A reconcile looks at everything anew. So one that starts takes back what was planned for its key for later, and what
     it returns, or what is added meanwhile, is planned instead.
 
+    A key is prompt if a user waits for it. What has been said once holds until the key's next start, whatever else
+    brings that about. What follows, the next attempt after a failure too, is upkeep unless it is said again.
+
     Args:
+        tenant: see `Tenant`.
+        reserved: workers that only prompt keys get; one is for all.
+        per_tenant: workers that a tenant gets at most, but at least one; ``None`` for no bound.
         first_delay: seconds before a key that failed is tried again; doubled with each failure in a row.
         longest_delay: seconds that this grows to.
         jitter: part by which the delay is made longer at random, so that what failed together comes back apart.
@@ -53,6 +165,9 @@ class Queue(Generic[K]):
     def __init__(
         self,
         *,
+        tenant: Tenant[K] = lambda _key: None,
+        reserved: int = 0,
+        per_tenant: int | None = None,
         first_delay: float = 0.2,
         longest_delay: float = 300.0,
         jitter: float = 0.2,
@@ -64,37 +179,61 @@ class Queue(Generic[K]):
         self._jitter = jitter
         self._expected = expected
         self._on_done = on_done
-        self._waiting: OrderedDict[K, float] = OrderedDict()  # since when, in the order of their turns
-        self._active: dict[K, float] = {}  # since when
+        self._turns = Turns(tenant, reserved=reserved, per_tenant=per_tenant)
+        self._waiting: OrderedDict[K, float] = OrderedDict()  # since when, the oldest first
+        self._active: dict[K, _Active[K]] = {}
         self._dirty: set[K] = set()  # active, and added meanwhile
         self._later: dict[K, asyncio.TimerHandle] = {}
+        self._prompt: set[K] = set()  # whose next start a user waits for
         self._failures: dict[K, int] = {}  # in a row
         self._tasks: set[asyncio.Task[None]] = set()
         self._run: _Run[K] | None = None
+        self._progress = 0.0  # when a reconcile ended last, or there was nothing to do
         self._closed = asyncio.Event()
 
     # --- what is to be done -------------------------------------------------------------------------------------------
 
-    def add(self, key: K) -> None:
-        """Have ``key`` reconciled as soon as it is its turn."""
+    def add(self, key: K, *, prompt: bool = False) -> None:
+        """Have ``key`` reconciled as soon as it is its turn.
+
+        Args:
+            key: what to reconcile.
+            prompt: a user waits for it.
+        """
         if self._closed.is_set():
             return
+        if prompt:
+            self._prompt.add(key)
         if key in self._active:
             self._dirty.add(key)
-        elif key not in self._waiting:
-            self._waiting[key] = _now()
+        elif prompt or key not in self._waiting:
+            now = _now()
+            if not self._waiting and not self._active:
+                self._progress = now
+            self._waiting.setdefault(key, now)
+            self._turns.add(key, key in self._prompt)
             self._start()
 
-    def add_after(self, key: K, seconds: float) -> None:
-        """Have ``key`` reconciled in ``seconds``, unless that happens earlier anyway."""
-        if seconds <= 0:
-            self.add(key)
+    def add_after(self, key: K, seconds: float, *, prompt: bool = False) -> None:
+        """Have ``key`` reconciled in ``seconds``, unless that happens earlier anyway.
+
+        Args:
+            key: what to reconcile.
+            seconds: from now.
+            prompt: a user waits for it; also if it happens earlier.
+        """
+        if seconds <= 0 or key in self._waiting:
+            self.add(key, prompt=prompt)
             return
+        if self._closed.is_set():
+            return
+        if prompt:
+            self._prompt.add(key)
         due = _now() + seconds
         planned = self._later.get(key)
-        if self._closed.is_set() or key in self._waiting or (planned is not None and planned.when() <= due):
-            return
         if planned is not None:
+            if planned.when() <= due:
+                return
             planned.cancel()
         self._later[key] = asyncio.get_running_loop().call_at(due, self._due, key)
 
@@ -133,13 +272,14 @@ class Queue(Generic[K]):
     def _start(self) -> None:
         """Give free workers their next keys."""
         run = self._run
-        while run and self._waiting and len(self._active) < run.workers and not self._closed.is_set():
-            key, since = self._waiting.popitem(last=False)
+        while run and not self._closed.is_set() and (turn := self._turns.take(run.workers)):
+            key, now = turn.key, _now()
+            since = self._waiting.pop(key)
             planned = self._later.pop(key, None)
             if planned is not None:
                 planned.cancel()
-            now = _now()
-            self._active[key] = now
+            self._prompt.discard(key)
+            self._active[key] = _Active(turn, now)
             task = run.group.create_task(self._work(run.reconcile, key, now - since))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -156,7 +296,10 @@ class Queue(Generic[K]):
             after = self._failed(key, error)
             result = "error"
         finally:
-            worked = _now() - self._active.pop(key)
+            turn, since = self._active.pop(key)
+            self._turns.done(turn)
+            self._progress = _now()
+            worked = self._progress - since
         if key in self._dirty:
             self._dirty.remove(key)
             self.add(key)
@@ -187,13 +330,24 @@ class Queue(Generic[K]):
         """Keys that are being reconciled."""
         return len(self._active)
 
+    def is_prompt(self, key: K) -> bool:
+        """Whether ``key`` is being reconciled because a user waits for it."""
+        return key in self._active and self._active[key].turn.prompt
+
     def oldest_seconds(self) -> float:
-        """How long the first key has been waiting."""
+        """How long the key that came first has been waiting. Whose it is may be why: see `idle_seconds`."""
         return _now() - next(iter(self._waiting.values())) if self._waiting else 0.0
 
     def longest_running_seconds(self) -> float:
         """How long the slowest worker has been at its key."""
-        return _now() - min(self._active.values()) if self._active else 0.0
+        return _now() - min(active.since for active in self._active.values()) if self._active else 0.0
+
+    def idle_seconds(self) -> float:
+        """For how long no reconcile has ended though there was something to do; 0 if there is nothing to do.
+
+        However long somebody has to wait, this is small while anything at all gets done.
+        """
+        return _now() - self._progress if self._waiting or self._active else 0.0
 
 
 def _now() -> float:
