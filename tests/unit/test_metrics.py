@@ -8,7 +8,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support.virtual_time import virtual_time
 
-from dask_controller.shell.metrics import Metrics
+from dask_controller.shell.metrics import Metrics, sparing
 from dask_controller.shell.queue import Queue
 
 
@@ -61,3 +61,14 @@ async def test_it_shows_what_dashboards_for_controllers_expect() -> None:
     assert samples["dask_operator_informer_objects{resource=pods}"] == 2
     assert samples["dask_operator_informer_relists_total{resource=pods}"] == 3
     assert samples["dask_operator_informer_age_seconds{resource=pods}"] == 4
+
+
+@virtual_time
+async def test_what_is_dear_to_render_is_rendered_at_most_once_in_so_many_seconds() -> None:
+    numbers = iter(range(100))
+    render = sparing(lambda: b"%d" % next(numbers), 1.0)
+    said = []
+    for _ in range(6):
+        said.append(render())
+        await asyncio.sleep(0.4)
+    assert said == [b"0", b"0", b"0", b"1", b"1", b"1"]

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, and the HTTP server for them and for the probes.
+"""Metrics for Prometheus, and what is served: them and the probes.
 
 Names are those of controller-runtime, client-go and its workqueue where they have the thing, so that dashboards and
 alerts made for those work here: https://book.kubebuilder.io/reference/metrics-reference.
@@ -6,11 +6,13 @@ alerts made for those work here: https://book.kubebuilder.io/reference/metrics-r
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+import math
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from http import HTTPStatus
 from typing import Any, Protocol
 
-from aiohttp import web
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -25,6 +27,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from .informer import Informer
+from .probes import CONNECTION_SECONDS, Answer, Page, listen
 from .queue import Queue, Result
 
 #: Says what is wrong, or ``None``.
@@ -32,6 +35,10 @@ Probe = Callable[[], str | None]
 
 #: Upper bounds in seconds: most reconciles are one read; starting a thousand Pods takes minutes.
 SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0)
+
+#: How old the metrics may be that are shown: rendering takes milliseconds, and whoever asks all the time must not take
+#: them from the operator.
+RENDER_SECONDS = 1.0
 
 
 class Key(Protocol):
@@ -139,9 +146,15 @@ class _Present(Collector):
 
 @contextlib.asynccontextmanager
 async def serve(
-    metrics: Metrics, *, healthy: Probe, ready: Probe, port: int, host: str | None = None
+    metrics: Metrics,
+    *,
+    healthy: Probe,
+    ready: Probe,
+    port: int,
+    host: str | None = None,
+    seconds: float = CONNECTION_SECONDS,
 ) -> AsyncGenerator[int, None]:
-    """Answer ``/metrics``, ``/healthz`` and ``/readyz`` while the context lasts.
+    """Answer ``/metrics``, ``/healthz`` and ``/readyz`` while the context lasts; see `probes` for what is bounded.
 
     kopf's own probes answer only after its start-up handlers: too late for a process that waits for its lease.
 
@@ -151,29 +164,36 @@ async def serve(
         ready: why it is of no use yet.
         port: TCP port; 0 for a free one.
         host: address to listen on; ``None`` for all, IPv4 and IPv6.
+        seconds: how long a connection may last.
 
     Yields:
         The port.
     """
+    render = sparing(lambda: generate_latest(metrics.registry))
+    pages: dict[str, Page] = {
+        "/metrics": lambda: Answer(render(), content_type=CONTENT_TYPE_LATEST),
+        "/healthz": lambda: _answer(healthy()),
+        "/readyz": lambda: _answer(ready()),
+    }
+    async with listen(pages, port=port, host=host, seconds=seconds) as bound:
+        yield bound
 
-    async def show(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    def answer(probe: Probe) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def handle(_: web.Request) -> web.Response:
-            problem = probe()
-            return web.Response(text=problem or "ok", status=503 if problem else 200)
+def sparing(render: Callable[[], bytes], seconds: float = RENDER_SECONDS) -> Callable[[], bytes]:
+    """What ``render`` says; in the ``seconds`` after, what it said last."""
+    said, due = b"", -math.inf
 
-        return handle
+    def say() -> bytes:
+        nonlocal said, due
+        now = asyncio.get_running_loop().time()
+        if now >= due:
+            said, due = render(), now + seconds
+        return said
 
-    application = web.Application()
-    application.router.add_get("/metrics", show)
-    application.router.add_get("/healthz", answer(healthy))
-    application.router.add_get("/readyz", answer(ready))
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
+    return say
+
+
+def _answer(problem: str | None) -> Answer:
+    if problem is None:
+        return Answer(b"ok")
+    return Answer(problem.encode(), HTTPStatus.SERVICE_UNAVAILABLE)

@@ -1,0 +1,147 @@
+"""An HTTP server that strangers may reach: one short request, one answer, and the connection is closed.
+
+Anybody in the cluster may open connections, and whoever holds many must not keep the kubelet from its probes, nor the
+operator from its work. aiohttp bounds neither how many there are nor how slowly an answer is read, and logs a traceback
+for each malformed request; uvicorn has no limit in seconds either (https://github.com/Kludex/uvicorn/issues/157), and
+turns away the newest connection, which may be the kubelet's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import NamedTuple, cast
+
+#: How long a connection may last, from its first packet to the last of the answer; a kubelet waits for 5 s.
+CONNECTION_SECONDS = 10.0
+#: How many connections may be open; one more closes the oldest.
+CONNECTIONS = 256
+#: Size of a request; Prometheus with a token sends about 2,000.
+REQUEST_BYTES = 8192
+#: How many connections each of two sockets (IPv4, IPv6) accepts before the event loop turns to others: what a flood may
+#: take of each turn. Until a request is read, those of two turns come, and must be fewer than `CONNECTIONS`.
+ACCEPTED_AT_A_TIME = 32
+#: How many may wait in the kernel to be accepted. Who finds no place there tries again a second later.
+WAITING = 1024
+
+_REQUEST = re.compile(rb"(GET|HEAD) ([^\s?]+)(?:\?\S*)? HTTP/1\.[01]\r\n")
+_END = b"\r\n\r\n"
+
+
+class Answer(NamedTuple):
+    """What a page says."""
+
+    body: bytes
+    status: HTTPStatus = HTTPStatus.OK
+    content_type: str = "text/plain; charset=utf-8"
+
+
+#: Makes the answer. It is called for each request, in the event loop's thread, and must be quick.
+Page = Callable[[], Answer]
+
+
+@contextlib.asynccontextmanager
+async def listen(
+    pages: Mapping[str, Page], *, port: int, host: str | None = None, seconds: float = CONNECTION_SECONDS
+) -> AsyncGenerator[int, None]:
+    """Serve pages over HTTP/1 while the context lasts.
+
+    Args:
+        pages: by path.
+        port: TCP port; 0 for a free one.
+        host: address to listen on; ``None`` for all, IPv4 and IPv6.
+        seconds: how long a connection may last, whatever it waits for.
+
+    Yields:
+        The port.
+    """
+    connections = _Connections(seconds)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: _Connection(pages, connections), host, port, backlog=ACCEPTED_AT_A_TIME
+    )
+    try:
+        for listener in server.sockets:
+            with listener.dup() as same:  # asyncio takes `backlog` for both numbers
+                same.listen(WAITING)
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        connections.keep(0)
+        await server.wait_closed()
+
+
+class _Connections:
+    """Those that are open, the oldest first."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._most = CONNECTIONS
+        self._deadlines: dict[asyncio.Transport, asyncio.TimerHandle] = {}
+
+    def add(self, transport: asyncio.Transport) -> None:
+        deadline = asyncio.get_running_loop().call_later(self._seconds, transport.abort)
+        self._deadlines[transport] = deadline
+        self.keep(self._most)
+
+    def discard(self, transport: asyncio.Transport) -> None:
+        if deadline := self._deadlines.pop(transport, None):
+            deadline.cancel()
+
+    def keep(self, most: int) -> None:
+        """Have at most so many from now on."""
+        self._most = most
+        while len(self._deadlines) > most:
+            oldest = next(iter(self._deadlines))
+            self.discard(oldest)
+            oldest.abort()
+
+
+class _Connection(asyncio.Protocol):
+    """One request and its answer."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, pages: Mapping[str, Page], connections: _Connections) -> None:
+        self._pages = pages
+        self._connections = connections
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._connections.add(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if len(self._received) > REQUEST_BYTES:
+            self._say(_refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
+        elif _END in self._received:
+            request = _REQUEST.match(self._received)
+            if request is None:
+                self._say(_refusal(HTTPStatus.BAD_REQUEST))
+            else:
+                method, path = request.groups()
+                page = self._pages.get(path.decode("latin-1"))
+                self._say(page() if page else _refusal(HTTPStatus.NOT_FOUND), with_body=method == b"GET")
+
+    def _say(self, answer: Answer, *, with_body: bool = True) -> None:
+        """Answer, and read no more: a body, or another request, stays in the kernel and goes with the connection."""
+        head = (
+            f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\n"
+            f"Date: {formatdate(usegmt=True)}\r\n"
+            f"Content-Type: {answer.content_type}\r\n"
+            f"Content-Length: {len(answer.body)}\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        self._transport.write(head.encode() + (answer.body if with_body else b""))
+        self._transport.close()
+
+
+def _refusal(status: HTTPStatus) -> Answer:
+    return Answer(status.phrase.encode(), status)
