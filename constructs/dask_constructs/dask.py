@@ -73,7 +73,12 @@ class DaskWorkerGroup(DaskResource):
         return found
 
     def autoscale(
-        self, *, minimum: int, maximum: int, scale_up_window: int | None = None, scale_down_window: int | None = None
+        self,
+        *,
+        minimum: int = 0,
+        maximum: int | None = None,
+        scale_up_window: int | None = None,
+        scale_down_window: int | None = None,
     ) -> DaskAutoscaler:
         """Let the group follow the load, see ``DaskAutoscaler``."""
         return _autoscale(self, minimum, maximum, scale_up_window, scale_down_window, worker_group=self)
@@ -131,7 +136,12 @@ class DaskCluster(DaskResource):
         return DaskWorkerGroup(self, id, cluster=self, image=image, **inherited)
 
     def autoscale(
-        self, *, minimum: int, maximum: int, scale_up_window: int | None = None, scale_down_window: int | None = None
+        self,
+        *,
+        minimum: int = 0,
+        maximum: int | None = None,
+        scale_up_window: int | None = None,
+        scale_down_window: int | None = None,
     ) -> DaskAutoscaler:
         """Let the default group follow the load, see ``DaskAutoscaler``."""
         return _autoscale(self, minimum, maximum, scale_up_window, scale_down_window)
@@ -183,7 +193,7 @@ class DaskAutoscaler(DaskResource):
     Args:
         cluster: the cluster, or its name.
         minimum: least number of workers.
-        maximum: greatest number of workers.
+        maximum: greatest number of workers; left out, there is no bound but the API's (200,000).
         worker_group: the group, or its name (default: the cluster's default group).
         scale_up_window: seconds of past recommendations of which the lowest is taken (default 0).
         scale_down_window: seconds of past recommendations of which the highest is taken (default 60).
@@ -198,8 +208,8 @@ class DaskAutoscaler(DaskResource):
         id: str,
         *,
         cluster: DaskCluster | str,
-        minimum: int,
-        maximum: int,
+        minimum: int = 0,
+        maximum: int | None = None,
         worker_group: DaskWorkerGroup | str | None = None,
         scale_up_window: int | None = None,
         scale_down_window: int | None = None,
@@ -214,7 +224,7 @@ class DaskAutoscaler(DaskResource):
             worker_group=None if worker_group is None else _name(worker_group),
             behavior=AutoscalerBehavior(scale_up=up, scale_down=down) if up or down else None,
         )
-        super().__init__(scope, id, dump(spec), metadata)
+        super().__init__(scope, id, _with_minimum(spec), metadata)
 
     @classmethod
     def from_spec(
@@ -248,7 +258,9 @@ class _ExactJob(_Exact, DaskJob):
 
 
 class _ExactAutoscaler(_Exact, DaskAutoscaler):
-    pass
+    def __init__(self, scope: Construct, id: str, spec: DaskAutoscalerSpec, metadata: Metadata) -> None:
+        check_keywords(metadata, Metadata)
+        DaskResource.__init__(self, scope, id, _with_minimum(spec), metadata)
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
@@ -257,7 +269,7 @@ class _ExactAutoscaler(_Exact, DaskAutoscaler):
 def _autoscale(
     scaled: DaskCluster | DaskWorkerGroup,
     minimum: int,
-    maximum: int,
+    maximum: int | None,
     scale_up_window: int | None,
     scale_down_window: int | None,
     worker_group: DaskWorkerGroup | None = None,
@@ -284,6 +296,11 @@ def _autoscale(
 
     autoscaler.node.add_validation(Validation(one_owner))
     return autoscaler
+
+
+def _with_minimum(spec: DaskAutoscalerSpec) -> dict[str, Any]:
+    """The spec with its minimum, which ``dump`` leaves out if it is 0: what Git leaves out, others may change."""
+    return {"cluster": spec.cluster, "minimum": spec.minimum, **dump(spec)}
 
 
 @contextmanager

@@ -157,6 +157,11 @@ def _explained(error: ValidationError) -> Iterator[tuple[str, str]]:
             yield _path([*error.absolute_path, field]), "is missing"
         case "type":
             yield path, f"must be of type {error.validator_value}, not {reprlib.repr(error.instance)}"
+        case "maxLength":  # whatever is so long is not repeated
+            limit = f"must have at most {error.validator_value} characters"
+            yield path, f"{limit}, has {len(cast('str', error.instance))}"
+        case "pattern":  # the one use that the schemas make of it
+            yield path, f"{reprlib.repr(error.instance)} must be a number or a percentage up to 999%"
         case "anyOf":  # the one use that the schemas make of it: int-or-string
             yield path, f"must be a number or a string, not {reprlib.repr(error.instance)}"
         case _:

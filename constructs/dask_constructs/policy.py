@@ -9,6 +9,7 @@ from cdk8s import ApiObject
 from constructs import Construct
 
 from dask_crds import names
+from dask_crds.model import MAX_WORKERS
 
 from .manifest import cluster_scoped
 
@@ -25,7 +26,7 @@ _REPLICAS = {
     "daskclusters": "object.spec.worker.?replicas.orValue(1)",
     "daskworkergroups": "object.spec.worker.?replicas.orValue(1)",
     "daskjobs": "object.spec.cluster.spec.worker.?replicas.orValue(1)",
-    "daskautoscalers": "object.spec.maximum",
+    "daskautoscalers": f"object.spec.?maximum.orValue({MAX_WORKERS})",
     "daskclusters/scale": "object.spec.?replicas.orValue(0)",
     "daskworkergroups/scale": "object.spec.?replicas.orValue(0)",
 }

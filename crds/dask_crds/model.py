@@ -17,6 +17,8 @@ from .kubernetes import PodSpec, ServiceSpec
 
 __all__ = [
     "KINDS",
+    "MAX_WORKERS",
+    "PERCENTAGE",
     "AutoscalerBehavior",
     "Condition",
     "DaskAutoscaler",
@@ -56,6 +58,13 @@ __all__ = [
     "parse",
 ]
 
+#: Most workers that a group may be asked for. Kubernetes is tested with up to 150,000 Pods in a whole cluster
+#: (https://kubernetes.io/docs/setup/best-practices/cluster-large/), so a larger number is a slip, and it costs the
+#: operator time and memory.
+MAX_WORKERS = 200_000
+#: A percentage as a pattern: of a number of workers, up to 999 %.
+PERCENTAGE = "[0-9]{1,3}%"
+
 
 def rule(expression: str, message: str) -> dict[str, str]:
     """One CEL rule (``x-kubernetes-validations``)."""
@@ -69,17 +78,21 @@ def rules(*items: dict[str, str]) -> dict[str, Any]:
 
 _PodSpec = Annotated[PodSpec, Meta(extra_json_schema={"x-vendored": "PodSpec"})]
 _ServiceSpec = Annotated[ServiceSpec, Meta(extra_json_schema={"x-vendored": "ServiceSpec"})]
+# Bounds in `extra_json_schema` are for those who write: the API server and synth keep them. `parse` does not: an object
+# from before a bound must be looked after all the same.
 _IntOrPercent = Annotated[
     int | str,
     Meta(
         extra_json_schema={
             "x-kubernetes-int-or-string": True,
-            **rules(
-                rule("type(self) == int ? self >= 0 : self.matches('^[0-9]+%$')", "must be a number or a percentage")
-            ),
+            "minimum": 0,
+            "maximum": MAX_WORKERS,
+            "pattern": f"^{PERCENTAGE}$",
         }
     ),
 ]
+_Workers = Annotated[int, Meta(ge=0, extra_json_schema={"maximum": MAX_WORKERS})]
+# Kubernetes' own bound of such numbers. Great ones do no harm, and people write them for "never" or "for ever".
 _Seconds = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 _Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 _Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
@@ -109,10 +122,12 @@ class RollingUpdate(_Value, frozen=True, kw_only=True):
     """How many workers a rolling update may add and miss at a time."""
 
     max_surge: Annotated[
-        _IntOrPercent, Meta(description="Workers above the wanted number while updating. Percentages round up.")
+        _IntOrPercent,
+        Meta(description="Workers above the wanted number while updating. Percentages, up to 999%, round up."),
     ] = "25%"
     max_unavailable: Annotated[
-        _IntOrPercent, Meta(description="Workers that may be missing while updating. Percentages round down.")
+        _IntOrPercent,
+        Meta(description="Workers that may be missing while updating. Percentages, up to 999%, round down."),
     ] = 0
 
 
@@ -169,7 +184,7 @@ class Worker(_Value, frozen=True, kw_only=True):
     spec: Annotated[_PodSpec, Meta(description="PodSpec of a worker.")]
     metadata: TemplateMetadata | None = None
     replicas: Annotated[
-        _Count,
+        _Workers,
         Meta(description="Number of worker Pods. Leave it out of Git to let `kubectl scale` or clients decide."),
     ] = 1
     update_strategy: UpdateStrategy | None = None
@@ -379,20 +394,27 @@ class JobCluster(_Value, frozen=True, kw_only=True):
     ) = None
 
 
+# Bounds of batch/v1: beyond them the runner's Job would be refused.
+_ExitCode = Annotated[int, Meta(extra_json_schema={"minimum": -(2**31), "maximum": 2**31 - 1})]
+_ConditionType = Annotated[str, Meta(extra_json_schema={"maxLength": 317})]
+
+
 class OnExitCodes(_Value, frozen=True, kw_only=True):
     """Exit codes of a failed runner that a rule is about."""
 
     operator: Literal["In", "NotIn"]
     values: Annotated[
-        list[int], Meta(min_length=1, max_length=255, extra_json_schema={"x-kubernetes-list-type": "set"})
+        list[_ExitCode], Meta(min_length=1, max_length=255, extra_json_schema={"x-kubernetes-list-type": "set"})
     ]
-    container_name: Annotated[str, Meta(description="Omitted: any container.")] | None = None
+    container_name: (
+        Annotated[str, Meta(description="Omitted: any container.", extra_json_schema={"maxLength": 63})] | None
+    ) = None
 
 
 class OnPodCondition(_Value, frozen=True, kw_only=True):
     """A condition of a failed runner Pod that a rule is about."""
 
-    type: str
+    type: _ConditionType
     status: Literal["True", "False", "Unknown"] = "True"
 
 
@@ -473,7 +495,7 @@ class DaskJobSpec(_Value, frozen=True, kw_only=True):
     ) = None
     minimum_ready_workers: (
         Annotated[
-            _Count,
+            _Workers,
             Meta(
                 description="Workers that must have registered with the scheduler before the runner starts. Omitted: 0."
             ),
@@ -599,7 +621,10 @@ class ScalingPolicy(_Value, frozen=True, kw_only=True):
         Literal["Pods", "Percent"],
         Meta(description="`Percent` is of the number at the start of the period; at least one worker is let through."),
     ]
-    value: Annotated[int, Meta(ge=1, le=2**31 - 1, description="Greatest change, in Pods or percent.")]
+    value: Annotated[
+        int,
+        Meta(ge=1, description="Greatest change, in Pods or percent.", extra_json_schema={"maximum": MAX_WORKERS}),
+    ]
     period_seconds: Annotated[int, Meta(ge=1, le=1800, description="The time in which it holds.")]
 
 
@@ -660,8 +685,8 @@ class DaskAutoscalerSpec(_Value, frozen=True, kw_only=True):
             description="Name of the DaskCluster in the same namespace.",
         ),
     ]
-    minimum: Annotated[_Count, Meta(description="Least number of workers.")]
-    maximum: Annotated[_Count, Meta(description="Greatest number of workers.")]
+    minimum: Annotated[_Workers, Meta(description="Least number of workers.")] = 0
+    maximum: Annotated[_Workers, Meta(description=f"Greatest number of workers. Omitted: {MAX_WORKERS}.")] | None = None
     worker_group: (
         Annotated[str, Meta(min_length=1, max_length=names.MAX_GROUP_NAME, description="Omitted: `<cluster>-default`.")]
         | None

@@ -50,7 +50,12 @@ SPEC_RULES: dict[str, list[dict[str, str]]] = {
             "podFailurePolicy needs restartPolicy Never of the runner",
         )
     ],
-    "DaskAutoscaler": [rule("self.minimum <= self.maximum", "minimum must not be greater than maximum")],
+    "DaskAutoscaler": [
+        rule(
+            "!has(self.minimum) || !has(self.maximum) || self.minimum <= self.maximum",
+            "minimum must not be greater than maximum",
+        )
+    ],
 }
 
 _AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}

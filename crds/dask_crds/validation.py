@@ -8,14 +8,18 @@ reported: what is valid in some must pass.
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, cast
+
+import msgspec
 
 from . import names
 from .kubernetes import Container, PodSpec, structural_schema
 from .merge import list_key
 from .model import (
+    PERCENTAGE,
     DaskAutoscaler,
     DaskCluster,
     DaskClusterSpec,
@@ -26,24 +30,50 @@ from .model import (
     Scheduler,
     TemplateMetadata,
     Worker,
+    dump,
 )
 from .quantity import parse_quantity
+from .schema import structural
 
 _SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _DNS_LABEL = re.compile(r"(?!.{64})[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _DNS_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
 _LABEL_VALUE = re.compile(r"(?!.{64})([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?")
-_PERCENTAGE = re.compile(r"[0-9]+%")
+_PERCENTAGE = re.compile(PERCENTAGE)
+
+#: Largest ``spec``, as compact JSON. The annotation of plain ``kubectl apply`` holds no more, etcd not much more; and
+#: the operator keeps every spec in memory, and writes it once more into what it makes of it.
+LARGEST_SPEC_BYTES = 256 * 1024
 
 Problems = Iterator[tuple[str, str]]  #: field, what is wrong with it
 
 
 def problems(value: Kind) -> list[InvalidManifest]:
     """All mistakes in a resource."""
-    return [InvalidManifest(path, message) for path, message in _problems(value)]
+    found = list(_problems(value))
+    told = {path for path, _ in found}
+    found += [
+        problem for problem in _bounds("spec", _spec_schema(value.kind), dump(value.spec)) if problem[0] not in told
+    ]
+    return [InvalidManifest(path, message) for path, message in found]
+
+
+def too_large(spec: object) -> str | None:
+    """What is wrong with the size of a ``spec``, for people; ``None`` if nothing is.
+
+    Args:
+        spec: a value of the model, or the same as plain JSON data.
+    """
+    size = len(msgspec.json.encode(spec))
+    if size <= LARGEST_SPEC_BYTES:
+        return None
+    limit = f"at most {LARGEST_SPEC_BYTES:,} are possible"
+    return f"spec has {size:,} bytes as JSON, {limit}: put scripts and data into images, ConfigMaps or volumes"
 
 
 def _problems(value: Kind) -> Problems:
+    if size := too_large(value.spec):
+        yield "spec", size.removeprefix("spec ")
     match value:
         case DaskCluster():
             yield from _cluster_name("metadata.name", value.name)
@@ -65,9 +95,39 @@ def _problems(value: Kind) -> Problems:
                 yield "spec.cluster.spec.idleAction", "must be Delete: a job's cluster is suspended with the job"
         case DaskAutoscaler():
             yield from _cluster_name("spec.cluster", value.spec.cluster)
-            if value.spec.minimum > value.spec.maximum:
+            if value.spec.maximum is not None and value.spec.minimum > value.spec.maximum:
                 comparison = f"{value.spec.minimum} > {value.spec.maximum}"
                 yield "spec.minimum", f"must not be greater than spec.maximum ({comparison})"
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def _bounds(path: str, schema: Mapping[str, Any], value: Any) -> Problems:
+    """Numbers and texts beyond the schema's bounds, as far as ``parse`` lets them pass."""
+    if isinstance(value, Mapping):
+        schemas = schema.get("properties", {})
+        for field, member in value.items():
+            yield from _bounds(f"{path}.{field}", schemas.get(field, {}), member)
+    elif isinstance(value, str):
+        longest = schema.get("maxLength")
+        if longest is not None and len(value) > longest:
+            yield path, f"must have at most {longest} characters, has {len(value)}"
+    elif isinstance(value, Sequence):
+        for number, member in enumerate(value):
+            yield from _bounds(f"{path}[{number}]", schema.get("items", {}), member)
+    elif isinstance(value, int):
+        least, most = schema.get("minimum"), schema.get("maximum")
+        if least is not None and value < least:
+            yield path, f"{value} is less than the minimum of {least}"
+        if most is not None and value > most:
+            yield path, f"{value} is greater than the maximum of {most}"
+
+
+@cache
+def _spec_schema(kind: str) -> dict[str, Any]:
+    schema: dict[str, Any] = structural(kind)["properties"]["spec"]
+    return schema
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
@@ -134,7 +194,11 @@ def _worker(path: str, worker: Worker) -> Problems:
         for field, amount in (("maxSurge", rolling.max_surge), ("maxUnavailable", rolling.max_unavailable)):
             fits = amount >= 0 if isinstance(amount, int) else bool(_PERCENTAGE.fullmatch(amount))
             if not fits:
-                yield f"{path}.updateStrategy.rollingUpdate.{field}", f"{amount!r} must be a number or a percentage"
+                written = reprlib.repr(amount)
+                yield (
+                    f"{path}.updateStrategy.rollingUpdate.{field}",
+                    f"{written} must be a number or a percentage up to 999%",
+                )
 
 
 # --- Pods -------------------------------------------------------------------------------------------------------------

@@ -111,6 +111,12 @@ OLD_CLIENTS: dict[str, dict[str, Any]] = {
         "metadata": {"name": "old", "dask.org/cluster-name": "old", "dask.org/component": "autoscaler"},
         "spec": {"cluster": "old", "minimum": 0, "maximum": 3},
     },
+    "autoscaler without bounds": {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskAutoscaler",
+        "metadata": {"name": "old-all", "dask.org/cluster-name": "old", "dask.org/component": "autoscaler"},
+        "spec": {"cluster": "old", "minimum": None, "maximum": None},
+    },
 }
 old_clients = pytest.mark.parametrize("manifest", OLD_CLIENTS.values(), ids=OLD_CLIENTS)
 

@@ -12,8 +12,10 @@ from dask_controller.core.demand import worker_resources, worker_threads
 from dask_controller.core.observed import ObservedAutoscaler, Sibling
 from dask_controller.core.scaling_rules import DOWN_WINDOW_SECONDS
 from dask_crds.model import (
+    MAX_WORKERS,
     AutoscalerBehavior,
     Condition,
+    DaskAutoscalerSpec,
     DaskAutoscalerStatus,
     DaskWorkerGroup,
     DaskWorkerGroupStatus,
@@ -168,6 +170,19 @@ def test_the_other_groups_come_in_a_fixed_order_with_their_bounds():
     assert (first.before, first.after) == ((), (arm, arm))
 
 
+def test_the_scheduler_is_told_no_more_than_a_group_may_have():
+    """Controller finding 12: an autoscaler without a maximum, and numbers from before the API's bounds."""
+    unbounded = msgspec.structs.replace(autoscaler(), spec=DaskAutoscalerSpec(cluster="simple", minimum=3))
+    others = (
+        Sibling(group=group(), autoscaler=autoscaler(2**31 - 1, 2**31 - 1), pods=()),
+        Sibling(group=group("simple-zoo", replicas=2**31 - 1), autoscaler=None, pods=()),
+    )
+    gpu = described("simple-gpu")
+    question = plan_autoscaler(observed(unbounded, group=gpu, pods=(), siblings=others), NOW).ask.target
+    assert question.group == Share(workers=(), minimum=3, maximum=MAX_WORKERS)
+    assert question.before == question.after == (Share(workers=(), minimum=MAX_WORKERS, maximum=MAX_WORKERS),)
+
+
 @pytest.mark.parametrize(
     ("container", "threads"),
     [
@@ -178,6 +193,12 @@ def test_the_other_groups_come_in_a_fixed_order_with_their_bounds():
         ({"args": ["dask-worker", "--nthreads", "0"], "resources": {"limits": {"cpu": 2}}}, 2),
         ({"command": ["sh", "-c", "dask worker --nthreads 3 tcp://x"]}, 3),
         ({"args": ["dask-worker"]}, 1),
+        ({"args": ["dask-worker", "--nthreads", "0008"]}, 8),
+        ({"args": ["dask-worker", "--nthreads", "9" * 5000]}, 10**6),
+        ({"args": ["dask-worker", "--nthreads", "4", "--nworkers", "9" * 5000]}, 4 * 10**6),
+        ({"args": ["dask-worker"], "resources": {"limits": {"cpu": "1e999999999"}}}, 10**6),
+        ({"args": ["dask-worker"], "resources": {"limits": {"cpu": "1e99999999999999999999"}}}, 1),
+        ({"args": ["dask-worker"], "resources": {"limits": {"cpu": "9" * 200_000 + "x"}}}, 1),
     ],
 )
 def test_threads_are_read_from_the_manifest(container, threads):
@@ -242,6 +263,10 @@ def test_the_autoscaler_of_a_suspended_cluster_is_not_waited_for(reason, ready):
         ({"args": ["dask-worker", "--resources"]}, {}),
         ({"args": ["dask-worker"]}, {}),
         ({}, {}),
+        ({"args": ["dask-worker", "--resources", "GPU=1e999 MEM=" + "9" * 400 + " FOO=2"]}, {"FOO": 2}),
+        ({"args": ["dask-worker", "--resources", "x" * 200_000]}, {}),
+        ({"args": ["--resources", "GPU=1 " + "x" * 200_000]}, {"GPU": 1}),
+        ({"command": ["sh", "-c", "dask-worker --resources 'GPU=1' " + "x" * 200_000]}, {"GPU": 1}),
     ],
 )
 def test_worker_resources_are_read_from_the_command(fields, resources):

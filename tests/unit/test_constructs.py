@@ -165,6 +165,17 @@ def test_autoscaling_a_group() -> None:
     assert manifest["spec"] == {"cluster": "a", "workerGroup": "a-big", "minimum": 1, "maximum": 2}
 
 
+def test_autoscaling_without_bounds() -> None:
+    """The minimum is stated all the same: what Git leaves out, others may change."""
+    c = chart()
+    DaskCluster(c, "cluster", name="a", image=IMAGE).autoscale()
+    DaskAutoscaler.from_spec(c, "b", spec=DaskAutoscalerSpec(cluster="b"), name="b")
+    assert [manifest["spec"] for manifest in synth(c)[1:]] == [
+        {"cluster": "a", "minimum": 0},
+        {"cluster": "b", "minimum": 0},
+    ]
+
+
 def test_a_number_of_workers_has_one_owner() -> None:
     c = chart()
     DaskCluster(c, "cluster", image=IMAGE, workers=3).autoscale(minimum=0, maximum=9)
@@ -274,7 +285,13 @@ def test_all_mistakes_are_reported_at_once_with_path_and_field() -> None:
     DaskJob(c, "job", image=IMAGE, command=["true"], runner_pod={"restartPolicy": "Always"})
     wrong_type: Any = [1, 2]
     DaskJob(c, "command", image=IMAGE, command=wrong_type)
-    assert errors(c) == [
+    DaskCluster(c, "many", image=IMAGE, workers=6_000_000)
+    DaskCluster(c, "large", image=IMAGE, env={"SCRIPT": "x" * 2**20})
+    found = errors(c)
+    large = [line for line in found if line.startswith("[test/large]")]
+    assert len(large) == 1
+    assert large[0].startswith("[test/large] spec: has 2,0")
+    assert [line for line in found if line not in large] == [
         "[test/long] metadata.name: must have at most 53 characters, has 54: the Service is named <name>-scheduler",
         "[test/digit] spec.worker.spec.nodeSelectors: unknown field, did you mean 'nodeSelector'?",
         "[test/digit] metadata.name: '1a' must be a DNS label that starts with a letter: the Service is named after it",
@@ -282,6 +299,7 @@ def test_all_mistakes_are_reported_at_once_with_path_and_field() -> None:
         "[test/job] spec.job.spec.restartPolicy: must be Never or OnFailure: a runner runs to completion",
         "[test/command] spec.job.spec.containers[0].args[0]: must be of type string, not 1",
         "[test/command] spec.job.spec.containers[0].args[1]: must be of type string, not 2",
+        "[test/many] spec.worker.replicas: 6000000 is greater than the maximum of 200000",
     ]
 
 

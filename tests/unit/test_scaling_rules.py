@@ -8,8 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.support.states import NOW
 
-from dask_controller.core.scaling_rules import DOWN_WINDOW_SECONDS, UP_WINDOW_SECONDS, Scaling, scale
+from dask_controller.core.scaling_rules import DOWN_WINDOW_SECONDS, UP_WINDOW_SECONDS, Scaling, bounds, scale
 from dask_crds.model import (
+    MAX_WORKERS,
     AutoscalerBehavior,
     DaskAutoscaler,
     DaskAutoscalerSpec,
@@ -43,7 +44,7 @@ class Run:
         down: ScalingRules | None = None,
         current: int = 0,
         minimum: int = 0,
-        maximum: int = 1000,
+        maximum: int | None = 1000,
         through_json: bool = False,
     ) -> None:
         behavior = AutoscalerBehavior(scale_up=up, scale_down=down) if up or down else None
@@ -162,6 +163,30 @@ def test_new_bounds_act_at_once_whatever_the_policies_say():
     assert run(10, 5) == 4
     run.spec = msgspec.structs.replace(run.spec, minimum=8, maximum=20)
     assert run(0, 10) == 8
+
+
+def test_without_a_maximum_it_is_that_of_any_group():
+    run = Run(maximum=None, down=rules())
+    assert (run(100_000, 0), run.limited) == (100_000, "DesiredWithinRange")
+    assert (run(10**12, 5), run.limited) == (MAX_WORKERS, "TooManyReplicas")
+    assert run(0, 10) == 0
+    assert bounds(DaskAutoscalerSpec(cluster="c")) == (0, MAX_WORKERS)
+
+
+def test_absurd_numbers_of_old_objects_are_brought_within_the_bounds_at_once():
+    """Controller finding 12, security finding 1: objects from before the API's bounds, however great their numbers."""
+    most = 2**31 - 1
+    absurd = rules(pods(most, 1800), percent(most, 1800))
+    run = Run(minimum=0, maximum=most, current=most, up=absurd, down=absurd, through_json=True)
+    assert [run(wanted, second) for second, wanted in enumerate((most, 10**400, 3, 0, most))] == [
+        MAX_WORKERS,
+        MAX_WORKERS,
+        3,
+        0,
+        MAX_WORKERS,
+    ]
+    run = Run(minimum=most, maximum=most, current=5, up=rules(pods(most, 60)))
+    assert (run(0, 0), run.limited) == (MAX_WORKERS, "TooFewReplicas")
 
 
 # --- writes -----------------------------------------------------------------------------------------------------------

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from dask_crds.kubernetes import PodSpec
 from dask_crds.model import (
+    MAX_WORKERS,
+    AutoscalerBehavior,
     DaskAutoscaler,
     DaskAutoscalerSpec,
     DaskCluster,
@@ -19,13 +23,22 @@ from dask_crds.model import (
     JobCluster,
     JobTemplate,
     Kind,
+    OnExitCodes,
+    OnPodCondition,
+    PodFailurePolicy,
+    PodFailureRule,
     RollingUpdate,
+    ScalingPolicy,
+    ScalingRules,
     Scheduler,
     TemplateMetadata,
     UpdateStrategy,
     Worker,
+    dump,
+    parse,
 )
-from dask_crds.validation import problems
+from dask_crds.quantity import parse_quantity
+from dask_crds.validation import LARGEST_SPEC_BYTES, problems, too_large
 
 POD: PodSpec = {"containers": [{"name": "main", "image": "dask"}]}
 
@@ -35,17 +48,18 @@ def cluster(name: str = "a", scheduler: Any = POD, worker: Any = POD, **fields: 
     return DaskCluster(metadata={"name": name}, spec=spec)
 
 
-def group(name: str = "a", cluster: str = "a") -> DaskWorkerGroup:
-    return DaskWorkerGroup(metadata={"name": name}, spec=DaskWorkerGroupSpec(cluster=cluster, worker=Worker(spec=POD)))
+def group(name: str = "a", cluster: str = "a", **fields: Any) -> DaskWorkerGroup:
+    worker = Worker(spec=POD, **fields)
+    return DaskWorkerGroup(metadata={"name": name}, spec=DaskWorkerGroupSpec(cluster=cluster, worker=worker))
 
 
-def job(name: str = "a", runner: Any = POD) -> DaskJob:
-    spec = DaskJobSpec(cluster=JobCluster(spec=cluster().spec), job=JobTemplate(spec=runner))
+def job(name: str = "a", runner: Any = POD, **fields: Any) -> DaskJob:
+    spec = DaskJobSpec(cluster=JobCluster(spec=cluster().spec), job=JobTemplate(spec=runner), **fields)
     return DaskJob(metadata={"name": name}, spec=spec)
 
 
-def autoscaler(minimum: int, maximum: int) -> DaskAutoscaler:
-    spec = DaskAutoscalerSpec(cluster="a", minimum=minimum, maximum=maximum)
+def autoscaler(minimum: int = 0, maximum: int | None = None, **fields: Any) -> DaskAutoscaler:
+    spec = DaskAutoscalerSpec(cluster="a", minimum=minimum, maximum=maximum, **fields)
     return DaskAutoscaler(metadata={"name": "a"}, spec=spec)
 
 
@@ -175,6 +189,26 @@ def test_amounts(resources: Any, path: str, message: str) -> None:
     assert message in explanation
 
 
+@pytest.mark.parametrize("quantity", ["1e999999999", "9" * 5000, "16Ei"], ids=["exponent", "digits", "suffix"])
+def test_absurd_amounts_are_capped_as_kubernetes_does(quantity: str) -> None:
+    assert parse_quantity(quantity) == 2**63 - 1
+    assert parse_quantity(f"-{quantity}") == -(2**63 - 1)
+    assert not problems(cluster(worker=container(resources={"limits": {"cpu": quantity}})))
+
+
+@pytest.mark.parametrize(
+    "quantity",
+    ["1" * 200_000 + "x", "." * 200_000, "1e" + "9" * 5000, "1e-99999999999999999999"],
+    ids=["digits and a letter", "points", "exponent", "negative exponent"],
+)
+def test_absurd_texts_are_no_amounts_and_that_is_soon_told(quantity: str) -> None:
+    """The time grew with the square of the length: 20,000 digits and a letter took more than a minute."""
+    with pytest.raises(ValueError, match="is not a Kubernetes quantity") as caught:
+        parse_quantity(quantity)
+    assert len(str(caught.value)) < 150
+    assert paths(cluster(worker=container(resources={"limits": {"cpu": quantity}})))
+
+
 def test_requests_up_to_the_limit() -> None:
     resources = {"requests": {"cpu": "1000m", "memory": "1Gi"}, "limits": {"cpu": 1, "nvidia.com/gpu": 1}}
     assert not problems(cluster(worker=container(resources=resources)))
@@ -195,15 +229,133 @@ def test_restart_policies(policy: str) -> None:
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
-def test_bounds() -> None:
+def test_bounds_of_an_autoscaler() -> None:
     assert said(autoscaler(3, 2)) == [("spec.minimum", "must not be greater than spec.maximum (3 > 2)")]
+    assert not problems(autoscaler(3))
+    assert not problems(autoscaler(maximum=0))
 
 
-@pytest.mark.parametrize(("amount", "valid"), [(0, True), (3, True), ("25%", True), (-1, False), ("25", False)])
+def many_pods(value: int) -> AutoscalerBehavior:
+    policies = [ScalingPolicy(type="Pods", value=1, period_seconds=9)]
+    policies.append(ScalingPolicy(type="Percent", value=value, period_seconds=9))
+    return AutoscalerBehavior(scale_down=ScalingRules(policies=policies))
+
+
+NUMBERS_OF_WORKERS = [
+    (lambda n: cluster(replicas=n), "spec.worker.replicas"),
+    (lambda n: group(replicas=n), "spec.worker.replicas"),
+    (lambda n: job(minimum_ready_workers=n), "spec.minimumReadyWorkers"),
+    (lambda n: autoscaler(n), "spec.minimum"),
+    (lambda n: autoscaler(maximum=n), "spec.maximum"),
+    (lambda n: autoscaler(behavior=many_pods(n)), "spec.behavior.scaleDown.policies[1].value"),
+    (
+        lambda n: group(update_strategy=UpdateStrategy(rolling_update=RollingUpdate(max_surge=n))),
+        "spec.worker.updateStrategy.rollingUpdate.maxSurge",
+    ),
+    (
+        lambda n: group(update_strategy=UpdateStrategy(rolling_update=RollingUpdate(max_unavailable=n))),
+        "spec.worker.updateStrategy.rollingUpdate.maxUnavailable",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "path"), NUMBERS_OF_WORKERS)
+def test_numbers_of_workers_are_bounded(make: Any, path: str) -> None:
+    """Controller finding 12, security finding 1. Kubernetes is tested with 150,000 Pods."""
+    for accepted in (100_000, MAX_WORKERS):
+        assert not problems(make(accepted))
+    for absurd in (MAX_WORKERS + 1, 6_000_000, 2**31 - 1):
+        assert said(make(absurd)) == [(path, f"{absurd} is greater than the maximum of {MAX_WORKERS}")]
+
+
+@pytest.mark.parametrize(("make", "path"), NUMBERS_OF_WORKERS)
+def test_objects_from_before_the_bounds_are_still_understood(make: Any, path: str) -> None:
+    """The API server keeps them, so the operator has to look after them."""
+    for absurd in (2**31 - 1, 2**40):
+        value = make(absurd)
+        assert parse(dump(value)) == value
+
+
+def test_what_the_runners_job_cannot_hold_is_told() -> None:
+    def policy(values: Sequence[int] = (1,), container_name: str | None = None) -> PodFailurePolicy:
+        codes = OnExitCodes(operator="In", values=list(values), container_name=container_name)
+        return PodFailurePolicy(rules=[PodFailureRule(action="Ignore", on_exit_codes=codes)])
+
+    rule = "spec.podFailurePolicy.rules[0]"
+    assert not problems(job(pod_failure_policy=policy([-(2**31), 2**31 - 1], "a" * 63)))
+    assert paths(job(pod_failure_policy=policy([1, 2**31]))) == [f"{rule}.onExitCodes.values[1]"]
+    assert paths(job(pod_failure_policy=policy([-(2**31) - 1]))) == [f"{rule}.onExitCodes.values[0]"]
+    assert paths(job(pod_failure_policy=policy(container_name="a" * 64))) == [f"{rule}.onExitCodes.containerName"]
+    condition = PodFailureRule(action="Ignore", on_pod_conditions=[OnPodCondition(type="a" * 318)])
+    found = said(job(pod_failure_policy=PodFailurePolicy(rules=[condition])))
+    assert found == [(f"{rule}.onPodConditions[0].type", "must have at most 317 characters, has 318")]
+
+
+@pytest.mark.parametrize("seconds", [0, 2**31 - 1])
+def test_great_times_are_no_mistake(seconds: int) -> None:
+    """People write them for "never" and "for ever", and they do no harm."""
+    assert not problems(cluster(drain_timeout_seconds=seconds))
+    assert not problems(job(ttl_seconds_after_finished=seconds, backoff_limit=seconds))
+
+
+@pytest.mark.parametrize(
+    ("amount", "valid"),
+    [
+        *((0, True), (3, True), ("25%", True), ("999%", True)),
+        *(
+            (-1, False),
+            ("25", False),
+            ("1000%", False),
+            ("999999999999%", False),
+            pytest.param("9" * 5000 + "%", False, id="digits"),
+        ),
+        *(("25%\n", False), ("-1%", False), ("", False)),
+    ],
+)
 def test_percentages(amount: Any, valid: bool) -> None:
     strategy = UpdateStrategy(rolling_update=RollingUpdate(max_surge=amount))
     found = paths(cluster(update_strategy=strategy))
     assert found == ([] if valid else ["spec.worker.updateStrategy.rollingUpdate.maxSurge"])
+
+
+# --- size -------------------------------------------------------------------------------------------------------------
+
+
+def with_script(characters: int) -> Any:
+    """A Pod that is larger by so many characters."""
+    return container(args=["x" * characters])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda characters: cluster(scheduler=with_script(characters)),
+        lambda characters: job(runner=with_script(characters)),
+        lambda characters: cluster(metadata=TemplateMetadata(annotations={"note": "x" * characters})),
+    ],
+)
+def test_a_large_spec_is_refused(make: Any) -> None:
+    """Each byte of a spec costs the operator many."""
+    room = LARGEST_SPEC_BYTES - len(msgspec.json.encode(make(0).spec))
+    largest, larger = make(room), make(room + 1)
+    assert not problems(largest)
+    assert too_large(largest.spec) is None
+    ((path, message),) = said(larger)
+    assert path == "spec"
+    assert message.startswith("has 262,145 bytes as JSON, at most 262,144 are possible: put scripts and data into")
+    assert too_large(larger.spec) == f"spec {message}"
+    assert too_large(dump(larger.spec)) == f"spec {message}", "of the plain data as of the value"
+
+
+def test_a_job_is_measured_as_a_whole() -> None:
+    third: Any = with_script(LARGEST_SPEC_BYTES // 3)
+    spec = DaskJobSpec(
+        cluster=JobCluster(spec=cluster(scheduler=third, worker=third).spec), job=JobTemplate(spec=third)
+    )
+    assert paths(DaskJob(metadata={"name": "a"}, spec=spec)) == ["spec"]
+
+
+# --- all of a job -----------------------------------------------------------------------------------------------------
 
 
 def test_mistakes_in_a_job_are_found_in_all_its_pods() -> None:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from dask_crds import names
 from dask_crds.kubernetes import Container
-from dask_crds.model import DaskAutoscaler, DaskWorkerGroup
+from dask_crds.model import MAX_WORKERS, DaskAutoscaler, DaskWorkerGroup
 from dask_crds.quantity import parse_quantity
 
 from .actions import Share, TargetQuestion, Worker
 from .observed import ObservedAutoscaler, Pod
+from .scaling_rules import bounds
+
+#: Characters of a script or of an option's value that are read. A longer script is split at its spaces, because the
+#: time for ``shlex`` grows with the square of a word's length, and this is done at every look at an autoscaler.
+_LONGEST_TEXT = 8192
+#: Greatest number that is believed.
+_MOST = 10**6
+_AMOUNT = re.compile(r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 
 
 def target_question(o: ObservedAutoscaler, group: DaskWorkerGroup) -> TargetQuestion:
@@ -34,13 +42,14 @@ def target_question(o: ObservedAutoscaler, group: DaskWorkerGroup) -> TargetQues
 
 
 def _share(group: DaskWorkerGroup, autoscaler: DaskAutoscaler | None, pods: Iterable[Pod]) -> Share:
-    replicas = group.spec.worker.replicas
+    replicas = min(group.spec.worker.replicas, MAX_WORKERS)
+    minimum, maximum = bounds(autoscaler.spec) if autoscaler else (replicas, replicas)
     return Share(
         workers=tuple(Worker(p.worker_name or p.name, p.ip) for p in pods if not p.deleting and not p.is_finished),
         resources=worker_resources(group),
         threads=worker_threads(group),
-        minimum=autoscaler.spec.minimum if autoscaler else replicas,
-        maximum=autoscaler.spec.maximum if autoscaler else replicas,
+        minimum=minimum,
+        maximum=maximum,
     )
 
 
@@ -49,8 +58,13 @@ def worker_resources(group: DaskWorkerGroup) -> dict[str, float]:
 
     Raises nothing: what cannot be read offers nothing, as the worker itself will report it.
     """
-    pairs = re.findall(r"([^\s,=]+)=(\d+\.?\d*(?:[eE][+-]?\d+)?)", _option(group, "--resources"))
-    return {name: float(amount) for name, amount in pairs}
+    offered = {}
+    for pair in re.split(r"[\s,]+", _option(group, "--resources")[:_LONGEST_TEXT]):
+        name, _, written = pair.strip("'\"").partition("=")  # of quotes where no shell has taken them away
+        amount = _AMOUNT.match(written)
+        if name and amount and math.isfinite(number := float(amount[0])):
+            offered[name] = number
+    return offered
 
 
 def worker_threads(group: DaskWorkerGroup) -> int:
@@ -58,14 +72,22 @@ def worker_threads(group: DaskWorkerGroup) -> int:
 
     ``--nthreads``, else what ``dask worker`` makes of the limit of CPU; 1 if there is neither.
     """
-    threads, processes = _option(group, "--nthreads"), _option(group, "--nworkers")
-    if threads.isdecimal() and int(threads) > 0:
-        return int(threads) * max(1, int(processes) if processes.isdecimal() else 1)
+    if threads := _number(_option(group, "--nthreads")):
+        return threads * max(1, _number(_option(group, "--nworkers")))
     limits = (_container(group).get("resources") or {}).get("limits") or {}
     try:
-        return max(1, math.ceil(parse_quantity(limits.get("cpu", "1"))))
+        return max(1, min(_MOST, math.ceil(parse_quantity(limits.get("cpu", "1")))))
     except ValueError:
         return 1
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def _number(text: str) -> int:
+    """The number in digits; 0 for what is none, ``auto`` say."""
+    digits = text.lstrip("0")
+    return 0 if not digits.isdecimal() else _MOST if len(digits) >= len(str(_MOST)) else int(digits)
 
 
 def _container(group: DaskWorkerGroup) -> Container:
@@ -74,16 +96,27 @@ def _container(group: DaskWorkerGroup) -> Container:
 
 def _option(group: DaskWorkerGroup, option: str) -> str:
     """The value of an option in a worker's command line, empty if it is not given."""
-    container = _container(group)
-    words = [*(container.get("command") or []), *(container.get("args") or [])]
-    split = [part for word in words for part in (_words(word) if option in word and " " in word else [word])]
-    following = iter([part for word in split for part in re.split(rf"(?<=^{option})=", word)])
-    return next((next(following, "") for word in following if word == option), "")
+    words = _words(_container(group), option)
+    for word in words:
+        if word == option:
+            return next(words, "")
+        if word.startswith(f"{option}="):
+            return word.removeprefix(f"{option}=")
+    return ""
 
 
-def _words(script: str) -> list[str]:
-    """The words of a script that is given to a shell, as far as they can be told without one."""
+def _words(container: Container, option: str) -> Iterator[str]:
+    """The words of a container's command line; scripts that are given to a shell are taken apart where it matters."""
+    for word in [*(container.get("command") or []), *(container.get("args") or [])]:
+        if option in word and " " in word:
+            yield from _split(word)
+        else:
+            yield word
+
+
+def _split(script: str) -> list[str]:
+    """The words of a script, as far as they can be told without a shell."""
     try:
-        return shlex.split(script)
+        return shlex.split(script) if len(script) <= _LONGEST_TEXT else script.split()
     except ValueError:  # unbalanced quotes, as in a comment
         return script.split()

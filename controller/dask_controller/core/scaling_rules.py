@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from dask_crds.model import (
+    MAX_WORKERS,
     AutoscalerBehavior,
     DaskAutoscalerSpec,
     DaskAutoscalerStatus,
@@ -85,9 +86,20 @@ def scale(spec: DaskAutoscalerSpec, status: DaskAutoscalerStatus, *, current: in
     )
 
 
+def bounds(spec: DaskAutoscalerSpec) -> tuple[int, int]:
+    """Least and greatest number of workers.
+
+    An omitted maximum is the greatest number that any group may be asked for, and so is a number beyond it, which an
+    autoscaler from before that bound may have.
+    """
+    most = MAX_WORKERS if spec.maximum is None else spec.maximum
+    return min(spec.minimum, MAX_WORKERS), min(most, MAX_WORKERS)
+
+
 def bounded(spec: DaskAutoscalerSpec, replicas: int) -> int:
     """``replicas`` within minimum and maximum."""
-    return max(spec.minimum, min(spec.maximum, replicas))
+    least, most = bounds(spec)
+    return max(least, min(most, replicas))
 
 
 def _window(rules: ScalingRules, default: int) -> int:
