@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -97,20 +98,48 @@ def written(users: Mapping[str, Mapping[str, str]]) -> str:
     return json.dumps(users, sort_keys=True, separators=(",", ":"))
 
 
+#: Characters up to which an object's annotation ``names.LAST_APPLIED`` is kept in memory as it is.
+LONGEST_REMEMBERED = 4096
+
+
+def remembered(text: str) -> str:
+    """``written`` as the operator keeps it in memory: all of it, or a digest of what is long.
+
+    A digest still tells that something has changed. The same text gives the same, also what was remembered already.
+    """
+    if len(text) <= LONGEST_REMEMBERED:
+        return text
+    return f"sha256:{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()}"
+
+
+#: Never the user's, whatever a template or somebody's annotation lists; not all are in ``desired`` below.
+_OURS = {names.REVISION, names.WORKER_NAME, names.SCHEDULER_ID, names.RUN_ID, names.CLUSTER_REPLICAS}
+
+
 def metadata_patch(desired: Mapping[str, Any], last_applied: str) -> dict[str, Any] | None:
     """Merge patch that brings the user's labels and annotations of a live object up to date, if they are not.
 
     Args:
         desired: metadata of the object as it would be made now.
-        last_applied: its annotation ``names.LAST_APPLIED``; without it, which keys are to go is not known.
+        last_applied: its annotation ``names.LAST_APPLIED``, maybe as `remembered`. Without it, or if it is something
+            that the operator has not written, which keys are to go is not known.
     """
     wanted = (desired.get("annotations") or {}).get(names.LAST_APPLIED, "")
-    if wanted == last_applied:
+    if remembered(wanted) == remembered(last_applied):
         return None
-    before, after = json.loads(last_applied or "{}"), json.loads(wanted or "{}")
-    patch = {}
+    before, after = _users(last_applied), _users(wanted)
+    patch: dict[str, dict[str, Any]] = {}
     for field in ("labels", "annotations"):
-        keys = before.get(field, {}) | after.get(field, {})
-        patch[field] = {key: (desired.get(field) or {}).get(key) for key in keys}  # a key of ours may come to light
+        keys = (before.get(field, {}).keys() | after.get(field, {}).keys()) - _OURS
+        patch[field] = {key: (desired.get(field) or {}).get(key) for key in sorted(keys)}  # a default may come to light
     patch["annotations"][names.LAST_APPLIED] = wanted or None
     return patch
+
+
+def _users(text: str) -> dict[str, dict[str, Any]]:
+    """What `written` has made, as far as ``text`` is that: anybody may have put something else into the annotation."""
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return {field: keys for field, keys in found.items() if isinstance(keys, dict)} if isinstance(found, dict) else {}

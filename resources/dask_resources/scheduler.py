@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from dask_crds import names
@@ -124,6 +125,11 @@ def disruption_budget(cluster: DaskCluster) -> dict[str, Any]:
     }
 
 
+@cache
+def _module_revision() -> str:
+    return revision(source())
+
+
 def extension_config_map(cluster: DaskCluster) -> dict[str, Any]:
     """ConfigMap with the module that the scheduler loads, see ``docs/decisions/0003-scheduler-extension.md``."""
     return {
@@ -133,7 +139,7 @@ def extension_config_map(cluster: DaskCluster) -> dict[str, Any]:
             cluster,
             names.scheduler_extension(cluster.name),
             labels=selector(cluster.name),
-            annotations={names.REVISION: revision(source())},
+            annotations={names.REVISION: _module_revision()},
         ),
         "data": {MODULE: source()},
     }

@@ -34,6 +34,24 @@ assert client.gather(client.get_dataset("data")) == wanted
 print(len(client.scheduler_info()["workers"]), "worker has everything")
 """
 
+#: What the operator puts each second, and how the module of this release answers it.
+ASK = """
+import json, urllib.request
+question = {
+    "idle": True, "progress": True, "versions": True, "registered": ["nobody"], "rank": ["nobody"],
+    "target": {"group": {"workers": []}, "before": [], "after": []}, "retire": ["nobody"], "resume": ["nobody"],
+}
+url = "http://localhost:8787/dask-gitops/v1/"
+body = json.dumps({"questions": [question, {"retire": [1]}]}).encode()
+asked = urllib.request.Request(url + "ask", body, {"Content-Type": "application/json"})
+answer, refused = json.load(urllib.request.urlopen(asked))["answers"]
+assert answer["idle_seconds"] is None or answer["idle_seconds"] >= 0
+assert (answer["registered"], answer["ranked"], answer["target"]) == ([], ["nobody"], 0), answer
+assert answer["retirement"] == {"nobody": "unknown"} and set(refused) == {"error"}
+assert answer["versions"]["scheduler"] == answer["versions"]["workers"], answer
+print(answer["progress"]["workers"], "workers, version", json.load(urllib.request.urlopen(url + "state"))["version"])
+"""
+
 
 def run(kubectl: Kubectl, cluster: str, program: str) -> str:
     """Run a program beside the scheduler."""
@@ -56,6 +74,7 @@ def test_scaling_down_keeps_the_data_and_the_load_is_known(node, kubectl, kube, 
     kubectl.apply(with_image(kube.cluster_manifest("dated", workers=2), image))
     kubectl.wait_ready("daskcluster", "dated", seconds=240)
     run(kubectl, "dated", SCATTER)
+    assert "2 workers, version 4" in run(kubectl, "dated", ASK)
     kubectl("scale", "daskworkergroup", "dated-default", "--replicas=1")
     workers = ("get", "pods", "-l", "dask.org/component=worker", "-o", "name")
     eventually(lambda: len(kubectl(*workers).split()) == 1, seconds=120)

@@ -18,18 +18,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 from tests.cluster import ControlPlane
 from tests.support.fault_proxy import Answer, CutAfter, FaultProxy, Hold, Late, is_watch, upstream_session
 from tests.support.patience import Patience
 
-from dask_controller.shell.ask import Schedulers
 from dask_controller.shell.credentials import Endpoint, find
 from dask_controller.shell.informer import Informer
 from dask_controller.shell.kubernetes import RESOURCES, ApiError, Kubernetes, Resource
 from dask_controller.shell.queue import Queue
 from dask_controller.shell.reconcile import Reconciler
+from dask_controller.shell.schedulers import Schedulers
 from dask_controller.shell.world import Key, World
 from dask_crds.model import KINDS
 
@@ -50,7 +49,6 @@ async def operate(endpoint: Endpoint, namespace: str, queue: Queue[Key]) -> None
     """An operator until cancelled: `dask_controller.shell.main.run` for one namespace, without kopf and probes."""
     async with (
         Kubernetes(endpoint, timeout_seconds=TIMEOUT_SECONDS) as kubernetes,
-        aiohttp.ClientSession() as session,
         asyncio.TaskGroup() as tasks,
     ):
         world = World(kubernetes, [namespace], queue.add_after)
@@ -59,7 +57,11 @@ async def operate(endpoint: Endpoint, namespace: str, queue: Queue[Key]) -> None
         await world.synced()
         for kind in KINDS:
             tasks.create_task(_waker(kubernetes, namespace, queue, kind).run())
-        await queue.run(Reconciler(kubernetes, world, Schedulers(session), domain="cluster.local"))
+        schedulers = Schedulers[Key](lambda key, _: queue.add(key))
+        try:
+            await queue.run(Reconciler(kubernetes, world, schedulers, domain="cluster.local"))
+        finally:
+            await schedulers.close()
 
 
 def _waker(kubernetes: Kubernetes, namespace: str, queue: Queue[Key], kind: str) -> Informer[Manifest]:

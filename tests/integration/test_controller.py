@@ -169,20 +169,21 @@ def test_a_scheduler_on_delete_waits_for_its_user(kubectl, kube, controller):
         made["spec"]["scheduler"]["updateStrategy"] = {"type": "OnDelete"}
         return made
 
-    def scheduler() -> dict:
-        return kubectl.json("get", "pods", "-l", "dask.org/component=scheduler")["items"][0]
+    def schedulers() -> list[dict]:  # none while one takes the place of another
+        return kubectl.json("get", "pods", "-l", "dask.org/component=scheduler")["items"]
 
     kubectl.apply(manifest("dask:1"))
     kubectl.wait_ready("daskcluster", "patient")
-    before = scheduler()["metadata"]["uid"]
+    before = schedulers()[0]["metadata"]["uid"]
     kubectl.apply(manifest("dask:2"))
     eventually(lambda: "old template" in kubectl.condition("daskcluster", "patient", "SchedulerReady")["message"])
-    assert scheduler()["metadata"]["uid"] == before
+    assert [pod["metadata"]["uid"] for pod in schedulers()] == [before]
     controller.stop()  # a deletion that nobody watches
-    kubectl("delete", "pod", scheduler()["metadata"]["name"])
-    eventually(lambda: scheduler()["metadata"]["uid"] != before)
+    kubectl("delete", "pod", schedulers()[0]["metadata"]["name"])
+    eventually(lambda: [pod for pod in schedulers() if pod["metadata"]["uid"] != before])
     controller.start()
-    eventually(lambda: scheduler()["spec"]["containers"][0]["image"] == "dask:2", seconds=90)
+    images = ["dask:2"]
+    eventually(lambda: [p["spec"]["containers"][0]["image"] for p in schedulers()] == images, seconds=90)
 
 
 def test_hpa_reads_the_scale_subresource(kubectl, kube, controller):

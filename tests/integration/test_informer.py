@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import pytest
 from tests.cluster import ControlPlane
 from tests.support.fault_proxy import Answer, Break, FaultProxy, is_watch
@@ -213,6 +214,42 @@ async def test_all_namespaces_or_some(
             assert informer.relists == 1
     finally:
         control_plane.kubectl("delete", "namespace", other, "--wait=false")
+
+
+async def test_metadata_is_enough_to_follow(kubernetes: Kubernetes, proxy: FaultProxy, namespace: str) -> None:
+    """Security finding 3: what others hold in labelled ConfigMaps does not reach us."""
+    await kubernetes.create(config_map(namespace, "a", value="1"))
+    cache = Cache(proxy, namespaces=[namespace], metadata_only=True)
+    async with cache.running() as informer:
+        await kubernetes.create(config_map(namespace, "b", value="1"))
+        await until(lambda: known(informer) == {"a": "", "b": ""})
+        informer.put(await kubernetes.apply(config_map(namespace, "a", value="2")))  # the answer to a write has all
+        assert informer.by_index("2") == [("a", "2")]
+        await kubernetes.delete("ConfigMap", namespace, "b")
+        await kubernetes.apply(config_map(namespace, "a", value="3"))
+        await until(lambda: known(informer) == {"a": ""})
+        proxy.fault = lambda request: GONE if is_watch(request) and informer.relists == 1 else None
+        proxy.cut_streams()
+        await until(lambda: informer.relists == 2)
+        assert known(informer) == {"a": ""}
+
+
+@pytest.mark.parametrize("metadata_only", [False, True])
+async def test_nobody_ends_it_by_nesting(
+    kubernetes: Kubernetes, proxy: FaultProxy, namespace: str, metadata_only: bool
+) -> None:
+    """Anybody's managed fields may have thousands of levels: at the first such event or list the operator ended."""
+    await kubernetes.create(config_map(namespace, "a"))
+    fields = msgspec.Raw(b'{"f:a":' * 2000 + b"{}" + b"}" * 2000)
+    entry = {"manager": "x", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": fields}
+    cache = Cache(proxy, namespaces=[namespace], metadata_only=metadata_only)
+    async with cache.running() as informer:
+        await kubernetes.patch("ConfigMap", namespace, "a", {"metadata": {"managedFields": [entry]}})
+        await kubernetes.create(config_map(namespace, "b"))
+        await until(lambda: set(known(informer)) == {"a", "b"})
+        assert informer.relists == 1
+    async with Cache(proxy, namespaces=[namespace], metadata_only=metadata_only).running() as informer:
+        assert set(known(informer)) == {"a", "b"}
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -11,16 +11,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
 from tests.cluster import ControlPlane
 from tests.support.fault_proxy import Answer, FaultProxy
 
+from dask_controller.core.actions import Ask
 from dask_controller.shell import kubernetes as module
 from dask_controller.shell.credentials import Authorization, ConfigError, Endpoint, Fixed, TokenFile, find
-from dask_controller.shell.dask import Scheduler
+from dask_controller.shell.dask import Question, Scheduler
 from dask_controller.shell.kubernetes import RESOURCES, ApiError, Kubernetes, Manifest, WatchEvent
 
 real = pytest.mark.control_plane
@@ -91,6 +91,71 @@ async def test_a_list_is_whole_whatever_the_size_of_its_pages(
         one = await client.list("ConfigMap", namespace, fields="metadata.name=x7")
         assert [item["metadata"]["name"] for item in one] == ["x7"]
         assert await client.list("ConfigMap", namespace, labels="app=y") == []
+
+
+@real
+async def test_metadata_only(kubernetes: Kubernetes, namespace: str) -> None:
+    """Security finding 3: what a ConfigMap holds is not even sent."""
+    made = await kubernetes.create(config_map(namespace, a="1"))
+    del made["data"]
+    assert await kubernetes.list("ConfigMap", namespace, labels="app=x", metadata_only=True) == [made]
+    await kubernetes.patch("ConfigMap", namespace, "x", {"data": {"a": "2"}})
+    version = str(int(made["metadata"]["resourceVersion"]) - 1)
+    watch = kubernetes.watch(
+        RESOURCES["ConfigMap"], namespace, resource_version=version, labels="app=x", metadata_only=True, seconds=1
+    )
+    events = [event async for event in watch if event.type != "BOOKMARK"]
+    assert [event.type for event in events] == ["ADDED", "MODIFIED"]
+    assert [set(event.manifest) for event in events] == [{"apiVersion", "kind", "metadata"}] * 2
+    assert events[0].manifest == made
+
+
+@real
+async def test_names_are_those_that_exist_now(
+    kubernetes: Kubernetes, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAGE", 3)
+    assert await kubernetes.names("ConfigMap", namespace, labels="app=x") == set()
+    await asyncio.gather(*(kubernetes.create(config_map(namespace, f"x{n}")) for n in range(7)))
+    assert await kubernetes.names("ConfigMap", namespace, labels="app=x") == {f"x{n}" for n in range(7)}
+    assert await kubernetes.names("ConfigMap", namespace, labels="app=y") == set()
+    assert f"{namespace}" not in await kubernetes.names("ConfigMap")
+    assert {"x0", "x6"} <= await kubernetes.names("ConfigMap")
+    containers = [{"name": "main", "image": "dask"}]
+    await kubernetes.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "x", "namespace": namespace},
+            "spec": {"containers": containers, "nodeName": "nowhere"},
+        }
+    )
+    assert await kubernetes.names("Pod", namespace) == {"x"}
+    assert await kubernetes.names("DaskCluster", namespace) == set()
+
+
+@real
+@pytest.mark.parametrize("levels", [900, 4000])
+async def test_nobody_can_nest_so_deeply_that_others_are_not_read(
+    kubernetes: Kubernetes, namespace: str, levels: int
+) -> None:
+    """Who may write one ConfigMap may have anything in its managed fields: the operator ended at its next list."""
+    made = await kubernetes.create(config_map(namespace))
+    fields = msgspec.Raw(b'{"f:a":' * levels + b"{}" + b"}" * levels)
+    entry = {"manager": "x", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": fields}
+    await kubernetes.patch("ConfigMap", namespace, "x", {"metadata": {"managedFields": [entry]}})
+    await kubernetes.create(config_map(namespace, "y", a="1"))
+    assert [item["metadata"]["name"] for item in await kubernetes.list("ConfigMap", namespace, labels="app=x")] == [
+        "x",
+        "y",
+    ]
+    found = await kubernetes.get("ConfigMap", namespace, "x")
+    assert found
+    assert found["metadata"]["labels"] == {"app": "x"}
+    version = made["metadata"]["resourceVersion"]
+    watch = kubernetes.watch(RESOURCES["ConfigMap"], namespace, resource_version=version, labels="app=x", seconds=1)
+    names = [event.manifest["metadata"].get("name") async for event in watch if event.type != "BOOKMARK"]
+    assert names == ["x", "y"]
 
 
 @real
@@ -341,6 +406,33 @@ async def test_requests_wait_for_their_turn_but_leases_do_not() -> None:
     assert most == 3
 
 
+async def test_a_page_of_large_objects_is_asked_for_with_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Security finding 3: five hundred objects of a megabyte and a half, which anybody can make, are no page."""
+    monkeypatch.setattr(module, "PAGE_BYTES", 10_000)
+    sizes = [100] * 600 + [5000] * 9 + [50_000] + [100] * 600
+    asked: list[tuple[int, int]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        start, limit = int(request.query.get("continue", 0)), int(request.query["limit"])
+        asked.append((start, limit))
+        end = min(start + limit, len(sizes))
+        items = [{"metadata": {"name": f"x{n}"}, "data": "x" * sizes[n]} for n in range(start, end)]
+        more = str(end) if end < len(sizes) else ""
+        body = msgspec.json.encode({"metadata": {"resourceVersion": "1", "continue": more}, "items": items})
+        assert request.headers["Accept-Encoding"] == "identity"
+        return web.Response(body=body)
+
+    items = []
+    async with stub(answer) as server, Kubernetes(server) as client:
+        async for page in client.raw_pages(RESOURCES["ConfigMap"]):
+            size = sum(memoryview(item).nbytes for item in page.items)
+            assert size <= 10_000 or len(page.items) == 1
+            items += [msgspec.json.decode(item)["metadata"]["name"] for item in page.items]
+    assert items == [f"x{n}" for n in range(len(sizes))]
+    assert asked[:2] == [(0, 500), (0, 62)]
+    assert len(asked) < 60
+
+
 @pytest.mark.parametrize("client", ["API server", "scheduler"])
 async def test_a_cancellation_is_not_mistaken_for_the_end_of_patience(client: str) -> None:
     """Also if both come in the same turn of a busy loop: who is cancelled must end, not try again."""
@@ -349,9 +441,11 @@ async def test_a_cancellation_is_not_mistaken_for_the_end_of_patience(client: st
         await asyncio.sleep(3600)
         raise AssertionError
 
-    async with stub(answer) as server, aiohttp.ClientSession() as session, Kubernetes(server, timeout_seconds=0.3) as k:
-        scheduler = Scheduler(server.server, session, timeout_seconds=0.3)
-        asked = asyncio.create_task(k.get("Pod", "a", "x") if client == "API server" else scheduler.state())
+    async with stub(answer) as server, Kubernetes(server, timeout_seconds=0.3) as k:
+        s = Scheduler(server.server, timeout_seconds=0.3)
+        asked = asyncio.create_task(
+            k.get("Pod", "a", "x") if client == "API server" else s.put(Question([Ask(idle=True)]))
+        )
         await asyncio.sleep(0.1)  # the request is under way
         asyncio.get_running_loop().call_later(0.3, asked.cancel)
         time.sleep(0.5)  # noqa: ASYNC251 - and now both are due

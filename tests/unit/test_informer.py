@@ -7,15 +7,20 @@ import contextlib
 import copy
 import random
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, TypedDict
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.virtual_time import virtual_time
 
 from dask_controller.shell.informer import Informer
-from dask_controller.shell.kubernetes import RESOURCES, ApiError, Manifest, Page, WatchEvent
+from dask_controller.shell.kubernetes import RESOURCES, ApiError, Manifest, RawEvent, RawPage
+
+
+def raw(manifest: Manifest) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(manifest))
 
 
 class Server:
@@ -66,19 +71,19 @@ class Server:
         self._news.set()
         self._news = asyncio.Event()
 
-    async def pages(self, resource: Any, namespace: str | None, *, labels: str | None) -> AsyncGenerator[Page, None]:
+    async def raw_pages(self, resource: Any, namespace: str | None, **_: Any) -> AsyncGenerator[RawPage, None]:
         self._check()
         self.lists += 1
         version = str(self.version)
-        items = [copy.deepcopy(o) for o in self.objects.values() if namespace in (None, o["metadata"]["namespace"])]
+        items = [raw(o) for o in self.objects.values() if namespace in (None, o["metadata"]["namespace"])]
         for start in range(0, max(len(items), 1), 2):
             await asyncio.sleep(self.delay)
             self._check()
-            yield Page(items[start : start + 2], version)
+            yield RawPage(items[start : start + 2], version)
 
-    async def watch(
+    async def raw_watch(
         self, resource: Any, namespace: str | None, *, resource_version: str, **_: Any
-    ) -> AsyncGenerator[WatchEvent, None]:
+    ) -> AsyncGenerator[RawEvent, None]:
         self._check()
         told, connection = int(resource_version), self._connection
         if told < self.forgotten:
@@ -90,9 +95,9 @@ class Server:
                 if connection != self._connection:
                     return
                 if namespace in (None, manifest["metadata"]["namespace"]):
-                    yield WatchEvent(kind, copy.deepcopy(manifest))
+                    yield RawEvent(kind, raw(manifest))
                 elif self.bookmarks:
-                    yield WatchEvent("BOOKMARK", {"kind": "Pod", "metadata": {"resourceVersion": str(version)}})
+                    yield RawEvent("BOOKMARK", raw({"kind": "Pod", "metadata": {"resourceVersion": str(version)}}))
                 told = version
             if news is self._news:
                 await news.wait()
@@ -394,6 +399,43 @@ async def test_one_object_that_cannot_be_understood_does_not_stop_the_others() -
         server.write("b")
         await asyncio.sleep(1)
         assert set(cache.known) == {"a", "b"}
+
+
+class Form(TypedDict, total=False):
+    kind: str
+    metadata: dict[str, str]
+    size: int
+
+
+@virtual_time
+async def test_nothing_is_made_of_what_the_form_has_no_place_for() -> None:
+    server = Server()
+    seen: list[Manifest] = []
+
+    def project(manifest: Manifest) -> Kept:
+        seen.append(manifest)
+        return keep(manifest)
+
+    server.write("a", size=1, spec={"much": [1] * 1000})
+    cache = Cache(server, project=project, form=Form)
+    async with cache.running():
+        await cache.synced.wait()
+        server.write("b", size=2, spec={})
+        cache.put(server.write("c", size=3, spec={}))
+        await asyncio.sleep(1)
+    assert [set(manifest) for manifest in seen] == [{"kind", "metadata", "size"}] * 3
+    assert [kept[2] for kept in cache.store.values()] == [1, 3, 2]
+
+
+@virtual_time
+async def test_an_object_of_another_form_comes_as_it_is() -> None:
+    server = Server()
+    server.write("a", size="large", spec={})
+    whole = {"project": lambda manifest: (manifest["metadata"]["uid"], 0, manifest), "index": lambda _: ()}
+    cache = Cache(server, form=Form, **whole)
+    async with cache.running():
+        await cache.synced.wait()
+    assert cache.store["a"][2] == server.objects["a"]
 
 
 @virtual_time

@@ -432,7 +432,7 @@ class TestWaiting:
         assert run.step() == []
         assert run.asked.progress
         assert condition(run.status.conditions, "Ready").message == "2 of 3 workers have registered"
-        assert run.requeue == 2
+        assert run.asked.every == 2
         run.answers = Answers(progress=Progress(0, 0, 3))
         assert run.step() == ["Apply Job"]
 
@@ -492,14 +492,14 @@ class TestProgress:
         run.step()
         progress = run.status.progress
         assert (progress.tasks_total, progress.tasks_done, progress.percent, progress.workers) == (10, 4, 40, 2)
-        assert run.requeue == 15
+        assert run.asked.every == 15
 
     def test_it_is_written_at_most_every_fifteen_seconds_and_only_when_it_has_changed(self):
         run = self.running()
         run.step()
         run.answers = Answers(progress=Progress(10, 5, 2))
         run.step(NOW + 14)
-        assert (run.asked, run.status.progress.tasks_done) == (None, 4)
+        assert (run.requeue, run.status.progress.tasks_done) == (1, 4)
         run.step(NOW + 15)
         assert run.status.progress.tasks_done == 5
         before = run.status
@@ -513,6 +513,7 @@ class TestProgress:
         run.answers = Answers(progress=Progress(10, 10, 2))
         run.runner_ends("Complete")
         run.step(NOW + 1)
+        assert run.asked.every is None, "a fresh answer"
         assert (run.status.job_status, run.status.progress.percent) == ("Successful", 100)
 
     def test_a_silent_scheduler_changes_nothing(self):

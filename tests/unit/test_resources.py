@@ -10,7 +10,7 @@ from tests.support.states import cluster, group
 
 from dask_crds import names
 from dask_crds.model import TemplateMetadata
-from dask_resources.metadata import inherited, metadata_patch
+from dask_resources.metadata import LONGEST_REMEMBERED, inherited, metadata_patch, remembered
 from dask_resources.pod import NO_SIDECAR
 from dask_resources.revision import revision
 from dask_resources.scheduler import scheduler_deployment, scheduler_service
@@ -119,6 +119,53 @@ class TestMetadataPatch:
 
     def test_an_object_of_an_older_operator_is_completed(self):
         assert metadata_patch(self.desired(a="1"), "")["labels"] == {"a": "1"}
+
+    @pytest.mark.parametrize(
+        "junk",
+        [
+            "x",
+            "[]",
+            "7",
+            "null",
+            "NaN",
+            '{"labels": NaN}',
+            '{"labels": ["a"], "annotations": "b"}',
+            '{"labels": null}',
+            '{"a": 1}',
+            "9" * 5000,
+            '{"labels":' * 1_000_000,
+            "[" * 4000,
+            "sha256:0",
+        ],
+        ids=lambda junk: junk[:20],
+    )
+    def test_junk_counts_as_if_nothing_was_there(self, junk):
+        """Security finding 8: it wedged the group of the Pod whose annotation somebody had written."""
+        for text in (junk, remembered(junk)):
+            assert metadata_patch(self.desired(a="1"), text) == metadata_patch(self.desired(a="1"), "")
+            assert metadata_patch(self.desired(), text) == {"labels": {}, "annotations": {names.LAST_APPLIED: None}}
+
+    def test_junk_within_is_left_alone(self):
+        junk = '{"labels": {"b": NaN, "": [], "c": {"d": 1}}, "annotations": 7}'
+        assert metadata_patch(self.desired(a="1"), junk)["labels"] == {"a": "1", "b": None, "": None, "c": None}
+
+    def test_what_an_object_is_told_apart_by_is_never_the_users(self):
+        """Security finding 8: the Pod would be replaced, or its worker not be found."""
+        ours = json.dumps({"labels": {names.REVISION: "x"}, "annotations": {names.WORKER_NAME: "x"}})
+        assert metadata_patch(self.desired(a="1"), ours) == metadata_patch(self.desired(a="1"), "")
+        patch = metadata_patch(self.desired(**{names.REVISION: "x", "a": "1"}), "")
+        assert patch["labels"] == {"a": "1"}
+
+    def test_long_metadata_is_remembered_by_its_digest(self):
+        long = {f"a{n}": "x" for n in range(LONGEST_REMEMBERED // 5)}
+        memory = remembered(self.applied(**long))
+        assert len(memory) < 100
+        assert memory == remembered(memory)
+        assert metadata_patch(self.desired(**long), memory) is None
+        assert metadata_patch(self.desired(**long), self.applied(**long)) is None
+        patch = metadata_patch(self.desired(a="1"), memory)
+        assert patch == metadata_patch(self.desired(a="1"), "")
+        assert metadata_patch(self.desired(**long, b="2"), memory)["labels"] == {**long, "b": "2"}
 
 
 class TestScheduler:

@@ -200,7 +200,8 @@ def test_a_retiring_worker_is_waited_for_and_status_says_why():
     o = observed_group(g, *pods(g, 0, 1), answers=answers(g, retirement={1: "retiring: 3 tasks and 0 results left"}))
     plan = plan_worker_group(o, NOW)
     assert plan.actions == ()
-    assert plan.requeue_after == 1.0
+    assert plan.requeue_after == 300, "when its time is up; what changes before is told"
+    assert plan_worker_group(msgspec.structs.replace(o, answers=None), NOW).ask.every == 1.0
     assert worker_group_status(o, plan, [], NOW).draining[0].message == "retiring: 3 tasks and 0 results left"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from msgspec import Struct
@@ -42,6 +43,9 @@ class Ask(Struct, frozen=True, kw_only=True):
     far are they?". Both may be asked any number of times.
     """
 
+    every: float | None = (
+        None  #: seconds after which the answer is renewed for as long as it is asked for; ``None``: once
+    )
     idle: bool = False
     progress: bool = False  #: how far the tasks are, and how many workers are registered
     versions: bool = False
@@ -50,6 +54,11 @@ class Ask(Struct, frozen=True, kw_only=True):
     retire: tuple[Worker, ...] = ()
     resume: tuple[Worker, ...] = ()
     target: TargetQuestion | None = None
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether it leaves the scheduler as it is."""
+        return not (self.retire or self.resume)
 
 
 class Progress(Struct, frozen=True):
@@ -134,12 +143,30 @@ class Event(Struct, frozen=True, tag=True):
 
 Action = Apply | Create | Delete | Patch | Event
 
+#: Actions of one plan at most. The rest follows at the next look, at once: so memory, the age of status, and how long
+#: others wait do not depend on anybody's size.
+STEP = 200
+
+
+def step(*kinds: Iterable[Action]) -> tuple[Action, ...]:
+    """As many actions as a plan holds, of each kind in turn: none waits for another one to come to an end."""
+
+    def in_turns() -> Iterator[Action]:
+        waiting = [iter(kind) for kind in kinds]
+        while waiting:
+            for kind in tuple(waiting):
+                try:
+                    yield next(kind)
+                except StopIteration:
+                    waiting.remove(kind)
+
+    return tuple(islice(in_turns(), STEP))
+
 
 class Plan(Struct, frozen=True, kw_only=True):
     """What should happen now.
 
-    ``ask`` comes first: where it is set, the other fields are what to do if nobody is asked, and the shell plans
-    again with the answers.
+    ``ask`` comes first: where it is set, there are no actions, and the shell plans again when it has the answers.
     """
 
     actions: tuple[Action, ...] = ()

@@ -32,14 +32,21 @@ _MESSAGES = {
 
 
 def plan_autoscaler(o: ObservedAutoscaler, now: Time) -> Plan:
-    """Ask for the demand as long as there is a scheduler to ask."""
+    """Ask for the demand as long as there is a scheduler to ask.
+
+    What the load wants wakes us when it changes. A look is due though it has not only while the number still follows.
+    """
     if o.group is None or o.rival is not None:
         return Plan()
     if not any(p.ready and not p.deleting for p in o.scheduler_pods):
         return Plan()
     if o.answers is None:
-        return Plan(ask=Ask(target=target_question(o, o.group)))
-    return Plan(requeue_after=INTERVAL_SECONDS)
+        return Plan(ask=Ask(every=INTERVAL_SECONDS, target=target_question(o, o.group)))
+    scaling = _scaling(o, now)
+    follows = scaling is not None and not (
+        scaling.stabilized == "ReadyForNewScale" and scaling.limited not in ("ScaleUpLimit", "ScaleDownLimit")
+    )
+    return Plan(requeue_after=INTERVAL_SECONDS if follows else None)
 
 
 def autoscaler_status(

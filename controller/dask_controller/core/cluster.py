@@ -22,14 +22,14 @@ from dask_resources.scheduler import (
 )
 from dask_resources.worker import default_worker_group
 
-from .actions import Action, Apply, Ask, Delete, Event, Outcome, Patch, Plan
+from .actions import Action, Apply, Ask, Delete, Event, Outcome, Patch, Plan, step
 from .conditions import condition, is_true, merge, named_problem, readiness
 from .observed import Manifest, ObservedCluster, Problem, made_by_another, owner_uid, stated_by, written_by_us
 from .time import Time
 
 #: An idle cluster is looked at when its time is up, a busy one when it could be up at the earliest, and again after
-#: this many seconds at most if the scheduler did not answer.
-IDLE_RETRY_SECONDS = 10.0
+#: this many seconds at most if the scheduler did not answer; that it answers again is told before.
+IDLE_RETRY_SECONDS = 60.0
 _SUSPEND = ("spec", "suspend")
 
 
@@ -37,10 +37,10 @@ def plan_cluster(o: ObservedCluster, now: Time) -> Plan:
     """What to do about a cluster now."""
     if made_by_another(o.cluster.name, o.deployment):
         return Plan()
-    actions = [action for action in (*_children(o), *_relabelled(o)) if action is not None]
+    actions = step(action for action in (*_children(o), *_relabelled(o)) if action is not None)
     timeout = o.cluster.spec.idle_timeout or 0
     if not timeout or actions or o.cluster.spec.suspend or not _scheduler_ready(o):
-        return Plan(actions=tuple(actions))
+        return Plan(actions=actions)
     if o.answers is None:
         return Plan(ask=Ask(idle=True))
     if o.answers.silent:

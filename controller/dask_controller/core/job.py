@@ -55,7 +55,7 @@ def plan_job(o: ObservedJob, now: Time, *, domain: str = DEFAULT_CLUSTER_DOMAIN)
         return Plan(actions=tuple(leftovers))
     if is_terminal(o.job) and not wants_new_run(o.job):
         return _tidy_up(o, now)
-    ask = _question(o, now)
+    ask = _question(o)
     if ask is not None and o.answers is None:
         return Plan(ask=ask)
     if not wants_new_run(o.job) and (o.job.status.job_status is None or ending(o, now) or loses_scheduler(o)):
@@ -109,37 +109,38 @@ def _switch_runner(o: ObservedJob, patch: Manifest) -> Patch:
     return Patch("Job", o.job.namespace, names.runner(o.job.name), patch)
 
 
-def _question(o: ObservedJob, now: Time) -> Ask | None:
+def _question(o: ObservedJob) -> Ask | None:
     """What the scheduler has to be asked, if it can be asked at all."""
     if o.cluster is None or o.job.spec.suspend or fence.identity(o.scheduler_pods) is None:
         return None
     if waits(o):
-        return Ask(progress=True, versions=enforces_versions(o.job)) if minimum_workers(o.job) else None
+        versions = enforces_versions(o.job)
+        return (
+            Ask(every=REGISTRATION_POLL_SECONDS, progress=True, versions=versions) if minimum_workers(o.job) else None
+        )
+    if all(p.phase == "Pending" for p in o.pods):
+        return None
     unknown = find(o.job.status.conditions, "VersionsConsistent") is None
-    due = (
-        o.job.status.progress is None
-        or now - parse_time(o.job.status.progress.last_update_time) >= PROGRESS_SECONDS
-        or (o.runner is not None and is_finished(o.runner))
-    )
-    started = any(p.phase != "Pending" for p in o.pods)
-    return Ask(progress=due, versions=unknown) if started and (due or unknown) else None
+    if o.runner is not None and is_finished(o.runner):
+        return Ask(progress=True, versions=unknown)  # the last word, so not one from before
+    gate = enforces_versions(o.job) and unknown
+    return Ask(every=REGISTRATION_POLL_SECONDS if gate else PROGRESS_SECONDS, progress=True, versions=unknown)
 
 
 def _next_look(o: ObservedJob, now: Time) -> float | None:
-    """Seconds until a look is due though no watch tells of anything."""
+    """Seconds until a look is due though neither a watch nor the scheduler tells of anything."""
     if o.job.spec.suspend:
         return None
     looks = []
     if waits(o):
         if o.job.spec.active_deadline_seconds is not None:
             looks.append(o.job.spec.active_deadline_seconds - active_seconds(o.job, now))
-        if minimum_workers(o.job) and fence.identity(o.scheduler_pods) is not None:
-            looks.append(REGISTRATION_POLL_SECONDS)
     elif not o.pods:
         looks.append(CREATION_POLL_SECONDS)
-    else:
-        gate = enforces_versions(o.job) and find(o.job.status.conditions, "VersionsConsistent") is None
-        looks.append(REGISTRATION_POLL_SECONDS if gate else PROGRESS_SECONDS)
+    elif o.answers is not None and o.answers.progress is not None and o.job.status.progress is not None:
+        # An answer that came too early to be written, see `job_status._progress`.
+        due = parse_time(o.job.status.progress.last_update_time) + PROGRESS_SECONDS - now
+        looks += [due] if due > 0 else []
     return max(0.0, min(looks)) if looks else None
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypedDict
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from dask_crds import names
 from dask_crds.model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup
+from dask_resources.metadata import remembered
 from dask_resources.scheduler import selector
 
 from .actions import Answers
@@ -25,16 +27,16 @@ class Problem(Struct, frozen=True):
     message: str
 
 
-class Pod(Struct, frozen=True, kw_only=True):
-    """What the planners need of a Pod; the rest is not kept in memory."""
+class Pod(Struct, frozen=True, kw_only=True, gc=False):
+    """What the planners need of a Pod; the rest is not kept in memory, and nothing of any length."""
 
     name: str
     namespace: str
     uid: str
     resource_version: str
     owner_uid: str  #: uid of the controller reference, empty without one
-    labels: Mapping[str, str]
-    last_applied: str  #: labels and annotations that it has from its user, see ``metadata_patch``
+    labels: Mapping[str, str]  #: those of ours that planners read, see `POD_LABELS`
+    last_applied: str  #: labels and annotations that it has from its user, `remembered`, see ``metadata_patch``
     worker_name: str  #: under which its worker registers, empty for other Pods
     created: Time
     started: Time | None
@@ -47,6 +49,7 @@ class Pod(Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     restarts: int = 0  #: of its first container
     last_words: str = ""  #: termination message of its first container's last end
+    ports: Mapping[str, int] = field(default_factory=lambda: _NO_PORTS)  #: of a scheduler's containers, by name
 
     @property
     def is_finished(self) -> bool:
@@ -116,69 +119,203 @@ def stated_by(metadata: Manifest, *path: str) -> str:
     return ""
 
 
+# --- Pods -------------------------------------------------------------------------------------------------------------
+# Whoever may write a Pod or its status may have left out any field, or have written a megabyte into it.
+
+#: Labels that are read of a Pod.
+POD_LABELS = (names.CLUSTER, names.COMPONENT, names.WORKER_GROUP, names.REVISION)
+#: Characters that are kept of a message, of a word such as a reason, and of an annotation that is a name.
+LONGEST_MESSAGE, LONGEST_WORD, LONGEST_NAME = 1024, 128, 300
+#: Named ports that are kept of a Pod.
+MOST_PORTS = 16
+_NO_PORTS: Mapping[str, int] = MappingProxyType({})
+
+
+class _Ending(TypedDict, total=False):
+    exitCode: int
+    reason: str
+    message: str
+    finishedAt: str | None
+
+
+class _State(TypedDict, total=False):
+    waiting: _Ending | None
+    terminated: _Ending | None
+
+
+class _ContainerStatus(TypedDict, total=False):
+    name: str
+    restartCount: int
+    state: _State | None
+    lastState: _State | None
+
+
+class _PodCondition(TypedDict, total=False):
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+class _PodStatus(TypedDict, total=False):
+    phase: str
+    reason: str
+    message: str
+    podIP: str
+    startTime: str | None
+    conditions: list[_PodCondition] | None
+    initContainerStatuses: list[_ContainerStatus] | None
+    containerStatuses: list[_ContainerStatus] | None
+
+
+class _Port(TypedDict, total=False):
+    name: str
+    containerPort: int
+
+
+class _Container(TypedDict, total=False):
+    name: str
+    ports: list[_Port] | None
+
+
+class _PodSpec(TypedDict, total=False):
+    containers: list[_Container]
+
+
+class Owner(TypedDict, total=False):
+    """The fields of an owner reference."""
+
+    apiVersion: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool | None
+    blockOwnerDeletion: bool | None
+
+
+class Metadata(TypedDict, total=False):
+    """The fields of ``metadata`` that are looked at."""
+
+    name: str
+    namespace: str
+    uid: str
+    resourceVersion: str
+    generation: int
+    creationTimestamp: str | None
+    deletionTimestamp: str | None
+    labels: dict[str, str] | None
+    annotations: dict[str, str] | None
+    ownerReferences: list[Owner] | None
+
+
+class PodForm(TypedDict, total=False):
+    """The fields of a Pod that are looked at."""
+
+    kind: str
+    metadata: Metadata
+    spec: _PodSpec
+    status: _PodStatus | None
+
+
 def pod(manifest: Manifest) -> Pod:
-    """The snapshot of a raw Pod."""
-    metadata, status = manifest["metadata"], manifest.get("status") or {}
-    containers = status.get("containerStatuses") or []
-    ended = [c["state"]["terminated"] for c in containers if "terminated" in (c.get("state") or {})]
-    finish_times = [parse_time(end["finishedAt"]) for end in ended if end.get("finishedAt")]
-    conditions = {c["type"]: c for c in status.get("conditions") or []}
-    annotations = metadata.get("annotations") or {}
+    """The snapshot of a raw Pod, or of its `PodForm`; whatever its fields hold."""
+    metadata, status = _map(manifest.get("metadata")), _map(manifest.get("status"))
+    annotations, labels = _map(metadata.get("annotations")), _map(metadata.get("labels"))
+    containers = _maps(_map(manifest.get("spec")).get("containers"))
+    statuses = _maps(status.get("containerStatuses"))
+    ended = [end for c in statuses if (end := _map(_map(c.get("state")).get("terminated")))]
+    finish_times = [time for end in ended if (time := _time(end.get("finishedAt"))) is not None]
+    conditions = {_text(c.get("type")): c for c in _maps(status.get("conditions"))}
     # The statuses are sorted by name, the containers are not.
-    first = manifest["spec"]["containers"][0]["name"]
-    main: Manifest = next((c for c in containers if c["name"] == first), {})
+    first = containers[0].get("name") if containers else None
+    main: Manifest = next((c for c in statuses if c.get("name") == first), {})
+    restarts = main.get("restartCount")
     return Pod(
         name=metadata["name"],
-        namespace=metadata["namespace"],
+        namespace=sys.intern(metadata["namespace"]),
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
-        owner_uid=owner_uid(manifest),
-        labels=metadata.get("labels") or {},
-        last_applied=sys.intern(annotations.get(names.LAST_APPLIED, "")),  # the same for all Pods of a group
-        worker_name=annotations.get(names.WORKER_NAME, ""),
-        created=parse_time(metadata["creationTimestamp"]),
-        started=parse_time(status["startTime"]) if status.get("startTime") else None,
-        finished=max(finish_times) if finish_times and len(ended) == len(containers) else None,
-        deleting="deletionTimestamp" in metadata,
-        phase=status.get("phase") or "Pending",
-        ready=(conditions.get("Ready") or {}).get("status") == "True",
-        ip=status.get("podIP") or "",
+        owner_uid=_text(_controller(metadata).get("uid"), LONGEST_WORD),
+        labels={key: sys.intern(_text(labels[key], LONGEST_WORD)) for key in POD_LABELS if key in labels},
+        # The same for all Pods of a group.
+        last_applied=sys.intern(remembered(_text(annotations.get(names.LAST_APPLIED), None))),
+        worker_name=_text(annotations.get(names.WORKER_NAME), LONGEST_NAME),
+        created=_time(metadata.get("creationTimestamp")) or 0.0,
+        started=_time(status.get("startTime")),
+        finished=max(finish_times) if finish_times and len(ended) == len(statuses) else None,
+        deleting=bool(metadata.get("deletionTimestamp")),
+        phase=sys.intern(_text(status.get("phase")) or "Pending"),
+        ready=_map(conditions.get("Ready")).get("status") == "True",
+        ip=_text(status.get("podIP")),
         problem=_problem(metadata["name"], status, conditions),
-        restarts=main.get("restartCount") or 0,
+        restarts=restarts if isinstance(restarts, int) else 0,
         last_words=sys.intern(_last_words(main)),
-        exit_code=next((end.get("exitCode") for end in ended if end.get("exitCode")), None),
+        exit_code=next((code for end in ended if isinstance(code := end.get("exitCode"), int) and code), None),
+        ports=_ports(containers) if labels.get(names.COMPONENT) == names.SCHEDULER else _NO_PORTS,
     )
 
 
+def _map(value: object) -> Manifest:
+    return value if isinstance(value, dict) else {}
+
+
+def _maps(value: object) -> list[Manifest]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _text(value: object, longest: int | None = LONGEST_WORD) -> str:
+    return value[:longest] if isinstance(value, str) else ""
+
+
+def _time(value: object) -> Time | None:
+    try:
+        return parse_time(value) if isinstance(value, str) else None
+    except (ValueError, OverflowError):  # a year of 0, say
+        return None
+
+
+def _controller(metadata: Manifest) -> Manifest:
+    return next((owner for owner in _maps(metadata.get("ownerReferences")) if owner.get("controller")), {})
+
+
+def _ports(containers: list[Manifest]) -> Mapping[str, int]:
+    ports = [port for container in containers for port in _maps(container.get("ports"))]
+    named = [(name, port.get("containerPort")) for port in ports if (name := _text(port.get("name")))]
+    # Of two with the same name the first counts, as for a Service.
+    return {name: number for name, number in reversed(named[:MOST_PORTS]) if isinstance(number, int)}
+
+
 def _last_words(container: Manifest) -> str:
-    for state in (container.get("state") or {}, container.get("lastState") or {}):
+    for state in (_map(container.get("state")), _map(container.get("lastState"))):
         if "terminated" in state:
-            return str(state["terminated"].get("message") or "").strip()
+            return _text(_map(state["terminated"]).get("message"), LONGEST_MESSAGE).strip()
     return ""
 
 
 def _problem(name: str, status: Manifest, conditions: Mapping[str, Manifest]) -> Problem | None:
     """What keeps a Pod from working: scheduling, images, crashes, memory."""
-    scheduled = conditions.get("PodScheduled") or {}
+
+    def problem(reason: object, message: str) -> Problem:
+        return Problem(sys.intern(_text(reason)), _text(message, LONGEST_MESSAGE))
+
+    scheduled = _map(conditions.get("PodScheduled"))
     if scheduled.get("status") == "False":
-        reason = scheduled.get("reason") or "Unschedulable"
-        return Problem(reason, f"{name}: {scheduled.get('message') or 'waiting to be scheduled'}")
-    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        state, last = container.get("state") or {}, container.get("lastState") or {}
-        waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
-        before = last.get("terminated") or {}
+        waits = scheduled.get("message") or "waiting to be scheduled"
+        return problem(scheduled.get("reason") or "Unschedulable", f"{name}: {waits}")
+    for container in _maps(status.get("initContainerStatuses")) + _maps(status.get("containerStatuses")):
+        state, last = _map(container.get("state")), _map(container.get("lastState"))
+        waiting, ended, before = _map(state.get("waiting")), _map(state.get("terminated")), _map(last.get("terminated"))
+        place, reason = f"{name}/{_text(container.get('name'))}", waiting.get("reason")
         killed = next((end for end in (ended, before) if end.get("reason") == "OOMKilled"), None)
         if killed and (waiting or ended):
-            return Problem("OOMKilled", f"{name}/{container['name']}: {_ending(killed)}: it needs more memory")
-        if waiting.get("reason") and waiting["reason"] not in ("ContainerCreating", "PodInitializing"):
-            detail = waiting.get("message") or ""
-            if waiting["reason"] == "CrashLoopBackOff" and before:
-                detail = _ending(before)
-            return Problem(waiting["reason"], f"{name}/{container['name']}: {detail or waiting['reason']}")
+            return problem("OOMKilled", f"{place}: {_ending(killed)}: it needs more memory")
+        if reason and reason not in ("ContainerCreating", "PodInitializing"):
+            crashes = reason == "CrashLoopBackOff" and before
+            return problem(reason, f"{place}: {_ending(before) if crashes else waiting.get('message') or reason}")
         if ended and ended.get("exitCode") != 0:
-            return Problem(ended.get("reason") or "Error", f"{name}/{container['name']}: {_ending(ended)}")
+            return problem(ended.get("reason") or "Error", f"{place}: {_ending(ended)}")
     if status.get("phase") == "Failed":
-        return Problem(status.get("reason") or "Failed", f"{name}: {status.get('message') or 'failed'}")
+        return problem(status.get("reason") or "Failed", f"{name}: {status.get('message') or 'failed'}")
     return None
 
 

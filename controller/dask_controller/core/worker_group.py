@@ -12,7 +12,8 @@ waiting    kept, but its worker does not run or the scheduler does not know it: 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from itertools import chain
 
 import msgspec
 from msgspec import Struct
@@ -22,7 +23,7 @@ from dask_crds.model import DaskWorkerGroupStatus, DrainingWorker, RollingUpdate
 from dask_resources.metadata import metadata_patch, owner_reference, tracked
 from dask_resources.worker import drain_timeout, stop_seconds, worker_labels, worker_metadata, worker_revision
 
-from .actions import Action, Apply, Ask, Create, Delete, Event, Outcome, Patch, Plan, Worker
+from .actions import STEP, Apply, Ask, Create, Delete, Event, Outcome, Patch, Plan, Worker, step
 from .conditions import merge, readiness
 from .observed import ObservedGroup, Pod, Problem, made_by_another
 from .time import Time, format_time, parse_time
@@ -30,8 +31,12 @@ from .time import Time, format_time, parse_time
 #: A Pod that ended sooner than this after its start is not replaced before as much time has passed again, else a
 #: broken image with ``restartPolicy: Never`` would create Pods as fast as the API server takes them.
 SHORT_LIFE_SECONDS = 30.0
-#: How often a drain is looked at; the scheduler cannot be watched.
+#: How often the scheduler is asked about a drain; it cannot be watched.
 DRAIN_POLL_SECONDS = 1.0
+#: Workers that drain at a time: each is an entry of status, which the API server takes up to some size.
+MOST_DRAINING = 500
+#: Workers that the scheduler is asked to compare when some have to go.
+MOST_COMPARED = 5000
 
 
 class Buckets(Struct, frozen=True, kw_only=True):
@@ -41,6 +46,14 @@ class Buckets(Struct, frozen=True, kw_only=True):
     draining: tuple[Pod, ...]
     kept: tuple[Pod, ...]
     outdated: tuple[Pod, ...]  #: those of ``kept`` that are outdated
+
+    @property
+    def compared(self) -> tuple[Pod, ...]:
+        """Those of ``kept`` among which is chosen who goes, outdated ones first."""
+        if len(self.kept) <= MOST_COMPARED:
+            return self.kept
+        outdated = {p.name for p in self.outdated}
+        return tuple(sorted(self.kept, key=lambda p: p.name not in outdated)[:MOST_COMPARED])
 
 
 def buckets(o: ObservedGroup) -> Buckets:
@@ -83,7 +96,8 @@ def limits(strategy: UpdateStrategy | None, desired: int) -> Limits:
 
 
 def _pods(value: int | str, desired: int, rounded: Callable[[float], int]) -> int:
-    return value if isinstance(value, int) else rounded(desired * int(value.rstrip("%")) / 100)
+    # An object from before there was a bound may have a percentage of any length.
+    return value if isinstance(value, int) else rounded(desired * int(value.rstrip("%")[:9]) / 100)
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -93,6 +107,11 @@ class Decision(Struct, frozen=True, kw_only=True):
     resume: tuple[Pod, ...]  #: draining ones that are wanted again
     excess: int  #: how many kept Pods must go because the group is too large
     roll: int  #: how many outdated Pods may go because newer ones have taken their place
+
+    @property
+    def resumed(self) -> Set[str]:
+        """Names of those that are wanted again."""
+        return {p.name for p in self.resume}
 
 
 def decide(o: ObservedGroup, b: Buckets, now: Time) -> Decision:
@@ -150,30 +169,43 @@ def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
     chosen = victims(b, decision, o)
     drains = scheduler_runs and drain_timeout(o.group) > 0
     lost = [p for p in chosen if not drains or _is_waiting(p, o)]
+    begun = [p for p in chosen if drains and not _is_waiting(p, o)][: max(0, MOST_DRAINING - len(b.draining))]
     due, notes = _drained(o, b, decision, now, scheduler_runs=scheduler_runs)
-    ended = [*(p for p in b.finished if _replaceable(p, now)), *due]
-    actions: list[Action] = [
-        *_adoption(o),
-        *_relabelled(o, (*b.kept, *b.draining)),
-        *_timeouts(o, due, now),
-        *(Delete("Pod", p.namespace, p.name, p.uid, p.resource_version, stop_seconds(o.group)) for p in lost),
-        *(Delete("Pod", p.namespace, p.name, p.uid, grace_seconds=stop_seconds(o.group)) for p in ended),
-        *(Create(o.group, ordinal) for ordinal in free_ordinals(o.pods, decision.create)),
-    ]
+    ended = chain((p for p in b.finished if _replaceable(p, now)), due)
+    grace = stop_seconds(o.group)
+    actions = step(
+        chain(
+            (Delete("Pod", p.namespace, p.name, p.uid, p.resource_version, grace) for p in lost),
+            (Delete("Pod", p.namespace, p.name, p.uid, grace_seconds=grace) for p in ended),
+        ),
+        chain(_adoption(o), _relabelled(o, (*b.kept, *b.draining))),
+        (Create(o.group, ordinal) for ordinal in free_ordinals(o.pods, min(decision.create, STEP))),
+        _timeouts(o, due, now),
+    )
     # Those that are deleted now stay in the ledger until they are seen to be gone: the deletion may fail.
-    notes |= {p.name: "" for p in (*chosen, *due) if p not in lost}
-    held = [p.finished + SHORT_LIFE_SECONDS - now for p in b.finished if p.finished and not _replaceable(p, now)]
-    requeue = min([*held, *([DRAIN_POLL_SECONDS] if notes else [])], default=None)
-    return Plan(actions=tuple(actions), requeue_after=requeue, notes=notes)
+    notes |= {p.name: "" for p in (*begun, *due)}
+    return Plan(actions=actions, requeue_after=_next_look(o, b, begun, notes, now), notes=notes)
+
+
+def _next_look(o: ObservedGroup, b: Buckets, begun: Sequence[Pod], notes: Mapping[str, str], now: Time) -> float | None:
+    """Seconds until a look is due though neither a watch nor the scheduler tells of anything."""
+    looks = [p.finished + SHORT_LIFE_SECONDS - now for p in b.finished if p.finished and not _replaceable(p, now)]
+    if begun:
+        looks.append(DRAIN_POLL_SECONDS)
+    ledger = (parse_time(entry.since) for entry in o.group.status.draining or () if entry.name in notes)
+    looks += [max(DRAIN_POLL_SECONDS, since + drain_timeout(o.group) - now) for since in ledger]
+    return min(looks, default=None)
 
 
 def _questions(b: Buckets, decision: Decision, leaving: int) -> Ask | None:
-    going = [p for p in b.draining if p not in decision.resume]
+    resumed = decision.resumed
+    going = [p for p in b.draining if p.name not in resumed]
     if not (leaving or going or decision.resume):
         return None
     return Ask(
-        registered=_workers(b.kept) if leaving else (),
-        rank=_workers(p for p in b.kept if p.phase == "Running") if leaving else (),
+        every=DRAIN_POLL_SECONDS if going else None,
+        registered=_workers(b.compared) if leaving else (),
+        rank=_workers(p for p in b.compared if p.phase == "Running") if leaving else (),
         retire=_workers(going),
         resume=_workers(decision.resume),
     )
@@ -204,8 +236,9 @@ def victims(b: Buckets, decision: Decision, o: ObservedGroup) -> list[Pod]:
             -pod.created,
         )
 
-    first = sorted(b.kept, key=order)[: decision.excess]
-    rest = sorted((p for p in b.outdated if p not in first), key=lambda p: (p.ready, order(p)))
+    first = sorted(b.compared, key=order)[: decision.excess]
+    going = {p.name for p in first}
+    rest = sorted((p for p in b.compared if p.name in outdated - going), key=lambda p: (p.ready, order(p)))
     return [*first, *rest[: decision.roll]]
 
 
@@ -214,10 +247,11 @@ def _drained(
 ) -> tuple[list[Pod], dict[str, str]]:
     """Of the draining Pods: those to delete now, and what status says of the others."""
     since = {entry.name: parse_time(entry.since) for entry in o.group.status.draining or ()}
+    resumed = decision.resumed
     due: list[Pod] = []
     notes: dict[str, str] = {}
     for pod in b.draining:
-        if pod in decision.resume:
+        if pod.name in resumed:
             continue
         state = _retirement(pod, o) if scheduler_runs else "unknown"
         if state in ("retired", "unknown") or now - since[pod.name] >= drain_timeout(o.group):
@@ -233,7 +267,7 @@ def _retirement(pod: Pod, o: ObservedGroup) -> str:
     return o.answers.retirement.get(pod.worker_name or pod.name, "unknown")
 
 
-def _timeouts(o: ObservedGroup, due: Sequence[Pod], now: Time) -> list[Event]:
+def _timeouts(o: ObservedGroup, due: Sequence[Pod], now: Time) -> Sequence[Event]:
     """A warning for each Pod that goes although it may still hold something."""
     if not o.scheduler_pods:
         return []
@@ -256,7 +290,7 @@ def free_ordinals(pods: Iterable[Pod], count: int) -> list[int]:
     return free
 
 
-def _adoption(o: ObservedGroup) -> list[Action]:
+def _adoption(o: ObservedGroup) -> Sequence[Apply]:
     """An owner reference for a group that a client made, so that it goes with its cluster.
 
     A group that a GitOps tool tracks stays without: Argo CD does not prune objects that have an owner.
@@ -272,14 +306,14 @@ def _adoption(o: ObservedGroup) -> list[Action]:
     return [Apply({"apiVersion": f"{names.GROUP}/{names.VERSION}", "kind": "DaskWorkerGroup", **body})]
 
 
-def _relabelled(o: ObservedGroup, pods: Iterable[Pod]) -> list[Action]:
+def _relabelled(o: ObservedGroup, pods: Iterable[Pod]) -> Iterator[Patch]:
     """Labels and annotations of running workers brought up to date; that needs no restart."""
     desired = worker_metadata(o.group)
-    return [
+    return (
         Patch("Pod", pod.namespace, pod.name, {"metadata": patch}, pod.uid)
         for pod in pods
         if (patch := metadata_patch(desired, pod.last_applied))
-    ]
+    )
 
 
 def worker_group_status(o: ObservedGroup, plan: Plan, outcomes: Sequence[Outcome], now: Time) -> DaskWorkerGroupStatus:

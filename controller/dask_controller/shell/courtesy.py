@@ -1,41 +1,47 @@
-"""Short work first: what takes long stands back for it, now and then, but never for long."""
+"""Short work that somebody waits for comes first: other work stands back, now and then, but never for long."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 
 class Courtesy:
-    """Counts the short work that is under way, and lets long work wait for a gap in it.
+    """Counts the short work that is under way, and lets other work wait for a gap in it.
 
     On a busy API server each request of a small cluster otherwise waits for those of a large one.
 
     Args:
-        longest_wait: seconds after which long work goes on all the same.
+        longest_wait: seconds after which other work goes on all the same.
     """
 
     def __init__(self, longest_wait: float = 0.05) -> None:
         self._longest_wait = longest_wait
         self._short = 0
+        self._is_short = ContextVar("short", default=False)  # of the work that asks
         self._gap = asyncio.Event()
         self._gap.set()
 
     @contextlib.contextmanager
     def short(self) -> Iterator[None]:
         """What is done meanwhile is short work."""
-        with self._counted(1):
-            yield
+        token = self._is_short.set(True)
+        try:
+            with self._counted(1):
+                yield
+        finally:
+            self._is_short.reset(token)
 
     @contextlib.contextmanager
     def long(self) -> Iterator[None]:
-        """Within `short`: this part is not."""
-        with self._counted(-1):
+        """What is done meanwhile takes long, also within `short`."""
+        with self._counted(-1) if self._is_short.get() else contextlib.nullcontext():
             yield
 
     async def gap(self) -> None:
-        """Return when no short work is under way, or it was waited for long enough."""
+        """Return when no short work is under way, or it was waited for long enough. Short work does not wait."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._longest_wait):  # unlike `wait_for`, makes no task for each request
                 await self._gap.wait()

@@ -1,17 +1,43 @@
-"""HTTP client of the scheduler extension (``dask_resources.scheduler_extension``)."""
+"""The client of the scheduler's module (``dask_resources.scheduler_extension``).
+
+A scheduler runs what users send, so it is a stranger: what it says costs no more memory and time than the question
+calls for, and of an answer only what was asked for is taken.
+
+HTTP is spoken here rather than by aiohttp, whose client reads on where nobody waits for anything: a peer that goes on
+talking after its answer costs 100 MiB a second, one that says "102 Processing" without end most of a core for as long
+as the answer may take. Here both cost a connection (``docs/decisions/0003-scheduler-extension.md``).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any, Literal, TypeVar
+import re
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 
-from ..core.actions import Progress, TargetQuestion, Versions, Worker
+from ..core.actions import Answers, Ask, Progress, Versions, Worker
 
 PREFIX = "/dask-gitops/v1"
+
+#: Bytes of an answer: so many for each ask, so many for each name in it, and never more than the last.
+ASK_BYTES, NAME_BYTES, LARGEST_ANSWER = 16 * 2**10, 512, 3 * 2**20
+#: Values in its JSON, likewise: one byte of JSON can become fifty in memory. The last is for a scheduler's whole state.
+ASK_VALUES, NAME_VALUES, LARGEST_STATE = 1_000, 4, 200_000
+#: Bytes of an answer's head, and of the explanation of a status other than 200.
+HEAD_BYTES = 16 * 2**10
+#: Bytes that the kernel keeps for us of what is sent unasked.
+RECEIVE_BYTES = 128 * 2**10
+#: How long a connection is kept for the next question; who routes it may forget it after some minutes of silence.
+KEEP_SECONDS = 60.0
+#: Characters of what people read, and of a version or a package's name; packages in a set, and sets of versions.
+WORDS_LENGTH, VERSION_LENGTH, MOST_VERSIONS = 200, 64, 32
+
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: |$)")
 
 _T = TypeVar("_T")
 
@@ -21,8 +47,8 @@ class SchedulerError(Exception):
 
     Attributes:
         kind: ``Unreachable``: no answer; it may just be starting. ``NoExtension``: it answers, but has not loaded the
-            extension, as where ``--preload`` in a shell script hides it; distributed's own HTTP API would not help, as
-            it is off by default and knows no groups. ``Unexpected``: it answers otherwise than agreed.
+            module, as where ``--preload`` in a shell script hides it; distributed's own HTTP API would not help, as it
+            is off by default and knows no groups. ``Unexpected``: it answers otherwise than agreed.
     """
 
     def __init__(self, kind: Literal["Unreachable", "NoExtension", "Unexpected"], message: str) -> None:
@@ -30,147 +56,391 @@ class SchedulerError(Exception):
         self.kind = kind
 
 
-class WorkerState(msgspec.Struct, frozen=True):
-    """One worker process, as the scheduler sees it."""
+class _Limits(NamedTuple):
+    """How large an answer may be."""
 
-    name: str
-    host: str  #: IP address
-    status: str  #: of ``distributed.core.Status``; ``closing_gracefully`` while it drains
-    address: str = ""
-    nthreads: int = 0
-    nbytes: int = 0  #: of the results that it holds
-    processing: int = 0  #: tasks that it runs or has queued
-    resources: dict[str, float] = {}
+    bytes: int
+    values: int
 
-
-class Tasks(msgspec.Struct, frozen=True):
-    """Numbers of tasks."""
-
-    total: int = 0
-    processing: int = 0
-    queued: int = 0  #: on the scheduler, for any worker
-    unrunnable: int = 0  #: no present worker may run them
+    @classmethod
+    def of(cls, asks: Sequence[Ask]) -> _Limits:
+        """As large as these call for."""
+        names = sum(len(ask.registered) + len(ask.rank) + len(ask.retire) for ask in asks)
+        size = ASK_BYTES * (1 + len(asks)) + NAME_BYTES * names
+        return cls(min(LARGEST_ANSWER, size), ASK_VALUES * (1 + len(asks)) + NAME_VALUES * names)
 
 
-class State(msgspec.Struct, frozen=True):
-    """The scheduler at a glance."""
+class Question:
+    """What is put to one scheduler: encoded once, sent many times.
 
-    version: str  #: of the extension
-    distributed: str
-    id: str  #: another one after each restart
-    idle_seconds: float | None  #: ``None`` while it is busy
-    workers: tuple[WorkerState, ...]
-    tasks: Tasks = Tasks()
+    Attributes:
+        asks: what is to be known.
+        body: the same in JSON, as the module's route ``ask`` takes it.
+        limits: of the answer.
+    """
 
-
-class _Names(msgspec.Struct):
-    workers: list[str]
-
-
-class _States(msgspec.Struct):
-    workers: dict[str, str]
+    def __init__(self, asks: Sequence[Ask]) -> None:
+        self.asks = tuple(asks)
+        self.body = msgspec.json.encode({"questions": [_encodable(ask) for ask in self.asks]})
+        self.limits = _Limits.of(self.asks)
 
 
-class _Target(msgspec.Struct):
-    target: int
+class Reply(msgspec.Struct, frozen=True):
+    """What a scheduler said.
 
+    Attributes:
+        raw: the JSON; empty if it took several requests.
+        answers: one for each ``Ask`` of the question.
+        question: that it answers.
+    """
 
-class _Complaint(msgspec.Struct):
-    message: str = ""
+    raw: bytes
+    answers: tuple[Answers, ...]
+    question: Question | None = None
 
 
 class Scheduler:
-    """One scheduler.
+    """One scheduler, asked one question at a time.
 
     Args:
-        url: base URL of its dashboard port.
-        session: for the requests.
-        timeout_seconds: for a whole request; the scheduler answers from memory, so longer means that it is stuck.
+        url: of its dashboard's port, ``http``.
+        timeout_seconds: for an answer; it comes from memory, so longer means that the scheduler is stuck.
     """
 
-    def __init__(self, url: str, session: aiohttp.ClientSession, *, timeout_seconds: float = 5.0) -> None:
-        self._url = url.rstrip("/")
-        self._session = session
+    def __init__(self, url: str, *, timeout_seconds: float = 5.0) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._path, self._authority = parts.path.rstrip("/") + PREFIX, parts.netloc
         self._seconds = timeout_seconds
-        self._limits = aiohttp.ClientTimeout(total=None, connect=2.0)
+        self._kept: _Connection | None = None
+        self._forget: asyncio.TimerHandle | None = None
+        self._is_old = False  #: its module has no route ``ask``; a restart, which ends connections, may change that
 
-    async def state(self) -> State:
-        """The scheduler at a glance."""
-        return await self._call("GET", "state", State)
-
-    async def progress(self) -> Progress:
-        """How far the tasks are that were submitted so far."""
-        return await self._call("GET", "progress", Progress)
-
-    async def versions(self) -> Versions:
-        """The versions of scheduler, workers and clients."""
-        return await self._call("GET", "versions", Versions)
-
-    async def retire(self, workers: Iterable[Worker]) -> dict[str, str]:
-        """Tell workers to go, and how far they are, by name; to be repeated until they are ``retired``.
-
-        Returns:
-            By name: ``retired``, ``retiring: <what is left>``, ``unknown`` (not registered), or ``refused: <why>`` (it
-            works on).
-        """
-        return (await self._call("POST", "retire", _States, workers)).workers
-
-    async def resume(self, workers: Iterable[Worker]) -> dict[str, str]:
-        """Take retirements back.
-
-        Returns:
-            By name: ``resuming``, ``unknown`` (not registered), or the status of a worker that need not be resumed.
-        """
-        return (await self._call("POST", "resume", _States, workers)).workers
-
-    async def workers_to_close(self, workers: Iterable[Worker], n: int | None = None) -> list[str]:
-        """The first ``n`` (default: all) of the given workers, the cheapest to close first."""
-        return (await self._call("POST", "workers_to_close", _Names, workers, n=n)).workers
-
-    async def adaptive_target(self, question: TargetQuestion, *, target_duration: float | None = None) -> int:
-        """How many workers a group should have.
+    async def put(self, question: Question, last: Reply | None = None) -> Reply:
+        """The answers to a question.
 
         Args:
-            question: the group and the others of its cluster.
-            target_duration: seconds in which the work should be done; default by the scheduler's configuration.
-        """
-        group, others = msgspec.to_builtins(question.group), msgspec.to_builtins((question.before, question.after))
-        # The group's own fields stand at the top, where a module that knows no other groups looks for them.
-        del group["workers"]
-        group |= {"before": others[0], "after": others[1], "target_duration": target_duration}
-        return (await self._call("POST", "adaptive_target", _Target, question.group.workers, **group)).target
+            question: what is asked.
+            last: the last reply; returned as it is, undecoded, where the scheduler says the same again.
 
-    async def _call(
-        self, method: str, route: str, answer: type[_T], workers: Iterable[Worker] | None = None, **more: Any
-    ) -> _T:
-        body = None if workers is None else {"workers": [{"name": w.name, "ip": w.ip} for w in workers], **more}
+        Raises:
+            SchedulerError: there is none, or none that makes sense.
+        """
         try:
-            async with (
-                asyncio.timeout(self._seconds),  # not aiohttp's, see `kubernetes._LIMITS`
-                self._session.request(
-                    method, f"{self._url}{PREFIX}/{route}", json=body, timeout=self._limits, allow_redirects=False
-                ) as response,
-            ):
-                status, text = response.status, await response.read()
+            async with asyncio.timeout(self._seconds):
+                reply = None if self._is_old else await self._put(question, last)
+                return await self._put_singly(question, last) if reply is None else reply
+        except SchedulerError:
+            self.close()  # who talks nonsense may be in the middle of it
+            raise
         except TimeoutError as error:
             raise SchedulerError("Unreachable", "the scheduler does not answer in time") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except EOFError as error:
+            raise SchedulerError("Unreachable", "the scheduler closes the connection before it has answered") from error
+        except OSError as error:
             raise SchedulerError("Unreachable", f"the scheduler cannot be reached: {type(error).__name__}") from error
+
+    def close(self) -> None:
+        """Close the connection that is kept for the next question; one that is not used for a minute ends by itself."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
+        if self._forget is not None:
+            self._forget.cancel()
+
+    async def _put(self, question: Question, last: Reply | None) -> Reply | None:
+        """All at once; ``None`` if there is no route for that."""
+        try:
+            raw = await self._call("ask", question.limits, question.body)
+        except SchedulerError as error:
+            if error.kind == "NoExtension":
+                return None
+            raise
+        if last is not None and last.question is question and last.raw == raw:
+            return last
+        said = _decoded("ask", raw, _Said).answers
+        if len(said) != len(question.asks):
+            raise _unexpected("ask", f"it has {len(said)} answers to {len(question.asks)} questions")
+        return Reply(raw, tuple(map(_answers, question.asks, said)), question)
+
+    # --- modules of VERSION 3 and older -------------------------------------------------------------------------------
+
+    async def _put_singly(self, question: Question, last: Reply | None) -> Reply:
+        """One after the other, by the routes that every module has."""
+        state = None
+        if not self._is_old or any(ask.idle or ask.registered for ask in question.asks):
+            text = await self._call("state", _Limits(LARGEST_ANSWER, LARGEST_STATE))
+            state = _decoded("state", text, _State)
+            self._is_old = True
+        answers = tuple([await self._ask_singly(ask, state) for ask in question.asks])
+        if last is not None and last.question is question and last.answers == answers:
+            return last
+        return Reply(b"", answers, question)
+
+    async def _ask_singly(self, ask: Ask, state: _State | None) -> Answers:
+        limits = _Limits.of([ask])
+
+        async def told(route: str, **body: Any) -> dict[str, Any]:
+            text = await self._call(route, limits, msgspec.json.encode(body) if body else None)
+            return _decoded(route, text, dict[str, Any])
+
+        try:
+            said: dict[str, Any] = {}
+            if ask.resume:
+                await told("resume", workers=ask.resume)
+            if state is not None:
+                said |= {"idle_seconds": state.idle_seconds, "registered": _registered(state, ask.registered)}
+            if ask.progress:
+                said["progress"] = await told("progress")
+            if ask.versions:
+                said["versions"] = await told("versions")
+            if ask.rank:
+                said["ranked"] = (await told("workers_to_close", workers=ask.rank)).get("workers")
+            if ask.target:
+                others = {"before": ask.target.before, "after": ask.target.after}
+                own = msgspec.structs.asdict(ask.target.group)
+                said["target"] = (await told("adaptive_target", **own, **others)).get("target")
+            if ask.retire:
+                said["retirement"] = (await told("retire", workers=ask.retire)).get("workers")
+            return _answers(ask, said)
+        except SchedulerError as error:
+            return Answers(silent=str(error))
+
+    # --- HTTP ---------------------------------------------------------------------------------------------------------
+
+    async def _call(self, route: str, limits: _Limits, body: bytes | None = None) -> bytes:
+        """The JSON that a route answers.
+
+        Raises:
+            OSError: the scheduler cannot be reached.
+            EOFError: it breaks off.
+            SchedulerError: it says something else.
+        """
+        head = [
+            f"{'GET' if body is None else 'POST'} {self._path}/{route} HTTP/1.1",
+            f"Host: {self._authority}",
+            "Accept-Encoding: identity",
+            *(() if body is None else ("Content-Type: application/json", f"Content-Length: {len(body)}")),
+        ]
+        request = "\r\n".join([*head, "\r\n"]).encode() + (body or b"")
+        try:
+            status, content = await self._exchange(request, limits.bytes)
+        except ValueError as error:
+            raise _unexpected(route, str(error)) from error
         if status == 404:
             raise SchedulerError("NoExtension", "the scheduler has not loaded the operator's extension")
         if status != 200:
-            raise SchedulerError("Unexpected", f"the scheduler answers {status} to {route}{_complaint(text)}")
+            raise SchedulerError("Unexpected", f"the scheduler answers {status} to {route}{_complaint(content)}")
+        if content.count(b",") + content.count(b"[") + content.count(b"{") > limits.values:
+            raise _unexpected(route, "it says more than it was asked for")
+        return content
+
+    async def _exchange(self, request: bytes, limit: int) -> tuple[int, bytes]:
+        """The status and the content of the answer to a request; raises `ValueError` if it is none or too long."""
+        connection = await self._connection()
         try:
-            return msgspec.json.decode(text, type=answer)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise SchedulerError(
-                "Unexpected", f"the scheduler's answer to {route} is not as agreed: {error}"
-            ) from error
+            status, content = await connection.exchange(request, limit)
+        except BaseException:
+            connection.close()
+            raise
+        if connection.is_of_use:
+            self.close()
+            self._kept = connection
+            self._forget = asyncio.get_running_loop().call_later(KEEP_SECONDS, self.close)
+        else:
+            connection.close()
+        return status, content
+
+    async def _connection(self) -> _Connection:
+        kept, self._kept = self._kept, None
+        self.close()
+        if kept is not None:
+            if kept.is_of_use:
+                return kept
+            kept.close()
+        self._is_old = False
+        return await _Connection.open(self._host, self._port)
 
 
-def _complaint(text: bytes) -> str:
+class _Connection:
+    """A connection for one request after the other, from which no more is read than somebody waits for."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._ends = False
+
+    @classmethod
+    async def open(cls, host: str, port: int) -> _Connection:
+        reader, writer = await asyncio.open_connection(host, port, limit=HEAD_BYTES)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+        return cls(reader, writer)
+
+    @property
+    def is_of_use(self) -> bool:
+        """Whether another request can be sent."""
+        unsent = self._writer.transport.get_write_buffer_size()
+        return not (self._ends or unsent or self._reader.at_eof() or self._writer.is_closing())
+
+    def close(self) -> None:
+        """At once, whatever there is still to say."""
+        self._writer.transport.abort()
+
+    async def exchange(self, request: bytes, limit: int) -> tuple[int, bytes]:
+        """The status and the content of the answer; of one that is no success only a short content."""
+        self._writer.write(request)  # the answer will tell whether it has arrived
+        status, fields = await self._head()
+        length = fields.get(b"content-length", b"")
+        size = int(length) if length.isdigit() and len(length) < 10 else None
+        if status == 200:
+            # The module sends what it has ready as it is. In chunks, or packed, a little could become much.
+            if size is None:
+                raise ValueError("its length is not told")
+            if fields.get(b"content-encoding", b"identity") != b"identity":
+                raise ValueError("it is packed")
+            if size > limit:
+                raise ValueError("it is longer than the question calls for")
+        elif size is None or size > HEAD_BYTES:
+            self._ends = True
+            size = 0
+        return status, await self._reader.readexactly(size)
+
+    async def _head(self) -> tuple[int, dict[bytes, bytes]]:
+        try:
+            first, *lines = (await self._reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+        except asyncio.LimitOverrunError:
+            raise ValueError("its head is too long") from None
+        found = _STATUS.match(first)
+        if found is None:
+            raise ValueError("it is not HTTP")
+        fields = {name.lower(): value.strip().lower() for name, _, value in (line.partition(b":") for line in lines)}
+        self._ends = found[1] == b"0" or fields.get(b"connection") == b"close"
+        return int(found[2]), fields
+
+
+# --- what is taken of an answer ---------------------------------------------------------------------------------------
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+
+
+class _Said(msgspec.Struct):
+    answers: list[dict[str, Any]]
+
+
+class _Progress(msgspec.Struct):
+    total: _Count
+    done: _Count
+    workers: _Count
+
+
+class _Process(msgspec.Struct, gc=False):
+    name: str
+    host: str
+
+
+class _State(msgspec.Struct):
+    idle_seconds: Any
+    workers: list[_Process]
+
+
+class _Complaint(msgspec.Struct):
+    message: str
+
+
+class _Part(NamedTuple):
+    """A field of ``Ask``, and that of ``Answers`` with what is said to it."""
+
+    asked: str
+    said: str
+    form: Any  #: that it must have
+    taken: Callable[[Any, Any], Any]  #: of what is said, and of what was asked
+
+
+_PARTS = (
+    _Part("idle", "idle_seconds", _Seconds | None, lambda seconds, _: seconds),
+    _Part("progress", "progress", _Progress, lambda found, _: Progress(found.total, found.done, found.workers)),
+    _Part("versions", "versions", Versions, lambda found, _: _readable(found)),
+    _Part("registered", "registered", list[str], lambda names, asked: frozenset(_asked_for(names, asked))),
+    _Part("rank", "ranked", list[str], lambda names, asked: tuple(_asked_for(names, asked))),
+    _Part(
+        "retire",
+        "retirement",
+        dict[str, str],
+        lambda notes, asked: {name: _words(notes[name]) for name in _asked_for(notes, asked)},
+    ),
+    _Part("target", "target", _Count, lambda number, _: number),
+)
+
+
+def _encodable(ask: Ask) -> dict[str, Any]:
+    """What a scheduler is told of an ask: what is asked for, not how often and the like."""
+    told = ("resume", *(part.asked for part in _PARTS))
+    return {field: asked for field in told if (asked := getattr(ask, field))}
+
+
+def _answers(ask: Ask, said: Mapping[str, Any]) -> Answers:
+    """What is believed of what is said.
+
+    Raises:
+        SchedulerError: it lacks what was asked for, or that makes no sense.
+    """
+    if isinstance(error := said.get("error"), str):
+        return Answers(silent=f"the scheduler cannot answer: {_words(error)}")
+    taken = {}
+    for part in _PARTS:
+        if asked := getattr(ask, part.asked):
+            if part.said not in said:
+                raise _unexpected("ask", f"{part.said} is missing")
+            try:
+                taken[part.said] = part.taken(msgspec.convert(said[part.said], part.form), asked)
+            except (ValueError, OverflowError, RecursionError) as problem:
+                raise _unexpected("ask", f"{part.said}: {problem}") from problem
+    return Answers(**taken)
+
+
+def _asked_for(names: Iterable[str], workers: Iterable[Worker]) -> Iterable[str]:
+    """Those of the names that were asked for, once each and in their order."""
+    asked = {worker.name for worker in workers}
+    return (name for name in dict.fromkeys(names) if name in asked)
+
+
+def _registered(state: _State, workers: Iterable[Worker]) -> list[str]:
+    """Names of the Pods of which a scheduler knows a worker: by name, by ``<name>-<n>``, or by address."""
+    known = {process.name for process in state.workers}
+    known |= {head for head, _, tail in (name.rpartition("-") for name in known) if tail.isdecimal()}
+    hosts = {process.host for process in state.workers}
+    return [worker.name for worker in workers if worker.name in known or worker.ip in hosts]
+
+
+def _readable(versions: Versions) -> Versions:
+    def sets(found: Sequence[Mapping[str, str]]) -> tuple[dict[str, str], ...]:
+        return tuple(
+            {_words(name, VERSION_LENGTH): _words(version, VERSION_LENGTH) for name, version in some}
+            for some in (islice(packages.items(), MOST_VERSIONS) for packages in found[:MOST_VERSIONS])
+        )
+
+    return Versions(sets(versions.scheduler), sets(versions.workers), sets(versions.clients))
+
+
+def _words(text: str, length: int = WORDS_LENGTH) -> str:
+    """The beginning of what a stranger says, without the characters that a terminal or a log would obey."""
+    return "".join(character if character.isprintable() else " " for character in text[:length])
+
+
+def _decoded(route: str, text: bytes, form: type[_T]) -> _T:
     try:
-        message = msgspec.json.decode(text, type=_Complaint).message
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return msgspec.json.decode(text, type=form)
+    except (ValueError, RecursionError) as error:
+        raise _unexpected(route, str(error)) from error
+
+
+def _complaint(content: bytes) -> str:
+    try:
+        message = msgspec.json.decode(content, type=_Complaint).message
+    except (ValueError, RecursionError):
         return ""
-    return f": {message}" if message else ""
+    return f": {_words(message)}"
+
+
+def _unexpected(route: str, why: str) -> SchedulerError:
+    return SchedulerError("Unexpected", f"the scheduler's answer to {route} is not as agreed: {_words(why)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
@@ -17,14 +18,20 @@ from ..core.actions import Action, Apply, Create, Delete, Event, Outcome, Patch
 from ..core.observed import owner_uid
 from ..core.time import format_time
 from .courtesy import Courtesy
-from .kubernetes import ApiError, Kubernetes
+from .kubernetes import NAMESPACE_TERMINATING, ApiError, Kubernetes
 from .world import World
 
 #: More actions than this at a time stand back for shorter plans.
 FEW = 8
 
+#: Seconds after which a plan begins nothing more: what is left follows at the next look. Status is written in between,
+#: and others have their turn.
+STEP_SECONDS = 1.0
+
 #: Reasons that only a change by somebody can mend; others are tried again with backoff.
-PERMANENT = {"Forbidden", "Invalid", "BadRequest", "NameConflict"}
+PERMANENT = {"Forbidden", "Invalid", "BadRequest", "NameConflict", NAMESPACE_TERMINATING}
+#: Seconds for which nothing is tried in a namespace that is being deleted: each child that goes wakes its parent.
+TERMINATING_SECONDS = 10.0
 
 
 class Executor:
@@ -45,48 +52,64 @@ class Executor:
         self._world = world
         self._domain = domain
         self._courtesy = courtesy
+        self._terminating: dict[str, float] = {}  # namespaces, and until when that is believed
+
+    def is_terminating(self, namespace: str) -> bool:
+        """Whether a namespace is known to be on its way out: nothing can be created there."""
+        until = self._terminating.get(namespace)
+        if until is not None and until <= asyncio.get_running_loop().time():
+            del self._terminating[namespace]
+            return False
+        return until is not None
 
     async def execute(self, parent: Kind, actions: Sequence[Action], now: float) -> list[Outcome]:
         """Perform ``actions``: what is applied, then changes and deletions, then new Pods; events last.
 
-        The first Apply goes alone, because the others may need its object. A failed one stops what follows.
+        The first Apply goes alone, because the others may need its object. A failed one stops what follows. Actions for
+        which there was no time have no outcome.
         """
         applied = [a for a in actions if isinstance(a, Apply)]
         changed = [a for a in actions if isinstance(a, Patch | Delete)]
+        until = asyncio.get_running_loop().time() + STEP_SECONDS
         outcomes: list[Outcome] = []
         for step in (applied[:1], applied[1:]):
             outcomes += await self._together(step, parent, now)
             if any(outcome.error for outcome in outcomes):
                 return outcomes
-        outcomes += await self._together(changed, parent, now)
-        outcomes += await self._create([a for a in actions if isinstance(a, Create)], parent, now)
+        outcomes += await self._together(changed, parent, now, until)
+        outcomes += await self._create([a for a in actions if isinstance(a, Create)], parent, now, until)
         outcomes += [await self._perform(parent, a, now) for a in actions if isinstance(a, Event)]
         return outcomes
 
-    async def _create(self, creations: Sequence[Create], parent: Kind, now: float) -> list[Outcome]:
+    async def _create(self, creations: Sequence[Create], parent: Kind, now: float, until: float) -> list[Outcome]:
         """In batches of 1, 2, 4, ... as kube-controller-manager does: an exhausted quota costs a few calls, not 500."""
         outcomes: list[Outcome] = []
         size = 1
         while creations:
             batch, creations = creations[:size], creations[size:]
-            outcomes += await self._together(batch, parent, now)
-            if any(outcome.error for outcome in outcomes):
+            done = await self._together(batch, parent, now, until)
+            outcomes += done
+            if len(done) < len(batch) or any(outcome.error for outcome in done):
                 break
             size *= 2
         return outcomes
 
-    async def _together(self, actions: Sequence[Action], parent: Kind, now: float) -> list[Outcome]:
+    async def _together(
+        self, actions: Sequence[Action], parent: Kind, now: float, until: float = math.inf
+    ) -> list[Outcome]:
+        """Perform some at a time; none is begun after ``until`` on the event loop's clock."""
         share = asyncio.Semaphore(self._share)
         many = len(actions) > FEW
+        clock = asyncio.get_running_loop().time
 
-        async def perform(action: Action) -> Outcome:
+        async def perform(action: Action) -> Outcome | None:
             async with share:
                 if many:
                     await self._courtesy.gap()
-                return await self._perform(parent, action, now)
+                return await self._perform(parent, action, now) if clock() < until else None
 
         with self._courtesy.long() if many else contextlib.nullcontext():
-            return await asyncio.gather(*map(perform, actions))
+            return [outcome for outcome in await asyncio.gather(*map(perform, actions)) if outcome is not None]
 
     async def _perform(self, parent: Kind, action: Action, now: float) -> Outcome:
         try:
@@ -106,6 +129,8 @@ class Executor:
                 case _:
                     assert_never(action)
         except ApiError as error:
+            if error.reason == NAMESPACE_TERMINATING:
+                self._terminating[parent.namespace] = asyncio.get_running_loop().time() + TERMINATING_SECONDS
             return Outcome(action, str(error), error.reason, error.reason in PERMANENT)
         return Outcome(action)
 

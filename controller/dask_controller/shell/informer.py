@@ -10,9 +10,13 @@ import asyncio
 import contextlib
 import logging
 import random
+import sys
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Struct
 
 from .kubernetes import IDLE_SECONDS, ApiError, Kubernetes, Manifest, Resource
 
@@ -35,12 +39,13 @@ class _Stream:
     active_at: float = float("-inf")  #: when the server was heard last, on the event loop's clock
 
 
-class _Entry(NamedTuple):
-    """What the cache itself has to know about an object."""
+class _Entry(Struct, Generic[T], frozen=True, gc=False):
+    """An object, and what the cache itself has to know about it."""
 
     version: int
     namespace: str | None
     keys: tuple[Hashable, ...]
+    value: T
 
 
 class Informer(Generic[T]):
@@ -50,7 +55,6 @@ class Informer(Generic[T]):
     than what the cache has is dropped, so that the answers to own writes can go in at once, by `put`.
 
     Attributes:
-        store: the objects by uid; not to be changed by others.
         synced: set when everything has been listed once. Decide nothing before.
         relists: lists that were completed, the first included.
 
@@ -58,6 +62,9 @@ class Informer(Generic[T]):
         kubernetes: the client.
         resource: the kind.
         project: what to keep of a manifest, which it may take apart.
+        form: what a manifest is decoded into before, such as a ``TypedDict`` of the fields that ``project`` looks at:
+            nothing is made of the others. An object that does not have that form comes as a plain dictionary.
+        metadata_only: have nothing but ``metadata`` sent.
         index: the keys under which `by_index` shall find an object.
         on_change: called with the old and the new form, ``None`` for not existing, if they differ. Must be quick.
         namespaces: those to watch, each by a stream of its own; ``None`` for all by one.
@@ -72,7 +79,9 @@ class Informer(Generic[T]):
         kubernetes: Kubernetes,
         resource: Resource,
         *,
-        project: Callable[[Manifest], T],
+        project: Callable[[Any], T],
+        form: Any = dict[str, Any],
+        metadata_only: bool = False,
         index: Callable[[T], Iterable[Hashable]] = lambda _: (),
         on_change: Callable[[T | None, T | None], None] = lambda _old, _new: None,
         namespaces: Sequence[str] | None = None,
@@ -80,24 +89,34 @@ class Informer(Generic[T]):
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self.resource = resource
-        self.store: dict[str, T] = {}
         self.synced = asyncio.Event()
         self.relists = 0
         self._kubernetes = kubernetes
         self._project = project
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(form)
+        self._metadata_only = metadata_only
         self._index = index
         self._on_change = on_change
         self._labels = labels
         self._idle_seconds = idle_seconds
-        self._entries: dict[str, _Entry] = {}
-        self._by_key: dict[Hashable, dict[str, T]] = {}
+        self._entries: dict[str, _Entry[T]] = {}
+        self._by_key: dict[Hashable, str | dict[str, None]] = {}  # a uid, or several: mostly there is one
         self._streams: dict[str | None, _Stream] = {
             namespace: _Stream(namespace) for namespace in ([None] if namespaces is None else namespaces)
         }
 
+    @property
+    def store(self) -> dict[str, T]:
+        """The objects by uid."""
+        return {uid: entry.value for uid, entry in self._entries.items()}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def by_index(self, key: Hashable) -> list[T]:
         """The objects for which ``index`` gave ``key``."""
-        return list(self._by_key.get(key, {}).values())
+        found = self._by_key.get(key, ())
+        return [self._entries[uid].value for uid in ((found,) if isinstance(found, str) else found)]
 
     def age_seconds(self) -> float:
         """Seconds since the server was heard on the quietest stream; infinite before the first list.
@@ -119,16 +138,15 @@ class Informer(Generic[T]):
         uid, version, namespace = _identity(manifest)
         stream = self._streams.get(namespace) or self._streams.get(None)
         if stream is not None and (uid in self._entries or version > stream.version):
-            self._set(manifest)
+            self._set(self._decoded(msgspec.json.encode(manifest)))
 
     def remove(self, uid: str) -> None:
         """Forget an object that is known not to exist any more, before the event says so."""
         entry = self._entries.pop(uid, None)
         if entry is None:
             return
-        old = self.store.pop(uid)
         self._unindex(uid, entry.keys)
-        self._report(old, None)
+        self._report(entry.value, None)
 
     async def run(self) -> None:
         """Follow the API server until cancelled; failures are logged and tried again."""
@@ -160,11 +178,14 @@ class Informer(Generic[T]):
     async def _list(self, stream: _Stream) -> None:
         """Replace what is known by what exists."""
         version, listed = 0, set[str]()
-        pages = self._kubernetes.pages(self.resource, stream.namespace, labels=self._labels)
+        pages = self._kubernetes.raw_pages(
+            self.resource, stream.namespace, labels=self._labels, metadata_only=self._metadata_only
+        )
         async with contextlib.aclosing(pages):
             async for page in pages:
                 version = int(page.resource_version)
-                for manifest in page.items:
+                for item in page.items:
+                    manifest = self._decoded(item)
                     listed.add(manifest["metadata"]["uid"])
                     self._set(manifest)
         for uid, entry in list(self._entries.items()):
@@ -180,27 +201,36 @@ class Informer(Generic[T]):
     async def _watch(self, stream: _Stream) -> None:
         """Take in events until the server ends the stream."""
         clock = asyncio.get_running_loop().time
-        events = self._kubernetes.watch(
+        events = self._kubernetes.raw_watch(
             self.resource,
             stream.namespace,
             resource_version=str(stream.version),
             labels=self._labels,
+            metadata_only=self._metadata_only,
             seconds=random.randint(240, 480),
             idle_seconds=self._idle_seconds,
         )
         async with contextlib.aclosing(events):
             async for event in events:
-                version = int(event.manifest["metadata"]["resourceVersion"])
+                manifest = self._decoded(event.object)
+                version = int(manifest["metadata"]["resourceVersion"])
                 match event.type:
                     case "ADDED" | "MODIFIED":
-                        self._set(event.manifest)
+                        self._set(manifest)
                     case "DELETED":  # or not selected any more; with the version of that change
-                        uid = event.manifest["metadata"]["uid"]
+                        uid = manifest["metadata"]["uid"]
                         if uid in self._entries and self._entries[uid].version <= version:
                             self.remove(uid)
                 stream.version, stream.active_at = version, clock()
 
     # --- the cache ----------------------------------------------------------------------------------------------------
+
+    def _decoded(self, item: bytes | msgspec.Raw) -> Manifest:
+        try:
+            manifest: Manifest = self._decoder.decode(item)
+        except msgspec.ValidationError:  # somebody's idea of a field
+            manifest = msgspec.json.decode(item)
+        return manifest
 
     def _set(self, manifest: Manifest) -> None:
         uid, version, namespace = _identity(manifest)
@@ -213,21 +243,30 @@ class Informer(Generic[T]):
         except Exception:
             logger.exception("%s %s is left out", self.resource.kind, uid)
             return
-        old = self.store.get(uid)
-        if known is not None:
-            self._unindex(uid, known.keys)
-        self.store[uid] = new
-        self._entries[uid] = _Entry(version, namespace, keys)
-        for key in keys:
-            self._by_key.setdefault(key, {})[uid] = new
+        old = None if known is None else known.value
+        if known is not None and known.keys == keys:
+            keys = known.keys  # the same tuples, once
+        else:
+            self._unindex(uid, () if known is None else known.keys)
+            self._add_to_index(uid, keys)
+        self._entries[uid] = _Entry(version, namespace, keys, new)
         if old != new:
             self._report(old, new)
+
+    def _add_to_index(self, uid: str, keys: Iterable[Hashable]) -> None:
+        for key in keys:
+            found = self._by_key.setdefault(key, uid)
+            if isinstance(found, dict):
+                found[uid] = None
+            elif found != uid:
+                self._by_key[key] = {found: None, uid: None}
 
     def _unindex(self, uid: str, keys: Iterable[Hashable]) -> None:
         for key in keys:
             found = self._by_key[key]
-            found.pop(uid, None)
-            if not found:
+            if isinstance(found, dict):
+                found.pop(uid, None)
+            if not found or found == uid:
                 del self._by_key[key]
 
     def _report(self, old: T | None, new: T | None) -> None:
@@ -239,4 +278,5 @@ class Informer(Generic[T]):
 
 def _identity(manifest: Manifest) -> tuple[str, int, str | None]:
     metadata: dict[str, Any] = manifest["metadata"]
-    return metadata["uid"], int(metadata["resourceVersion"]), metadata.get("namespace")
+    namespace = metadata.get("namespace")
+    return metadata["uid"], int(metadata["resourceVersion"]), sys.intern(namespace) if namespace else namespace

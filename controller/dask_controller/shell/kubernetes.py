@@ -9,16 +9,18 @@ import asyncio
 import contextlib
 import importlib.metadata
 import random
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote
 
 import aiohttp
 import msgspec
+from msgspec import Raw, Struct, field
 from yarl import URL
 
-from dask_crds import names
+from dask_crds.names import FIELD_MANAGER, GROUP, STATUS_MANAGER, VERSION
 
 from .credentials import ConfigError, Endpoint, find
 
@@ -27,8 +29,12 @@ Manifest = dict[str, Any]
 #: Called after each request with the verb as RBAC has it, plural[/subresource], and the HTTP status (0: no answer).
 OnRequest = Callable[[str, str, int], None]
 
+#: Reason of an ApiError: nothing is created any more in a namespace that is being deleted.
+NAMESPACE_TERMINATING = "NamespaceTerminating"
 #: Objects per page of a list; kube-apiserver and client-go use the same.
 PAGE = 500
+#: Bytes of a page; one that is longer is asked for again with fewer objects, until there is one.
+PAGE_BYTES = 4 * 2**20
 #: How often a request is sent that is answered by 429, and the longest pause in seconds between two.
 ATTEMPTS = 5
 LONGEST_PAUSE = 10.0
@@ -44,6 +50,10 @@ _LIMITS = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
 _JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
 _APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
+_META = "g=meta.k8s.io;v=v1"
+_METADATA = f"application/json;as=PartialObjectMetadata;{_META}"
+_METADATA_LIST = f"application/json;as=PartialObjectMetadataList;{_META}"
+_TABLE = f"application/json;as=Table;{_META}"
 
 
 class ApiError(Exception):
@@ -112,10 +122,10 @@ RESOURCES: dict[str, Resource] = {
         Resource("batch", "v1", "jobs", "Job"),
         Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
         Resource("coordination.k8s.io", "v1", "leases", "Lease"),
-        Resource(names.GROUP, names.VERSION, "daskclusters", "DaskCluster"),
-        Resource(names.GROUP, names.VERSION, "daskworkergroups", "DaskWorkerGroup"),
-        Resource(names.GROUP, names.VERSION, "daskjobs", "DaskJob"),
-        Resource(names.GROUP, names.VERSION, "daskautoscalers", "DaskAutoscaler"),
+        Resource(GROUP, VERSION, "daskclusters", "DaskCluster"),
+        Resource(GROUP, VERSION, "daskworkergroups", "DaskWorkerGroup"),
+        Resource(GROUP, VERSION, "daskjobs", "DaskJob"),
+        Resource(GROUP, VERSION, "daskautoscalers", "DaskAutoscaler"),
         Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False),
     )
 }
@@ -133,6 +143,52 @@ class WatchEvent(NamedTuple):
 
     type: str
     manifest: Manifest
+
+
+class RawPage(NamedTuple):
+    """A page whose objects are still JSON: of five hundred large ones, none but the one in hand is taken apart."""
+
+    items: list[Raw]
+    resource_version: str
+
+
+class RawEvent(Struct):
+    """A `WatchEvent` whose object is still JSON."""
+
+    type: str
+    object: Raw
+
+
+class _ListMeta(Struct):
+    version: str = field(name="resourceVersion", default="")
+    more: str | None = field(name="continue", default=None)
+
+
+class _List(Struct):
+    metadata: _ListMeta
+    items: list[Raw] | None = None
+
+
+class _Column(Struct):
+    format: str
+
+
+class _Row(Struct):
+    cells: list[Any]
+
+
+class _Table(Struct):
+    metadata: _ListMeta
+    columns: list[_Column] = field(name="columnDefinitions", default_factory=list)
+    rows: list[_Row] | None = None
+
+
+_T = TypeVar("_T")
+_Listed = TypeVar("_Listed", _List, _Table)
+
+
+class _TooLong(Exception):
+    """An answer is longer than whoever asked wants to read."""
 
 
 class Kubernetes:
@@ -174,7 +230,7 @@ class Kubernetes:
         # The semaphore limits, not the connector: watches keep their connections and would use them up.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=self._endpoint.tls, limit=0),
-            headers={"User-Agent": f"{names.FIELD_MANAGER}/{importlib.metadata.version('dask-gitops')}"},
+            headers={"User-Agent": f"{FIELD_MANAGER}/{importlib.metadata.version('dask-gitops')}"},
             proxy=self._endpoint.proxy,
         )
         return self
@@ -195,7 +251,13 @@ class Kubernetes:
             raise
 
     async def list(
-        self, kind: str, namespace: str | None = None, *, labels: str | None = None, fields: str | None = None
+        self,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: str | None = None,
+        fields: str | None = None,
+        metadata_only: bool = False,
     ) -> list[Manifest]:
         """The objects that exist now, of one namespace or of all.
 
@@ -204,30 +266,89 @@ class Kubernetes:
             namespace: ``None`` for all.
             labels: selector, such as ``app=dask,!gone``.
             fields: selector, such as ``metadata.name=x``.
+            metadata_only: leave out all but ``metadata``; the server does not even send it.
         """
-        resource = RESOURCES[kind]
-        async with contextlib.aclosing(self.pages(resource, namespace, labels=labels, fields=fields)) as pages:
+        pages = self.pages(RESOURCES[kind], namespace, labels=labels, fields=fields, metadata_only=metadata_only)
+        async with contextlib.aclosing(pages):
             return [item async for page in pages for item in page.items]
 
+    async def names(self, kind: str, namespace: str | None = None, *, labels: str | None = None) -> set[str]:
+        """Names of the objects that exist now: a thousandth of what it costs to list them.
+
+        Args:
+            kind: a key of `RESOURCES`.
+            namespace: ``None`` for all.
+            labels: selector.
+        """
+        query = _present(labelSelector=labels, includeObject="None")
+        found = set[str]()
+        tables = self._listed(RESOURCES[kind], namespace, query, _TABLE, _Table)
+        async with contextlib.aclosing(tables):
+            async for table in tables:
+                named = next((n for n, column in enumerate(table.columns) if column.format == "name"), 0)
+                found |= {str(row.cells[named]) for row in table.rows or ()}
+        return found
+
     async def pages(
-        self, resource: Resource, namespace: str | None = None, *, labels: str | None = None, fields: str | None = None
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        labels: str | None = None,
+        fields: str | None = None,
+        metadata_only: bool = False,
     ) -> AsyncGenerator[Page, None]:
         """A list in pages, read from the store's latest state, never from a server's older memory.
 
         Raises:
             ApiError: 410 if it took so long that the state of the first page is forgotten; start again.
         """
-        selectors = _present(labelSelector=labels, fieldSelector=fields)
-        more: str | None = None
-        while more != "":
-            query = {**selectors, **_present(limit=str(PAGE), **{"continue": more})}
-            answer = await self._call("list", resource, namespace, query=query)
-            items: list[Manifest] = answer["items"] or []
-            for item in items:  # lists of built-in kinds leave these out
-                item.setdefault("apiVersion", resource.api_version)
-                item.setdefault("kind", resource.kind)
-            yield Page(items, answer["metadata"]["resourceVersion"])
-            more = answer["metadata"].get("continue") or ""
+        pages = self.raw_pages(resource, namespace, labels=labels, fields=fields, metadata_only=metadata_only)
+        async with contextlib.aclosing(pages):
+            async for page in pages:
+                items = [_identified(_decoded(item, 200), resource) for item in page.items]
+                yield Page(items, page.resource_version)
+
+    async def raw_pages(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        labels: str | None = None,
+        fields: str | None = None,
+        metadata_only: bool = False,
+    ) -> AsyncGenerator[RawPage, None]:
+        """`pages`, with the objects as they were sent: those of built-in kinds lack ``apiVersion`` and ``kind``."""
+        query = _present(labelSelector=labels, fieldSelector=fields)
+        accept = _METADATA_LIST if metadata_only else _JSON
+        pages = self._listed(resource, namespace, query, accept, _List)
+        async with contextlib.aclosing(pages):
+            async for page in pages:
+                yield RawPage(page.items or [], page.metadata.version)
+
+    async def _listed(
+        self, resource: Resource, namespace: str | None, query: Mapping[str, str], accept: str, form: type[_Listed]
+    ) -> AsyncGenerator[_Listed, None]:
+        """The pages of a list, with fewer objects each where these are large: anybody can make large ones."""
+        # Else a few kilobytes may become gigabytes before they can be counted.
+        headers = {"Accept": accept, "Accept-Encoding": "identity"}
+        limit, more = PAGE, ""
+        while True:
+            continued = {**query, "limit": str(limit), **({"continue": more} if more else {})}
+            url = self._url(resource.path(namespace), continued)
+            try:
+                longest = PAGE_BYTES if limit > 1 else None
+                status, content = await self._request("list", resource.plural, url, headers, longest=longest)
+            except _TooLong:
+                limit = max(1, limit // 8)
+                continue
+            page = _decoded(content, status, form)
+            yield page
+            more = page.metadata.more or ""
+            if not more:
+                return
+            # As many as fill half a page if they are like these.
+            limit = max(1, min(PAGE, 2 * limit, PAGE_BYTES * limit // (2 * len(content) + 1)))
 
     async def watch(
         self,
@@ -236,6 +357,7 @@ class Kubernetes:
         *,
         resource_version: str,
         labels: str | None = None,
+        metadata_only: bool = False,
         seconds: int = 300,
         idle_seconds: float = IDLE_SECONDS,
     ) -> AsyncGenerator[WatchEvent, None]:
@@ -246,12 +368,38 @@ class Kubernetes:
             namespace: ``None`` for all.
             resource_version: that of a list or of the last event.
             labels: selector.
+            metadata_only: leave out all but ``metadata``.
             seconds: after which the server shall end the stream, so that clients spread over servers again.
             idle_seconds: silence that is taken for a dead connection.
 
         Raises:
             ApiError: 410 if the server has forgotten that version: list again.
         """
+        events = self.raw_watch(
+            resource,
+            namespace,
+            resource_version=resource_version,
+            labels=labels,
+            metadata_only=metadata_only,
+            seconds=seconds,
+            idle_seconds=idle_seconds,
+        )
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield WatchEvent(event.type, _identified(_decoded(event.object, 200), resource))
+
+    async def raw_watch(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        resource_version: str,
+        labels: str | None = None,
+        metadata_only: bool = False,
+        seconds: int = 300,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> AsyncGenerator[RawEvent, None]:
+        """`watch`, with the objects as they were sent."""
         query = _present(
             watch="true",
             allowWatchBookmarks="true",
@@ -261,16 +409,17 @@ class Kubernetes:
         )
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         url = self._url(resource.path(namespace), query)
+        headers = {"Accept": _METADATA} if metadata_only else {}
         try:
-            async with self._send("watch", resource.plural, url, {}, None, limits) as response:
+            async with self._send("watch", resource.plural, url, headers, None, limits) as response:
                 if response.status != 200:
                     raise _error(response, await response.read())
                 try:
                     async for line in _lines(response.content):
-                        event = _decoded(line, response.status)
-                        if event["type"] == "ERROR":
-                            raise _status_error(event["object"])
-                        yield WatchEvent(event["type"], event["object"])
+                        event = _decoded(line, response.status, RawEvent)
+                        if event.type == "ERROR":
+                            raise _status_error(_decoded(event.object, response.status))
+                        yield event
                 except aiohttp.SocketTimeoutError:
                     return
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -281,11 +430,9 @@ class Kubernetes:
     async def create(self, manifest: Mapping[str, Any]) -> Manifest:
         """Create an object; 409 (``AlreadyExists``) if the name is taken, also by an object that is being deleted."""
         resource, namespace, _ = _identity(manifest)
-        return await self._call("create", resource, namespace, query=_writer(names.FIELD_MANAGER), body=manifest)
+        return await self._call("create", resource, namespace, query=_writer(FIELD_MANAGER), body=manifest)
 
-    async def apply(
-        self, manifest: Mapping[str, Any], *, force: bool = True, manager: str = names.FIELD_MANAGER
-    ) -> Manifest:
+    async def apply(self, manifest: Mapping[str, Any], *, force: bool = True, manager: str = FIELD_MANAGER) -> Manifest:
         """Server-side apply: the object gets these fields, and loses those that ``manager`` applied before.
 
         It succeeds on an object that is being deleted, too.
@@ -303,7 +450,7 @@ class Kubernetes:
         A ``metadata.uid`` is ignored there by the server (for custom resources); ``metadata.resourceVersion`` is
         compared, 409 (``Conflict``).
         """
-        return await self._apply(manifest, "status", force=True, manager=names.STATUS_MANAGER)
+        return await self._apply(manifest, "status", force=True, manager=STATUS_MANAGER)
 
     async def _apply(
         self, manifest: Mapping[str, Any], subresource: str | None, *, force: bool, manager: str
@@ -327,7 +474,7 @@ class Kubernetes:
 
         With ``metadata.resourceVersion`` in it, it is a compare-and-swap: 409 (``Conflict``).
         """
-        query = _writer(names.FIELD_MANAGER)
+        query = _writer(FIELD_MANAGER)
         return await self._call(
             "patch", RESOURCES[kind], namespace, name, subresource, query=query, body=patch, content_type=_MERGE_PATCH
         )
@@ -377,25 +524,43 @@ class Kubernetes:
         body: Mapping[str, Any] | None = None,
         content_type: str = _JSON,
     ) -> Manifest:
-        """One request, repeated as long as the server asks for patience (429)."""
+        """One request, manifests in and out."""
         url = self._url(resource.path(namespace, name, subresource), query or {})
         label = f"{resource.plural}/{subresource}" if subresource else resource.plural
         data = None if body is None else msgspec.json.encode(body)
         headers = {"Content-Type": content_type} if data is not None else {}
         # A slow admission webhook may hold all connections; to lose the Lease for that would make it worse.
-        turn = contextlib.nullcontext() if resource.kind == "Lease" else self._turn
-        async with turn:
+        status, content = await self._request(verb, label, url, headers, data, urgent=resource.kind == "Lease")
+        return _decoded(content, status)
+
+    async def _request(
+        self,
+        verb: str,
+        label: str,
+        url: URL,
+        headers: Mapping[str, str],
+        data: bytes | None = None,
+        *,
+        longest: int | None = None,
+        urgent: bool = False,
+    ) -> tuple[int, bytes]:
+        """One request when it is its turn, repeated as long as the server asks for patience (429).
+
+        Raises:
+            _TooLong: the answer has more bytes than ``longest``.
+        """
+        async with contextlib.nullcontext() if urgent else self._turn:
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     async with (
                         asyncio.timeout(self._seconds),
                         self._send(verb, label, url, headers, data, _LIMITS) as response,
                     ):
-                        content = await response.read()
+                        content = await _content(response, longest)
                 except (aiohttp.ClientError, TimeoutError, OSError) as error:
                     raise _unreachable(error) from error
                 if 200 <= response.status < 300:
-                    return _decoded(content, response.status)
+                    return response.status, content
                 failure = _error(response, content)
                 if failure.status != 429 or attempt == ATTEMPTS:
                     raise failure
@@ -458,6 +623,26 @@ def _identity(manifest: Mapping[str, Any]) -> tuple[Resource, str | None, str]:
     return RESOURCES[manifest["kind"]], metadata.get("namespace"), metadata["name"]
 
 
+def _identified(manifest: Manifest, resource: Resource) -> Manifest:
+    """With its own kind: lists of built-in kinds leave it out, and metadata alone comes under another name."""
+    if manifest.get("kind") in (None, "PartialObjectMetadata"):
+        manifest.update(apiVersion=resource.api_version, kind=resource.kind)
+    return manifest
+
+
+async def _content(response: aiohttp.ClientResponse, longest: int | None) -> bytes:
+    if longest is None:
+        return await response.read()
+    chunks: list[bytes] = []
+    length = 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        length += len(chunk)
+        if length > longest:
+            raise _TooLong
+    return b"".join(chunks)
+
+
 async def _lines(stream: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
     """Lines of any length; ``StreamReader.readline`` gives up at 64 KiB, an object may have 1.5 MiB and more."""
     rest = bytearray()
@@ -470,11 +655,38 @@ async def _lines(stream: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
             rest = bytearray(line)
 
 
-def _decoded(content: bytes, status: int) -> Manifest:
+def _decoded(content: bytes | Raw, status: int, form: type[_T] = dict[str, Any]) -> _T:  # type: ignore[assignment]
+    """What was sent, as far as ``form`` has a place for it."""
     try:
-        return msgspec.json.decode(content, type=dict[str, Any])
+        try:
+            return msgspec.json.decode(content, type=form)
+        except RecursionError:
+            return msgspec.json.decode(_shallow(bytes(content)), type=form)
     except msgspec.DecodeError as error:  # something in between answers in the server's place
         raise ApiError(status, "BadAnswer", "what answers is not a Kubernetes API server") from error
+
+
+#: The API server takes 10,000 levels, in ``managedFields`` from anybody; Python's stack ends before. No field of ours
+#: is as deep as this.
+_DEEPEST = 200
+_NESTING = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[][{}]')
+
+
+def _shallow(content: bytes) -> bytes:
+    """JSON with null in the place of what is nested too deeply to be decoded."""
+    kept: list[bytes] = []
+    start = depth = 0
+    for token in _NESTING.finditer(content):
+        match content[token.start()]:
+            case 0x7B | 0x5B:  # { [
+                depth += 1
+                if depth == _DEEPEST + 1:
+                    kept.append(content[start : token.start()])
+            case 0x7D | 0x5D:  # } ]
+                depth -= 1
+                if depth == _DEEPEST:
+                    start = token.end()
+    return b"null".join([*kept, content[start:]])
 
 
 def _unreachable(error: BaseException) -> ApiError:
@@ -484,6 +696,7 @@ def _unreachable(error: BaseException) -> ApiError:
 
 def _error(response: aiohttp.ClientResponse, content: bytes) -> ApiError:
     """From the body, a ``Status``; anything else comes from a proxy in between and is not repeated."""
+    body: Manifest
     try:
         body = _decoded(content, response.status)
     except ApiError:
@@ -499,6 +712,9 @@ def _error(response: aiohttp.ClientResponse, content: bytes) -> ApiError:
 
 def _status_error(status: Mapping[str, Any]) -> ApiError:
     code = int(status.get("code") or 500)
-    after = (status.get("details") or {}).get("retryAfterSeconds")
+    details = status.get("details") or {}
     message = status.get("message") or f"the API server answered {code}"
-    return ApiError(code, status.get("reason") or "Unknown", message, retry_after=after)
+    reason = status.get("reason") or "Unknown"
+    if any(cause.get("reason") == NAMESPACE_TERMINATING for cause in details.get("causes") or ()):
+        reason = NAMESPACE_TERMINATING  # more telling than ``Forbidden``
+    return ApiError(code, reason, message, retry_after=details.get("retryAfterSeconds"))

@@ -15,13 +15,12 @@ import secrets
 import socket
 import sys
 from collections.abc import Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-import aiohttp
 import kopf
 import yaml
 
@@ -30,18 +29,19 @@ from dask_crds.model import KINDS
 from dask_resources.scheduler import DEFAULT_CLUSTER_DOMAIN
 
 from . import credentials
-from .ask import Schedulers
 from .kubernetes import RESOURCES, ApiError, Kubernetes
 from .lease import Lease
 from .metrics import Metrics, serve
 from .queue import Queue
 from .reconcile import Reconciler
+from .schedulers import Schedulers
 from .start import start
 from .world import CLUSTER_GATHER_SECONDS, GATHER_SECONDS, Key, World
 
 logger = logging.getLogger(__name__)
 
-#: A key that waits longer than this, or a watch that is silent for so long, means that reconciling has stopped.
+#: Seconds in which nothing at all gets done though there is something to do, or a watch is silent: then reconciling has
+#: stopped. That somebody waits for so long is no reason to restart for all.
 STUCK_SECONDS = 300.0
 #: How long reconciliations that are under way may take to end after a signal; a Pod is killed after 30 s.
 DRAIN_SECONDS = 10.0
@@ -99,12 +99,25 @@ async def run(options: argparse.Namespace) -> None:
         kubernetes = await stack.enter_async_context(
             Kubernetes.from_environment(connections=options.requests, on_request=measured.requested)
         )
-        session = await stack.enter_async_context(aiohttp.ClientSession())
         await _check_crds(kubernetes, options.namespace)
-        queue: Queue[Key] = Queue(expected=ApiError, on_done=measured.reconciled)
+        queue: Queue[Key] = Queue(
+            expected=ApiError,
+            on_done=measured.reconciled,
+            tenant=lambda key: key.namespace,
+            per_tenant=None if len(options.namespace or ()) == 1 else options.workers - options.workers // 4,
+            reserved=options.workers // 4,
+        )
         world = World(kubernetes, options.namespace, queue.add_after)
-        share = max(1, options.requests // options.workers)
-        reconciler = Reconciler(kubernetes, world, Schedulers(session), domain=options.cluster_domain, share=share)
+        schedulers = Schedulers[Key](lambda key, prompt: queue.add(key, prompt=prompt))
+        stack.push_async_callback(schedulers.close)
+        reconciler = Reconciler(
+            kubernetes,
+            world,
+            schedulers,
+            domain=options.cluster_domain,
+            share=max(1, options.requests // options.workers),
+            is_prompt=queue.is_prompt,
+        )
         lease = _lease(kubernetes) if options.leader_elect else None
 
         def leading() -> bool:
@@ -147,8 +160,10 @@ async def run(options: argparse.Namespace) -> None:
 async def _check_crds(kubernetes: Kubernetes, namespaces: Sequence[str] | None) -> None:
     """Exit if the API server does not know the four kinds: kopf would stay silent and deaf."""
     for kind in KINDS:
+        pages = kubernetes.pages(RESOURCES[kind], namespaces[0] if namespaces else None, metadata_only=True)
         try:
-            await kubernetes.list(kind, namespaces[0] if namespaces else None)
+            async with aclosing(pages):
+                await anext(pages)
         except ApiError as error:
             if error.status in (403, 404):
                 sys.exit(f"{RESOURCES[kind].plural}.{names.GROUP}: {error}. Install the CRDs and the RBAC rules first.")
@@ -163,7 +178,7 @@ async def _resync(kubernetes: Kubernetes, queue: Queue[Key], namespaces: Sequenc
         for kind in KINDS:
             for namespace in scopes:
                 try:
-                    found = await kubernetes.list(kind, namespace)
+                    found = await kubernetes.list(kind, namespace, metadata_only=True)
                 except ApiError as error:
                     logger.warning("resync of %s: %s", kind, error)
                     continue
@@ -197,8 +212,8 @@ def _die(task: asyncio.Task[None]) -> None:
 
 
 def _trouble(queue: Queue[Key], world: World) -> str | None:
-    if queue.oldest_seconds() > STUCK_SECONDS:
-        return f"the first key in the queue has waited for {queue.oldest_seconds():.0f} s"
+    if queue.idle_seconds() > STUCK_SECONDS:
+        return f"nothing has been reconciled for {queue.idle_seconds():.0f} s, though there is something to do"
     if not world.is_synced:
         return None
     silent = [plural for plural, informer in world.informers.items() if informer.age_seconds() > STUCK_SECONDS]
@@ -263,8 +278,8 @@ def _wake(queue: Queue[Key], kind: str) -> Any:
     gather = CLUSTER_GATHER_SECONDS if kind == "DaskCluster" else GATHER_SECONDS
 
     async def wake(name: str, namespace: str, meta: Any, status: Any, **_: Any) -> None:
-        # What is asked for is looked at now. A status is mostly our own; let what it comes with gather.
+        # What is asked for is looked at now, before all else. A status is mostly our own; what it comes with may gather.
         asked = meta.get("generation") != status.get("observedGeneration")
-        queue.add_after(Key(kind, namespace, name), 0.0 if asked else gather)
+        queue.add_after(Key(kind, namespace, name), 0.0 if asked else gather, prompt=asked)
 
     return wake

@@ -17,6 +17,8 @@ from ..core.observed import (
     ObservedJob,
     Sibling,
 )
+from ..core.scheduler import dashboard_port, pod_to_ask
+from .schedulers import Address
 from .world import Child, World, autoscaled_group
 
 
@@ -29,6 +31,18 @@ def observe(value: Kind, world: World) -> Observed:
     if isinstance(value, DaskJob):
         return _job(value, world)
     return _autoscaler(value, world)
+
+
+def scheduler_address(o: Observed, world: World) -> Address | None:
+    """Where the scheduler of a snapshot is asked; ``None`` while it has no address."""
+    pod = pod_to_ask(o.scheduler_pods)
+    if pod is None:
+        return None
+    cluster = pod.labels.get(names.CLUSTER, "")
+    service = _named(world.services.by_index((pod.namespace, cluster)), names.scheduler(cluster))
+    host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
+    life = f"{pod.uid}/{pod.restarts}/{pod.ready}"
+    return Address(pod.namespace, life, f"http://{host}:{dashboard_port(pod, service)}")
 
 
 def _named(children: Iterable[Child], name: str) -> Manifest | None:
@@ -55,7 +69,7 @@ def _group(group: DaskWorkerGroup, world: World) -> ObservedGroup:
         group=group,
         cluster=cluster,
         autoscaler=world.autoscaler_of(group),
-        pods=tuple(world.pods.by_index(group.uid)),
+        pods=world.workers_of(group),
         scheduler_pods=world.scheduler_pods(group.namespace, group.spec.cluster) if cluster else (),
         scheduler=_named(
             world.deployments.by_index((group.namespace, group.spec.cluster)), names.scheduler(group.spec.cluster)
@@ -85,9 +99,9 @@ def _autoscaler(autoscaler: DaskAutoscaler, world: World) -> ObservedAutoscaler:
         autoscaler=autoscaler,
         rival=first if first is not None and first.name != autoscaler.name else None,
         group=group,
-        pods=tuple(world.pods.by_index(group.uid)) if group else (),
+        pods=world.workers_of(group) if group else (),
         siblings=tuple(
-            Sibling(group=g, autoscaler=world.autoscaler_of(g), pods=tuple(world.pods.by_index(g.uid)))
+            Sibling(group=g, autoscaler=world.autoscaler_of(g), pods=world.workers_of(g))
             for g in groups
             if g is not group
         ),

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from dask_crds import names
-from dask_crds.model import InvalidManifest, Kind, dump, parse
+from dask_crds.model import Condition, DaskCluster, DaskJob, DaskWorkerGroup, InvalidManifest, Kind, dump, parse
+from dask_crds.validation import too_large
 
-from ..core.actions import Create, Plan
+from ..core.actions import STEP, Create, Outcome, Plan
 from ..core.autoscaler import autoscaler_status, plan_autoscaler
 from ..core.cluster import cluster_status, plan_cluster
 from ..core.conditions import condition, events, merge
 from ..core.job import plan_job
 from ..core.job_status import job_status
-from ..core.observed import Observed, ObservedAutoscaler, ObservedCluster, ObservedGroup, ObservedJob
+from ..core.observed import Observed, ObservedAutoscaler, ObservedCluster, ObservedGroup, ObservedJob, Problem
 from ..core.worker_group import plan_worker_group, worker_group_status
-from .ask import Schedulers
 from .courtesy import Courtesy
-from .execute import Executor
+from .execute import TERMINATING_SECONDS, Executor
 from .kubernetes import ApiError, Kubernetes
-from .observe import observe
+from .observe import observe, scheduler_address
+from .schedulers import PATIENCE, Schedulers
 from .world import Key, World
 
 logger = logging.getLogger(__name__)
 
 #: What only a change by somebody can mend is tried again this often: not every such change can be watched.
 PERMANENT_RETRY_SECONDS = 30.0
+#: Seconds after which a new resource has its first status: a write of it costs the API server as much as two Pods.
+COMES_UP_SECONDS = 0.3
 
 
 class Reconciler:
@@ -42,6 +46,7 @@ class Reconciler:
         schedulers: for questions to Dask schedulers.
         domain: the cluster's DNS domain.
         share: see `Executor`.
+        is_prompt: whether a user waits for what is done about a key.
         clock: seconds since the epoch.
     """
 
@@ -49,10 +54,11 @@ class Reconciler:
         self,
         kubernetes: Kubernetes,
         world: World,
-        schedulers: Schedulers,
+        schedulers: Schedulers[Key],
         *,
         domain: str,
         share: int = 2,
+        is_prompt: Callable[[Key], bool] = lambda _: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._kubernetes = kubernetes
@@ -61,6 +67,7 @@ class Reconciler:
         self._courtesy = Courtesy()
         self._executor = Executor(kubernetes, world, domain=domain, share=share, courtesy=self._courtesy)
         self._domain = domain
+        self._is_prompt = is_prompt
         self._clock = clock
 
     async def __call__(self, key: Key) -> float | None:
@@ -72,57 +79,122 @@ class Reconciler:
         Raises:
             ApiError: the API server did not let us; the queue tries again with backoff.
         """
-        with self._courtesy.short():
-            return await self._reconcile(key)
+        prompt = self._is_prompt(key)
+        if not prompt and self._executor.is_terminating(key.namespace):
+            return TERMINATING_SECONDS
+        if not prompt:
+            upkeep = await self._upkeep(key)
+            if upkeep is not None:
+                return upkeep.requeue_after
+        with self._courtesy.short() if prompt else contextlib.nullcontext():
+            return await self._reconcile(key, prompt)
 
-    async def _reconcile(self, key: Key) -> float | None:
-        manifest = await self._kubernetes.get(key.kind, key.namespace, key.name)
+    async def _upkeep(self, key: Key) -> Plan | None:
+        """Bring status up to date where nothing else is to be done; ``None``: that takes a closer look.
+
+        This is most of what there is to do, and to read the object for it would cost the API server more than we need
+        for all the rest. The cache may lag behind, but a status that was made from an older object is refused.
+        """
+        manifest = self._world.cached(key)
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
-            return None  # its children have owner references: garbage collection removes them
+            return None
+        value, problem = _read(manifest)
+        if value is None or problem or isinstance(value, DaskJob):
+            return None
+        if isinstance(value, DaskCluster) and value.spec.suspend:
+            return None  # who has suspended it is told by its managed fields, which are not cached
+        now = self._clock()
+        observed = observe(value, self._world)
+        if isinstance(observed, ObservedGroup) and observed.cluster is None:
+            return None
+        plan = self._plan(observed, now)
+        if plan.ask is not None and plan.ask.only_reads and plan.ask.every is not None:
+            answers = self._schedulers.answer(key, scheduler_address(observed, self._world), plan.ask)
+            if answers is None:
+                return Plan(requeue_after=PATIENCE)
+            observed = msgspec.structs.replace(observed, answers=answers)
+            plan = self._plan(observed, now)
+        elif plan.ask is None:
+            self._schedulers.forget(key)
+        if plan.actions or plan.ask is not None:
+            return None
+        await self._courtesy.gap()
         try:
-            value = parse(manifest)
-        except InvalidManifest as error:
-            await self._report_invalid(manifest, error)
+            await self._write_status(value, manifest, self._status(observed, plan, [], now), now)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            return None  # it has changed, or is gone
+        return plan
+
+    async def _reconcile(self, key: Key, prompt: bool) -> float | None:
+        manifest = self._world.cached(key)
+        if manifest is None or not _is_new(manifest):
+            manifest = await self._kubernetes.get(key.kind, key.namespace, key.name)
+        if manifest is None or manifest["metadata"].get("deletionTimestamp"):
+            self._schedulers.forget(key)
+            return None  # its children have owner references: garbage collection removes them
+        value, problem = _read(manifest)
+        if value is None:
+            del manifest["spec"]  # what is too large is not kept while we wait
+        if value is not None:
+            observed, problem = await self._observe(value)
+        if value is None or problem is not None:
+            self._schedulers.forget(key)
+            assert problem is not None
+            await self._report(manifest, problem)
             return None
         now = self._clock()
-        observed = await self._observe(value)
         plan = self._plan(observed, now)
-        if plan.ask is not None:
-            with self._courtesy.long():
-                answers = await self._schedulers.answer(observed.scheduler_pods, plan.ask)
+        if plan.ask is None:
+            self._schedulers.forget(key)
+        else:
+            address = scheduler_address(observed, self._world)
+            answers = self._schedulers.answer(key, address, plan.ask, prompt=prompt)
+            if answers is None:
+                return PATIENCE  # or earlier, when there is an answer
             observed = msgspec.structs.replace(observed, answers=answers)
             plan = self._plan(observed, now)
         if any(isinstance(action, Create) for action in plan.actions):
             observed, plan = await self._recheck(observed, now)
         outcomes = await self._executor.execute(value, plan.actions, now)
+        if self._executor.is_terminating(key.namespace):
+            return TERMINATING_SECONDS  # with what is said and done about it, its end would only take longer
         for outcome in outcomes:
             if outcome.error:
                 logger.warning("%s %s/%s: %s", *key, outcome.error)
+        if _comes_up(value, plan, outcomes):
+            return COMES_UP_SECONDS
+        if not prompt:
+            await self._courtesy.gap()
         try:
             await self._write_status(value, manifest, self._status(observed, plan, outcomes, now), now)
         except ApiError as error:
             if error.status != 409:
                 raise
             return 0.0  # it has changed since it was read: look again
-        failed = next((o for o in outcomes if o.error and not o.permanent), None)
-        if failed is not None:
-            raise ApiError(0, failed.reason, failed.error)
-        if any(outcome.error for outcome in outcomes):
-            return min(plan.requeue_after or PERMANENT_RETRY_SECONDS, PERMANENT_RETRY_SECONDS)
-        return plan.requeue_after
+        return _next_look(plan, outcomes)
 
-    async def _observe(self, value: Kind) -> Observed:
-        """The snapshot. Workers go when their cluster is gone: that is not believed of a cache that may lag behind."""
+    async def _observe(self, value: Kind) -> tuple[Observed, Problem | None]:
+        """The snapshot, and why nothing can be decided with it, if so.
+
+        Workers go when their cluster is gone: that is not believed of a cache that may lag behind.
+        """
         observed = observe(value, self._world)
         if isinstance(observed, ObservedGroup) and observed.cluster is None and observed.pods:
             cluster = await self._kubernetes.get("DaskCluster", value.namespace, observed.group.spec.cluster)
             if cluster is not None:
                 self._world.clusters.put(cluster)
-                return observe(value, self._world)
+                observed = observe(value, self._world)
+        if isinstance(observed, ObservedGroup | ObservedJob) and observed.cluster is None:
+            name = observed.group.spec.cluster if isinstance(observed, ObservedGroup) else observed.job.name
+            if self._world.is_unreadable(value.namespace, name):
+                message = f"DaskCluster {name} cannot be read, its status says why; its Pods are left alone until then"
+                return observed, Problem("ClusterUnreadable", message)
         if isinstance(observed, ObservedJob) and observed.runner is not None and not observed.pods:
             problem = await self._creation_problem(observed.runner["metadata"])
-            return msgspec.structs.replace(observed, creation_problem=problem)
-        return observed
+            return msgspec.structs.replace(observed, creation_problem=problem), None
+        return observed, None
 
     async def _creation_problem(self, metadata: Mapping[str, Any]) -> str:
         """Why Kubernetes makes no Pod of a Job: only an event tells."""
@@ -155,10 +227,10 @@ class Reconciler:
     async def _recheck(self, observed: Observed, now: float) -> tuple[Observed, Plan]:
         """Plan again on a fresh list before any Pod is made: a stale cache must not lead to one too many."""
         assert isinstance(observed, ObservedGroup)
-        group = observed.group
-        live = await self._kubernetes.list("Pod", group.namespace, labels=f"{names.WORKER_GROUP}={group.name}")
-        for manifest in live:
-            self._world.pods.put(manifest)
+        group, labels = observed.group, f"{names.WORKER_GROUP}={observed.group.name}"
+        if not await self._kubernetes.names("Pod", group.namespace, labels=labels) <= {p.name for p in observed.pods}:
+            for manifest in await self._kubernetes.list("Pod", group.namespace, labels=labels):
+                self._world.pods.put(manifest)
         fresh = observe(group, self._world)
         assert isinstance(fresh, ObservedGroup)
         fresh = msgspec.structs.replace(fresh, answers=observed.answers)
@@ -173,23 +245,19 @@ class Reconciler:
         changes = events(value.status.conditions, status.conditions or ())
         await self._executor.execute(value, changes, now)
 
-    async def _report_invalid(self, manifest: Mapping[str, Any], error: InvalidManifest) -> None:
-        """A condition for a resource that the API server let pass and that nevertheless makes no sense."""
+    async def _report(self, manifest: Mapping[str, Any], problem: Problem) -> None:
+        """Conditions for a resource that the API server let pass and with which nothing can be done."""
         status = manifest.get("status") or {}
         generation = manifest["metadata"].get("generation", 0)
-        conditions = merge(
-            None,
-            [
-                condition("Ready", False, "Invalid", str(error)),
-                condition("Reconciling", False, "Invalid"),
-                condition("Stalled", True, "Invalid", str(error)),
-            ],
-            generation=generation,
-            now=self._clock(),
-        )
-        if status.get("observedGeneration") != generation:
-            wanted = {**status, "observedGeneration": generation, "conditions": [dump(c) for c in conditions]}
-            await self._put_status(manifest, wanted)
+        before = _conditions(status)
+        wanted = [
+            condition("Ready", False, problem.reason, problem.message),
+            condition("Reconciling", False, problem.reason),
+            condition("Stalled", True, problem.reason, problem.message),
+        ]
+        merged = [dump(c) for c in merge(before, wanted, generation=generation, now=self._clock())]
+        if status.get("observedGeneration") != generation or status.get("conditions") != merged:
+            await self._put_status(manifest, {**status, "observedGeneration": generation, "conditions": merged})
 
     async def _put_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> None:
         """With the version that was read: the status of an object that has changed meanwhile must not be written."""
@@ -201,3 +269,50 @@ class Reconciler:
             if "field not declared in schema" not in error.message:
                 raise
             raise ApiError(error.status, "OutdatedCRDs", f"{error}; apply the CRDs of this release first") from error
+
+
+def _read(manifest: dict[str, Any]) -> tuple[Kind | None, Problem | None]:
+    """The value of a custom resource, or why it has none."""
+    if message := too_large(manifest.get("spec") or {}):
+        return None, Problem("TooLarge", message)
+    try:
+        return parse(manifest), None
+    except InvalidManifest as error:
+        return None, Problem("Invalid", str(error))
+
+
+def _is_new(manifest: Mapping[str, Any]) -> bool:
+    """Whether nobody has done anything about a resource yet: then nothing that a cache could lack is of importance."""
+    metadata, status = manifest["metadata"], manifest.get("status") or {}
+    seen = status.get("observedGeneration") not in (None, -1)  # -1: the API server's default
+    return metadata.get("generation") == 1 and not seen and not metadata.get("deletionTimestamp")
+
+
+def _comes_up(value: Kind, plan: Plan, outcomes: Sequence[Outcome]) -> bool:
+    """Whether all that a new resource consists of has just been made, so that its first status can tell more soon."""
+    made = isinstance(value, DaskCluster | DaskWorkerGroup) and value.status.observed_generation in (None, -1)
+    complete = 0 < len(outcomes) == len(plan.actions) < STEP
+    return made and complete and not plan.notes and not any(outcome.error for outcome in outcomes)
+
+
+def _conditions(status: Mapping[str, Any]) -> list[Condition]:
+    """The conditions of a status that may be of any form."""
+    try:
+        return msgspec.convert(status.get("conditions") or [], list[Condition])
+    except msgspec.ValidationError:
+        return []
+
+
+def _next_look(plan: Plan, outcomes: Sequence[Outcome]) -> float | None:
+    """Seconds until the next look after a plan that went as the outcomes say.
+
+    Raises:
+        ApiError: something failed that may be tried again.
+    """
+    failed = next((o for o in outcomes if o.error and not o.permanent), None)
+    if failed is not None:
+        raise ApiError(0, failed.reason, failed.error)
+    if any(outcome.error for outcome in outcomes):
+        return min(plan.requeue_after or PERMANENT_RETRY_SECONDS, PERMANENT_RETRY_SECONDS)
+    left = len(plan.actions) >= STEP or len(outcomes) < len(plan.actions)
+    return 0.0 if left else plan.requeue_after

@@ -12,20 +12,22 @@ module that a running scheduler has loaded.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from functools import wraps
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache, wraps
 from itertools import chain, count, islice
 from typing import Any, NamedTuple
 
 from tornado.ioloop import PeriodicCallback
 from tornado.web import RequestHandler
 
-VERSION = "3"
+VERSION = "4"
 PREFIX = "/dask-gitops/v1"
 
 #: How often the module looks whether the scheduler is idle.
@@ -37,11 +39,24 @@ RESUME_SECONDS = 5.0
 TERMINATION_LOG = "/dev/termination-log"
 #: What is noted there when a client ends the scheduler (``Client.shutdown``): then its end is no loss.
 SHUT_DOWN_BY_CLIENT = "shut down by a client"
+#: What a request may hold. The port is reachable by others than the operator, and the scheduler's time is its users'.
+MOST_BYTES = 4 * 2**20
+MOST_QUESTIONS = 1_000
+MOST_NAMES = 20_000  #: of workers, in one list
+MOST_FOUND = 50_000  #: worker processes that one list stands for; several names may stand for the same ones
+#: Answers to one request may hold the scheduler up for so long; then it has a turn.
+TURN_SECONDS = 0.02
+#: What is told at most of an error, and of versions that differ; and how many different errors are logged.
+MOST_CHARACTERS = 200
+MOST_SETS = 32
+MOST_LOGGED = 100
+
 #: Packages that must be the same everywhere for tasks and results to be understood.
 COMPARED = ("dask", "distributed", "msgpack")
 
 _logger = logging.getLogger("distributed.dask_gitops")
 _stimuli = count()
+_logged: set[str] = set()
 
 
 class Pod(NamedTuple):
@@ -49,6 +64,16 @@ class Pod(NamedTuple):
 
     name: str
     ip: str = ""
+
+
+class _Malformed(ValueError):
+    """A request is not as it should be."""
+
+    status = 400
+
+
+class _TooLong(_Malformed):
+    status = 413
 
 
 class _Drain:
@@ -65,6 +90,28 @@ class _Left(NamedTuple):
     why: str  #: empty: just what follows
     tasks: int = 0
     results: int = 0
+
+
+class _Index:
+    """Worker processes by what a Pod can be known by."""
+
+    def __init__(self, workers: Iterable[Any]) -> None:
+        self._exact, self._base, self._host = defaultdict(list), defaultdict(list), defaultdict(list)
+        for ws in workers:
+            name = str(ws.name)
+            head, _, tail = name.rpartition("-")
+            self._exact[name].append(ws)
+            if tail.isdecimal():
+                self._base[head].append(ws)
+            self._host[ws.host].append(ws)
+
+    def of(self, pod: Pod) -> list[Any]:
+        """Those of its name; else ``<name>-<n>`` (``dask worker --nworkers``); else those at its address.
+
+        The address is for users who name workers their own way.
+        """
+        named = self._exact.get(pod.name) or self._base.get(pod.name)
+        return named or (self._host.get(pod.ip) if pod.ip else None) or []
 
 
 class Group(NamedTuple):
@@ -127,6 +174,7 @@ class Extension:
     def __init__(self, scheduler: Any) -> None:
         self.scheduler = scheduler
         self._drains: dict[str, _Drain] = {}  # by worker address
+        self._index: _Index | None = None  # while questions are answered together
         self._idle_since: float | None = time.monotonic()
         self._transitions: int = scheduler.transition_counter
         self._pass_on: Callable[..., None] | None = scheduler.stream_handlers.get("steal-response")
@@ -290,14 +338,14 @@ class Extension:
         """
         found = self._find(pods)
         kept = self._kept(found)
-        leaving = {ws for states in found.values() for ws in states}
-        leaving |= {self.scheduler.workers[address] for address, drain in self._drains.items() if drain.moving}
+        asked = {ws for states in found.values() for ws in states}
+        leaving = asked | {self.scheduler.workers[address] for address, drain in self._drains.items() if drain.moving}
         recipients = any(ws not in leaving for ws in self.scheduler.running)
         begin: list[str] = []
+        left = {ws: self._left(ws, leaving, kept, recipients, begin) for ws in asked}
         answer = {}
         for pod, states in found.items():
-            left = [self._left(ws, leaving, kept, recipients, begin) for ws in states]
-            answer[pod.name] = _in_words([some for some in left if some]) if states else "unknown"
+            answer[pod.name] = _in_words([some for ws in states if (some := left[ws])]) if states else "unknown"
         if begin:
             self.scheduler._ongoing_background_tasks.call_soon(self._move, begin)
         return answer
@@ -429,7 +477,8 @@ class Extension:
         before = list(before)
         groups = [*before, group, *after]
         found = self._find(chain.from_iterable(each.workers for each in groups))
-        parts = [_Part(each, [found[pod] for pod in each.workers if found[pod]]) for each in groups]
+        # Each belongs to the first group that names it.
+        parts = [_Part(each, [states for pod in each.workers if (states := found.pop(pod, None))]) for each in groups]
         own = parts[len(before)]
         demand = self._demand(parts)
         _share(demand, parts, own, goal)
@@ -455,6 +504,7 @@ class Extension:
             if not (task.worker_restrictions or task.host_restrictions) or task.loose_restrictions:
                 unrunnable[_need(task)].append(task)
         demand: dict[Need, _Kind] = defaultdict(_Kind)
+        takers = cache(lambda need: _takers(need, parts))
         for need in {_PLAIN, *unrunnable}:
             queued = scheduler.queued if need == _PLAIN else ()  # tasks with restrictions are never queued
             sample = list(islice(chain(queued, unrunnable[need]), 100))
@@ -468,7 +518,7 @@ class Extension:
                 needs = Counter(map(_need, ws.processing)) if ws.resources else {_PLAIN: len(ws.processing)}
                 for need, number in needs.items():
                     share = number / len(ws.processing) if ws.processing else 0
-                    if part not in _takers(need, parts):
+                    if part not in takers(need):
                         # A guest: Dask gives tasks to any worker that can run them. No other worker is wanted for what
                         # runs there, but for what waits there.
                         share *= max(0, number - ws.nthreads) / number if number else 0
@@ -499,25 +549,27 @@ class Extension:
     # --- names --------------------------------------------------------------------------------------------------------
 
     def _find(self, pods: Iterable[Pod]) -> dict[Pod, list[Any]]:
-        """The worker processes of each Pod.
-
-        By its name; else by ``<name>-<n>`` (``dask worker --nworkers``); else, for users who name workers their own
-        way, by its address.
-        """
+        """The worker processes of each Pod."""
         for address in self._drains.keys() - self.scheduler.workers.keys():
             del self._drains[address]
-        exact, base, host = defaultdict(list), defaultdict(list), defaultdict(list)
-        for ws in self.scheduler.workers.values():
-            name = str(ws.name)
-            head, _, tail = name.rpartition("-")
-            exact[name].append(ws)
-            if tail.isdecimal():
-                base[head].append(ws)
-            host[ws.host].append(ws)
-        return {
-            pod: exact.get(pod.name) or base.get(pod.name) or (host.get(pod.ip) if pod.ip else None) or []
-            for pod in pods
-        }
+        index = self._index or _Index(self.scheduler.workers.values())
+        found = {pod: index.of(pod) for pod in pods}
+        if sum(map(len, found.values())) > MOST_FOUND:
+            raise _Malformed("too many worker processes: an address that Pods share stands for none of them")
+        return found
+
+    def registered(self, pods: Iterable[Pod]) -> list[str]:
+        """The names of the Pods that have a worker process."""
+        return [pod.name for pod, states in self._find(pods).items() if states]
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is asked meanwhile, and nothing else happens meanwhile, looks the workers up only once."""
+        self._index = _Index(self.scheduler.workers.values())
+        try:
+            yield
+        finally:
+            self._index = None
 
 
 def _stimulus() -> str:
@@ -598,13 +650,14 @@ def _versions(found: dict[str, Any]) -> dict[str, str]:
         return {}  # somebody who has told none
     python = str((found.get("host") or {}).get("python") or packages.get("python") or "")
     known = {name: str(packages.get(name)) for name in COMPARED}
-    return {"python": ".".join(python.split(".")[:2]), **known}
+    # What a client says of itself may be anything.
+    return {name: version[:64] for name, version in {"python": ".".join(python.split(".")[:2]), **known}.items()}
 
 
 def _distinct(found: Iterable[dict[str, str]]) -> list[dict[str, str]]:
     unique: list[dict[str, str]] = []
     for versions in found:
-        if versions and versions not in unique:
+        if versions and versions not in unique and len(unique) < MOST_SETS:
             unique.append(versions)
     return unique
 
@@ -628,10 +681,6 @@ def extension(scheduler: Any) -> Extension:
 # --- HTTP -------------------------------------------------------------------------------------------------------------
 
 
-class _Malformed(ValueError):
-    """A request is not as it should be."""
-
-
 class _Route(RequestHandler):
     """A question and its answer in JSON."""
 
@@ -640,16 +689,44 @@ class _Route(RequestHandler):
 
     def _answer(self, answer: Callable[[], Any]) -> None:
         try:
-            text = json.dumps(answer())
-        except _Malformed as error:
-            self.set_status(400)
-            text = json.dumps({"message": str(error)})
+            self._say(answer())
         except Exception as error:
-            _logger.exception("dask-gitops: %s failed", self.request.path)
-            self.set_status(501)
-            text = json.dumps({"message": f"this scheduler is not as expected: {type(error).__name__}: {error}"})
+            self._refuse(error)
+
+    def _say(self, content: Any) -> None:
+        text = json.dumps(content)
         self.set_header("Content-Type", "application/json")
         self.write(text)
+
+    def _refuse(self, error: Exception) -> None:
+        status, message = _refusal(error)
+        self.set_status(status)
+        self._say({"message": message})
+
+    def _body(self) -> Any:
+        # Browsers send JSON to other sites only after asking, and say where it comes from also to a site that only
+        # claims to be the page's own (DNS rebinding). So a web page cannot act for a user of the dashboard.
+        if not self.request.headers.get("Content-Type", "").startswith("application/json"):
+            raise _Malformed("expected Content-Type: application/json")
+        if "Origin" in self.request.headers:
+            raise _Malformed("web pages are not answered")
+        if len(self.request.body) > MOST_BYTES:
+            raise _TooLong(f"a request has at most {MOST_BYTES:,} bytes")
+        try:
+            return json.loads(self.request.body)
+        except (ValueError, RecursionError) as error:
+            raise _Malformed(f"expected JSON: {error}") from None
+
+
+def _refusal(error: Exception) -> tuple[int, str]:
+    """The status and the message for a question that cannot be answered."""
+    if isinstance(error, _Malformed):
+        return error.status, str(error)[:MOST_CHARACTERS]
+    message = f"this scheduler is not as expected: {type(error).__name__}: {error}"[:MOST_CHARACTERS]
+    if message not in _logged and len(_logged) < MOST_LOGGED:  # the same is asked every second
+        _logged.add(message)
+        _logger.error("dask-gitops: %s", message, exc_info=error)
+    return 501, message
 
 
 class _State(_Route):
@@ -671,32 +748,16 @@ class _Question(_Route):
     """A question about named workers."""
 
     def post(self) -> None:
-        self._answer(lambda: self.ask(extension(self.scheduler), *self._read()))
+        self._answer(self._ask)
+
+    def _ask(self) -> dict[str, Any]:
+        body = self._body()
+        if not (isinstance(body, dict) and isinstance(body.get("workers"), list)):
+            raise _Malformed('expected {"workers": [...]}')
+        return self.ask(extension(self.scheduler), _pods(body, "workers"), body)
 
     def ask(self, asked: Extension, pods: list[Pod], body: dict[str, Any]) -> dict[str, Any]:
         raise NotImplementedError
-
-    def _read(self) -> tuple[list[Pod], dict[str, Any]]:
-        # Browsers send JSON to other sites only after asking, so a web page cannot act for a user of the dashboard.
-        if not self.request.headers.get("Content-Type", "").startswith("application/json"):
-            raise _Malformed("expected Content-Type: application/json")
-        try:
-            body = json.loads(self.request.body)
-        except ValueError as error:
-            raise _Malformed(f"expected JSON: {error}") from None
-        workers = body.get("workers") if isinstance(body, dict) else None
-        if not isinstance(workers, list):
-            raise _Malformed('expected {"workers": [...]}')
-        return [_pod(worker) for worker in workers], body
-
-
-def _pod(worker: Any) -> Pod:
-    if isinstance(worker, str):
-        worker = {"name": worker}
-    name, ip = (worker.get("name"), worker.get("ip") or "") if isinstance(worker, dict) else (None, "")
-    if not (name and isinstance(name, str) and isinstance(ip, str)):
-        raise _Malformed('a worker is a name or {"name": ..., "ip": ...}')
-    return Pod(name, ip)
 
 
 class _Retire(_Question):
@@ -726,19 +787,111 @@ class _AdaptiveTarget(_Question):
         duration = body.get("target_duration")
         if duration is not None and not (_is_number(duration) and duration > 0):
             raise _Malformed("target_duration is a number of seconds above 0")
-        before, after = ([_group(other) for other in _list(body, side)] for side in ("before", "after"))
-        return asked.adaptive_target(_group(body), before, after, duration)
+        return asked.adaptive_target(*_groups(body, body), duration)
 
 
-def _list(body: Any, field: str) -> list[Any]:
-    found = body.get(field) if isinstance(body, dict) else {}
+class _Ask(_Route):
+    """Several questions in one request: those of all that the operator does for a cluster."""
+
+    gone = False  #: whoever asked
+
+    def on_connection_close(self) -> None:
+        self.gone = True
+
+    async def post(self) -> None:
+        answers: list[dict[str, Any]] = []
+        try:
+            questions = _list(self._body(), "questions", MOST_QUESTIONS)
+            asked, rest = extension(self.scheduler), iter(questions)
+            while True:
+                answers += _in_turn(asked, rest)
+                if len(answers) == len(questions) or self.gone:
+                    break
+                await asyncio.sleep(0)
+            self._say({"answers": answers})
+        except Exception as error:
+            self._refuse(error)
+
+
+def _in_turn(asked: Extension, questions: Iterator[Any]) -> list[dict[str, Any]]:
+    """The answers to as many questions as have time now; what fails is said in its place."""
+    answers: list[dict[str, Any]] = []
+    ends = time.monotonic() + TURN_SECONDS
+    with asked.at_once():
+        for question in questions:
+            try:
+                answers.append(_answered(asked, question))
+            except Exception as error:
+                answers.append({"error": _refusal(error)[1]})
+            if time.monotonic() > ends:
+                break
+    return answers
+
+
+def _answered(asked: Extension, question: Any) -> dict[str, Any]:
+    question = _object(question, "a question is an object")
+    named = ("resume", "registered", "rank", "retire")
+    pods = {field: _pods(question, field) for field in named if question.get(field) is not None}
+    target = question.get("target")
+    groups = None if target is None else _groups(_object(target, "target is an object").get("group"), target)
+    answer: dict[str, Any] = {}
+    if "resume" in pods:
+        asked.resume(pods["resume"])
+    if question.get("idle"):
+        answer["idle_seconds"] = asked.idle_seconds()
+    if question.get("progress"):
+        answer["progress"] = asked.progress()
+    if question.get("versions"):
+        answer["versions"] = asked.versions()
+    if "registered" in pods:
+        answer["registered"] = asked.registered(pods["registered"])
+    if "rank" in pods:
+        answer["ranked"] = asked.workers_to_close(pods["rank"])
+    if groups is not None:
+        answer["target"] = asked.adaptive_target(*groups)["target"]
+    if "retire" in pods:
+        answer["retirement"] = asked.retire(pods["retire"])
+    return answer
+
+
+def _object(value: Any, otherwise: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _Malformed(otherwise)
+    return value
+
+
+def _list(body: Any, field: str, most: int) -> list[Any]:
+    found = _object(body, f"expected an object with {field}").get(field)
     if not isinstance(found, list | None):
         raise _Malformed(f"{field} is a list")
+    if found and len(found) > most:
+        raise _Malformed(f"{field} has at most {most:,} items")
     return found or []
 
 
+def _pods(body: Any, field: str = "workers") -> list[Pod]:
+    return [_pod(worker) for worker in _list(body, field, MOST_NAMES)]
+
+
+def _pod(worker: Any) -> Pod:
+    if isinstance(worker, str):
+        worker = {"name": worker}
+    name, ip = (worker.get("name"), worker.get("ip") or "") if isinstance(worker, dict) else (None, "")
+    if not (name and isinstance(name, str) and isinstance(ip, str)):
+        raise _Malformed('a worker is a name or {"name": ..., "ip": ...}')
+    return Pod(name, ip)
+
+
+def _groups(own: Any, others: dict[str, Any]) -> tuple[Group, list[Group], list[Group]]:
+    """The group that is asked about, those before it, and those after it."""
+    before, after = (_list(others, side, MOST_QUESTIONS) for side in ("before", "after"))
+    if sum(len(_list(group, "workers", MOST_NAMES)) for group in (own, *before, *after)) > MOST_NAMES:
+        raise _Malformed(f"the groups have at most {MOST_NAMES:,} workers together")
+    return _group(own), [_group(group) for group in before], [_group(group) for group in after]
+
+
 def _group(body: Any) -> Group:
-    workers = [_pod(worker) for worker in _list(body, "workers")]
+    body, workers = _object(body, "a group is an object"), _pods(body)
     resources = body.get("resources") or {}
     if not (isinstance(resources, dict) and all(map(_is_number, resources.values()))):
         raise _Malformed("resources are numbers by name")
@@ -749,7 +902,8 @@ def _group(body: Any) -> Group:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether it is one to compute with: no ``NaN``, no infinity, no integer of a thousand digits."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15
 
 
 #: Also of use to ``distributed.scheduler.http.routes``, if somebody prefers to load the module that way.
@@ -761,6 +915,7 @@ routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
     (f"{PREFIX}/retire", _Retire, {}),
     (f"{PREFIX}/resume", _Resume, {}),
     (f"{PREFIX}/adaptive_target", _AdaptiveTarget, {}),
+    (f"{PREFIX}/ask", _Ask, {}),
 ]
 
 

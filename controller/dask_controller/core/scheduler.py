@@ -1,0 +1,27 @@
+"""Where a cluster's scheduler is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dask_crds import names
+
+from .observed import Manifest, Pod
+
+
+def pod_to_ask(pods: Iterable[Pod]) -> Pod | None:
+    """The scheduler's present Pod, if it has an address: an evicted one keeps its own beside its successor's."""
+    there = (p for p in pods if p.ip and not p.deleting and not p.is_finished)
+    return max(there, key=lambda p: p.created, default=None)
+
+
+def dashboard_port(pod: Pod, service: Manifest | None) -> int:
+    """The port of the scheduler's HTTP server: its container's by name, else the target of the Service's, else 8787."""
+    if (named := pod.ports.get(names.DASHBOARD_PORT)) is not None:
+        return named
+    for port in ((service or {}).get("spec") or {}).get("ports") or ():
+        if port.get("name") == names.DASHBOARD_PORT:
+            target = port.get("targetPort") or port.get("port")
+            number = pod.ports.get(target) if isinstance(target, str) else target
+            return number or names.DASHBOARD_PORT_NUMBER
+    return names.DASHBOARD_PORT_NUMBER

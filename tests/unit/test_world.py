@@ -1,0 +1,234 @@
+"""Who is found in the caches, and whom a change concerns."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from tests.support.states import NAMESPACE, autoscaler, cluster, group, job, metadata
+
+from dask_controller.shell.world import (
+    AUTOSCALER_GATHER_SECONDS,
+    CLUSTER_GATHER_SECONDS,
+    GATHER_SECONDS,
+    Key,
+    World,
+)
+from dask_crds import names
+from dask_crds.model import Kind, dump
+from dask_resources.job import runner_job
+from dask_resources.scheduler import scheduler_deployment, selector
+from dask_resources.worker import worker_pod
+
+CLUSTER, GROUP, OTHER = (
+    Key("DaskCluster", NAMESPACE, "simple"),
+    Key("DaskWorkerGroup", NAMESPACE, "simple-default"),
+    Key("DaskWorkerGroup", NAMESPACE, "simple-gpu"),
+)
+JOB, SCALER, GPU_SCALER = (
+    Key("DaskJob", NAMESPACE, "simple"),
+    Key("DaskAutoscaler", NAMESPACE, "simple"),
+    Key("DaskAutoscaler", NAMESPACE, "gpu"),
+)
+
+
+class Site:
+    """A world into which objects are put, and whom it wakes."""
+
+    def __init__(self) -> None:
+        self.woken: dict[Key, float] = {}
+        self.world = World(None, None, self._wake)  # type: ignore[arg-type]
+        self._version = 0
+
+    def _wake(self, key: Key, delay: float) -> None:
+        self.woken[key] = min(delay, self.woken.get(key, delay))
+
+    def put(self, manifest: dict[str, Any] | Kind, **changes: Any) -> dict[Key, float]:
+        """Have an object created or changed; tells who was woken."""
+        self._version += 1
+        manifest = json.loads(json.dumps(manifest if isinstance(manifest, dict) else dump(manifest)))
+        manifest["metadata"].update(resourceVersion=str(self._version), **changes)
+        manifest["metadata"].setdefault("uid", f"uid-{manifest['metadata']['name']}")
+        self.woken.clear()
+        for informer in self.world.informers.values():
+            informer.put(manifest)
+        return dict(self.woken)
+
+    def remove(self, plural: str, uid: str) -> dict[Key, float]:
+        self.woken.clear()
+        self.world.informers[plural].remove(uid)
+        return dict(self.woken)
+
+
+@pytest.fixture
+def site() -> Site:
+    """A cluster with two groups, of which each has an autoscaler; and another cluster with one of each."""
+    site = Site()
+    for value in (cluster(), group(), group("simple-gpu"), autoscaler()):
+        site.put(value)
+    site.put(msgspec.structs.replace(autoscaler(worker_group="simple-gpu"), metadata=metadata("gpu")))
+    for value in (cluster("other"), group("other-default", cluster_name="other")):
+        site.put(value)
+    site.put(autoscaler_of("other"))
+    return site
+
+
+def autoscaler_of(cluster: str, name: str = "other") -> dict[str, Any]:
+    manifest = dump(autoscaler())
+    manifest["metadata"] = metadata(name)
+    manifest["spec"]["cluster"] = cluster
+    return manifest
+
+
+def scheduler_pod(**metadata_fields: Any) -> dict[str, Any]:
+    labels = selector("simple")
+    spec = {"containers": [{"name": "scheduler"}]}
+    return {"kind": "Pod", "metadata": metadata("scheduler-x", labels=labels, **metadata_fields), "spec": spec}
+
+
+# --- whom a change concerns -------------------------------------------------------------------------------------------
+
+
+def test_a_worker_concerns_its_group_and_all_autoscalers_of_its_cluster(site: Site) -> None:
+    """The question of each autoscaler names all workers of the cluster."""
+    woken = site.put(worker_pod(group(), 0, "abcde"))
+    scalers = {SCALER: AUTOSCALER_GATHER_SECONDS, GPU_SCALER: AUTOSCALER_GATHER_SECONDS}
+    assert woken == {GROUP: GATHER_SECONDS, **scalers}
+    assert site.put(worker_pod(group(), 0, "abcde"), deletionTimestamp="2026-01-01T00:00:00Z") == woken
+    assert site.remove("pods", "uid-simple-default-worker-0") == woken
+
+
+def test_a_scheduler_concerns_all_whose_questions_go_to_it(site: Site) -> None:
+    woken = site.put(scheduler_pod())
+    groups = {GROUP: GATHER_SECONDS, OTHER: GATHER_SECONDS}
+    assert woken == {
+        CLUSTER: CLUSTER_GATHER_SECONDS,
+        **groups,
+        SCALER: GATHER_SECONDS,
+        GPU_SCALER: GATHER_SECONDS,
+    }
+
+
+def test_a_scheduler_concerns_the_job_that_waits_for_it_to_come_or_to_go(site: Site) -> None:
+    owner = {"apiVersion": names.API_VERSION, "kind": "DaskJob", "name": "simple", "uid": "x", "controller": True}
+    assert JOB in site.put(cluster(), ownerReferences=[owner])
+    assert site.put(scheduler_pod())[JOB] == 0.0
+    site.remove("daskclusters", "uid-simple")
+    assert JOB in site.remove("pods", "uid-scheduler-x")
+
+
+def test_what_a_cluster_asks_for_concerns_its_groups_and_its_status_does_not(site: Site) -> None:
+    groups = {GROUP: GATHER_SECONDS, OTHER: GATHER_SECONDS}
+    assert site.put(cluster(), generation=2) == groups
+    assert site.put({**dump(cluster()), "status": {"phase": "Running"}}, generation=2) == {}
+    assert site.remove("daskclusters", "uid-simple") == groups
+
+
+def test_what_a_group_asks_for_concerns_all_autoscalers_of_its_cluster_and_its_status_does_not(site: Site) -> None:
+    scalers = {SCALER: AUTOSCALER_GATHER_SECONDS, GPU_SCALER: AUTOSCALER_GATHER_SECONDS}
+    assert site.put(group(replicas=3), generation=2) == {CLUSTER: CLUSTER_GATHER_SECONDS, **scalers}
+    status = {"readyReplicas": 3}
+    assert site.put({**dump(group()), "status": status}, generation=2) == {CLUSTER: CLUSTER_GATHER_SECONDS}
+    suspended = {"type": "Ready", "status": "True", "reason": "Suspended", "lastTransitionTime": "x"}
+    woken = site.put({**dump(group()), "status": {"conditions": [suspended]}}, generation=2)
+    assert woken == {CLUSTER: CLUSTER_GATHER_SECONDS, SCALER: GATHER_SECONDS}
+
+
+def test_what_an_autoscaler_asks_for_concerns_all_autoscalers_of_its_cluster_and_its_status_does_not(
+    site: Site,
+) -> None:
+    """Else they would wake one another without end: each writes its status when it has been woken."""
+    scalers = {SCALER: AUTOSCALER_GATHER_SECONDS, GPU_SCALER: AUTOSCALER_GATHER_SECONDS}
+    assert site.put(autoscaler(maximum=20), generation=2) == {GROUP: 0.0, **scalers}
+    status = {"desiredReplicas": 3}
+    assert site.put({**dump(autoscaler()), "status": status}, generation=2) == {GROUP: 0.0}
+
+
+def test_an_autoscaler_that_turns_to_another_group_concerns_the_one_it_has_left(site: Site) -> None:
+    woken = site.put(autoscaler(worker_group="simple-gpu"), generation=2)
+    assert woken == {GROUP: 0.0, OTHER: 0.0, SCALER: GATHER_SECONDS, GPU_SCALER: GATHER_SECONDS}
+
+
+def test_what_comes_and_goes_concerns_its_rivals(site: Site) -> None:
+    assert site.put(autoscaler_of("simple", "rival"))[SCALER] == GATHER_SECONDS
+    assert site.remove("daskautoscalers", "uid-rival")[SCALER] == GATHER_SECONDS
+
+
+def test_children_concern_their_cluster_or_job(site: Site) -> None:
+    assert site.put(scheduler_deployment(cluster())) == {CLUSTER: CLUSTER_GATHER_SECONDS}
+    assert site.put(runner_job(job("simple"))) == {JOB: GATHER_SECONDS}
+
+
+def test_without_autoscalers_a_worker_wakes_nobody_else() -> None:
+    site = Site()
+    assert site.put(worker_pod(group(), 0, "abcde")) == {GROUP: GATHER_SECONDS}
+
+
+# --- lookups ----------------------------------------------------------------------------------------------------------
+
+
+def test_workers_are_those_in_the_groups_own_namespace(site: Site) -> None:
+    """Security finding 6: a uid in an owner reference is what somebody says; of another namespace it is nothing."""
+    site.put(worker_pod(group(), 0, "abcde"))
+    site.put(worker_pod(group(), 1, "abcde"), namespace="evil", uid="evil")
+    assert [pod.uid for pod in site.world.workers_of(group())] == ["uid-simple-default-worker-0"]
+
+
+def test_a_worker_is_found_by_its_owner_whatever_its_labels_say(site: Site) -> None:
+    site.put(worker_pod(group(), 0, "abcde"), labels=selector("simple"))
+    assert len(site.world.workers_of(group())) == 1
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {**dump(cluster())["spec"], "idleTimeout": "soon"},
+        {**dump(cluster())["spec"], "idleAction": "x" * 300_000},
+    ],
+    ids=["does not parse", "too large"],
+)
+def test_a_cluster_that_cannot_be_read_is_not_one_that_is_gone(site: Site, spec: Any) -> None:
+    """Finding 10 of the controller: its workers would be deleted."""
+    world = site.world
+    assert not world.is_unreadable(NAMESPACE, "simple")
+    site.put({**dump(cluster()), "spec": spec}, generation=2)
+    assert world.cluster(NAMESPACE, "simple") is None
+    assert world.is_unreadable(NAMESPACE, "simple")
+    assert not world.is_unreadable(NAMESPACE, "other")
+    assert not world.is_unreadable("elsewhere", "simple")
+    assert world.cached(CLUSTER) is None
+    site.put({**dump(cluster()), "spec": spec}, generation=3, deletionTimestamp="2026-01-01T00:00:00Z")
+    assert not world.is_unreadable(NAMESPACE, "simple")
+    assert not world.is_unreadable(NAMESPACE, "never there")
+
+
+def test_what_is_being_deleted_is_not_there(site: Site) -> None:
+    world = site.world
+    assert len(world.groups_of(NAMESPACE, "simple")) == 2
+    for value in (cluster(), group(), autoscaler()):
+        site.put(value, deletionTimestamp="2026-01-01T00:00:00Z")
+    assert world.cluster(NAMESPACE, "simple") is None
+    assert [g.name for g in world.groups_of(NAMESPACE, "simple")] == ["simple-gpu"]
+    assert world.autoscaler_of(group()) is None
+
+
+def test_the_oldest_autoscaler_is_in_charge(site: Site) -> None:
+    site.put(autoscaler(), creationTimestamp="2026-01-02T00:00:00Z")
+    site.put(autoscaler_of("simple", "rival"), creationTimestamp="2026-01-01T00:00:00Z")
+    found = site.world.autoscaler_of(group())
+    assert found is not None
+    assert found.name == "rival"
+
+
+def test_a_whole_resource_is_found_by_its_key(site: Site) -> None:
+    for key in (CLUSTER, GROUP, SCALER):
+        manifest = site.world.cached(key)
+        assert manifest is not None
+        assert (manifest["kind"], manifest["metadata"]["name"]) == (key.kind, key.name)
+    assert site.world.cached(JOB) is None
+    assert site.world.cached(Key("DaskCluster", NAMESPACE, "none")) is None
+    site.put(group(), annotations={"note": "x" * 100_000})
+    assert site.world.cached(GROUP) is None
+    assert len(site.world.groups_of(NAMESPACE, "simple")) == 2
