@@ -1,72 +1,82 @@
 """Side by side, in one run, on one API server with fake nodes: native Deployment, dask-gitops, dask-kubernetes.
 
-    python -m bench                           # everything, in about 15 minutes
+    python -m bench                           # everything, in about an hour
     python -m bench --workers 200 --brief     # a minute
+    python -m bench --only beside killed      # these scenarios
 
-Absolute numbers say something about this machine only; the ratios to the native Deployment are what counts, and they
-are of one run. kwok plays the kubelet: no container runs, so this measures operators and the API server, not Dask.
+Absolute numbers say something about this machine only; the ratios to the native Deployment, and to the same thing
+alone, are what counts, and they are of one run. kwok plays the kubelet: no container runs, so this measures operators
+and the API server, not Dask. Results are written as they come, to `results.json` and `table.md`.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
+import traceback
 from pathlib import Path
 
 from tests.cluster import ControlPlane
 
-from .operators import NATIVE, NOBODY, OURS, THEIRS, Operator, audit
+from .measure import Bench
+from .operators import audit
 from .report import plot, table
-from .scenarios import Bench
+from .scenarios import BRIEF, SCENARIOS, line
+from .scenarios.scale import profile
 
 
 def arguments() -> argparse.ArgumentParser:
+    scenarios = "\n".join(f"  {name:<10} {line(scenario)}" for name, scenario in SCENARIOS.items())
     parser = argparse.ArgumentParser(
-        prog="python -m bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m bench",
+        description=__doc__,
+        epilog=f"scenarios, in this order:\n{scenarios}",
+        formatter_class=argparse.RawTextHelpFormatter,
     )
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="SCENARIO", help="not all; see below")
+    parser.add_argument("--brief", action="store_true", help=f"just {' and '.join(BRIEF)}, and no dask-kubernetes")
     parser.add_argument("--workers", type=int, nargs="+", default=[200, 1000], help="sizes of the one cluster")
-    parser.add_argument("--clusters", type=int, default=50, help="how many clusters of 2 workers")
+    parser.add_argument("--largest", type=int, default=10_000, help="size that is measured once")
+    parser.add_argument("--clusters", type=int, default=50, help="how many clusters of 2 workers, beside others' time")
+    parser.add_argument("--many", type=int, default=1000, help="how many clusters of 2 workers, beside a small one's")
+    parser.add_argument("--asked", type=int, default=1000, help="how many schedulers that answer")
+    parser.add_argument("--silent", type=int, default=200, help="how many schedulers that do not")
+    parser.add_argument("--seconds", type=float, default=60, help="for which CPU and idle writes are counted")
     parser.add_argument("--repeat", type=int, default=3, help="how often; the median counts")
-    parser.add_argument("--brief", action="store_true", help="no fairness, memory, idleness, nor dask-kubernetes")
     parser.add_argument("--profile", action="store_true", help="sample dask-gitops at the end, with py-spy")
-    parser.add_argument("--patience", type=float, default=300, help="seconds after which a scenario is given up")
+    parser.add_argument("--patience", type=float, default=900, help="seconds after which a scenario is given up")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results", help="folder for all results")
     return parser
 
 
 def main() -> None:
-    """Run the scenarios that the command line asks for."""
+    """Run the scenarios that the command line asks for; one that fails does not end the others."""
     options = arguments().parse_args()
-    output: Path = options.output.resolve()
-    output.mkdir(parents=True, exist_ok=True)
-    most = max(options.workers)
-    with ControlPlane(kwok_nodes=10, apiserver=audit(output)) as plane:
-        bench = Bench(plane, options.patience)
-        native, ours, theirs = (Operator(name, plane, output) for name in (NATIVE, OURS, THEIRS))
-        with ours:
-            for _ in range(options.repeat):
-                for operator in (native, ours):  # in turns, so that what else the machine does concerns both
-                    for workers in options.workers:
-                        bench.start_and_stop(operator, workers)
-                    bench.start_clusters(operator, options.clusters)
-                    if not options.brief:
-                        bench.fairness(operator, most)
+    options.output = options.output.resolve()
+    options.output.mkdir(parents=True, exist_ok=True)
+    for log in options.output.glob("*.log"):
+        log.unlink()  # of the run before
+    chosen = [name for name in SCENARIOS if name in (options.only or (BRIEF if options.brief else SCENARIOS))]
+    failed: list[str] = []
+    with ControlPlane(kwok_nodes=10, apiserver=audit(options.output)) as plane:
+        bench = Bench(plane, options)
+        try:
+            for number, name in enumerate(chosen, 1):
+                bench.say(f"--- {number} of {len(chosen)}, {name}: {line(SCENARIOS[name])}")
+                try:
+                    SCENARIOS[name](bench)
+                except (RuntimeError, TimeoutError, OSError, subprocess.CalledProcessError):
+                    traceback.print_exc()
+                    failed.append(name)
+                    plane.processes.check()  # else there is no sense in going on
             if options.profile:
-                with ours.profiled(output / "workers.speedscope.json"):
-                    bench.start_and_stop(ours, most)
-                with ours.profiled(output / "clusters.speedscope.json"):
-                    bench.start_clusters(ours, options.clusters)
-            if not options.brief:
-                bench.idleness(ours, 10, 60.0)
-                bench.memory(ours, [0, most // 2, most, 2 * most])
-        for _ in range(options.repeat):
-            bench.create_clusters(Operator(NOBODY, plane, output), options.clusters)
-        if not options.brief:
-            with theirs:
-                bench.start_and_stop(theirs, min(options.workers))  # it is slow, and its rate is known then
-                bench.start_clusters(theirs, options.clusters)
-    (output / "table.md").write_text(table(bench.results) + "\n")
-    plot(bench.results, output / "ratios.png")
-    print("\n" + table(bench.results))
+                profile(bench, options.output)
+        finally:
+            plot(bench.results, options.output / "ratios.png")
+            print("\n" + table(bench.results))
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from tests.cluster import ControlPlane
 from tests.cluster.processes import Processes
 
@@ -50,9 +49,30 @@ def audit(folder: Path) -> list[str]:
         ],
     }
     (folder / "audit-policy.json").write_text(json.dumps(policy))
-    log = folder / "audit.log"
-    log.unlink(missing_ok=True)
-    return [f"--audit-policy-file={folder}/audit-policy.json", f"--audit-log-path={log}"]
+    return [
+        f"--audit-policy-file={folder}/audit-policy.json",
+        f"--audit-log-path={folder}/audit.log",
+        "--audit-log-maxsize=100000",  # MB; else it starts a new file, and what is counted loses its place
+    ]
+
+
+class _User(msgspec.Struct):
+    username: str
+
+
+class _Target(msgspec.Struct):
+    resource: str
+    subresource: str = ""
+
+
+class _Entry(msgspec.Struct, rename="camel"):
+    """A line of the audit log."""
+
+    user: _User
+    object_ref: _Target
+
+
+_entry = msgspec.json.Decoder(_Entry)
 
 
 class Operator:
@@ -68,11 +88,13 @@ class Operator:
         self.name = name
         self._plane = plane
         self._folder = folder
+        self._processes = Processes(folder)
         self._process: subprocess.Popen[bytes] | None = None
+        self._past_cpu = 0.0  # of processes that have ended
+        self._writes: Counter[str] = Counter()
+        self._read = 0  # so much of the audit log
 
     def __enter__(self) -> Operator:
-        if self.name in COMMANDS:
-            install_crds(self._plane, self.name)
         self.start()
         return self
 
@@ -85,27 +107,37 @@ class Operator:
             self._plane.pki.issue(self.name, self.name, groups=["system:masters"])
             kubeconfig = self._folder / f"{self.name}.kubeconfig"
             self._plane.pki.kubeconfig(kubeconfig, f"https://{self._plane.host}:{self._plane.port}", self.name)
-            self._processes = Processes(self._folder)
             environment = {"KUBECONFIG": str(kubeconfig), "POD_NAMESPACE": "default"}
             self._process = self._processes.start(self.name, sys.executable, *COMMANDS[self.name], env=environment)
-            time.sleep(5)
-            self._processes.check()
 
     def stop(self) -> None:
         """Stop its process."""
-        if self._process is not None:
-            self._processes.stop(seconds=20)
-            self._process = None
+        self._end(seconds=20)
+
+    def kill(self) -> None:
+        """``kill -9``: it cannot say goodbye."""
+        self._end(seconds=0)
+
+    def _end(self, seconds: float) -> None:
+        self._past_cpu = self.cpu_seconds()
+        self._process = None
+        self._processes.stop(seconds=seconds)
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs; Kubernetes has none of its own."""
+        return self._process is not None and self._process.poll() is None
+
+    def check(self) -> None:
+        """Raise RuntimeError with the end of its log if its process has ended by itself."""
+        self._processes.check()
 
     def cpu_seconds(self) -> float:
-        """CPU time used so far."""
-        if self._process is None:
-            return 0.0
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """CPU time used so far, by all its processes."""
+        return self._past_cpu + (cpu_seconds(self._process.pid) if self._process and self.alive else 0.0)
 
     def peak_mib(self) -> float:
-        """The most memory that it ever had resident."""
+        """The most memory that its process ever had resident."""
         return self._kib("status", "VmHWM:") / 1024
 
     def memory_mib(self) -> float:
@@ -113,19 +145,22 @@ class Operator:
         return self._kib("smaps_rollup", "Pss:") / 1024
 
     def _kib(self, file: str, field: str) -> int:
-        if self._process is None:
+        if self._process is None or not self.alive:
             return 0
         lines = Path(f"/proc/{self._process.pid}/{file}").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
     def writes(self) -> Counter[str]:
-        """Write requests that the API server got from it so far, by resource."""
-        log = self._folder / "audit.log"
-        entries: list[dict[str, Any]] = [json.loads(line) for line in log.open()] if log.exists() else []
-        ours = (entry["objectRef"] for entry in entries if entry["user"]["username"] in USERS[self.name])
-        return Counter(
-            f"{ref['resource']}/{ref['subresource']}" if "subresource" in ref else ref["resource"] for ref in ours
-        )
+        """Write requests that the API server got from it so far, by resource; ``leases`` are renewals of its own."""
+        with contextlib.suppress(FileNotFoundError), (self._folder / "audit.log").open("rb") as log:
+            log.seek(self._read)
+            while (line := log.readline()).endswith(b"\n"):  # else it is being written
+                self._read += len(line)
+                entry = _entry.decode(line)
+                target = entry.object_ref
+                if entry.user.username in USERS[self.name]:
+                    self._writes["/".join(filter(None, (target.resource, target.subresource)))] += 1
+        return self._writes.copy()
 
     @contextlib.contextmanager
     def profiled(self, profile: Path) -> Iterator[None]:
@@ -139,6 +174,12 @@ class Operator:
         finally:
             sampler.send_signal(signal.SIGINT)  # then it writes what it has
             sampler.wait(60)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def install_crds(plane: ControlPlane, who: str) -> None:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from .operators import NATIVE, NOBODY, OURS, THEIRS
-from .scenarios import Result
+from .result import Result
+
+
+def write(results: Sequence[Result], folder: Path) -> None:
+    """All results as they are, ``results.json``, and their medians, ``table.md``."""
+    plain = [asdict(result) | {"value": result.value if math.isfinite(result.value) else None} for result in results]
+    for name, text in (("results.json", json.dumps(plain, indent=1)), ("table.md", table(results))):
+        new = folder / f"{name}.new"
+        new.write_text(f"{text}\n")
+        new.replace(folder / name)  # nobody finds half a file, whenever we are cut
 
 
 def medians(results: Sequence[Result]) -> dict[tuple[str, str], Result]:
-    """Of the repetitions of each scenario by each operator, the one in the middle (of an even number, the slower)."""
+    """Of the repetitions of each scenario by each operator, the one in the middle (of an even number, the greater)."""
     repeated: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         repeated.setdefault((result.what, result.who), []).append(result)
@@ -23,33 +34,46 @@ def medians(results: Sequence[Result]) -> dict[tuple[str, str], Result]:
 
 
 def table(results: Sequence[Result]) -> str:
-    """Markdown: medians, with ratios to the native Deployment of the same run; then whatever is no duration."""
+    """Markdown: medians, with ratios to the native Deployment and to what else of the same run they stand beside."""
     found = medians(results)
-    scenarios = dict.fromkeys(what for what, _ in found)
     lines = [
-        "| scenario | operator | seconds | all | x native | CPU s | peak MiB | API writes |",
-        "|---|---|---:|---|---:|---:|---:|---:|",
+        "| scenario | operator | median | all | x native | compared | CPU s | peak MiB | API writes |",
+        "|---|---|---:|---|---:|---|---:|---:|---:|",
     ]
     notes = []
-    for what in scenarios:
+    for what in dict.fromkeys(what for what, _ in found):
         for who in (NATIVE, NOBODY, OURS, THEIRS):
             if (result := found.get((what, who))) is None:
                 continue
-            if result.unit != "s":
-                notes.append(f"- {what}: {result.value:.3g} {result.unit} ({result.detail})")
-                continue
-            values = " ".join(sorted(seconds(r.value) for r in results if (r.what, r.who) == (what, who)))
-            ratio = f"{result.value / found[what, NATIVE].value:.2f}" if (what, NATIVE) in found else ""
-            own = ["", ""] if who in (NATIVE, NOBODY) else [f"{result.cpu_seconds:.1f}", f"{result.peak_mib:.0f}"]
-            cells = [what, who, seconds(result.value), values, ratio, *own, str(result.writes)]
+            everything = [shown(r) for r in sorted(results, key=lambda r: r.value) if (r.what, r.who) == (what, who)]
+            other = found.get((result.than, who))
+            cells = [
+                *(what, who, shown(result), " ".join(everything) if len(everything) > 1 else ""),
+                "" if who == NATIVE else ratio(result, found.get((what, NATIVE))),
+                f"{ratio(result, other)} x {result.than}" if other else "",
+                f"{result.cpu_seconds:.1f}" if result.cpu_seconds else "",
+                f"{result.peak_mib:.0f}" if result.peak_mib else "",
+                f"{result.writes:,}" if result.writes else "",
+            ]
             lines.append(f"| {' | '.join(cells)} |")
             if result.detail:
-                notes.append(f"- {what}: {result.detail}")
+                notes.append(f"- {what}, {who}: {result.detail}")
     return "\n".join([*lines, "", *notes])
 
 
-def seconds(value: float) -> str:
-    return f"{value:.2g}" if value < 1 else f"{value:.1f}" if math.isfinite(value) else "given up"
+def shown(result: Result) -> str:
+    """A value with its unit."""
+    value = result.value
+    if not math.isfinite(value):
+        return "given up"
+    number = f"{value:,}" if isinstance(value, int) else f"{value:.2g}" if value < 1 else f"{value:,.1f}"
+    return f"{number} {result.unit}".rstrip()
+
+
+def ratio(result: Result, other: Result | None) -> str:
+    if other is None or not other.value or not math.isfinite(other.value):
+        return ""
+    return f"{result.value / other.value:.2f}" if math.isfinite(result.value) else "∞"
 
 
 def plot(results: Sequence[Result], path: Path) -> None:
@@ -60,8 +84,10 @@ def plot(results: Sequence[Result], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     found = medians(results)
-    scenarios = [what for what, who in found if who == NATIVE]
-    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    scenarios = [what for what, who in found if who == NATIVE and found[what, who].value]
+    if not scenarios:
+        return
+    figure, axes = plt.subplots(figsize=(8, 1 + 0.6 * len(scenarios)), layout="constrained")
     for offset, who in enumerate((NATIVE, OURS, THEIRS)):
         ratios = [
             found[what, who].value / found[what, NATIVE].value
@@ -69,10 +95,11 @@ def plot(results: Sequence[Result], path: Path) -> None:
             else math.nan
             for what in scenarios
         ]
-        bars = axes.bar([n + 0.27 * (offset - 1) for n in range(len(scenarios))], ratios, 0.25, label=who)
-        axes.bar_label(bars, fmt="%.1f", fontsize=7)
-    axes.set_xticks(range(len(scenarios)), scenarios, fontsize=8)
-    axes.set_ylabel("time / time of a native Deployment")
-    axes.set_yscale("log")
+        bars = axes.barh([n + 0.27 * (offset - 1) for n in range(len(scenarios))], ratios, 0.25, label=who)
+        axes.bar_label(bars, fmt="%.2g", fontsize=7)
+    axes.set_yticks(range(len(scenarios)), scenarios, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("compared with a native Deployment")
+    axes.set_xscale("log")
     axes.legend()
     figure.savefig(path, dpi=150)
