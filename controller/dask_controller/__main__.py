@@ -2,7 +2,7 @@
 
 import sys
 
-# kopf imports these Kubernetes clients where they are installed, only to recognise their objects, of which we have none;
+# kopf imports these Kubernetes clients where they are installed, to recognise their objects. We have none of these, and
 # they would take twice the memory of all the rest. ``None``: as if not installed.
 sys.modules.update(dict.fromkeys(("kubernetes", "kubernetes_asyncio", "pykube")))  # type: ignore[arg-type]
 

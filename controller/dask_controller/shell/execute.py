@@ -140,7 +140,7 @@ class Executor:
         kind = manifest["kind"]
         if new:
             try:
-                self._remember(kind, await self._kubernetes.create(manifest))
+                self._world.remember(await self._kubernetes.create(manifest))
             except ApiError as error:
                 if error.reason != "AlreadyExists":
                     raise
@@ -155,7 +155,7 @@ class Executor:
             raise ApiError(409, "Terminating", f"{kind} {metadata['name']} is still being deleted")
         if live is not None and (ours := _as_applied(live["metadata"])):
             await self._kubernetes.patch(kind, metadata["namespace"], metadata["name"], {"metadata": ours})
-        self._remember(kind, await self._kubernetes.apply(manifest))
+        self._world.remember(await self._kubernetes.apply(manifest))
 
     async def _patch(self, action: Patch) -> None:
         patch = dict(action.patch)
@@ -167,7 +167,7 @@ class Executor:
             if action.uid is None or error.status not in (404, 409) or await self._is_unchanged(action):
                 raise
             return  # it is gone, maybe replaced
-        self._remember(action.kind, answer)
+        self._world.remember(answer)
 
     async def _delete(self, action: Delete) -> None:
         try:
@@ -196,17 +196,12 @@ class Executor:
             return False
         version = action.resource_version if isinstance(action, Delete) else None
         unchanged = live["metadata"]["uid"] == action.uid and version in (None, live["metadata"]["resourceVersion"])
-        self._remember(action.kind, live)
+        self._world.remember(live)
         return unchanged
 
     async def _live(self, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None:
         """One object, not from a cache. By list: the right to get children is not ours, that to list them is."""
         return next(iter(await self._kubernetes.list(kind, namespace, fields=f"metadata.name={name}")), None)
-
-    def _remember(self, kind: str, manifest: dict[str, Any]) -> None:
-        for plural, informer in self._world.informers.items():
-            if plural == f"{kind.lower()}s":
-                informer.put(manifest)
 
     async def _event(self, parent: Kind, event: Event, now: float) -> None:
         """An Event whose name stands for what it says, so that repeating it makes no second one."""

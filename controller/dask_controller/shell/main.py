@@ -278,7 +278,7 @@ def _wake(queue: Queue[Key], kind: str) -> Any:
     gather = CLUSTER_GATHER_SECONDS if kind == "DaskCluster" else GATHER_SECONDS
 
     async def wake(name: str, namespace: str, meta: Any, status: Any, **_: Any) -> None:
-        # What is asked for is looked at now, before all else. A status is mostly our own; what it comes with may gather.
+        # What is asked for is looked at now, before all else. A status is mostly our own: what it comes with gathers.
         asked = meta.get("generation") != status.get("observedGeneration")
         queue.add_after(Key(kind, namespace, name), 0.0 if asked else gather, prompt=asked)
 

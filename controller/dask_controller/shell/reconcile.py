@@ -264,7 +264,7 @@ class Reconciler:
         metadata = {key: manifest["metadata"][key] for key in ("name", "namespace", "resourceVersion")}
         body = {"apiVersion": names.API_VERSION, "kind": manifest["kind"], "metadata": metadata, "status": status}
         try:
-            await self._kubernetes.apply_status(body)
+            self._world.remember(await self._kubernetes.apply_status(body))
         except ApiError as error:
             if "field not declared in schema" not in error.message:
                 raise

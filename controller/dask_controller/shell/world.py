@@ -396,6 +396,12 @@ class World:
         """Wait until every cache is filled; nothing may be decided before."""
         await asyncio.gather(*(informer.synced.wait() for informer in self.informers.values()))
 
+    def remember(self, manifest: dict[str, Any]) -> None:
+        """Take in what a write was answered with, so that the next look does not miss it."""
+        plural = f"{manifest.get('kind', '')}s".lower()
+        if plural in self.informers:
+            self.informers[plural].put(manifest)
+
     # --- lookups ------------------------------------------------------------------------------------------------------
 
     def cached(self, key: Key) -> dict[str, Any] | None:
