@@ -6,6 +6,10 @@ import sys
 # they would take twice the memory of all the rest. ``None``: as if not installed.
 sys.modules.update(dict.fromkeys(("kubernetes", "kubernetes_asyncio", "pykube")))  # type: ignore[arg-type]
 
+# A stranger's object may be nested as deep as the API server takes it, some 10,000 levels in ``managedFields`` (tried
+# with 1.37.2); kopf reads it with `json`, which counts levels against this limit, and ends if that is exceeded.
+sys.setrecursionlimit(11_000)
+
 from .shell.main import main  # noqa: E402
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 from dask_crds import names
 from dask_crds.model import Condition, DaskCluster, DaskClusterStatus, DaskWorkerGroup, Worker, dump
-from dask_resources.metadata import metadata_patch
+from dask_resources.metadata import metadata_patch, remembered
 from dask_resources.revision import revision
 from dask_resources.scheduler import (
     DEFAULT_CLUSTER_DOMAIN,
@@ -177,7 +177,8 @@ def _default_group(o: ObservedCluster) -> Action | None:
     handed_on = _annotation(dump(live), names.CLUSTER_REPLICAS) == str(wanted)
     replicas = live.spec.worker.replicas if handed_on else wanted
     desired = default_worker_group(o.cluster, replicas)
-    same_metadata = _annotation(dump(live), names.LAST_APPLIED) == _annotation(desired, names.LAST_APPLIED)
+    before, after = (_annotation(manifest, names.LAST_APPLIED) or "" for manifest in (dump(live), desired))
+    same_metadata = remembered(before) == remembered(after)
     if handed_on and same_metadata and _template(live.spec.worker) == _template(o.cluster.spec.worker):
         return None
     # With the version that was read, so that a scaling in between is not undone but leads to another look.

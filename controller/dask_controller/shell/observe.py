@@ -46,7 +46,7 @@ def scheduler_address(o: Observed, world: World) -> Address | None:
 
 
 def _named(children: Iterable[Child], name: str) -> Manifest | None:
-    return next((child.manifest for child in children if child.metadata["name"] == name), None)
+    return next((child.manifest for child in children if child.name == name), None)
 
 
 def _cluster(cluster: DaskCluster, world: World) -> ObservedCluster:

@@ -155,7 +155,7 @@ class Reconciler:
                 return PATIENCE  # or earlier, when there is an answer
             observed = msgspec.structs.replace(observed, answers=answers)
             plan = self._plan(observed, now)
-        if any(isinstance(action, Create) for action in plan.actions):
+        if any(isinstance(action, Create) for action in plan.actions) and not _is_new(manifest):
             observed, plan = await self._recheck(observed, now)
         outcomes = await self._executor.execute(value, plan.actions, now)
         if self._executor.is_terminating(key.namespace):
@@ -282,7 +282,10 @@ def _read(manifest: dict[str, Any]) -> tuple[Kind | None, Problem | None]:
 
 
 def _is_new(manifest: Mapping[str, Any]) -> bool:
-    """Whether nobody has done anything about a resource yet: then nothing that a cache could lack is of importance."""
+    """Whether nobody has done anything about a resource yet, so that a cache can lack nothing of importance.
+
+    If somebody has, and has not got to write a status, a group's Pods have the lowest places: their names are taken.
+    """
     metadata, status = manifest["metadata"], manifest.get("status") or {}
     seen = status.get("observedGeneration") not in (None, -1)  # -1: the API server's default
     return metadata.get("generation") == 1 and not seen and not metadata.get("deletionTimestamp")
