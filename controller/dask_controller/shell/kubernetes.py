@@ -239,6 +239,26 @@ class Kubernetes:
         if self._session is not None:
             await self._session.close()
 
+    def metadata_session(self) -> tuple[str, aiohttp.ClientSession]:
+        """The server, and a session of its own for somebody who lists and watches and shall see metadata only."""
+        endpoint = self._endpoint
+
+        async def prepared(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+            request.headers["Accept"] = _METADATA if "watch" in request.url.query else f"{_METADATA_LIST},{_JSON}"
+            request.server_hostname = endpoint.server_name
+            token = await endpoint.authorization(rejected=False)
+            if token:
+                request.headers["Authorization"] = token
+            response = await send(request)
+            if response.status == 401 and token:
+                await endpoint.authorization(rejected=True)  # the next request has a fresh one
+            return response
+
+        connector = aiohttp.TCPConnector(ssl=endpoint.tls, limit=0)
+        return endpoint.server, aiohttp.ClientSession(
+            connector=connector, proxy=endpoint.proxy, middlewares=(prepared,), response_class=_ListOfMetadata
+        )
+
     # --- reading ------------------------------------------------------------------------------------------------------
 
     async def get(self, kind: str, namespace: str | None, name: str) -> Manifest | None:
@@ -607,6 +627,16 @@ class Kubernetes:
 
     def _url(self, path: str, query: Mapping[str, str]) -> URL:
         return URL(self._endpoint.server + path, encoded=True).with_query(query)
+
+
+class _ListOfMetadata(aiohttp.ClientResponse):
+    """An answer whose list is one though nothing is in it: the API server says null then, of metadata only."""
+
+    async def json(self, **options: Any) -> Any:
+        answer = await super().json(**options)
+        if isinstance(answer, dict) and "items" in answer:
+            answer["items"] = answer["items"] or []
+        return answer
 
 
 def _present(**fields: Any) -> dict[str, Any]:

@@ -16,8 +16,6 @@ import socket
 import sys
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -145,7 +143,7 @@ async def run(options: argparse.Namespace) -> None:
         logger.info("serving %s", "all namespaces" if options.all_namespaces else ", ".join(options.namespace))
         try:
             await kopf.operator(
-                registry=_registry(queue),
+                registry=_registry(queue, world, kubernetes),
                 settings=_settings(),
                 clusterwide=options.all_namespaces,
                 namespaces=options.namespace or (),
@@ -256,33 +254,35 @@ def _settings() -> kopf.OperatorSettings:
     return settings
 
 
-def _registry(queue: Queue[Key]) -> kopf.OperatorRegistry:
+def _registry(queue: Queue[Key], world: World, kubernetes: Kubernetes) -> kopf.OperatorRegistry:
     """Handlers: every event of the four kinds wakes its resource. They hold no state and write nothing."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
-    async def login(logger: Any, settings: kopf.OperatorSettings, **_: Any) -> Any:
-        of_pod = kopf.login_with_service_account(logger=logger, settings=settings)
-        if of_pod is None:
-            return kopf.login_with_kubeconfig(logger=logger, settings=settings)
-        # By address, which needs no DNS; and read again before the token on disk is replaced.
-        renewal = datetime.now(UTC) + timedelta(minutes=10)
-        return replace(of_pod, server=credentials.in_cluster().server, expiration=renewal)
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        # Metadata only: all that is wanted is what has changed, and a spec may have a megabyte.
+        server, session = kubernetes.metadata_session()
+        return kopf.AiohttpSession(server=server, aiohttp_session=session)
 
     for kind in KINDS:
         on_event = kopf.on.event(
             names.GROUP, names.VERSION, RESOURCES[kind].plural, registry=registry, id=f"wake-{kind}"
         )
-        on_event(_wake(queue, kind))
+        on_event(_wake(queue, world, kind))
     return registry
 
 
-def _wake(queue: Queue[Key], kind: str) -> Any:
+def _wake(queue: Queue[Key], world: World, kind: str) -> Any:
     gather = CLUSTER_GATHER_SECONDS if kind == "DaskCluster" else GATHER_SECONDS
 
-    async def wake(name: str, namespace: str, meta: Any, status: Any, **_: Any) -> None:
+    async def wake(name: str, namespace: str, meta: Any, memo: kopf.Memo, **_: Any) -> None:
+        key, generation = Key(kind, namespace, name), meta.get("generation")
+        seen = memo.get("generation")
+        if seen is None:  # not seen by us: maybe by the operator before
+            seen = ((world.cached(key) or {}).get("status") or {}).get("observedGeneration")
+        memo["generation"] = generation
         # What is asked for is looked at now, before all else. A status is mostly our own: what it comes with gathers.
-        asked = meta.get("generation") != status.get("observedGeneration")
-        queue.add_after(Key(kind, namespace, name), 0.0 if asked else gather, prompt=asked)
+        asked = seen != generation
+        queue.add_after(key, 0.0 if asked else gather, prompt=asked)
 
     return wake
