@@ -32,6 +32,8 @@ ASK_VALUES, NAME_VALUES, LARGEST_STATE = 1_000, 4, 200_000
 HEAD_BYTES = 16 * 2**10
 #: Bytes that the kernel keeps for us of what is sent unasked.
 RECEIVE_BYTES = 128 * 2**10
+#: How long a connection may take to come about: in one cluster that is milliseconds, or never.
+CONNECT_SECONDS = 2.0
 #: How long a connection is kept for the next question; who routes it may forget it after some minutes of silence.
 KEEP_SECONDS = 60.0
 #: Characters of what people read, and of a version or a package's name; packages in a set, and sets of versions.
@@ -271,7 +273,8 @@ class _Connection:
 
     @classmethod
     async def open(cls, host: str, port: int) -> _Connection:
-        reader, writer = await asyncio.open_connection(host, port, limit=HEAD_BYTES)
+        async with asyncio.timeout(CONNECT_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port, limit=HEAD_BYTES)
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         return cls(reader, writer)
 
