@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import time
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 #: What only a change by somebody can mend is tried again this often: not every such change can be watched.
 PERMANENT_RETRY_SECONDS = 30.0
+#: Seconds for which the list of a group's Pods counts as fresh.
+RECHECK_SECONDS = 5.0
 #: Seconds after which a new resource has its first status: a write of it costs the API server as much as two Pods.
 COMES_UP_SECONDS = 0.3
 
@@ -69,6 +72,7 @@ class Reconciler:
         self._domain = domain
         self._is_prompt = is_prompt
         self._clock = clock
+        self._rechecked: dict[str, float] = {}  # groups, and until when they need it not again
 
     async def __call__(self, key: Key) -> float | None:
         """Reconcile ``key``.
@@ -156,7 +160,7 @@ class Reconciler:
             observed = msgspec.structs.replace(observed, answers=answers)
             plan = self._plan(observed, now)
         if any(isinstance(action, Create) for action in plan.actions) and not _is_new(manifest):
-            observed, plan = await self._recheck(observed, now)
+            observed, plan = await self._recheck(observed, plan, now)
         outcomes = await self._executor.execute(value, plan.actions, now)
         if self._executor.is_terminating(key.namespace):
             return TERMINATING_SECONDS  # with what is said and done about it, its end would only take longer
@@ -224,9 +228,17 @@ class Reconciler:
             case ObservedAutoscaler():
                 return autoscaler_status(observed, plan, outcomes, now)
 
-    async def _recheck(self, observed: Observed, now: float) -> tuple[Observed, Plan]:
-        """Plan again on a fresh list before any Pod is made: a stale cache must not lead to one too many."""
+    async def _recheck(self, observed: Observed, plan: Plan, now: float) -> tuple[Observed, Plan]:
+        """Plan again on a fresh list before any Pod is made: a stale cache must not lead to one too many.
+
+        Once for the steps that follow one another: what we make meanwhile we know.
+        """
         assert isinstance(observed, ObservedGroup)
+        clock = asyncio.get_running_loop().time()
+        self._rechecked = {uid: until for uid, until in self._rechecked.items() if until > clock}
+        if observed.group.uid in self._rechecked:
+            return observed, plan
+        self._rechecked[observed.group.uid] = clock + RECHECK_SECONDS
         group, labels = observed.group, f"{names.WORKER_GROUP}={observed.group.name}"
         if not await self._kubernetes.names("Pod", group.namespace, labels=labels) <= {p.name for p in observed.pods}:
             for manifest in await self._kubernetes.list("Pod", group.namespace, labels=labels):
