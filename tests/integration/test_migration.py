@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +89,7 @@ def test_an_operator_that_is_newer_than_the_crds_says_so_and_goes_on_with_the_ri
     try:
         kubectl.apply(make_cluster_spec("early", n_workers=1))
         eventually(lambda: kubectl.json("get", "deployments")["items"])  # it does what it can
+        time.sleep(3)  # it tells a little later, and then again with growing pauses
         plane.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(images.ROOT / "dist" / "crds"))
         kubectl.wait_ready("daskcluster", "early")
     finally:
