@@ -445,6 +445,12 @@ class Kubernetes:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _unreachable(error) from error
 
+    async def served(self, group: str, version: str) -> set[str]:
+        """Plurals of the kinds that the API server tells of, whether one may read them or not."""
+        status, content = await self._request("get", "apis", self._url(f"/apis/{group}/{version}", {}), {})
+        kinds: list[Manifest] = _decoded(content, status)["resources"]
+        return {kind["name"] for kind in kinds}
+
     # --- writing ------------------------------------------------------------------------------------------------------
 
     async def create(self, manifest: Mapping[str, Any]) -> Manifest:

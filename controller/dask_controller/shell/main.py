@@ -44,6 +44,8 @@ STUCK_SECONDS = 300.0
 #: How long reconciliations that are under way may take to end after a signal; a Pod is killed after 30 s.
 DRAIN_SECONDS = 10.0
 RESYNC_SECONDS = 600.0
+#: How long the definitions of our kinds are waited for.
+CRD_SECONDS = 20
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -156,7 +158,19 @@ async def run(options: argparse.Namespace) -> None:
 
 
 async def _check_crds(kubernetes: Kubernetes, namespaces: Sequence[str] | None) -> None:
-    """Exit if the API server does not know the four kinds: kopf would stay silent and deaf."""
+    """Exit if the API server does not know the four kinds, or we may not read them: kopf would stay silent and deaf.
+
+    It looks only once which kinds there are, so it is waited until the API server tells of all: a GitOps tool applies
+    their definitions at the same time as our Deployment.
+    """
+    for _ in range(CRD_SECONDS):
+        try:
+            if {RESOURCES[kind].plural for kind in KINDS} <= await kubernetes.served(names.GROUP, names.VERSION):
+                break
+        except ApiError as error:
+            if error.status != 404:
+                raise
+        await asyncio.sleep(1)
     for kind in KINDS:
         pages = kubernetes.pages(RESOURCES[kind], namespaces[0] if namespaces else None, metadata_only=True)
         try:
