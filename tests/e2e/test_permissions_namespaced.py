@@ -62,6 +62,8 @@ def test_what_is_granted_is_what_is_used(node, home: Kubectl, kubectl: Kubectl, 
     bounds = {"cluster": "local", "minimum": 1, "maximum": 1}
     kubectl.apply({**manifest, "kind": "DaskAutoscaler", "spec": bounds})
     eventually(lambda: kubectl.status("daskautoscaler", "local").get("desiredReplicas") == 1)
+    kubectl.apply({**manifest, "kind": "DaskAutoscaler", "spec": {**bounds, "minimum": 0}})  # a change is read live
+    eventually(lambda: kubectl.status("daskautoscaler", "local").get("observedGeneration") == 2)
     kubectl.apply(manifest)
     eventually(lambda: kubectl("get", "pods", "-o", "name") == "")
 
