@@ -259,9 +259,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = _NoDiffBase()
     settings.persistence.progress_storage = _NoProgress()
     settings.persistence.consistency_timeout = 0
-    settings.watching.chunk_size = (
-        50  # of a list: an object of ours may have 1 MB, twenty times that when it is decoded
-    )
+    settings.watching.chunk_size = 50  # of a list, which is decoded as a whole
     settings.watching.server_timeout = 300
     settings.watching.connect_timeout = 10
     settings.networking.request_timeout = 30

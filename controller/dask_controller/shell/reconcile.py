@@ -238,11 +238,11 @@ class Reconciler:
         self._rechecked = {uid: until for uid, until in self._rechecked.items() if until > clock}
         if observed.group.uid in self._rechecked:
             return observed, plan
-        self._rechecked[observed.group.uid] = clock + RECHECK_SECONDS
         group, labels = observed.group, f"{names.WORKER_GROUP}={observed.group.name}"
         if not await self._kubernetes.names("Pod", group.namespace, labels=labels) <= {p.name for p in observed.pods}:
             for manifest in await self._kubernetes.list("Pod", group.namespace, labels=labels):
                 self._world.pods.put(manifest)
+        self._rechecked[group.uid] = clock + RECHECK_SECONDS  # not before: the list may have failed
         fresh = observe(group, self._world)
         assert isinstance(fresh, ObservedGroup)
         fresh = msgspec.structs.replace(fresh, answers=observed.answers)
