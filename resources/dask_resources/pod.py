@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from dask_crds import names
 from dask_crds.model import PodSpec
+
+
+#: What the container that matters is called in manifests of the existing operator's users, by component.
+_MAIN = {names.SCHEDULER: ("scheduler",), names.WORKER: ("worker",), names.JOB_RUNNER: ("job", "runner")}
+
+
+def main_container(spec: PodSpec | Mapping[str, Any], component: str) -> str:
+    """Name of the container that is the scheduler, the worker or the runner: others may stand before it.
+
+    It is the one of that name; else the first one that the template has, as Kubernetes' own tools take it. In a Pod
+    that lives, find it by this name: whoever injects containers may put them first.
+    """
+    found = [container["name"] for container in spec["containers"]]
+    return next((name for name in _MAIN[component] if name in found), found[0])
 
 
 def with_environment(spec: PodSpec, environment: Mapping[str, str]) -> dict[str, Any]:

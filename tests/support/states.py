@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dask_controller.core.observed import ObservedCluster, ObservedGroup, Pod, Problem
+from dask_controller.core.observed import Container, ObservedCluster, ObservedGroup, Pod, Problem
 from dask_crds import names
 from dask_crds.model import (
     Condition,
@@ -101,6 +101,7 @@ def worker_pod(of: DaskWorkerGroup, ordinal: int, **fields: Any) -> Pod:
         "uid": f"uid-{name}",
         "resource_version": "1",
         "owner_uid": of.uid,
+        "owner_kind": "DaskWorkerGroup",
         "labels": {**worker_labels(of), names.REVISION: revision},
         "last_applied": "",
         "worker_name": f"{name}-abcde",
@@ -113,7 +114,15 @@ def worker_pod(of: DaskWorkerGroup, ordinal: int, **fields: Any) -> Pod:
         "ip": f"10.0.0.{ordinal}",
         "problem": None,
     }
-    return Pod(**(defaults | fields))
+    return _pod(defaults | fields)
+
+
+def _pod(fields: dict[str, Any]) -> Pod:
+    """With the address that it has as its own, and one container, unless they are given."""
+    fields.setdefault("own_ips", (fields["ip"],) if fields["ip"] else ())
+    running = fields["phase"] == "Running" and fields["finished"] is None
+    fields.setdefault("containers", (Container(name="dask", running=running, finished=fields["finished"]),))
+    return Pod(**fields)
 
 
 def scheduler_pod(name: str = "simple", **fields: Any) -> Pod:
@@ -123,6 +132,7 @@ def scheduler_pod(name: str = "simple", **fields: Any) -> Pod:
         "uid": f"uid-{name}-scheduler-x",
         "resource_version": "1",
         "owner_uid": "replica-set",
+        "owner_kind": "ReplicaSet",
         "labels": {names.CLUSTER: name, names.COMPONENT: names.SCHEDULER},
         "last_applied": "",
         "worker_name": "",
@@ -135,7 +145,7 @@ def scheduler_pod(name: str = "simple", **fields: Any) -> Pod:
         "ip": "10.0.1.1",
         "problem": None,
     }
-    return Pod(**(defaults | fields))
+    return _pod(defaults | fields)
 
 
 def observed_group(of: DaskWorkerGroup, *pods: Pod, **fields: Any) -> ObservedGroup:

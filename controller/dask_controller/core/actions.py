@@ -12,10 +12,10 @@ from msgspec import Struct
 
 
 class Worker(Struct, frozen=True):
-    """A worker Pod as the scheduler can know it: by its worker's name, else by its address."""
+    """A worker Pod as the scheduler can know it: by its worker's name, else by one of its addresses."""
 
     name: str
-    ip: str
+    ips: tuple[str, ...] = ()  #: empty where it shares them with other Pods
 
 
 class Share(Struct, frozen=True, kw_only=True):

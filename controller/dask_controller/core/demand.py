@@ -45,7 +45,7 @@ def _share(group: DaskWorkerGroup, autoscaler: DaskAutoscaler | None, pods: Iter
     replicas = min(group.spec.worker.replicas, MAX_WORKERS)
     minimum, maximum = bounds(autoscaler.spec) if autoscaler else (replicas, replicas)
     return Share(
-        workers=tuple(Worker(p.worker_name or p.name, p.ip) for p in pods if not p.deleting and not p.is_finished),
+        workers=tuple(Worker(p.worker_name or p.name, p.own_ips) for p in pods if not p.deleting and not p.is_finished),
         resources=worker_resources(group),
         threads=worker_threads(group),
         minimum=minimum,

@@ -14,15 +14,22 @@ from .observed import Pod
 SHUT_DOWN_BY_CLIENT = "shut down by a client"
 
 
-def identity(pods: Iterable[Pod]) -> str | None:
-    """The life of the scheduler that is ready now, another one after each restart; ``None`` while none is."""
-    return next((f"{p.uid}/{p.restarts}" for p in pods if p.ready and not p.deleting), None)
+def identity(pods: Iterable[Pod], container: str) -> str | None:
+    """The life of the scheduler that is ready now, another one after each restart; ``None`` while none is.
+
+    Args:
+        pods: the scheduler Pods.
+        container: name of the container in them that is the scheduler.
+    """
+    ready = (p for p in pods if p.ready and not p.deleting)
+    return next((f"{p.uid}/{p.container(container).restarts}" for p in ready), None)
 
 
-def is_lost(started_for: str, pods: Iterable[Pod]) -> bool:
+def is_lost(started_for: str, pods: Iterable[Pod], container: str) -> bool:
     """Whether the life of a scheduler is over, unless it was ended on purpose."""
     uid, _, restarts = started_for.rpartition("/")
-    pod = next((p for p in pods if p.uid == uid and not p.deleting), None)
+    pod = next((p for p in pods if p.uid == uid and not p.deleting and not p.is_finished), None)
     if pod is None:
         return True
-    return pod.restarts > int(restarts) and pod.last_words != SHUT_DOWN_BY_CLIENT
+    scheduler = pod.container(container)
+    return scheduler.restarts > int(restarts) and scheduler.last_words != SHUT_DOWN_BY_CLIENT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypedDict
 
@@ -27,6 +28,17 @@ class Problem(Struct, frozen=True):
     message: str
 
 
+class Container(Struct, frozen=True, kw_only=True, gc=False):
+    """How a container of a Pod is; that of most is the same."""
+
+    name: str
+    running: bool = False
+    restarts: int = 0
+    exit_code: int | None = None  #: of its present end, or of its last one
+    finished: Time | None = None  #: when it ended, if it has and does not run again
+    last_words: str = ""  #: termination message of its last end
+
+
 class Pod(Struct, frozen=True, kw_only=True, gc=False):
     """What the planners need of a Pod; the rest is not kept in memory, and nothing of any length."""
 
@@ -35,6 +47,7 @@ class Pod(Struct, frozen=True, kw_only=True, gc=False):
     uid: str
     resource_version: str
     owner_uid: str  #: uid of the controller reference, empty without one
+    owner_kind: str = ""  #: its kind
     labels: Mapping[str, str]  #: those of ours that planners read, see `POD_LABELS`
     last_applied: str  #: labels and annotations that it has from its user, `remembered`, see ``metadata_patch``
     worker_name: str  #: under which its worker registers, empty for other Pods
@@ -44,17 +57,22 @@ class Pod(Struct, frozen=True, kw_only=True, gc=False):
     deleting: bool
     phase: str
     ready: bool
-    ip: str
+    ip: str  #: under which it is reached
+    own_ips: tuple[str, ...] = ()  #: addresses by which it is known: all of its own, none that it shares with its node
     problem: Problem | None
-    exit_code: int | None = None
-    restarts: int = 0  #: of its first container
-    last_words: str = ""  #: termination message of its first container's last end
+    restart_policy: str = "Always"
+    containers: tuple[Container, ...] = ()  #: in the order of its ``spec``, others' that were injected too
     ports: Mapping[str, int] = field(default_factory=lambda: _NO_PORTS)  #: of a scheduler's containers, by name
 
     @property
     def is_finished(self) -> bool:
         """Whether it ended for good (its ``restartPolicy`` or an eviction)."""
         return self.phase in ("Failed", "Succeeded")
+
+    def container(self, name: str) -> Container:
+        """The container of that name, wherever others stand; else the first one."""
+        found = (c for c in self.containers if c.name == name)
+        return next(found, None) or next(iter(self.containers), None) or Container(name=name)
 
     @property
     def ordinal(self) -> int | None:
@@ -126,8 +144,8 @@ def stated_by(metadata: Manifest, *path: str) -> str:
 POD_LABELS = (names.CLUSTER, names.COMPONENT, names.WORKER_GROUP, names.REVISION)
 #: Characters that are kept of a message, of a word such as a reason, and of an annotation that is a name.
 LONGEST_MESSAGE, LONGEST_WORD, LONGEST_NAME = 1024, 128, 300
-#: Named ports that are kept of a Pod.
-MOST_PORTS = 16
+#: Named ports, containers and addresses that are kept of a Pod.
+MOST_PORTS, MOST_CONTAINERS, MOST_IPS = 16, 16, 4
 _NO_PORTS: Mapping[str, int] = MappingProxyType({})
 
 
@@ -140,6 +158,7 @@ class _Ending(TypedDict, total=False):
 
 class _State(TypedDict, total=False):
     waiting: _Ending | None
+    running: dict[str, Any] | None
     terminated: _Ending | None
 
 
@@ -157,11 +176,17 @@ class _PodCondition(TypedDict, total=False):
     message: str
 
 
+class _Address(TypedDict, total=False):
+    ip: str
+
+
 class _PodStatus(TypedDict, total=False):
     phase: str
     reason: str
     message: str
     podIP: str
+    podIPs: list[_Address] | None
+    hostIPs: list[_Address] | None
     startTime: str | None
     conditions: list[_PodCondition] | None
     initContainerStatuses: list[_ContainerStatus] | None
@@ -180,6 +205,8 @@ class _Container(TypedDict, total=False):
 
 class _PodSpec(TypedDict, total=False):
     containers: list[_Container]
+    hostNetwork: bool | None
+    restartPolicy: str
 
 
 class Owner(TypedDict, total=False):
@@ -219,24 +246,22 @@ class PodForm(TypedDict, total=False):
 
 def pod(manifest: Manifest) -> Pod:
     """The snapshot of a raw Pod, or of its `PodForm`; whatever its fields hold."""
-    metadata, status = _map(manifest.get("metadata")), _map(manifest.get("status"))
+    metadata, status, spec = (_map(manifest.get(field)) for field in ("metadata", "status", "spec"))
     annotations, labels = _map(metadata.get("annotations")), _map(metadata.get("labels"))
-    containers = _maps(_map(manifest.get("spec")).get("containers"))
+    declared = _maps(spec.get("containers"))
     statuses = _maps(status.get("containerStatuses"))
     ended = [end for c in statuses if (end := _map(_map(c.get("state")).get("terminated")))]
     finish_times = [time for end in ended if (time := _time(end.get("finishedAt"))) is not None]
     conditions = {_text(c.get("type")): c for c in _maps(status.get("conditions"))}
-    # The statuses are sorted by name, the containers are not.
-    first = containers[0].get("name") if containers else None
-    main: Manifest = next((c for c in statuses if c.get("name") == first), {})
-    restarts = main.get("restartCount")
+    controller = _controller(metadata)
     return Pod(
         name=metadata["name"],
         namespace=sys.intern(metadata["namespace"]),
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
-        owner_uid=_text(_controller(metadata).get("uid"), LONGEST_WORD),
-        labels={key: sys.intern(_text(labels[key], LONGEST_WORD)) for key in POD_LABELS if key in labels},
+        owner_uid=_text(controller.get("uid")),
+        owner_kind=sys.intern(_text(controller.get("kind"))),
+        labels={key: sys.intern(_text(labels[key])) for key in POD_LABELS if key in labels},
         # The same for all Pods of a group.
         last_applied=sys.intern(remembered(_text(annotations.get(names.LAST_APPLIED), None))),
         worker_name=_text(annotations.get(names.WORKER_NAME), LONGEST_NAME),
@@ -247,11 +272,48 @@ def pod(manifest: Manifest) -> Pod:
         phase=sys.intern(_text(status.get("phase")) or "Pending"),
         ready=_map(conditions.get("Ready")).get("status") == "True",
         ip=_text(status.get("podIP")),
+        own_ips=_own_ips(spec, status),
         problem=_problem(metadata["name"], status, conditions),
+        restart_policy=sys.intern(_text(spec.get("restartPolicy")) or "Always"),
+        containers=_containers(declared, statuses),
+        ports=_ports(declared) if labels.get(names.COMPONENT) == names.SCHEDULER else _NO_PORTS,
+    )
+
+
+def _own_ips(spec: Manifest, status: Manifest) -> tuple[str, ...]:
+    """All addresses of a Pod, but those of its node: on the host's network Pods share them."""
+    if spec.get("hostNetwork"):
+        return ()
+    hosts = {address.get("ip") for address in _maps(status.get("hostIPs"))}
+    listed = [_text(address.get("ip")) for address in _maps(status.get("podIPs"))[:MOST_IPS]]
+    return tuple(ip for ip in dict.fromkeys([_text(status.get("podIP")), *listed]) if ip and ip not in hosts)
+
+
+@lru_cache(maxsize=1024)
+def _same_containers(containers: tuple[Container, ...]) -> tuple[Container, ...]:
+    """The same object for all Pods whose containers are the same: most are."""
+    return containers
+
+
+def _containers(declared: list[Manifest], statuses: list[Manifest]) -> tuple[Container, ...]:
+    """The containers of a Pod, in the order of its ``spec``: statuses are sorted by name."""
+    by_name = {_text(status.get("name")): status for status in statuses}
+    named = [sys.intern(_text(container.get("name"))) for container in declared[:MOST_CONTAINERS]]
+    return _same_containers(tuple(_container(name, by_name.get(name, {})) for name in named))
+
+
+def _container(name: str, status: Manifest) -> Container:
+    state, last = _map(status.get("state")), _map(status.get("lastState"))
+    ended, before = _map(state.get("terminated")), _map(last.get("terminated"))
+    end, restarts = ended or before, status.get("restartCount")
+    code = end.get("exitCode")
+    return Container(
+        name=name,
+        running=isinstance(state.get("running"), dict),
         restarts=restarts if isinstance(restarts, int) else 0,
-        last_words=sys.intern(_last_words(main)),
-        exit_code=next((code for end in ended if isinstance(code := end.get("exitCode"), int) and code), None),
-        ports=_ports(containers) if labels.get(names.COMPONENT) == names.SCHEDULER else _NO_PORTS,
+        exit_code=code if isinstance(code, int) else None,
+        finished=_time(ended.get("finishedAt")),
+        last_words=sys.intern(_text(end.get("message"), LONGEST_MESSAGE).strip()),
     )
 
 
@@ -285,37 +347,41 @@ def _ports(containers: list[Manifest]) -> Mapping[str, int]:
     return {name: number for name, number in reversed(named[:MOST_PORTS]) if isinstance(number, int)}
 
 
-def _last_words(container: Manifest) -> str:
-    for state in (_map(container.get("state")), _map(container.get("lastState"))):
-        if "terminated" in state:
-            return _text(_map(state["terminated"]).get("message"), LONGEST_MESSAGE).strip()
-    return ""
-
-
 def _problem(name: str, status: Manifest, conditions: Mapping[str, Manifest]) -> Problem | None:
     """What keeps a Pod from working: scheduling, images, crashes, memory."""
-
-    def problem(reason: object, message: str) -> Problem:
-        return Problem(sys.intern(_text(reason)), _text(message, LONGEST_MESSAGE))
-
     scheduled = _map(conditions.get("PodScheduled"))
     if scheduled.get("status") == "False":
         waits = scheduled.get("message") or "waiting to be scheduled"
-        return problem(scheduled.get("reason") or "Unschedulable", f"{name}: {waits}")
-    for container in _maps(status.get("initContainerStatuses")) + _maps(status.get("containerStatuses")):
-        state, last = _map(container.get("state")), _map(container.get("lastState"))
-        waiting, ended, before = _map(state.get("waiting")), _map(state.get("terminated")), _map(last.get("terminated"))
-        place, reason = f"{name}/{_text(container.get('name'))}", waiting.get("reason")
-        killed = next((end for end in (ended, before) if end.get("reason") == "OOMKilled"), None)
-        if killed and (waiting or ended):
-            return problem("OOMKilled", f"{place}: {_ending(killed)}: it needs more memory")
-        if reason and reason not in ("ContainerCreating", "PodInitializing"):
-            crashes = reason == "CrashLoopBackOff" and before
-            return problem(reason, f"{place}: {_ending(before) if crashes else waiting.get('message') or reason}")
-        if ended and ended.get("exitCode") != 0:
-            return problem(ended.get("reason") or "Error", f"{place}: {_ending(ended)}")
+        return _told(scheduled.get("reason") or "Unschedulable", f"{name}: {waits}")
+    # While an init container is at work the others just wait; later a native sidecar is but a helper of theirs.
+    found = [
+        problem
+        for container in _maps(status.get("containerStatuses")) + _maps(status.get("initContainerStatuses"))
+        if (problem := _container_problem(name, container))
+    ]
+    if found:  # one that needs memory takes others with it
+        return next((problem for problem in found if problem.reason == "OOMKilled"), found[0])
     if status.get("phase") == "Failed":
-        return problem(status.get("reason") or "Failed", f"{name}: {status.get('message') or 'failed'}")
+        return _told(status.get("reason") or "Failed", f"{name}: {status.get('message') or 'failed'}")
+    return None
+
+
+def _told(reason: object, message: str) -> Problem:
+    return Problem(sys.intern(_text(reason)), _text(message, LONGEST_MESSAGE))
+
+
+def _container_problem(pod: str, container: Manifest) -> Problem | None:
+    state, last = _map(container.get("state")), _map(container.get("lastState"))
+    waiting, ended, before = _map(state.get("waiting")), _map(state.get("terminated")), _map(last.get("terminated"))
+    place, reason = f"{pod}/{_text(container.get('name'))}", waiting.get("reason")
+    killed = next((end for end in (ended, before) if end.get("reason") == "OOMKilled"), None)
+    if killed and (waiting or ended):
+        return _told("OOMKilled", f"{place}: {_ending(killed)}: it needs more memory")
+    if reason and reason not in ("ContainerCreating", "PodInitializing"):
+        crashes = reason == "CrashLoopBackOff" and before
+        return _told(reason, f"{place}: {_ending(before) if crashes else waiting.get('message') or reason}")
+    if ended and ended.get("exitCode") != 0:
+        return _told(ended.get("reason") or "Error", f"{place}: {_ending(ended)}")
     return None
 
 

@@ -212,7 +212,7 @@ def _questions(b: Buckets, decision: Decision, leaving: int) -> Ask | None:
 
 
 def _workers(pods: Iterable[Pod]) -> tuple[Worker, ...]:
-    return tuple(Worker(p.worker_name or p.name, p.ip) for p in pods)
+    return tuple(Worker(p.worker_name or p.name, p.own_ips) for p in pods)
 
 
 def _is_waiting(pod: Pod, o: ObservedGroup) -> bool:

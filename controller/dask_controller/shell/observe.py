@@ -41,7 +41,7 @@ def scheduler_address(o: Observed, world: World) -> Address | None:
     cluster = pod.labels.get(names.CLUSTER, "")
     service = _named(world.services.by_index((pod.namespace, cluster)), names.scheduler(cluster))
     host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
-    life = f"{pod.uid}/{pod.restarts}/{pod.ready}"
+    life = f"{pod.uid}/{sum(c.restarts for c in pod.containers)}/{pod.ready}"
     return Address(pod.namespace, life, f"http://{host}:{dashboard_port(pod, service)}")
 
 
