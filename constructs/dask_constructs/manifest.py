@@ -16,8 +16,13 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from dask_crds import names, validation
-from dask_crds.model import KINDS, InvalidManifest, parse
+from dask_crds.model import KINDS, LABEL_VALUE, PERCENTAGE, DaskCluster, DaskJob, InvalidManifest, Kind, parse
+from dask_crds.quantity import AMOUNT
 from dask_crds.schema import json_schema
+from dask_resources.job import job_cluster
+from dask_resources.pod import main_container
+from dask_resources.scheduler import service_selects
+from dask_resources.scheduler_extension import MOUNT_PATH
 
 
 class Metadata(TypedDict, total=False):
@@ -28,7 +33,7 @@ class Metadata(TypedDict, total=False):
     namespace: str
     """Namespace; left out, that of the chart."""
     labels: Mapping[str, str]
-    """Labels; what the operator makes gets them as well, but for those that GitOps tools track by."""
+    """Labels; what the operator makes gets them as well, but for those by which tools track or queue what is theirs."""
     annotations: Mapping[str, str]
     """Annotations; they are passed on like labels."""
 
@@ -128,12 +133,33 @@ def problems(manifest: Mapping[str, Any]) -> list[str]:
         # The API server drops nulls, and existing clients send them; `parse` says so where a field is required.
         found = [line for error in errors if error.instance is not None for line in _explained(error)]
     try:
-        semantic = validation.problems(parse(dict(manifest)))
+        value = parse(dict(manifest))
+        semantic = [*validation.problems(value), *_scheduler_problems(value)]
     except InvalidManifest as error:  # the schema says the same, and all of it
         semantic = [] if found else [error]
     explained = {path for path, _ in found}
     found += [(problem.path, problem.message) for problem in semantic if problem.path not in explained]
     return [f"{path}: {message}" if path else message for path, message in found]
+
+
+def _scheduler_problems(value: Kind) -> Iterator[InvalidManifest]:
+    """What does not go with what the operator makes of a scheduler."""
+    cluster = parse(job_cluster(value)) if isinstance(value, DaskJob) else value
+    if not isinstance(cluster, DaskCluster):
+        return
+    path = "spec.cluster.spec.scheduler" if isinstance(value, DaskJob) else "spec.scheduler"
+    if not service_selects(cluster):  # copied from another cluster, say
+        message = "does not match the scheduler's Pod, so nothing would be found behind the Service: leave it out"
+        yield InvalidManifest(f"{path}.service.selector", message)
+    containers = cluster.spec.scheduler.spec["containers"]
+    if not containers:
+        return
+    main = main_container(cluster.spec.scheduler.spec, names.SCHEDULER)
+    at = next(number for number, container in enumerate(containers) if container["name"] == main)
+    for number, mount in enumerate(containers[at].get("volumeMounts") or ()):
+        if mount["mountPath"].rstrip("/") == MOUNT_PATH:
+            message = f"{MOUNT_PATH} is where the operator mounts the scheduler's module: choose another path"
+            yield InvalidManifest(f"{path}.spec.containers[{at}].volumeMounts[{number}].mountPath", message)
 
 
 @cache
@@ -160,12 +186,23 @@ def _explained(error: ValidationError) -> Iterator[tuple[str, str]]:
         case "maxLength":  # whatever is so long is not repeated
             limit = f"must have at most {error.validator_value} characters"
             yield path, f"{limit}, has {len(cast('str', error.instance))}"
-        case "pattern":  # the one use that the schemas make of it
-            yield path, f"{reprlib.repr(error.instance)} must be a number or a percentage up to 999%"
+        case "pattern":
+            yield path, f"{reprlib.repr(error.instance)} {_PATTERNS[cast('str', error.validator_value)]}"
         case "anyOf":  # the one use that the schemas make of it: int-or-string
-            yield path, f"must be a number or a string, not {reprlib.repr(error.instance)}"
+            if isinstance(error.instance, float):
+                yield path, validation.not_whole(error.instance)
+            else:
+                yield path, f"must be a number or a string, not {reprlib.repr(error.instance)}"
         case _:
             yield path, error.message
+
+
+#: What the patterns of the schemas mean.
+_PATTERNS = {
+    f"^{PERCENTAGE}$": "must be a number or a percentage up to 999%",
+    f"^{LABEL_VALUE}$": "is not a label: at most 63 letters, digits, '-', '_' and '.'",
+    AMOUNT: "is not a Kubernetes quantity such as 500m, 1.5 or 4Gi",
+}
 
 
 def _path(fields: Iterable[str | int]) -> str:

@@ -80,6 +80,8 @@ class DaskOperator(Construct):
         aggregated_roles: whether ``view``, ``edit`` and ``admin`` are extended by the Dask kinds.
         replicas: one leads, the others are ready to take over.
         cluster_domain: DNS domain of the Kubernetes cluster.
+        not_inherited: beginnings of labels and annotations that no child takes over from a Dask resource, besides those
+            of the tools that are known anyway: ``["corp.example/"]``.
         resources: requests and limits of the container. There is no CPU limit: a throttled operator is a late one.
         priority_class: PriorityClass of the Pods.
         image_pull_secrets: names of Secrets in ``namespace``.
@@ -102,6 +104,7 @@ class DaskOperator(Construct):
         aggregated_roles: bool = True,
         replicas: int = 2,
         cluster_domain: str = "cluster.local",
+        not_inherited: Sequence[str] = (),
         resources: Mapping[str, Any] | None = None,
         priority_class: str | None = None,
         image_pull_secrets: Sequence[str] = (),
@@ -110,6 +113,8 @@ class DaskOperator(Construct):
         super().__init__(scope, id)
         if namespaces is not None and not namespaces:
             raise ValueError("namespaces is empty; leave it out to look after all namespaces")
+        if isinstance(not_inherited, str) or not all(not_inherited):
+            raise ValueError(f"not_inherited must be a list of beginnings of keys, not {not_inherited!r}")
         self._namespace = namespace
         if crds:
             DaskCustomResourceDefinitions(self, "crds")
@@ -125,7 +130,7 @@ class DaskOperator(Construct):
             self._object("disruption-budget", "policy/v1", "PodDisruptionBudget", spec=_disruption_budget())
         pod = _pod(
             image=image,
-            args=[*_arguments(namespaces, cluster_domain), *args],
+            args=[*_arguments(namespaces, cluster_domain, not_inherited), *args],
             resources=resources or _RESOURCES,
         )
         if priority_class is not None:
@@ -226,13 +231,15 @@ def _disruption_budget() -> dict[str, Any]:
     }
 
 
-def _arguments(namespaces: Sequence[str] | None, cluster_domain: str) -> Iterator[str]:
+def _arguments(namespaces: Sequence[str] | None, cluster_domain: str, not_inherited: Sequence[str]) -> Iterator[str]:
     yield "run"
     if namespaces is None:
         yield "--all-namespaces"
     for namespace in namespaces or ():
         yield f"--namespace={namespace}"
     yield f"--cluster-domain={cluster_domain}"
+    for prefix in not_inherited:
+        yield f"--not-inherited={prefix}"
     yield "--leader-elect"  # with one replica too: while it is rolled there are two
     yield "--log-format=json"
     yield f"--port={_PORT}"

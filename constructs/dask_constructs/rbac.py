@@ -28,7 +28,8 @@ _WRITE = "list watch create patch"  # what is missing is created, what differs i
 OPERATOR = (
     Permission(_OWN, "daskclusters", f"get {_WRITE} delete", "clusters of jobs come and go; idle clusters are deleted"),
     Permission(_OWN, "daskworkergroups", f"get {_WRITE}", "every cluster has a default group"),
-    Permission(_OWN, "daskjobs daskautoscalers", _READ, "they are carried out, never written"),
+    Permission(_OWN, "daskjobs", _READ, "they are carried out, never written"),
+    Permission(_OWN, "daskautoscalers", f"{_READ} patch", "each is given its cluster as owner, to go with it"),
     Permission(
         _OWN,
         "daskclusters/status daskworkergroups/status daskjobs/status daskautoscalers/status",
@@ -42,6 +43,7 @@ OPERATOR = (
     Permission("", "events", "create", "tells in `kubectl describe` what was done and what went wrong"),
     Permission("", "events", "list", "why Kubernetes makes no Pod of a Job is told by an event alone"),
     Permission("apps", "deployments", _WRITE, "the scheduler runs in a Deployment"),
+    Permission("apps", "replicasets", "list watch", "a scheduler's Pod is known by the ReplicaSet of its Deployment"),
     Permission("policy", "poddisruptionbudgets", f"{_WRITE} delete", "evictions must not take the scheduler away"),
     Permission("batch", "jobs", f"{_WRITE} delete", "a DaskJob's program runs in a Job"),
 )

@@ -56,6 +56,7 @@ __all__ = [
     "Worker",
     "dump",
     "parse",
+    "stated",
 ]
 
 #: Most workers that a group may be asked for. Kubernetes is tested with up to 150,000 Pods in a whole cluster
@@ -64,6 +65,10 @@ __all__ = [
 MAX_WORKERS = 200_000
 #: A percentage as a pattern: of a number of workers, up to 999 %.
 PERCENTAGE = "[0-9]{1,3}%"
+#: What is wrong with zero for both.
+NOTHING_TO_UPDATE = "maxSurge and maxUnavailable must not both be 0: no worker could be updated"
+#: The value of a label as a pattern.
+LABEL_VALUE = "([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?"
 
 
 def rule(expression: str, message: str) -> dict[str, str]:
@@ -111,7 +116,7 @@ class TemplateMetadata(_Value, frozen=True, kw_only=True):
     annotations: Annotated[dict[str, str], Meta(description="Annotations of the created objects.")] | None = None
     labels: (
         Annotated[
-            dict[str, str],
+            dict[str, Annotated[str, Meta(extra_json_schema={"maxLength": 63, "pattern": f"^{LABEL_VALUE}$"})]],
             Meta(description="Labels of the created objects. They never become part of a selector."),
         ]
         | None
@@ -125,10 +130,16 @@ class RollingUpdate(_Value, frozen=True, kw_only=True):
         _IntOrPercent,
         Meta(description="Workers above the wanted number while updating. Percentages, up to 999%, round up."),
     ] = "25%"
-    max_unavailable: Annotated[
-        _IntOrPercent,
-        Meta(description="Workers that may be missing while updating. Percentages, up to 999%, round down."),
-    ] = 0
+    max_unavailable: (
+        Annotated[
+            _IntOrPercent,
+            Meta(
+                description="Workers that may be missing while updating. Percentages, up to 999%, round down. "
+                "Omitted: 0."
+            ),
+        ]
+        | None
+    ) = None
 
 
 class UpdateStrategy(_Value, frozen=True, kw_only=True):
@@ -138,7 +149,18 @@ class UpdateStrategy(_Value, frozen=True, kw_only=True):
         Literal["RollingUpdate", "OnDelete"],
         Meta(description="`RollingUpdate` replaces outdated workers, drained first; `OnDelete` leaves that to you."),
     ] = "RollingUpdate"
-    rolling_update: RollingUpdate | None = None
+    rolling_update: Annotated[
+        RollingUpdate | None,
+        Meta(
+            extra_json_schema=rules(
+                rule(
+                    "!has(self.maxSurge) || !has(self.maxUnavailable) || ![self.maxSurge, self.maxUnavailable]"
+                    ".all(amount, amount == 0 || (type(amount) == string && amount.matches('^0+%$')))",
+                    NOTHING_TO_UPDATE,
+                )
+            )
+        ),
+    ] = None
 
 
 class SchedulerUpdateStrategy(_Value, frozen=True, kw_only=True):
@@ -319,6 +341,16 @@ class DaskWorkerGroupStatus(_Value, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    autoscaler: (
+        Annotated[
+            str,
+            Meta(
+                description="Name of the DaskAutoscaler that sets the number of workers. As long as there is one, "
+                "`spec.worker.replicas` changes nothing, whoever sets it."
+            ),
+        ]
+        | None
+    ) = None
     selector: (
         Annotated[str, Meta(description="Label selector of the worker Pods, for the scale subresource.")] | None
     ) = None
@@ -354,7 +386,8 @@ class JobTemplate(_Value, frozen=True, kw_only=True):
     spec: Annotated[
         _PodSpec,
         Meta(
-            description="PodSpec of the runner. `restartPolicy` is `Never` unless you say `OnFailure`.",
+            description="PodSpec of the runner. `restartPolicy` is `Never` unless you say `OnFailure` and failures "
+            "are retried.",
             extra_json_schema=rules(
                 rule(
                     "!has(self.restartPolicy) || self.restartPolicy != 'Always'",
@@ -483,16 +516,13 @@ class DaskJobSpec(_Value, frozen=True, kw_only=True):
         ]
         | None
     ) = None
-    pod_failure_policy: (
-        Annotated[
-            PodFailurePolicy,
-            Meta(
-                description="Which failures of the runner count. Omitted: disruptions, such as node drains, do not "
-                "count. Needs `restartPolicy: Never`, which is the default."
-            ),
-        ]
-        | None
-    ) = None
+    pod_failure_policy: Annotated[
+        PodFailurePolicy | None,  # the other way round, msgspec loses what is said of it
+        Meta(
+            description="Which failures of the runner count. Omitted: disruptions, such as node drains, do not count. "
+            "Needs `restartPolicy: Never`, which is the default."
+        ),
+    ] = None
     minimum_ready_workers: (
         Annotated[
             _Workers,
@@ -567,6 +597,7 @@ class PastRun(_Value, frozen=True, kw_only=True):
     run_id: str | None = None
     job_status: str | None = None
     reason: str | None = None
+    message: Annotated[str, Meta(description="Why it ended so, in at most 512 characters.")] | None = None
     start_time: _Time | None = None
     end_time: _Time | None = None
 
@@ -596,6 +627,17 @@ class DaskJobStatus(_Value, frozen=True, kw_only=True):
         | None
     ) = None
     retries: Annotated[int, Meta(description="How often the runner was started again.")] | None = None
+    last_problem: (
+        Annotated[
+            str,
+            Meta(
+                description="How the runner's container ended last, if not well, or what kept it from starting. It is "
+                "noted while its Pod is there: Kubernetes deletes the Pod of a failed runner with `restartPolicy: "
+                "OnFailure`."
+            ),
+        ]
+        | None
+    ) = None
     progress: Progress | None = None
     scheduler_loss: SchedulerLoss | None = None
     history: (
@@ -715,6 +757,10 @@ class DaskAutoscalerStatus(_Value, frozen=True, kw_only=True):
     desired_replicas: Annotated[int, Meta(description="The number of workers that the group works towards.")] | None = (
         None
     )
+    worker_group_uid: (
+        Annotated[str, Meta(description="Uid of the DaskWorkerGroup that the numbers are about: others ignore them.")]
+        | None
+    ) = None
     last_scale_time: _Time | None = None
     recommendations: (
         Annotated[
@@ -839,10 +885,36 @@ def parse(manifest: dict[str, Any]) -> Kind:
             "", f"{manifest.get('apiVersion')} {kind} is not one of {', '.join(KINDS)} of {names.API_VERSION}"
         )
     try:
-        return msgspec.convert(_without_nulls(manifest), KINDS[kind])
+        return _as_observed(msgspec.convert(_without_nulls(manifest), KINDS[kind]))
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
         raise InvalidManifest(path.rstrip("`"), message) from None
+
+
+#: ``observedGeneration`` in the status that the API server gives a new resource.
+UNOBSERVED = -1
+
+
+def _as_observed(value: Kind) -> Kind:
+    """Without what status says before anybody has looked: it is there for clients, and speaks of nothing yet."""
+    status = value.status
+    if status.observed_generation == UNOBSERVED:
+        return msgspec.structs.replace(value, status=type(status)())
+    if isinstance(value, DaskJob) and value.status.revision is None:
+        return msgspec.structs.replace(value, status=_since_the_first(value))
+    return value
+
+
+def _since_the_first(job: DaskJob) -> DaskJobStatus:
+    """The status of a job of which it was not noted what runs.
+
+    Either nothing could be done about it but to say why, so that no run has begun. Or an operator who took the first
+    status for its own has begun one and not noted which: that of the present spec, which must not be repeated.
+    """
+    status = job.status
+    if status.job_status in (None, "JobCreated"):
+        return msgspec.structs.replace(status, job_status=None)
+    return msgspec.structs.replace(status, run_id=status.run_id or job.spec.run_id)
 
 
 def dump(value: Struct) -> dict[str, Any]:
@@ -851,6 +923,22 @@ def dump(value: Struct) -> dict[str, Any]:
     if isinstance(value, _Resource):
         return {"apiVersion": names.API_VERSION, "kind": value.kind, **data}
     return data
+
+
+def stated(value: Struct) -> dict[str, Any]:
+    """As `dump`, without objects and lists in which nothing is stated; PodSpecs are left as they are.
+
+    Server-side apply makes null of an empty object from which it takes away the last field that it had.
+    """
+    data: dict[str, Any] = _with_content(dump(value))
+    return data
+
+
+def _with_content(value: Any) -> Any:
+    if not isinstance(value, dict) or "containers" in value:
+        return value
+    members = {key: _with_content(member) for key, member in value.items()}
+    return {key: member for key, member in members.items() if member not in ({}, [])}
 
 
 def _without_nulls(value: Any) -> Any:

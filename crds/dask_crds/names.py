@@ -21,6 +21,7 @@ COMPONENT = "dask.org/component"
 WORKER_GROUP = "dask.org/workergroup-name"
 # Labels and annotations of our own.
 REVISION = "dask.org/revision"  #: hash of what an object was made from, such as the template of a Pod
+TEMPLATE = "dask.org/template"  #: hash of the Pod's template of a scheduler, with what the operator has added to it
 WORKER_NAME = "dask.org/worker-name"  #: the name under which the Pod's worker registers with the scheduler
 CLUSTER_REPLICAS = "dask.org/cluster-replicas"  #: the cluster's ``spec.worker.replicas`` that was handed on last
 LAST_APPLIED = "dask.org/last-applied-metadata"  #: labels and annotations that an object has from its user
@@ -29,6 +30,8 @@ RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 RUN_ID = "dask.org/run-id"  #: hash of the ``spec.runId`` that an object belongs to
 
 SCHEDULER_ID = "dask.org/scheduler-id"  #: the life of the scheduler that a runner was started for
+SUSPENDED = "dask.org/suspended"  #: when the operator has suspended a runner; without it somebody else has
+MOST_WORKERS = "dask.org/most-workers"  #: Pods that a default group may have while a runner lacks room for its own
 
 SCHEDULER = "scheduler"
 WORKER = "worker"

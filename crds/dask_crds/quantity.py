@@ -14,6 +14,8 @@ _BINARY = {f"{prefix}i": Decimal(1024) ** power for power, prefix in enumerate("
 _SUFFIXES = _DECIMAL | _BINARY
 #: Kubernetes takes whatever is larger for this.
 _MOST = Decimal(2**63 - 1)
+#: A quantity that is an amount of something, as a pattern of JSON Schema.
+AMOUNT = r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
 # Exponents come before suffixes: `1E3` is a thousand, `1E` an exa. A digit fits in one place only, or else the time for
 # what is no quantity would grow with the square of its length.
 _QUANTITY = re.compile(r"(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)(?P<suffix>[numkMGTPE]|[KMGTPE]i)?")

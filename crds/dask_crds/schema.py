@@ -14,7 +14,8 @@ import msgspec
 
 from . import names
 from .kubernetes import structural_schema
-from .model import KINDS, rule
+from .model import KINDS, UNOBSERVED, rule
+from .quantity import AMOUNT
 
 #: Field name -> the default that the API server fills in.
 DEFAULTS = {"replicas": 1}
@@ -59,7 +60,19 @@ SPEC_RULES: dict[str, list[dict[str, str]]] = {
 }
 
 _AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
-_REASON = {"name": "Reason", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].reason'}
+_READY = '.status.conditions[?(@.type=="Ready")]'
+_REASON = {"name": "Reason", "type": "string", "jsonPath": f"{_READY}.reason"}
+
+
+#: What a new resource says of itself before anybody has looked at it. Without a generation that differs from its own,
+#: Flux calls it ready; and clients, which look at nothing else, read the words of the existing operator as soon as
+#: there is a status at all.
+_FIRST_STATUS: dict[str, dict[str, Any]] = {
+    "DaskCluster": {"observedGeneration": UNOBSERVED, "phase": "Created"},
+    "DaskWorkerGroup": {"observedGeneration": UNOBSERVED},
+    "DaskJob": {"observedGeneration": UNOBSERVED, "jobStatus": "JobCreated"},
+    "DaskAutoscaler": {"observedGeneration": UNOBSERVED},
+}
 
 
 def _column(name: str, path: str, kind: str = "string", priority: int = 0) -> dict[str, Any]:
@@ -82,8 +95,9 @@ _SUBRESOURCES: dict[str, dict[str, Any]] = {
 _COLUMNS: dict[str, list[dict[str, Any]]] = {
     "DaskCluster": [
         _column("Workers", ".status.workers"),
-        _column("Status", ".status.phase"),
-        _REASON,
+        _column("Ready", f"{_READY}.status"),
+        _column("Status", f"{_READY}.reason"),
+        _column("Phase", ".status.phase", priority=1),  # `Running` says no more than that all of it exists
         _column("Scheduler", ".status.schedulerAddress", priority=1),
         _column("Dashboard", ".status.dashboardAddress", priority=1),
         _AGE,
@@ -94,6 +108,7 @@ _COLUMNS: dict[str, list[dict[str, Any]]] = {
         _column("Ready", ".status.readyReplicas", "integer"),
         _column("Updated", ".status.updatedReplicas", "integer"),
         _REASON,
+        _column("Autoscaler", ".status.autoscaler", priority=1),
         _AGE,
     ],
     "DaskJob": [
@@ -156,7 +171,7 @@ def structural(kind: str) -> dict[str, Any]:
     schema: dict[str, Any] = _structural(components[root["$ref"]], components)
     properties = schema["properties"]
     properties |= {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}}
-    properties["status"]["default"] = {"observedGeneration": -1}  # else Flux calls a brand-new object ready
+    properties["status"]["default"] = _FIRST_STATUS[kind]
     if SPEC_RULES.get(kind):
         properties["spec"]["x-kubernetes-validations"] = SPEC_RULES[kind]
     if ROOT_RULES[kind]:
@@ -170,7 +185,7 @@ def json_schema(kind: str) -> dict[str, Any]:
 
     def strict(node: dict[str, Any]) -> dict[str, Any]:
         if node.pop("x-kubernetes-int-or-string", False):
-            node["anyOf"] = [{"type": "integer"}, {"type": "number"}, {"type": "string"}]
+            node["anyOf"] = [{"type": "integer"}, {"type": "string"}]
         if "properties" in node and not node.pop("x-kubernetes-preserve-unknown-fields", False):
             node["additionalProperties"] = False
         return {key: value for key, value in node.items() if not key.startswith("x-kubernetes")}
@@ -194,9 +209,7 @@ def _structural(node: dict[str, Any], components: Mapping[str, Any]) -> dict[str
     if "x-vendored" in node:
         kept = {key: node[key] for key in ("description", "x-kubernetes-validations") if key in node}
         schema = kept | structural_schema(node["x-vendored"])
-        if node["x-vendored"] == "PodSpec":
-            schema["properties"]["containers"]["minItems"] = 1
-        return schema
+        return _strict_pod(schema) if node["x-vendored"] == "PodSpec" else schema
     if "anyOf" in node:  # X | None: the API server drops nulls of fields that are not nullable
         options = [option for option in node["anyOf"] if option.get("type") != "null"]
         rest = {key: value for key, value in node.items() if key not in ("anyOf", "default")}
@@ -220,6 +233,31 @@ def _structural(node: dict[str, Any], components: Mapping[str, Any]) -> dict[str
         if node.get("required"):
             out["required"] = node["required"]
     return out
+
+
+#: At least nothing, and written as Kubernetes wants it: other amounts would be refused with every single Pod.
+_AMOUNTS = {
+    "type": "object",
+    "additionalProperties": {"x-kubernetes-int-or-string": True, "minimum": 0, "pattern": AMOUNT},
+}
+
+
+def _strict_pod(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a PodSpec with what the API server says of a Pod only when it is created, as far as it is cheap."""
+    properties = schema["properties"]
+    properties["containers"]["minItems"] = 1
+    properties["restartPolicy"]["enum"] = ["Always", "Never", "OnFailure"]
+    properties["dnsPolicy"]["enum"] = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"]
+    resources = [properties["resources"]]
+    for field in ("containers", "initContainers"):
+        container = properties[field]["items"]
+        container["required"] = ["image", *container["required"]]
+        container["properties"]["image"]["minLength"] = 1
+        container["properties"]["imagePullPolicy"]["enum"] = ["Always", "IfNotPresent", "Never"]
+        resources.append(container["properties"]["resources"])
+    for amounts in resources:
+        amounts["properties"] |= {"limits": _AMOUNTS, "requests": _AMOUNTS}
+    return schema
 
 
 def _default(name: str, node: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,11 @@ from typing import Any, cast
 import msgspec
 
 from . import names
-from .kubernetes import Container, PodSpec, structural_schema
+from .kubernetes import Container, PodSpec, ResourceRequirements, structural_schema
 from .merge import list_key
 from .model import (
+    LABEL_VALUE,
+    NOTHING_TO_UPDATE,
     PERCENTAGE,
     DaskAutoscaler,
     DaskCluster,
@@ -37,8 +39,9 @@ from .schema import structural
 
 _SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _DNS_LABEL = re.compile(r"(?!.{64})[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_DNS_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
-_LABEL_VALUE = re.compile(r"(?!.{64})([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?")
+_DNS_NAME = re.compile(r"(?!.{254})[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_LABEL_VALUE = re.compile(rf"(?!.{{64}}){LABEL_VALUE}")
+_KEY_NAME = re.compile(r"(?!.{64})[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?")
 _PERCENTAGE = re.compile(PERCENTAGE)
 
 #: Largest ``spec``, as compact JSON. The annotation of plain ``kubectl apply`` holds no more, etcd not much more; and
@@ -74,16 +77,15 @@ def too_large(spec: object) -> str | None:
 def _problems(value: Kind) -> Problems:
     if size := too_large(value.spec):
         yield "spec", size.removeprefix("spec ")
+    yield from _name(value)
+    yield from _keys("metadata", value.metadata.get("labels"), value.metadata.get("annotations"))
     match value:
         case DaskCluster():
-            yield from _cluster_name("metadata.name", value.name)
             yield from _cluster("spec", value.spec)
         case DaskWorkerGroup():
-            yield from _group_name("metadata.name", value.name)
             yield from _cluster_name("spec.cluster", value.spec.cluster)
             yield from _worker("spec.worker", value.spec.worker)
         case DaskJob():
-            yield from _cluster_name("metadata.name", value.name)
             yield from _labels("spec.cluster.metadata", value.spec.cluster.metadata)
             yield from _cluster("spec.cluster.spec", value.spec.cluster.spec)
             yield from _labels("spec.job.metadata", value.spec.job.metadata)
@@ -132,6 +134,30 @@ def _spec_schema(kind: str) -> dict[str, Any]:
 
 # --- names ------------------------------------------------------------------------------------------------------------
 
+#: The API server appends so many characters to ``generateName``, and cuts it off before if need be.
+_SUFFIX, _LONGEST_PREFIX = "xxxxx", 58
+
+
+def _name(value: Kind) -> Problems:
+    """``metadata.name``, or any name that can be made of ``metadata.generateName``."""
+    prefix = value.metadata.get("generateName")
+    if value.name or not isinstance(prefix, str) or not prefix:
+        yield from _own_name("metadata.name", value, value.name)
+        return
+    for path, message in _own_name("metadata.generateName", value, prefix[:_LONGEST_PREFIX] + _SUFFIX):
+        yield path, f"with {len(_SUFFIX)} characters appended: {message}"
+
+
+def _own_name(path: str, value: Kind, name: str) -> Problems:
+    match value:
+        case DaskCluster() | DaskJob():
+            yield from _cluster_name(path, name)
+        case DaskWorkerGroup():
+            yield from _group_name(path, name)
+        case DaskAutoscaler():
+            if not _DNS_NAME.fullmatch(name):
+                yield path, f"{name!r} must be a DNS name: a-z, 0-9, '-' and '.', at most 253 characters"
+
 
 def _cluster_name(path: str, name: str) -> Problems:
     if len(name) > names.MAX_CLUSTER_NAME:
@@ -150,9 +176,30 @@ def _group_name(path: str, name: str) -> Problems:
 
 
 def _labels(path: str, metadata: TemplateMetadata | None) -> Problems:
-    for key, value in ((metadata and metadata.labels) or {}).items():
-        if not _LABEL_VALUE.fullmatch(value):
-            yield f"{path}.labels.{key}", f"{value!r} is not a label: at most 63 letters, digits, '-', '_' and '.'"
+    if metadata is not None:
+        yield from _keys(path, metadata.labels, metadata.annotations)
+
+
+def _keys(path: str, labels: object, annotations: object) -> Problems:
+    """Labels and annotations of an object; its own are of any form here."""
+    for field, keys in (("labels", labels), ("annotations", annotations)):
+        if keys is not None and not isinstance(keys, Mapping):
+            yield f"{path}.{field}", f"must be an object, not {reprlib.repr(keys)}"
+            continue
+        for key, value in (keys or {}).items():
+            if not _is_key(str(key) if field == "labels" else str(key).lower()):
+                example = "letters, digits, '-', '_' and '.', at most 63, maybe after a DNS name and '/'"
+                yield f"{path}.{field}", f"{reprlib.repr(key)} is not a key: {example}"
+            if not isinstance(value, str):
+                yield f"{path}.{field}.{key}", f"must be text, not {reprlib.repr(value)}: put it in quotes"
+            elif field == "labels" and not _LABEL_VALUE.fullmatch(value):
+                limit = "at most 63 letters, digits, '-', '_' and '.'"
+                yield f"{path}.{field}.{key}", f"{reprlib.repr(value)} is not a label: {limit}"
+
+
+def _is_key(key: str) -> bool:
+    domain, slash, name = key.rpartition("/")
+    return bool(_KEY_NAME.fullmatch(name)) and (not slash or bool(_DNS_NAME.fullmatch(domain)))
 
 
 # --- templates --------------------------------------------------------------------------------------------------------
@@ -191,7 +238,10 @@ def _worker(path: str, worker: Worker) -> Problems:
     yield from _pod(f"{path}.spec", worker.spec)
     rolling = worker.update_strategy and worker.update_strategy.rolling_update
     if rolling:
-        for field, amount in (("maxSurge", rolling.max_surge), ("maxUnavailable", rolling.max_unavailable)):
+        amounts = {"maxSurge": rolling.max_surge, "maxUnavailable": rolling.max_unavailable}
+        for field, amount in amounts.items():
+            if amount is None:
+                continue
             fits = amount >= 0 if isinstance(amount, int) else bool(_PERCENTAGE.fullmatch(amount))
             if not fits:
                 written = reprlib.repr(amount)
@@ -199,6 +249,12 @@ def _worker(path: str, worker: Worker) -> Problems:
                     f"{path}.updateStrategy.rollingUpdate.{field}",
                     f"{written} must be a number or a percentage up to 999%",
                 )
+        if all(map(_is_nothing, amounts.values())):
+            yield f"{path}.updateStrategy.rollingUpdate", NOTHING_TO_UPDATE
+
+
+def _is_nothing(amount: int | str | None) -> bool:
+    return amount == 0 or (isinstance(amount, str) and re.fullmatch("0+%", amount) is not None)
 
 
 # --- Pods -------------------------------------------------------------------------------------------------------------
@@ -213,6 +269,10 @@ def _pod(path: str, spec: PodSpec) -> Problems:
     for field, members in containers.items():
         for number, container in enumerate(members):
             yield from _container(f"{path}.{field}[{number}]", container, volumes)
+    yield from _resources(path, spec.get("resources"))
+    for key, value in (spec.get("nodeSelector") or {}).items():
+        if not _is_key(key) or not _LABEL_VALUE.fullmatch(value):
+            yield f"{path}.nodeSelector", f"{reprlib.repr(key)}: {reprlib.repr(value)} is no label that a node can have"
 
 
 def _container(path: str, container: Container, volumes: set[str]) -> Problems:
@@ -220,12 +280,16 @@ def _container(path: str, container: Container, volumes: set[str]) -> Problems:
         yield f"{path}.name", f"{container['name']!r} must be a DNS label: a-z, 0-9 and -, at most 63 characters"
     if not container.get("image"):
         yield f"{path}.image", "is missing"
-    mounts = container.get("volumeMounts") or ()
-    for number, mount in enumerate(mounts):
-        if mount["name"] not in volumes:
-            yield f"{path}.volumeMounts[{number}].name", f"there is no volume {mount['name']!r}"
-    resources = cast("Mapping[str, Mapping[str, int | float | str]]", container.get("resources") or {})
-    yield from _amounts(f"{path}.resources", resources)
+    uses = {"volumeMounts": container.get("volumeMounts"), "volumeDevices": container.get("volumeDevices")}
+    for field, members in uses.items():
+        for number, member in enumerate(members or ()):
+            if member["name"] not in volumes:
+                yield f"{path}.{field}[{number}].name", f"there is no volume {member['name']!r}"
+    yield from _resources(path, container.get("resources"))
+
+
+def _resources(path: str, resources: ResourceRequirements | None) -> Problems:
+    yield from _amounts(f"{path}.resources", cast("Mapping[str, Mapping[str, int | float | str]]", resources or {}))
 
 
 def _amounts(path: str, resources: Mapping[str, Mapping[str, int | float | str]]) -> Problems:
@@ -237,11 +301,21 @@ def _amounts(path: str, resources: Mapping[str, Mapping[str, int | float | str]]
                 parsed[field, resource] = parse_quantity(amount)
             except ValueError as error:
                 yield f"{path}.{field}.{resource}", str(error)
+                continue
+            if isinstance(amount, float) and not amount.is_integer():
+                yield f"{path}.{field}.{resource}", not_whole(amount)
+            elif parsed[field, resource] < 0:
+                yield f"{path}.{field}.{resource}", f"{amount} is less than the minimum of 0"
     for (field, resource), amount in parsed.items():
         limit = parsed.get(("limits", resource))
         if field == "requests" and limit is not None and amount > limit:
             written = f"{resources['requests'][resource]} > {resources['limits'][resource]}"
             yield f"{path}.requests.{resource}", f"must not be greater than the limit ({written})"
+
+
+def not_whole(number: float) -> str:
+    """What to say of a number where the API server takes whole ones and text only."""
+    return f"must be a whole number or text, not {number!r}: put it in quotes, '{number!r}'"
 
 
 def _repeated(path: str, schema: Mapping[str, Any], value: Any) -> Problems:

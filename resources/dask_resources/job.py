@@ -19,7 +19,13 @@ def run_label(job: DaskJob) -> str:
 
 
 def job_cluster(job: DaskJob) -> dict[str, Any]:
-    """DaskCluster named as the job."""
+    """DaskCluster named as the job.
+
+    Whether it is suspended is the job's to decide, whatever its template says. An idle timeout is withheld while the
+    run goes on: a cluster without work is not idle as long as its runner waits for something.
+    """
+    withheld = ("suspend", "idleTimeout")
+    spec = {key: value for key, value in dump(job.spec.cluster.spec).items() if key not in withheld}
     return {
         "apiVersion": names.API_VERSION,
         "kind": "DaskCluster",
@@ -28,8 +34,9 @@ def job_cluster(job: DaskJob) -> dict[str, Any]:
             job.name,
             template=job.spec.cluster.metadata,
             labels={names.CLUSTER: job.name, names.RUN_ID: run_label(job)},
+            annotations={names.REVISION: job_revision(job)},
         ),
-        "spec": dump(job.spec.cluster.spec),
+        "spec": spec | ({"suspend": True} if job.spec.suspend else {}),
     }
 
 
@@ -51,6 +58,9 @@ def runner_job(
     Evictions, preemption and node drains do not count as failures (``podFailurePolicy`` on the Pod condition
     DisruptionTarget) unless the user has a policy, as far as Kubernetes allows: it needs ``restartPolicy: Never``.
 
+    Where no failure is retried, ``OnFailure`` means the same as ``Never``, but for what comes after: Kubernetes may
+    start the container again before it gives up, and deletes the Pod with its logs. So it is ``Never`` then.
+
     Args:
         job: the DaskJob.
         domain: DNS domain of the Kubernetes cluster.
@@ -69,9 +79,11 @@ def runner_job(
     pod_metadata["labels"] = NO_SIDECAR | pod_metadata["labels"]
     environment = {names.ENV_SCHEDULER_ADDRESS: comm_address(job.name, job.namespace, domain)}
     pod = with_environment(job.spec.job.spec, environment)
-    pod.setdefault("restartPolicy", "Never")
+    retries = max(0, (job.spec.backoff_limit or 0) - failures)
+    if pod.get("restartPolicy") is None or (pod["restartPolicy"] == "OnFailure" and not retries):
+        pod["restartPolicy"] = "Never"
     spec: dict[str, Any] = {
-        "backoffLimit": max(0, (job.spec.backoff_limit or 0) - failures),
+        "backoffLimit": retries,
         "template": {
             "metadata": {key: pod_metadata[key] for key in ("labels", "annotations") if key in pod_metadata},
             "spec": pod,

@@ -8,7 +8,6 @@ from typing import Any, cast
 from dask_crds import names
 from dask_crds.model import PodSpec
 
-
 #: What the container that matters is called in manifests of the existing operator's users, by component.
 _MAIN = {names.SCHEDULER: ("scheduler",), names.WORKER: ("worker",), names.JOB_RUNNER: ("job", "runner")}
 
@@ -24,7 +23,11 @@ def main_container(spec: PodSpec | Mapping[str, Any], component: str) -> str:
 
 
 def with_environment(spec: PodSpec, environment: Mapping[str, str]) -> dict[str, Any]:
-    """A copy of ``spec`` in which every container has ``environment``, unless its user set the variable."""
+    """A copy of ``spec`` in which every container has ``environment``, unless its user set the variable in ``env``.
+
+    It comes first, because ``$(NAME)`` in a value stands for a variable before it. Whether ``envFrom`` has a variable
+    is known to nobody here, and Kubernetes prefers ``env``: to overrule ours takes ``env``.
+    """
     containers = [_container_with_environment(cast("dict[str, Any]", c), environment) for c in spec["containers"]]
     return {**spec, "containers": containers}
 
@@ -33,7 +36,7 @@ def _container_with_environment(container: dict[str, Any], environment: Mapping[
     present = container.get("env") or []
     taken = {variable["name"] for variable in present}
     added = [{"name": name, "value": value} for name, value in environment.items() if name not in taken]
-    return {**container, "env": [*present, *added]}
+    return {**container, "env": [*added, *present]}
 
 
 #: Dask speaks its own protocol between Pods, which sidecars that expect HTTP break; users may turn this on again.

@@ -14,11 +14,11 @@ def revision(template: Any) -> str:
     It covers the user's template alone, not the manifest built from it, so neither the API server's defaults nor an
     upgrade of the operator restarts anything. Nor does it matter whether a default of Kubernetes is written down.
     """
-    canonical = json.dumps(_canonical(template), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+    text = json.dumps(canonical(template), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def _canonical(value: Any) -> Any:
+def canonical(value: Any) -> Any:
     """Drop null, ``{}`` and ``[]``, which clients send for what others leave out; in PodSpecs the defaults, too.
 
     Members of lists stay: there ``{}`` can mean something (an empty peer of a NetworkPolicy, say).
@@ -26,7 +26,7 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, dict):
         if isinstance(value.get("containers"), list):
             value = _pod(value)
-        items = {key: _canonical(item) for key, item in value.items()}
+        items = {key: canonical(item) for key, item in value.items()}
         # `emptyDir: {}` and its like choose a kind of volume: an empty object in a volume is not nothing.
         return {
             key: item
@@ -34,7 +34,7 @@ def _canonical(value: Any) -> Any:
             if item is not None and ((item != [] and item != {}) or key in _CHOICES)
         }
     if isinstance(value, list):
-        return [_canonical(item) for item in value]
+        return [canonical(item) for item in value]
     return value
 
 

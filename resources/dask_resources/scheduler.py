@@ -9,7 +9,7 @@ from dask_crds import names
 from dask_crds.model import DaskCluster, ServiceSpec
 
 from .metadata import child_metadata
-from .pod import NO_SIDECAR, with_environment
+from .pod import NO_SIDECAR, main_container, with_environment
 from .revision import revision
 from .scheduler_extension import MODULE, mounted, source
 
@@ -54,6 +54,8 @@ def scheduler_deployment(cluster: DaskCluster) -> dict[str, Any]:
     The strategy is Recreate because clients expect exactly one scheduler Pod at any time.
     """
     labels = selector(cluster.name)
+    pod = mounted(with_environment(cluster.spec.scheduler.spec, {}), names.scheduler_extension(cluster.name))
+    pod = _listening(pod, _target_port(cluster))
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -61,21 +63,48 @@ def scheduler_deployment(cluster: DaskCluster) -> dict[str, Any]:
             cluster,
             names.scheduler(cluster.name),
             labels=labels,
-            annotations={names.REVISION: scheduler_revision(cluster)},
+            annotations={names.REVISION: scheduler_revision(cluster), names.TEMPLATE: revision(pod)},
         ),
         "spec": {
             "replicas": 0 if cluster.spec.suspend else 1,
             "revisionHistoryLimit": 2,
             "selector": {"matchLabels": labels},
             "strategy": {"type": "Recreate"},
-            "template": {
-                "metadata": scheduler_metadata(cluster),
-                "spec": mounted(
-                    with_environment(cluster.spec.scheduler.spec, {}), names.scheduler_extension(cluster.name)
-                ),
-            },
+            "template": {"metadata": scheduler_metadata(cluster), "spec": pod},
         },
     }
+
+
+def _target_port(cluster: DaskCluster) -> int | None:
+    """The port at which the scheduler has to listen: where its Service leads to; ``None`` if that cannot be told."""
+    ports = scheduler_service(cluster)["spec"]["ports"]
+    for field, value in (("name", names.COMM_PORT), ("port", names.COMM_PORT_NUMBER)):
+        found = next((port for port in ports if port.get(field) == value), None)
+        if found is not None:
+            target = found.get("targetPort") or found.get("port")
+            named = (p for c in cluster.spec.scheduler.spec["containers"] for p in c.get("ports") or ())
+            numbers = {p.get("name"): p.get("containerPort") for p in named}
+            number = numbers.get(target) if isinstance(target, str) else target
+            return number if isinstance(number, int) else None
+    return None
+
+
+def _listening(spec: dict[str, Any], port: int | None) -> dict[str, Any]:
+    """A PodSpec whose scheduler is not taken for ready before it listens.
+
+    Kubernetes takes a container for ready that merely runs, if it has no probe. A startup probe ends with the first
+    connection: each one is a line in the scheduler's log.
+    """
+    main = main_container(spec, names.SCHEDULER)
+
+    def probed(container: dict[str, Any]) -> dict[str, Any]:
+        if container["name"] != main or container.get("readinessProbe") or container.get("startupProbe"):
+            return container
+        # Without end: if it never listens, to restart it would only hide why.
+        probe = {"tcpSocket": {"port": port}, "periodSeconds": 1, "failureThreshold": 1_000_000}
+        return {**container, "startupProbe": probe}
+
+    return spec if port is None else {**spec, "containers": [probed(container) for container in spec["containers"]]}
 
 
 def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
@@ -110,6 +139,13 @@ def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
         ),
         "spec": filled,
     }
+
+
+def service_selects(cluster: DaskCluster) -> bool:
+    """Whether the Service's selector, which its user may have written, matches the scheduler's Pod."""
+    wanted = scheduler_service(cluster)["spec"]["selector"]
+    labels = scheduler_metadata(cluster)["labels"]
+    return all(labels.get(key) == value for key, value in wanted.items())
 
 
 def disruption_budget(cluster: DaskCluster) -> dict[str, Any]:

@@ -60,6 +60,9 @@ class PodOptions(TypedDict, total=False):
     """When to pull the image (default: Kubernetes' own, ``Always`` for the tag ``latest``, else ``IfNotPresent``)."""
     image_pull_secrets: Sequence[str]
     """Names of Secrets with the registry's credentials."""
+    ipv6_only: bool
+    """Whether Pods have no IPv4 address (default false): Dask looks for one, and serves its dashboards there, unless it
+    is told otherwise."""
 
 
 class WorkerOptions(PodOptions, total=False):
@@ -197,8 +200,14 @@ def scheduler_pod(image: str, options: ClusterOptions) -> PodSpec:
     jupyter = ["--jupyter"] if options.get("jupyter") else []
     container: Container = {
         **_container("scheduler", image, options),
-        # Clients read `args` of the first container (KubeCluster.from_name); the image's entrypoint stays.
-        "args": ["dask-scheduler", "--host", "0.0.0.0", *jupyter, *options.get("scheduler_args", ())],
+        # Clients read `args` of the first container (KubeCluster.from_name); the image's entrypoint stays. No `--host`:
+        # so it listens at the addresses of all families.
+        "args": [
+            "dask-scheduler",
+            *jupyter,
+            *(("--dashboard-address", _everywhere(names.DASHBOARD_PORT_NUMBER)) if options.get("ipv6_only") else ()),
+            *options.get("scheduler_args", ()),
+        ],
         "ports": [
             {"name": names.COMM_PORT, "containerPort": names.COMM_PORT_NUMBER, "protocol": "TCP"},
             {"name": names.DASHBOARD_PORT, "containerPort": names.DASHBOARD_PORT_NUMBER, "protocol": "TCP"},
@@ -218,6 +227,9 @@ def worker_pod(image: str, options: WorkerOptions) -> PodSpec:
     cores, memory, gpus = options.get("cores", 1), options.get("memory", "2Gi"), options.get("gpus", 0)
     resources = _resources(cores, memory, gpus=gpus)  # first, as it refuses what is no quantity
     offered = ({"GPU": gpus} if gpus else {}) | dict(options.get("worker_resources", {}))
+    v6 = options.get("ipv6_only", False)
+    if v6:
+        options = {**options, "env": {"POD_IP": {"fieldRef": {"fieldPath": "status.podIP"}}, **options.get("env", {})}}
     container: Container = {
         **_container("worker", image, options),
         "args": [
@@ -226,7 +238,9 @@ def worker_pod(image: str, options: WorkerOptions) -> PodSpec:
             *("--nthreads", str(options.get("threads", whole_cores(cores)))),
             *("--memory-limit", str(worker_memory_limit(memory))),
             *("--local-directory", LOCAL_DIRECTORY),
-            *("--dashboard", "--dashboard-address", str(WORKER_DASHBOARD_PORT)),
+            *(("--host", "[$(POD_IP)]") if v6 else ()),
+            *("--dashboard", "--dashboard-address"),
+            _everywhere(WORKER_DASHBOARD_PORT) if v6 else str(WORKER_DASHBOARD_PORT),
             # A worker that finds no scheduler ends, and its container starts anew.
             *("--death-timeout", "300"),
             *(("--resources", ",".join(f"{name}={amount}" for name, amount in offered.items())) if offered else ()),
@@ -312,6 +326,8 @@ def _pod(
         # Variables of a Service `dask-...` would start with DASK_, which Dask takes for configuration.
         "enableServiceLinks": False,
     }
+    if options.get("ipv6_only"):
+        spec["hostAliases"] = [{"ip": ip, "hostnames": [_ALL_ADDRESSES]} for ip in ("0.0.0.0", "::")]
     if restart_policy:
         spec["restartPolicy"] = restart_policy
     if user is not None:
@@ -348,6 +364,14 @@ def _written(option: str, quantity: Quantity) -> str:
         return str(quantity)
     milli = int(number * 1000)
     return f"{milli}m" if milli % 1000 else str(milli // 1000)
+
+
+#: A name for the addresses of all families: distributed makes ``0.0.0.0`` of a port without one, and knows no ``[::]``.
+_ALL_ADDRESSES = "all-addresses"
+
+
+def _everywhere(port: int) -> str:
+    return f"{_ALL_ADDRESSES}:{port}"
 
 
 def _health(*, period: int, timeout: int, failures: int) -> Probe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dask_crds import names
-from dask_crds.model import DaskCluster, DaskWorkerGroup, dump
+from dask_crds.model import DaskCluster, DaskWorkerGroup, stated
 
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, with_environment
@@ -83,6 +83,7 @@ def default_worker_group(cluster: DaskCluster, replicas: int) -> dict[str, Any]:
     may overrule what ``kubectl scale`` or a client set on the group.
     """
     handed_on = str(cluster.spec.worker.replicas)
+    template = stated(cluster.spec.worker)
     return {
         "apiVersion": names.API_VERSION,
         "kind": "DaskWorkerGroup",
@@ -90,7 +91,7 @@ def default_worker_group(cluster: DaskCluster, replicas: int) -> dict[str, Any]:
             cluster,
             names.default_group(cluster.name),
             labels={names.CLUSTER: cluster.name, names.COMPONENT: names.WORKERGROUP},
-            annotations={names.CLUSTER_REPLICAS: handed_on},
+            annotations={names.CLUSTER_REPLICAS: handed_on, names.REVISION: revision({**template, "replicas": None})},
         ),
-        "spec": {"cluster": cluster.name, "worker": {**dump(cluster.spec.worker), "replicas": replicas}},
+        "spec": {"cluster": cluster.name, "worker": {**template, "replicas": replicas}},
     }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import reprlib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TextIO
+from typing import Any, TextIO
 
 import msgspec
 import yaml
@@ -172,17 +173,34 @@ def _init(directory: Path) -> int:
 
 
 def _render(file: TextIO, namespace: str, configuration: Configuration) -> int:
-    manifests = [document for document in yaml.safe_load_all(file) if document and document.get("kind") in KINDS]
+    documents = [document for document in yaml.safe_load_all(file) if document is not None]
+    manifests = [manifest for manifest in _unpacked(documents) if manifest.get("kind") in KINDS]
     for manifest in manifests:
         if found := problems(manifest):
             raise Failure("\n".join(f"{manifest['kind']} {line}" for line in found))
     children = [
         child
         for manifest in manifests
-        for child in render(manifest, namespace=namespace, domain=configuration.cluster_domain)
+        for child in render(
+            manifest,
+            namespace=namespace,
+            domain=configuration.cluster_domain,
+            not_inherited=configuration.not_inherited,
+        )
     ]
     yaml.safe_dump_all(children, sys.stdout, sort_keys=False)
     return 0
+
+
+def _unpacked(documents: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """The manifests, those in a ``kind: List`` as well."""
+    for document in documents:
+        if not isinstance(document, dict):
+            raise Failure(f"not a manifest: {reprlib.repr(document)}")
+        if str(document.get("kind")).endswith("List") and "items" in document:
+            yield from _unpacked(document["items"] or ())
+        else:
+            yield document
 
 
 def _configuration(path: Path | None) -> Configuration:

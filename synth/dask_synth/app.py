@@ -169,6 +169,7 @@ def _dask_operator(
         crds=crds,
         replicas=configuration.replicas,
         cluster_domain=configuration.cluster_domain,
+        not_inherited=configuration.not_inherited,
         priority_class=configuration.priority_class,
         image_pull_secrets=configuration.image_pull_secrets,
     )

@@ -26,6 +26,7 @@ class Configuration(Struct, frozen=True, kw_only=True, rename="camel", forbid_un
     namespaces: Annotated[tuple[_Text, ...], Meta(min_length=1)] = ("default",)
     replicas: Annotated[int, Meta(ge=1)] = 2
     cluster_domain: _Text = "cluster.local"
+    not_inherited: tuple[_Text, ...] = ()
     priority_class: _Text | None = None
     image_pull_secrets: tuple[_Text, ...] = ()
     example_image: _Text = "ghcr.io/dask/dask:2026.8.0"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dask_crds.model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, Kind, parse
+from dask_crds.model import KINDS, DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, Kind, parse
 from dask_resources.job import job_cluster, runner_job
+from dask_resources.metadata import without
 from dask_resources.scheduler import disruption_budget, extension_config_map, scheduler_deployment, scheduler_service
 from dask_resources.worker import default_worker_group, worker_pod
 
@@ -15,16 +16,25 @@ _UID = "00000000-0000-0000-0000-000000000000"
 _INCARNATION = "00000"
 
 
-def render(manifest: dict[str, Any], *, namespace: str, domain: str) -> Iterator[dict[str, Any]]:
+def render(
+    manifest: dict[str, Any], *, namespace: str, domain: str, not_inherited: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
     """Manifests of the children of a resource, and of theirs, parents first.
 
     Args:
         manifest: one of the four kinds.
         namespace: used where the manifest names none.
         domain: DNS domain of the Kubernetes cluster.
+        not_inherited: see ``DaskOperator``.
     """
     metadata = {"namespace": namespace, "uid": _UID} | manifest["metadata"]
-    yield from _children(parse({**manifest, "metadata": metadata}), domain)
+    if not metadata.get("name"):
+        metadata["name"] = f"{metadata.get('generateName', '')}{_INCARNATION}"
+    value = parse({**manifest, "metadata": without(metadata, tuple(not_inherited))})
+    for child in _children(value, domain):
+        yield child
+        if child.get("kind") in KINDS:
+            yield from render(child, namespace=namespace, domain=domain, not_inherited=not_inherited)
 
 
 def _children(value: Kind, domain: str) -> Iterator[dict[str, Any]]:
@@ -35,18 +45,12 @@ def _children(value: Kind, domain: str) -> Iterator[dict[str, Any]]:
             yield scheduler_deployment(value)
             if value.spec.scheduler.eviction_policy != "Allow":
                 yield disruption_budget(value)
-            group = default_worker_group(value, 0 if value.spec.suspend else value.spec.worker.replicas)
-            yield from _with_children(group, domain)
+            yield default_worker_group(value, 0 if value.spec.suspend else value.spec.worker.replicas)
         case DaskWorkerGroup():
             for ordinal in range(value.spec.worker.replicas):
                 yield worker_pod(value, ordinal, _INCARNATION, domain=domain)
         case DaskJob():
-            yield from _with_children(job_cluster(value), domain)
+            yield job_cluster(value)
             yield runner_job(value, domain=domain)
         case DaskAutoscaler():
             return
-
-
-def _with_children(manifest: dict[str, Any], domain: str) -> Iterator[dict[str, Any]]:
-    yield manifest
-    yield from render(manifest, namespace="", domain=domain)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from . import components, images
-from .control_plane import ControlPlane
+from .control_plane import SERVICES, ControlPlane
 
 POD_NETWORK = "10.88.0.0/17"
 NODE_IP = "10.88.255.1"
@@ -115,6 +115,8 @@ class Node(ControlPlane):
             [*inside, "ip", "addr", "add", f"{NODE_IP}/32", "dev", "lo"],
             [*inside, "ip", "addr", "add", f"{self.host}/30", "dev", "host"],
             [*inside, "ip", "link", "set", "host", "up"],
+            # For Pods on the host's network: kube-proxy translates a Service's address after it was routed somewhere.
+            [*inside, "ip", "route", "add", SERVICES, "dev", "host", "src", NODE_IP],
             [*inside, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"],
         ):
             subprocess.run(command, check=True, capture_output=True, text=True)

@@ -7,14 +7,15 @@ same ways without a drain: all that only they held is lost or computed again, an
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
 from tests.e2e.recording import Recording
-from tests.e2e.support import Kubectl, eventually
+from tests.e2e.support import DASK_IMAGE, Kubectl, eventually
 from tests.e2e.test_eviction import evict
 from tests.e2e.workload import KEYS_PER_WORKER, cluster, group, workload
 
@@ -104,6 +105,112 @@ def test_no_key_is_lost_and_no_finished_task_runs_again(kubectl, kube):
         assert len(load) > 200
     kubectl.wait_ready("daskcluster", "safe")
     assert "DrainTimeout" not in kubectl("get", "events")  # nobody was let go with something in hand
+
+
+#: A container that has nothing to do with Dask.
+_WAITS = {"image": DASK_IMAGE, "command": ["sh", "-c", "trap 'exit 0' TERM; sleep infinity & wait"]}
+
+
+@pytest.fixture
+def mesh(node, namespace: str) -> Iterator[None]:
+    """Schedulers and workers of the namespace get a proxy as their very first container, as by a service mesh."""
+    name = f"mesh-{namespace}"
+    if "mutatingadmissionpolicies" not in node.kubectl("api-resources", "--api-group=admissionregistration.k8s.io"):
+        pytest.skip("MutatingAdmissionPolicy takes Kubernetes 1.36")
+    command, image = json.dumps(_WAITS["command"]), json.dumps(_WAITS["image"])
+    proxy = f'Object.spec.containers{{name: "proxy", image: {image}, command: {command}}}'
+    patch = f'[JSONPatch{{op: "add", path: "/spec/containers/0", value: {proxy}}}]'
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    of_dask = {"key": "dask.org/component", "operator": "In", "values": ["scheduler", "worker"]}
+    policy = {
+        "failurePolicy": "Fail",
+        "reinvocationPolicy": "Never",
+        "matchConstraints": {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+            "objectSelector": {"matchExpressions": [of_dask]},
+            "resourceRules": [rule],
+        },
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": patch}}],
+    }
+    kinds = {"MutatingAdmissionPolicy": policy, "MutatingAdmissionPolicyBinding": {"policyName": name}}
+    for kind, spec in kinds.items():
+        manifest = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}}
+        node.kubectl("apply", "-f", "-", input=json.dumps({**manifest, "spec": spec}))
+    metadata = {"name": "probe", "labels": {"dask.org/component": "worker"}}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"containers": [{**_WAITS, "name": "main"}]},
+    }
+    dry = ("create", "--dry-run=server", "-o", "jsonpath={.spec.containers[*].name}", "-f", "-")
+    eventually(lambda: node.kubectl("-n", namespace, *dry, input=json.dumps(pod)) == "proxy main")
+    yield
+    for kind in kinds:
+        node.kubectl("delete", kind.lower(), name)
+
+
+def containers(kubectl: Kubectl, pod: str) -> list[str]:
+    return kubectl("get", "pod", pod, "-o", "jsonpath={.spec.containers[*].name}").split()
+
+
+def evict_the_scheduler(kubectl: Kubectl, cluster: str) -> str:
+    """What the kubelet does when its node runs short of something; it leaves the Pod there. Returns its name."""
+    selector = f"dask.org/cluster-name={cluster},dask.org/component=scheduler"
+    running = ("get", "pods", "-l", selector, "--field-selector=status.phase=Running", "-o", "name")
+    eventually(lambda: kubectl(*running))
+    pod = kubectl(*running).strip().removeprefix("pod/")
+    status = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
+    kubectl("patch", "pod", pod, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+    return pod
+
+
+def on_the_network_of_its_host(group: dict[str, Any]) -> dict[str, Any]:
+    """Workers that share an address."""
+    spec = group["spec"]["worker"]["spec"]
+    spec |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
+    (worker,) = spec["containers"]
+    del worker["readinessProbe"]  # its port is whichever is free
+    worker["args"] += ["--host", "$(HOST)", "--dashboard-address", ":0"]
+    worker["env"] = [{"name": "HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}]
+    return group
+
+
+@pytest.mark.timeout(600)
+def test_nothing_is_lost_beside_what_others_put_there(kubectl, kube, mesh):
+    """A mesh's proxy stands first, a sidecar of the user's before the workers, an evicted scheduler's Pod is left
+    behind, and workers share their host's address (controller 1, 3, 9, strangers 8).
+    """
+    default, hosted = "beside-default", "beside-hosted"
+    manifest = cluster(kube, "beside", workers=3)
+    manifest["spec"]["worker"]["spec"]["containers"].insert(0, {**_WAITS, "name": "logs"})
+    kubectl.apply(manifest)
+    evicted = evict_the_scheduler(kubectl, "beside")
+    with workload(kubectl, manifest, on_the_network_of_its_host(group(kube, hosted, "beside", workers=2))) as load:
+        assert containers(kubectl, evicted) == ["proxy", "scheduler"]
+        assert containers(kubectl, f"{default}-worker-0") == ["proxy", "logs", "worker"]
+        with load.stream():
+            load.at_stake(5)
+            kubectl("delete", "pod", f"{default}-worker-0", "--wait=false")
+            scale(kubectl, default, 1)
+            # One goes before its worker has registered: whoever took its address for it would stop all others.
+            scale(kubectl, hosted, 3)
+            eventually(lambda: is_running(kubectl, f"{hosted}-worker-2"))
+            scale(kubectl, hosted, 1)
+            settled(kubectl, {default: 1, hosted: 1})
+        assert load.ever_paused() == []
+        assert load.lost_keys() == set()
+        assert load.wrong_results() == []
+        assert load.not_once() == {}
+        assert load.wrong_data() == []
+    assert kubectl.status("pod", evicted)["phase"] == "Failed"
+    assert "DrainTimeout" not in kubectl("get", "events")
+
+
+def is_running(kubectl: Kubectl, pod: str) -> bool:
+    """Whether a worker's container has started."""
+    found = kubectl.status("pod", pod)["containerStatuses"]
+    return "running" in next(status for status in found if status["name"] == "worker")["state"]
 
 
 def pod_of(worker: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,9 +38,19 @@ def without_holder(dask_scheduler: Any, keys: list[str]) -> list[str]:
     return [key for key in keys if key not in tasks or not tasks[key].who_has]
 
 
+def ever_paused(dask_scheduler: Any) -> list[str]:
+    """The workers that were told to go and are still there; runs on the scheduler."""
+    return [
+        str(ws.name)
+        for address, ws in dask_scheduler.workers.items()
+        if any(event.get("status") == "closing_gracefully" for _, event in dask_scheduler.get_events(address))
+    ]
+
+
 by_value(traced)
 by_value(sole_copies)
 by_value(without_holder)
+by_value(ever_paused)
 
 
 def value(number: int) -> bytes:
@@ -119,6 +129,10 @@ class Workload:
         """Data that cannot be had any more."""
         return set(self.client.run_on_scheduler(without_holder, keys=[future.key for future in self._data]))
 
+    def ever_paused(self) -> list[str]:
+        """The workers that were told to go and are still there."""
+        return list(self.client.run_on_scheduler(ever_paused))
+
     def wrong_data(self) -> list[int]:
         found = self.client.gather(list(self._data))
         return [number for got, number in zip(found, self._data.values(), strict=True) if got != value(number)]
@@ -141,9 +155,9 @@ def cluster(kube: Manifests, name: str, *, workers: int, edition: str = "first",
     return manifest
 
 
-def group(kube: Manifests, name: str, cluster: str, *, workers: int) -> dict[str, Any]:
+def group(kube: Manifests, name: str, cluster: str, *, workers: int, args: Sequence[str] = ()) -> dict[str, Any]:
     """A further group of such workers."""
-    manifest = kube.group_manifest(name, cluster, workers=workers)
+    manifest = kube.group_manifest(name, cluster, workers=workers, args=args)
     del manifest["spec"]["worker"]["spec"]["terminationGracePeriodSeconds"]
     return manifest
 

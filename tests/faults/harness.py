@@ -14,18 +14,22 @@ import itertools
 import logging
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
+from unittest import mock
 
 from aiohttp import web
 from tests.cluster import ControlPlane
+from tests.cluster.processes import free_port
 from tests.support.fault_proxy import Answer, CutAfter, FaultProxy, Hold, Late, is_watch, upstream_session
 from tests.support.patience import Patience
 
+from dask_controller.core import worker_group
+from dask_controller.shell import reconcile
 from dask_controller.shell.credentials import Endpoint, find
 from dask_controller.shell.informer import Informer
-from dask_controller.shell.kubernetes import RESOURCES, ApiError, Kubernetes, Resource
+from dask_controller.shell.kubernetes import RESOURCES, ApiError, Kubernetes
 from dask_controller.shell.queue import Queue
 from dask_controller.shell.reconcile import Reconciler
 from dask_controller.shell.schedulers import Schedulers
@@ -34,6 +38,8 @@ from dask_crds.model import KINDS
 
 from .observer import Manifest, Observer, Record, Violation
 from .schedule import ANSWERS, Fault, Schedule
+from .schedulers import Schedulers as FakeSchedulers
+from .stranger import MORE, Hand, Stranger, policies
 
 #: The operator's patience with a request; shorter than in earnest, so that hanging requests cost little.
 TIMEOUT_SECONDS = 2.0
@@ -41,6 +47,12 @@ TIMEOUT_SECONDS = 2.0
 QUIET_SECONDS = 1.0
 #: How long anything may take; the slowest faults cost a few seconds each.
 PATIENCE_SECONDS = 90.0
+#: Seconds that a place whose Pods fail at once stays empty, and after which what was refused is tried again. These are
+#: shorter than in earnest too.
+SHORT_LIFE_SECONDS = 6.0
+RETRY_SECONDS = 3.0
+#: Writes of the same kind to the same object within some seconds; more are no progress but a loop.
+MOST_WRITES, WRITES_SECONDS = 40, 10.0
 #: Lives at a time: more make the machine no faster.
 CONCURRENCY = int(os.environ.get("FAULTS_CONCURRENCY", "40"))
 
@@ -72,7 +84,7 @@ def _waker(kubernetes: Kubernetes, namespace: str, queue: Queue[Key], kind: str)
 
 
 FAULT: web.RequestKey[Fault | None] = web.RequestKey("FAULT", object)  # type: ignore[arg-type]
-NAMESPACE = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+NUMBER: web.RequestKey[tuple[str, int]] = web.RequestKey("NUMBER", tuple)
 
 
 # --- one life ---------------------------------------------------------------------------------------------------------
@@ -90,6 +102,9 @@ class Script:
         self.met = 0
         self.trace: list[str] = []
         self.crashes: list[str] = []  #: exceptions that nobody expects
+        self.loops: list[str] = []  #: what is written again and again
+        self.busiest = 0  #: writes of one kind to one object in `WRITES_SECONDS`
+        self._writes: defaultdict[str, deque[float]] = defaultdict(deque)
 
     @property
     def writes(self) -> int:
@@ -110,11 +125,22 @@ class Script:
         self._next[to] += 1
         if to == "w":
             self.busy_at = time.monotonic()
+            self._count(f"{request.method} {request.path}")
+        request[NUMBER] = to, number
         request[FAULT] = fault = self._schedule.fault(to, number)
         self.met += fault is not None
         if fault is not None or to == "w":
             self.note(f"{to}{number} {request.method} {request.path}" + (f"   <-- {fault.kind}" if fault else ""))
         return _in_words_of_the_proxy(fault)
+
+    def _count(self, write: str) -> None:
+        times = self._writes[write]
+        times.append(self.busy_at)
+        while times[0] < self.busy_at - WRITES_SECONDS:
+            times.popleft()
+        self.busiest = max(self.busiest, len(times))
+        if len(times) == MOST_WRITES:
+            self.loops.append(f"{write}: {MOST_WRITES} times within {WRITES_SECONDS:g} s")
 
 
 def _in_words_of_the_proxy(fault: Fault | None) -> Any:
@@ -141,17 +167,28 @@ class Site:
     """What a scenario works with.
 
     Attributes:
+        scenario: name of the scenario.
         name: of the resource, and of the cluster of all that belongs to it.
         record: what really happens.
         script: how far the schedule is.
+        strange: whether there are strangers; then schedulers answer, too.
+        port: where they do.
+        stranger: who plays the deeds.
     """
 
     def __init__(self, arena: Arena, namespace: str, schedule: Schedule) -> None:
         self._arena = arena
         self.namespace = namespace
+        self.scenario = schedule.scenario
         self.name = f"x{next(arena.numbers)}"
         self.record: Record = arena.observer.record(namespace)
         self.script = Script(schedule)
+        self.strange = bool(schedule.deeds)
+        self.port = arena.port
+        schedulers = FakeSchedulers(arena.port, lambda *args: self.stranger.patch(*args))
+        self.stranger = Stranger(self, arena.hand, schedule.deeds, schedulers)
+        if self.strange:
+            self.record.seen = schedulers.seen
         self._restart = asyncio.Event()
         self._queue: Queue[Key] = Queue()
 
@@ -165,8 +202,12 @@ class Site:
     async def delete(self, kind: str, name: str) -> None:
         await self._arena.kubernetes.delete(kind, self.namespace, name)
 
-    async def until(self, holds: Callable[[], Any], what: str) -> None:
-        await self.record.until(holds, what, seconds=PATIENCE_SECONDS)
+    async def until(self, holds: Callable[[], Any], what: str, why: Callable[[], str] = str) -> None:
+        """Wait until ``holds``; ``why`` says why it does not."""
+        try:
+            await self.record.until(holds, what, seconds=PATIENCE_SECONDS)
+        except Violation as late:
+            raise Violation(f"{late}; {why()}" if why() else str(late)) from None
 
     async def settled(self) -> None:
         """Wait until the operator writes no more, and has nothing to do or to try again.
@@ -204,7 +245,10 @@ class Site:
 
     async def empty(self) -> None:
         """Wait until nothing is left; what has no owner any more is not found by the next one either."""
-        await self.until(lambda: not self.record.live, "nothing is left of it")
+        live, mine = self.record.live, self.stranger.is_mine
+        await self.until(lambda: all(map(mine, live)), "nothing is left of it")
+        await self.stranger.leave()
+        await self.until(lambda: not live, "nothing is left of the stranger")
 
     # --- operators ----------------------------------------------------------------------------------------------------
 
@@ -215,6 +259,10 @@ class Site:
             fault = await self._one()
             self.script.note(f"the operator is dead; the next one in {fault.seconds:g} s")
             await asyncio.sleep(fault.seconds)
+
+    async def _before(self, request: web.Request) -> None:
+        if self.strange and NUMBER in request:
+            await self.stranger.before(*request[NUMBER])
 
     async def _one(self) -> Fault:
         killed: asyncio.Future[Fault] = asyncio.get_running_loop().create_future()
@@ -228,6 +276,7 @@ class Site:
         async with FaultProxy(arena.upstream, arena.session) as relay:
             relay.fault = lambda request: "hang" if killed.done() else self.script.meet(request)
             relay.answered = answered
+            relay.before = self._before
             self._queue = Queue(expected=ApiError)
             operator = asyncio.create_task(operate(relay.endpoint, self.namespace, self._queue))
             restart = asyncio.create_task(self._restart.wait())
@@ -263,6 +312,8 @@ class Outcome:
     reads: int
     starts: int
     met: int  #: requests that a fault was for
+    deeds: int  #: of the stranger
+    busiest: int  #: see `Script`
     trace: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -290,8 +341,12 @@ class _Log(logging.Handler):
 class Arena:
     """An API server and what all lives share; see `arena`."""
 
-    def __init__(self, kubernetes: Kubernetes, observer: Observer, upstream: Endpoint, session: Any, prefix: str):
+    def __init__(
+        self, kubernetes: Kubernetes, hand: Hand, observer: Observer, upstream: Endpoint, session: Any, prefix: str
+    ):
         self.kubernetes = kubernetes
+        self.hand = hand
+        self.port = free_port()
         self.observer = observer
         self.upstream = upstream
         self.session = session
@@ -311,22 +366,27 @@ class Arena:
         site = Site(self, namespace, schedule)
         _script.set(site.script)
         operators = asyncio.create_task(site.operators())
-        life = asyncio.ensure_future(scenario(site))
+        stranger = asyncio.create_task(site.stranger.run())
+        life = asyncio.create_task(self._life(site, scenario))
         violation = None
         try:
-            await asyncio.wait({operators, life}, return_when=asyncio.FIRST_COMPLETED)
-            if operators.done():
-                operators.result()
+            await asyncio.wait({operators, stranger, life}, return_when=asyncio.FIRST_COMPLETED)
+            for other in (operators, stranger):
+                if other.done():
+                    other.result()
             life.result()
         except Exception as found:
             violation = str(found) if isinstance(found, AssertionError) and str(found) else repr(found)
             site.script.note(f"what is there:\n{site.record}")
         finally:
-            life.cancel()
-            operators.cancel()
-            await asyncio.wait({operators, life})
+            for task in (life, stranger, operators):
+                task.cancel()
+            await asyncio.wait({life, stranger, operators})
+            await site.stranger.close()
         if violation is None and site.script.crashes:
             violation = f"an exception that nobody expects: {site.script.crashes[0]}"
+        if violation is None and site.script.loops:
+            violation = f"written again and again: {', '.join(site.script.loops)}"
         script = site.script
         return Outcome(
             schedule,
@@ -336,8 +396,14 @@ class Arena:
             script.reads,
             script.starts,
             script.met,
+            len(site.stranger.played),
+            script.busiest,
             tuple(script.trace),
         )
+
+    async def _life(self, site: Site, scenario: Scenario) -> None:
+        await site.stranger.arrive()
+        await scenario(site)
 
     async def play(
         self,
@@ -377,7 +443,8 @@ def summary(outcomes: Iterable[Outcome], seconds: float) -> str:
     lives = sorted(o.seconds for o in found)
     return (
         f"{len(found)} schedules in {seconds:.0f} s: {sum(o.starts - 1 for o in found)} restarts of the operator, "
-        f"{sum(o.writes for o in found)} writes, {sum(o.met for o in found)} requests broken; "
+        f"{sum(o.writes for o in found)} writes (at most {max(o.busiest for o in found)} of one kind in "
+        f"{WRITES_SECONDS:g} s), {sum(o.met for o in found)} requests broken, {sum(o.deeds for o in found)} deeds; "
         f"a life takes {lives[len(lives) // 2]:.1f} s (at most {lives[-1]:.1f}); "
         f"{sum(o.violation is not None for o in found)} failed"
     )
@@ -387,18 +454,24 @@ def summary(outcomes: Iterable[Outcome], seconds: float) -> str:
 async def arena(plane: ControlPlane) -> AsyncIterator[Arena]:
     """Where lives take place; the namespaces are gone afterwards."""
     upstream = find(str(plane.kubeconfig))
-    RESOURCES.setdefault("Namespace", NAMESPACE)
+    for resource in MORE:
+        RESOURCES.setdefault(resource.kind, resource)
     handler, logger = _Log(logging.WARNING), logging.getLogger("dask_controller")
     logger.addHandler(handler)
     logger.propagate = False
+    shorter = contextlib.ExitStack()
+    shorter.enter_context(mock.patch.object(worker_group, "SHORT_LIFE_SECONDS", SHORT_LIFE_SECONDS))
+    shorter.enter_context(mock.patch.object(reconcile, "PERMANENT_RETRY_SECONDS", RETRY_SECONDS))
     try:
         async with (
             Kubernetes(upstream, connections=100) as kubernetes,
+            Hand(upstream, connections=100) as hand,
+            policies(hand),
             upstream_session(upstream) as session,
             Observer(kubernetes) as observer,
         ):
             prefix = f"faults-{os.getpid()}-{time.monotonic_ns() % 10**6}"
-            made = Arena(kubernetes, observer, upstream, session, prefix)
+            made = Arena(kubernetes, hand, observer, upstream, session, prefix)
             try:
                 yield made
             finally:
@@ -407,5 +480,6 @@ async def arena(plane: ControlPlane) -> AsyncIterator[Arena]:
                 while any(n["metadata"]["name"] in made.namespaces for n in await kubernetes.list("Namespace")):
                     await asyncio.sleep(0.5)
     finally:
+        shorter.close()
         logger.removeHandler(handler)
         logger.propagate = True

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from dask_crds import names
+from dask_crds.model import DaskCluster, parse
+from dask_resources.scheduler import disruption_budget, extension_config_map, scheduler_deployment, scheduler_service
 
+from .deeds import TRACKING
 from .observer import Change, Manifest, Record, Violation
 
 
@@ -70,6 +75,35 @@ def check_job(record: Record, endings: list[str], *, pods: int) -> None:
     _check_progress(record)
 
 
+def check_job_among_strangers(record: Record, endings: list[str], *, losses: int, fails: bool, remade: int) -> None:
+    """Each run ended once, and never had two runners, or more of them than schedulers.
+
+    Args:
+        record: the life of one DaskJob.
+        endings: how its runs had to end, in order.
+        losses: how often the scheduler was lost, at most.
+        fails: whether runs may have failed all the same.
+        remade: clusters that may have been made again.
+    """
+    stored = [end for _, _, end in _ends(record)]
+    allowed = [{end, "Failed"} if fails else {end} for end in endings]
+    well = len(stored) == len(allowed) and all(end in one for end, one in zip(stored, allowed, strict=True))
+    expect(well, f"the runs ended {stored}, not {endings}")
+    job = next(record.history("DaskJob")).uid
+    runners = [c for c in record.history("Job") if controller(c.manifest) == job]
+    made = {c.uid for c in runners}
+    most = len(endings) + losses
+    expect(len(made) <= most, f"{len(made)} runners for {len(endings)} runs and {losses} lost schedulers")
+    present: set[str] = set()
+    for change in runners:
+        (present.discard if change.type == "DELETED" else present.add)(change.uid)
+        expect(len(present) <= 1, "two runners at a time")
+    clusters = {c.uid for c in record.history("DaskCluster") if controller(c.manifest) == job}
+    most = len(endings) + remade
+    expect(len(clusters) <= most, f"{len(clusters)} clusters for {len(endings)} runs")
+    _check_progress(record)
+
+
 def _ends(record: Record) -> list[tuple[int, str, str]]:
     """When (resourceVersion) each run's end was stored, the run, and how it ended; an end must stand."""
     found: list[tuple[int, str, str]] = []
@@ -102,8 +136,8 @@ def _check_progress(record: Record) -> None:
 # --- clusters and groups ----------------------------------------------------------------------------------------------
 
 
-def check_groups(record: Record) -> None:
-    """No group ever had more Pods than it had to, those on their way out apart.
+def check_groups(record: Record, uncounted: Collection[str] = ()) -> None:
+    """No group ever had more Pods than it had to, those on their way out, finished, or ``uncounted`` apart.
 
     What an older spec allows stays allowed until status says that the newer one was seen.
     """
@@ -119,7 +153,9 @@ def check_groups(record: Record) -> None:
                 del generations[old]
             continue
         group = controller(change.manifest)
-        leaving = change.type == "DELETED" or "deletionTimestamp" in change.metadata
+        if change.uid in uncounted:
+            continue
+        leaving = change.type == "DELETED" or "deletionTimestamp" in change.metadata or is_finished(change.manifest)
         (present[group].discard if leaving else present[group].add)(change.uid)
         if change.type == "ADDED" and group in allowed:
             most = max(allowed[group].values())
@@ -136,11 +172,125 @@ def _most(worker: Manifest) -> int:
     return int(worker["replicas"]) + int(surge)
 
 
-def check_cluster(record: Record) -> None:
-    """A cluster's children were made once each."""
-    for kind in ("Deployment", "Service", "ConfigMap", "DaskWorkerGroup"):
-        made = Counter(c.metadata["name"] for c in record.history(kind, "ADDED"))
-        expect(all(count == 1 for count in made.values()), f"{kind} made more than once: {dict(made)}")
+def check_cluster(record: Record, made_again: Mapping[str, int] | None = None) -> None:
+    """A cluster's children were made once each, and again as often as they may have been, by kind or ``*``."""
+    again = made_again or {}
+    for kind in ("DaskCluster", "Deployment", "Service", "ConfigMap", "DaskWorkerGroup"):
+        ours = {(c.metadata["name"], c.uid) for c in record.history(kind, "ADDED") if _is_asked_for(c)}
+        made = Counter(name for name, _ in ours)
+        most = 1 + again.get(kind, 0) + again.get("*", 0)
+        expect(all(count <= most for count in made.values()), f"{kind} made more than once: {dict(made)}")
+
+
+def _is_asked_for(change: Change) -> bool:
+    return change.kind.startswith("Dask") or controller(change.manifest) != ""
+
+
+def is_finished(pod: Manifest) -> bool:
+    """Whether a Pod has ended for good."""
+    return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
+
+
+# --- among strangers --------------------------------------------------------------------------------------------------
+
+
+def lacking(record: Record, name: str) -> str:
+    """What the children of a cluster lack of what it states; empty if nothing."""
+    manifest = record.get("DaskCluster", name)
+    if manifest is None:
+        return f"there is no DaskCluster {name}"
+    cluster = parse(manifest)
+    assert isinstance(cluster, DaskCluster)
+    builders = (extension_config_map, scheduler_service, disruption_budget, scheduler_deployment)
+    wanted = [build(cluster) for build in builders]
+    group = {field: value for field, value in manifest["spec"]["worker"].items() if field != "replicas"}
+    metadata = {"name": names.default_group(name), "labels": {names.CLUSTER: name}}
+    wanted.append({"kind": "DaskWorkerGroup", "metadata": metadata, "spec": {"cluster": name, "worker": group}})
+    for desired in wanted:
+        kind, metadata = desired["kind"], desired["metadata"]
+        live = record.get(kind, metadata["name"])
+        if live is None:
+            return f"there is no {kind} {metadata['name']}"
+        if controller(live) != manifest["metadata"]["uid"]:
+            return f"{kind} {metadata['name']} is not the cluster's"
+        parts = {**desired, "metadata": {"labels": metadata["labels"]}}
+        if differences := list(_lacks(live, parts, kind)):
+            return "; ".join(differences)
+    return ""
+
+
+def _lacks(live: Any, desired: Any, path: str) -> Iterator[str]:
+    """Where ``live`` does not hold what ``desired`` says; what others have added does not matter."""
+    if isinstance(desired, Mapping):
+        for key, value in desired.items():
+            yield from _lacks((live or {}).get(key), value, f"{path}.{key}")
+    elif isinstance(desired, list) and all(isinstance(item, Mapping) and "name" in item for item in desired):
+        there = {item.get("name"): item for item in live or ()}
+        for item in desired:
+            yield from _lacks(there.get(item["name"]), item, f"{path}[{item['name']}]")
+    elif live != desired:
+        yield f"{path} is {str(live)[:100]!r}, not {str(desired)[:100]!r}"
+
+
+def untrue(record: Record, name: str, group: str, workers: Collection[Manifest]) -> str:
+    """What the status of a cluster or of its group says wrongly when all is at rest; empty if nothing."""
+    cluster, ready = record.get("DaskCluster", name) or {}, sum(condition(pod, "Ready") == "True" for pod in workers)
+    found = record.get("DaskWorkerGroup", group) or {}
+    status = found.get("status") or {}
+    for field, number in (
+        ("replicas", len(workers)),
+        ("readyReplicas", ready),
+        ("updatedReplicas", len(workers)),
+        ("desiredReplicas", len(workers)),
+        ("draining", None),
+    ):
+        if status.get(field) != number:
+            return f"{field} of {group} is {status.get(field)}, not {number}"
+    schedulers = [
+        pod["metadata"]["name"]
+        for pod in record.of("Pod")
+        if pod["metadata"]["labels"].get(names.COMPONENT) == names.SCHEDULER
+        and pod["metadata"]["labels"].get(names.CLUSTER) == name
+        and condition(pod, "Ready") == "True"
+        and any(owner["kind"] == "ReplicaSet" for owner in pod["metadata"].get("ownerReferences") or ())
+        and "deletionTimestamp" not in pod["metadata"]
+    ]
+    conditions = (cluster.get("status") or {}).get("conditions") or ()
+    said = next((str(c.get("message")) for c in conditions if c["type"] == "SchedulerReady"), "")
+    if len(schedulers) != 1 or schedulers[0] not in said:
+        return f"SchedulerReady says {said!r}, and the scheduler is {schedulers}"
+    return ""
+
+
+def check_tracking(record: Record) -> None:
+    """No child has what tools track or queue their own objects by."""
+    for change in record.changes:
+        if not controller(change.manifest):
+            continue
+        for field, keys in TRACKING.items():
+            inherited = keys.keys() & (change.metadata.get(field) or {}).keys()
+            expect(not inherited, f"{change.kind} {change.metadata['name']} has {sorted(inherited)}")
+
+
+def check_places(record: Record, seconds: float) -> None:
+    """A place whose Pod has failed at once gets no other one before some seconds have passed."""
+    last: dict[tuple[str, str], Change] = {}
+    for change in _pods(record, names.WORKER):
+        place = controller(change.manifest), str(change.metadata["name"])
+        before = last.get(place)
+        if before is not None and before.uid != change.uid and is_finished(before.manifest):
+            status = before.manifest.get("status") or {}
+            passed = _created(change) - _created(before)
+            # Times are whole seconds; and what somebody ends later is another matter.
+            expect(
+                status.get("reason") != "OutOfcpu" or passed > seconds - 2,
+                f"{change.metadata['name']} was made again {passed:.0f} s after one that was rejected",
+            )
+        last[place] = change
+
+
+def _created(change: Change) -> float:
+    return datetime.fromisoformat(change.metadata["creationTimestamp"]).timestamp()
 
 
 def _pods(record: Record, component: str) -> list[Change]:

@@ -56,9 +56,11 @@ class Record:
 
     changes: list[Change] = field(default_factory=list)
     live: dict[str, Manifest] = field(default_factory=dict)
+    seen: Callable[[Change], object] = lambda _: None  #: called with each
 
     def add(self, change: Change) -> None:
         self.changes.append(change)
+        self.seen(change)
         if change.type == "DELETED":
             self.live.pop(change.uid, None)
         else:

@@ -3,32 +3,59 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from dask_crds import names
 
-from .harness import Scenario, Site
-from .invariants import check_cluster, check_groups, check_job, ending, is_ready, run
+from .harness import SHORT_LIFE_SECONDS, Scenario, Site
+from .invariants import (
+    check_cluster,
+    check_groups,
+    check_job,
+    check_job_among_strangers,
+    check_places,
+    check_tracking,
+    controller,
+    ending,
+    is_finished,
+    is_ready,
+    lacking,
+    run,
+    untrue,
+)
 from .observer import Manifest
 
-NO_DRAIN = {"drainTimeoutSeconds": 0}  # on fake nodes no scheduler answers
 ROLLING = {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}}
 
 
-def _container(name: str, image: str) -> Manifest:
-    return {"containers": [{"name": name, "image": image, "args": [f"dask-{name}"]}]}
+def _container(name: str, image: str, **fields: Any) -> Manifest:
+    return {"containers": [{"name": name, "image": image, "args": [f"dask-{name}"], **fields}]}
 
 
-def _worker(replicas: int, image: str = "dask:1") -> Manifest:
-    return {"replicas": replicas, "spec": _container("worker", image), **NO_DRAIN, **ROLLING}
+def _worker(site: Site, replicas: int, image: str = "dask:1") -> Manifest:
+    # Without strangers no scheduler answers on fake nodes.
+    drain = {"drainTimeoutSeconds": 3 if site.strange else 0}
+    return {"replicas": replicas, "spec": _container("worker", image), **drain, **ROLLING}
 
 
-def _cluster_spec(replicas: int, image: str = "dask:1") -> Manifest:
-    return {"scheduler": {"spec": _container("scheduler", "dask:1")}, "worker": _worker(replicas, image)}
+def _cluster_spec(site: Site, replicas: int, image: str = "dask:1") -> Manifest:
+    ports = [{"name": names.DASHBOARD_PORT, "containerPort": site.port}]
+    scheduler = {"spec": _container("scheduler", "dask:1", **({"ports": ports} if site.strange else {}))}
+    # No life is so long: whoever says that he has been idle for longer lies.
+    timeout = {"idleTimeout": 3600} if site.strange else {}
+    return {"scheduler": scheduler, "worker": _worker(site, replicas, image), **timeout}
 
 
 def _resource(kind: str, name: str, spec: Manifest) -> Manifest:
     return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def _check(site: Site) -> None:
+    """What holds in every life."""
+    check_groups(site.record, site.stranger.tampered)
+    check_tracking(site.record)
+    check_places(site.record, SHORT_LIFE_SECONDS)
 
 
 # --- jobs -------------------------------------------------------------------------------------------------------------
@@ -44,23 +71,41 @@ async def _job(
             "metadata": {"annotations": {"test.dask.org/exit-code": str(code)}},
             "spec": {**_container("runner", "dask:1"), "restartPolicy": "Never"},
         }
-        cluster = {"spec": _cluster_spec(1), "deletionPolicy": policy}
+        cluster = {"spec": _cluster_spec(site, 1), "deletionPolicy": policy}
         spec = {"job": runner, "cluster": cluster, "backoffLimit": backoff_limit} | (
             {"runId": run_id} if run_id else {}
         )
         await site.apply(_resource("DaskJob", site.name, spec))
-        await site.until(lambda run_id=run_id: ending(job()) and run(job() or {}) == run_id, "a job ends")
-    kept = policy == "Never" or (policy == "OnSuccess" and end == "Failed")
+        await site.until(functools.partial(_has_ended, job, run_id), "a job ends")
+    kept = policy == "Never" or (policy == "OnSuccess" and ending(job()) == "Failed")
     if not kept:
-        await site.until(lambda: not list(site.record.of("DaskCluster")), "the cluster goes after the end")
-        await site.until(lambda: not list(site.record.of("Deployment")), "the scheduler goes after the end")
+        await site.until(lambda: not _of_site(site, "DaskCluster"), "the cluster goes after the end")
+        await site.until(lambda: not _of_site(site, "Deployment"), "the scheduler goes after the end")
     await site.settled()
-    assert not kept or site.record.get("DaskCluster", site.name), "the cluster was to be kept"
+    await site.stranger.rest()
+    await site.settled()
+    lost = site.stranger.made_again["*"]
+    assert lost or not kept or site.record.get("DaskCluster", site.name), "the cluster was to be kept"
     await site.restarted_in_silence()
     await site.delete("DaskJob", site.name)
     await site.empty()
-    check_job(site.record, [end] * len(runs), pods=1 + (backoff_limit if code else 0))
-    check_groups(site.record)
+    if site.strange:
+        losses, fails = site.stranger.losses, site.stranger.fails
+        # A run that has lost its scheduler too often has failed.
+        check_job_among_strangers(site.record, [end] * len(runs), losses=losses, fails=fails or losses > 3, remade=lost)
+    else:
+        check_job(site.record, [end] * len(runs), pods=1 + (backoff_limit if code else 0))
+    _check(site)
+
+
+def _has_ended(job: Callable[[], Manifest | None], run_id: str) -> bool:
+    found = job()
+    return found is not None and bool(ending(found)) and run(found) == run_id
+
+
+def _of_site(site: Site, kind: str) -> list[Manifest]:
+    """What is there of a kind, but of the stranger's."""
+    return [m for m in site.record.of(kind) if not site.stranger.is_mine(m["metadata"]["uid"])]
 
 
 JOBS: dict[str, Scenario] = {
@@ -79,59 +124,84 @@ RETRIED: dict[str, Scenario] = {"job-retried": functools.partial(_job, code=3, b
 
 def _workers(site: Site, group: str) -> list[Manifest]:
     """The Pods of a group that are not on their way out."""
-    labels: Any = {names.WORKER_GROUP: group}
-    return [
-        pod
-        for pod in site.record.of("Pod")
-        if labels.items() <= pod["metadata"]["labels"].items() and "deletionTimestamp" not in pod["metadata"]
-    ]
+    owner = ((site.record.get("DaskWorkerGroup", group) or {}).get("metadata") or {}).get("uid")
+    there = (pod for pod in site.record.of("Pod") if controller(pod) == owner)
+    return [pod for pod in there if "deletionTimestamp" not in pod["metadata"] and not is_finished(pod)]
 
 
-async def _sized(site: Site, kind: str, group: str, replicas: int, image: str) -> None:
-    """Wait until the resource is ready with exactly these Pods, and nothing is written any more."""
+async def _sized(site: Site, kind: str, group: str, replicas: int, image: str, *, last: bool = False) -> None:
+    """Wait until the resource is ready with exactly these Pods, and nothing is written any more.
+
+    While strangers are about it may not stay so; when they have ended, at the last step, all is as it was asked for.
+    """
+    cluster = site.stranger.cluster
 
     def images() -> list[str]:
-        return [pod["spec"]["containers"][0]["image"] for pod in _workers(site, group)]
+        return [c["image"] for pod in _workers(site, group) for c in pod["spec"]["containers"] if c["name"] == "worker"]
 
-    def right() -> bool:
-        return is_ready(site.record.get(kind, site.name)) and images() == [image] * replicas
+    def wrong() -> str:
+        if not is_ready(site.record.get(kind, site.name)):
+            return f"the {kind} is not ready"
+        if images() != [image] * replicas:
+            return f"the workers are {images()}, not {replicas} of {image}"
+        if not (site.strange and last):
+            return ""
+        return lacking(site.record, cluster) or untrue(site.record, cluster, group, _workers(site, group))
 
-    await site.until(right, f"the {kind} is ready with {replicas} workers of {image}")
-    await site.settled()
-    assert right(), f"it did not stay at {replicas} workers: {images()}"
+    if last:
+        await site.stranger.rest()
+    while True:
+        await site.until(lambda: not wrong(), f"the {kind} is ready with {replicas} workers of {image}", why=wrong)
+        await site.settled()
+        if not (found := wrong()):
+            return
+        assert site.stranger.is_about, f"it did not stay as it was: {found}"
 
 
 STEPS = ((3, "dask:1"), (5, "dask:1"), (2, "dask:1"), (2, "dask:2"))
 
 
+async def _goes(site: Site, kind: str, name: str) -> None:
+    """The user deletes it; nobody else may have done so."""
+    assert site.record.get(kind, name), f"the {kind} was deleted, though not by its user"
+    await site.delete(kind, name)
+
+
 async def cluster(site: Site) -> None:
     """A cluster grows, shrinks, gets a new image, and goes with all it has made."""
+    group = names.default_group(site.name)
     for replicas, image in STEPS:
-        await site.apply(_resource("DaskCluster", site.name, _cluster_spec(replicas, image)))
-        await _sized(site, "DaskCluster", names.default_group(site.name), replicas, image)
+        await site.apply(_resource("DaskCluster", site.name, _cluster_spec(site, replicas, image)))
+        await _sized(site, "DaskCluster", group, replicas, image)
+    if site.strange:
+        await _sized(site, "DaskCluster", group, *STEPS[-1], last=True)
     await site.restarted_in_silence()
-    await site.delete("DaskCluster", site.name)
+    await _goes(site, "DaskCluster", site.name)
     await site.empty()
-    check_cluster(site.record)
-    check_groups(site.record)
+    check_cluster(site.record, site.stranger.made_again)
+    _check(site)
 
 
 async def worker_group(site: Site) -> None:
     """A group of a user's does the same beside the default group, which it must leave alone."""
-    await site.apply(_resource("DaskCluster", f"{site.name}-c", _cluster_spec(1)))
+    await site.apply(_resource("DaskCluster", f"{site.name}-c", _cluster_spec(site, 1)))
     for replicas, image in STEPS:
-        spec = {"cluster": f"{site.name}-c", "worker": _worker(replicas, image)}
+        spec = {"cluster": f"{site.name}-c", "worker": _worker(site, replicas, image)}
         await site.apply(_resource("DaskWorkerGroup", site.name, spec))
         await _sized(site, "DaskWorkerGroup", site.name, replicas, image)
+    if site.strange:
+        await _sized(site, "DaskWorkerGroup", site.name, *STEPS[-1], last=True)
+        parent = functools.partial(site.record.get, "DaskCluster", f"{site.name}-c")
+        await site.until(lambda: is_ready(parent()), "the cluster is ready too")
     await site.restarted_in_silence()
-    await site.delete("DaskWorkerGroup", site.name)
+    await _goes(site, "DaskWorkerGroup", site.name)
     await site.until(lambda: not _workers(site, site.name), "the workers go with their group")
     await site.settled()
     assert len(_workers(site, names.default_group(f"{site.name}-c"))) == 1
-    await site.delete("DaskCluster", f"{site.name}-c")
+    await _goes(site, "DaskCluster", f"{site.name}-c")
     await site.empty()
-    check_cluster(site.record)
-    check_groups(site.record)
+    check_cluster(site.record, site.stranger.made_again)
+    _check(site)
 
 
 CLUSTERS: dict[str, Scenario] = {"cluster": cluster}

@@ -144,7 +144,7 @@ def test_the_server_fills_in_what_has_always_been_filled_in(control_plane: Contr
     (manifest,) = yaml.safe_load_all((ROOT / "dist/examples/dask-cluster.yaml").read_text())
     created = json.loads(create(control_plane, namespace, manifest, "--dry-run=server"))
     assert created["spec"]["worker"].pop("replicas") == 1
-    assert created["status"] == {"observedGeneration": -1}
+    assert created["status"] == {"observedGeneration": -1, "phase": "Created"}
     assert created["spec"] == manifest["spec"]
 
 

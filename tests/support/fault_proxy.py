@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -61,6 +61,7 @@ class FaultProxy:
 
     Attributes:
         fault: what to do to each request from now on.
+        before: awaited before a request is handed on, whatever its fault.
         answered: called when the API server has answered a request, before the answer is passed on.
         seen: the requests so far, as "METHOD path".
 
@@ -79,6 +80,7 @@ class FaultProxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self.fault: Fault = lambda _: None
+        self.before: Callable[[web.Request], Awaitable[object]] = _at_once
         self.answered: Callable[[web.Request], None] = lambda _: None
         self.seen: list[str] = []
 
@@ -123,6 +125,7 @@ class FaultProxy:
     async def _relay(self, request: web.Request) -> web.StreamResponse:
         self.seen.append(f"{request.method} {request.path}")
         fault = self.fault(request)
+        await self.before(request)
         match fault:
             case "hang":
                 await self._closed.wait()
@@ -181,6 +184,10 @@ class FaultProxy:
 def upstream_session(upstream: Endpoint) -> aiohttp.ClientSession:
     """A session that passes what it gets as it is."""
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=upstream.tls, limit=0), auto_decompress=False)
+
+
+async def _at_once(_: web.Request) -> None:
+    """Nothing comes before."""
 
 
 def _cut(request: web.Request) -> web.StreamResponse:

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from tests.support.states import NOW, autoscaler, condition, group, scheduler_pod, worker_pod
+from tests.support.states import (
+    NAMESPACE,
+    NOW,
+    autoscaler,
+    cluster,
+    condition,
+    group,
+    observed_group,
+    scheduler_pod,
+    worker_pod,
+)
 
-from dask_controller.core.actions import Answers, Share, Worker
-from dask_controller.core.autoscaler import INTERVAL_SECONDS, autoscaler_status, plan_autoscaler
+from dask_controller.core.actions import Answers, Patch, Share, Worker
+from dask_controller.core.autoscaler import (
+    INTERVAL_SECONDS,
+    autoscaler_status,
+    in_charge,
+    number_for,
+    plan_autoscaler,
+)
 from dask_controller.core.demand import worker_resources, worker_threads
 from dask_controller.core.observed import ObservedAutoscaler, Sibling
 from dask_controller.core.scaling_rules import DOWN_WINDOW_SECONDS
+from dask_controller.core.worker_group import plan_worker_group, worker_group_status
 from dask_crds.model import (
     MAX_WORKERS,
     AutoscalerBehavior,
@@ -163,7 +180,7 @@ def test_the_other_groups_come_in_a_fixed_order_with_their_bounds():
     question = plan_autoscaler(observed(autoscaler(0, 4), group=gpu, pods=(), siblings=tuple(others)), NOW).ask.target
     assert question.group == Share(workers=(), resources={"GPU": 2.0}, threads=8, minimum=0, maximum=4)
     arm = Share(workers=(), minimum=2, maximum=2)
-    default = Share(workers=(Worker("simple-default-worker-0-abcde", "10.0.0.0"),), minimum=1, maximum=7)
+    default = Share(workers=(Worker("simple-default-worker-0-abcde", ("10.0.0.0",)),), minimum=1, maximum=7)
     assert question.before == (default, arm)
     assert question.after == (arm,)  # simple-zoo
     first = plan_autoscaler(observed(autoscaler(), siblings=tuple(others[::2])), NOW).ask.target
@@ -271,3 +288,205 @@ def test_the_autoscaler_of_a_suspended_cluster_is_not_waited_for(reason, ready):
 )
 def test_worker_resources_are_read_from_the_command(fields, resources):
     assert worker_resources(described("g", **fields)) == resources
+
+
+# --- who sets the size of a group -------------------------------------------------------------------------------------
+
+
+def named(
+    name: str, *, created: str = "2026-01-01T00:00:00Z", owner: str = "", uid: str = "", of: str = "simple", **fields
+):
+    """An autoscaler for the cluster ``of``, maybe with a DaskCluster that owns it."""
+    made = autoscaler(**fields)
+    spec = msgspec.structs.replace(made.spec, cluster=of)
+    metadata = made.metadata | {"name": name, "uid": f"uid-{name}", "creationTimestamp": created}
+    if owner:
+        metadata["ownerReferences"] = [reference(owner, uid or f"uid-{owner}")]
+    return msgspec.structs.replace(made, metadata=metadata, spec=spec)
+
+
+def reference(name: str, uid: str, **fields) -> dict[str, object]:
+    body = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "name": name, "uid": uid}
+    return body | {"controller": False, "blockOwnerDeletion": False} | fields
+
+
+def owned_group(uid: str, name: str = "simple-default", **fields) -> DaskWorkerGroup:
+    """A group of the cluster with that uid."""
+    of = group(name, **fields)
+    metadata = of.metadata | {"uid": f"group-of-{uid}", "ownerReferences": [reference("simple", uid, controller=True)]}
+    return msgspec.structs.replace(of, metadata=metadata)
+
+
+class TestInCharge:
+    """Autoscalers with wrong targets (controller 19), and stale ones (node 2)."""
+
+    def test_the_oldest_is(self):
+        first, second = named("z", created="2026-01-01T00:00:00Z"), named("a", created="2026-01-02T00:00:00Z")
+        assert in_charge(group(), [second, first]) == first
+        assert in_charge(group(), [named("b"), named("a")]).name == "a"
+        assert in_charge(group(), []) is None
+
+    def test_an_older_one_that_means_another_cluster_is_not(self):
+        """The group is of the cluster `simple`."""
+        wrong = named("wrong", created="2020-01-01T00:00:00Z", of="other", worker_group="simple-default")
+        right = named("right")
+        assert in_charge(group(), [wrong, right]) == right
+        assert in_charge(group(), [wrong]) is None
+
+    def test_one_that_means_another_group_is_not(self):
+        assert in_charge(group(), [named("a", worker_group="simple-gpu")]) is None
+        assert in_charge(group("simple-gpu"), [named("a", worker_group="simple-gpu")]).name == "a"
+
+    def test_one_of_another_namespace_is_not(self):
+        of = named("a")
+        elsewhere = msgspec.structs.replace(of, metadata=of.metadata | {"namespace": f"{NAMESPACE}-2"})
+        assert in_charge(group(), [elsewhere]) is None
+
+    def test_one_of_an_earlier_cluster_of_that_name_is_not(self):
+        stale, fresh = named("old", owner="simple", uid="first", created="2020-01-01T00:00:00Z"), named("new")
+        assert in_charge(owned_group("second"), [stale]) is None
+        assert in_charge(owned_group("second"), [stale, fresh]) == fresh
+        assert in_charge(owned_group("first"), [stale, fresh]) == stale
+        moved = named("moved", owner="other")  # its spec named another cluster before
+        assert in_charge(owned_group("second"), [moved]) == moved
+
+    def test_one_that_was_left_behind_says_so(self):
+        o = observed(named("old", owner="simple", uid="first"), group=owned_group("second"), answers=Answers(target=0))
+        assert plan_autoscaler(o, NOW) == plan_autoscaler(observed(autoscaler(), group=None, pods=()), NOW)
+        status = autoscaler_status(o, plan_autoscaler(o, NOW), [], NOW)
+        assert status.desired_replicas is None
+        ready = condition(status.conditions, "Ready")
+        assert (ready.reason, ready.message) == (
+            "WorkerGroupNotFound",
+            "the DaskCluster simple that it belongs to is gone, there is another one now",
+        )
+
+
+class TestMovedTarget:
+    """A number is about one group: another one must not be given it (controller 19: 50 workers instead of 2)."""
+
+    def after(self, of, target_group, answers=None, **fields):
+        o = observed(of, group=target_group, pods=(), answers=answers, **fields)
+        return msgspec.structs.replace(of, status=autoscaler_status(o, plan_autoscaler(o, NOW), [], NOW))
+
+    def moved(self, of, **spec):
+        """The same with another spec."""
+        metadata = of.metadata | {"generation": of.generation + 1}
+        return msgspec.structs.replace(of, metadata=metadata, spec=msgspec.structs.replace(of.spec, **spec))
+
+    def test_another_group(self):
+        first, second = group(replicas=1), group("simple-gpu", replicas=2)
+        of = self.after(named("a", maximum=100), first, Answers(target=50))
+        assert number_for(of, first) == 50
+        assert number_for(of, second) is None
+        of = self.moved(of, worker_group="simple-gpu")
+        assert number_for(of, second) is None
+        of = self.after(of, second)
+        assert number_for(of, second) == of.status.desired_replicas == 2
+        assert number_for(of, first) is None
+        assert of.status.recommendations is None
+
+    def test_a_group_of_the_same_name_in_the_next_cluster(self):
+        of = self.after(named("a", maximum=100), owned_group("first", replicas=2), Answers(target=50))
+        again = owned_group("second", replicas=2)
+        assert number_for(of, again) is None
+        assert self.after(of, again).status.desired_replicas == 2
+
+    def test_a_changed_bound_is_no_other_group(self):
+        of = self.after(named("a", maximum=100), group(), Answers(target=50))
+        of = self.moved(of, maximum=80)
+        assert number_for(of, group()) == 50
+        assert self.after(of, group()).status.desired_replicas == 50
+
+    def test_what_an_earlier_operator_wrote_still_counts(self):
+        """Else an upgrade would take workers away. It did not note of which group it spoke."""
+        old = DaskAutoscalerStatus(desired_replicas=50, observed_generation=1)
+        of = msgspec.structs.replace(named("a", maximum=100), status=old)
+        assert number_for(of, group(replicas=2)) == 50
+        assert self.after(of, group(replicas=2)).status.desired_replicas == 50
+        assert number_for(self.moved(of, worker_group="simple-gpu"), group("simple-gpu")) is None
+
+    def test_no_autoscaler_says_nothing(self):
+        assert number_for(None, group()) is None
+
+
+class TestAdoption:
+    """An autoscaler goes with its cluster, else it takes over the next one of that name (node 2)."""
+
+    OURS = reference("simple", "uid-simple")
+
+    def plan(self, of=None, **fields):
+        of = named("a") if of is None else of
+        seen = fields.pop("status", DaskAutoscalerStatus(observed_generation=1))
+        of = msgspec.structs.replace(of, status=seen, metadata=of.metadata | fields.pop("metadata", {}))
+        return plan_autoscaler(observed(of, **({"cluster": cluster(), "answers": Answers(target=1)} | fields)), NOW)
+
+    def adopted(self, **fields):
+        (patch,) = self.plan(**fields).actions
+        assert isinstance(patch, Patch)
+        assert (patch.kind, patch.name, patch.uid) == ("DaskAutoscaler", "a", "uid-a")
+        assert patch.patch["metadata"]["resourceVersion"] == "1", "so that nobody else's reference is lost"
+        return patch.patch["metadata"]["ownerReferences"]
+
+    def test_its_cluster_owns_it(self):
+        assert self.adopted() == [self.OURS]
+        assert self.plan(of=named("a", owner="simple")).actions == ()
+
+    def test_also_while_there_is_nobody_to_ask_and_if_it_is_not_in_charge(self):
+        assert self.adopted(scheduler_pods=()) == [self.OURS]
+        assert self.adopted(rival=named("b")) == [self.OURS]
+
+    def test_the_scheduler_is_asked_all_the_same(self):
+        assert self.plan(answers=None).ask is not None
+
+    @pytest.mark.parametrize("key", ["argocd.argoproj.io/tracking-id", "kustomize.toolkit.fluxcd.io/name"])
+    def test_one_that_a_tool_tracks_lives_as_long_as_it_is_in_git(self, key):
+        assert self.plan(metadata={"labels": {key: "x"}}).actions == ()
+
+    def test_the_cluster_must_be_known_for_a_while(self):
+        """The cache may still have the one before; garbage collection would take the autoscaler along with it."""
+        assert self.plan(status=DaskAutoscalerStatus()).actions == ()
+        assert self.plan(cluster=None).actions == ()
+        assert self.plan(group=owned_group("earlier")).actions == ()
+
+    def test_one_whose_group_stays_stays_too(self):
+        """A group that a GitOps tool tracks has no owner either."""
+        assert self.plan(group=group(owned=False)).actions == ()
+        assert self.plan(group=None, pods=()).actions == ()
+
+    def test_one_of_an_earlier_cluster_is_not_taken_over(self):
+        assert self.plan(of=named("a", owner="simple", uid="earlier")).actions == ()
+
+    def test_another_cluster_in_its_spec(self):
+        assert self.adopted(of=named("a", owner="other")) == [self.OURS]
+
+    def test_others_that_own_it_stay_and_one_that_controls_it_decides(self):
+        other = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "y"}
+        assert self.adopted(metadata={"ownerReferences": [other]}) == [other, self.OURS]
+        assert self.plan(metadata={"ownerReferences": [other | {"controller": True}]}).actions == ()
+
+
+class TestWhatTheGroupSays:
+    """`kubectl scale` printed "scaled" and nothing happened, without a word on the group (node 2)."""
+
+    def status(self, of, *, replicas=4):
+        g = group(replicas=replicas)
+        pods = [worker_pod(g, ordinal) for ordinal in range(2)]
+        o = observed_group(g, *pods, autoscaler=of)
+        return worker_group_status(o, plan_worker_group(o, NOW), [], NOW)
+
+    def test_who_sets_its_size(self):
+        number = DaskAutoscalerStatus(desired_replicas=2, worker_group_uid="uid-simple-default")
+        status = self.status(msgspec.structs.replace(named("mine"), status=number))
+        assert (status.desired_replicas, status.autoscaler) == (2, "mine")
+        ready = condition(status.conditions, "Ready")
+        assert ready.message == "2 of 2 workers are ready; DaskAutoscaler mine sets the number"
+
+    @pytest.mark.parametrize(
+        "number", [DaskAutoscalerStatus(), DaskAutoscalerStatus(desired_replicas=50, worker_group_uid="another")]
+    )
+    def test_one_that_has_said_nothing_of_it_does_not(self, number):
+        """A number for another group was taken over (controller 19)."""
+        status = self.status(msgspec.structs.replace(named("mine"), status=number), replicas=2)
+        assert (status.desired_replicas, status.autoscaler) == (2, None)
+        assert condition(status.conditions, "Ready").message == "2 of 2 workers are ready"

@@ -13,9 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.states import autoscaler, cluster, group, job, metadata
 
-from dask_controller.core.cluster import contains
-from dask_controller.core.job_run import is_finished, is_suspended
-from dask_controller.core.observed import LONGEST_MESSAGE, Pod, made_by_another, owner_uid, pod
+from dask_controller.core.children import contains
+from dask_controller.core.observed import (
+    LONGEST_MESSAGE,
+    LONGEST_WORDS,
+    Container,
+    Pod,
+    made_by_another,
+    owner_uid,
+    pod,
+)
+from dask_controller.core.runner import is_finished, is_suspended
 from dask_controller.shell.kubernetes import RESOURCES
 from dask_controller.shell.world import LARGEST_CHILD_BYTES, Child, Resource, World
 from dask_crds import names
@@ -88,7 +96,8 @@ class TestChild:
         live = found.manifest
         assert (found.namespace, found.name, found.cluster) == ("team", "simple-scheduler", "simple")
         assert owner_uid(live) == c.uid
-        assert live["metadata"]["annotations"] == {names.REVISION: scheduler_revision(c)}
+        template = scheduler_deployment(c)["metadata"]["annotations"][names.TEMPLATE]
+        assert live["metadata"]["annotations"] == {names.REVISION: scheduler_revision(c), names.TEMPLATE: template}
         assert live["spec"] == {"replicas": 1, "selector": {"matchLabels": selector("simple")}}
         assert live["status"] == {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "conditions": [failure]}
         assert live["metadata"]["labels"] == selector("simple")
@@ -314,7 +323,8 @@ class TestPod:
             )
         )
         assert (found.name, found.namespace, found.phase) == ("simple-default-worker-0", "team", "Running")
-        assert (found.ready, found.ip, found.restarts, found.problem) == (True, "10.0.0.1", 2, None)
+        assert (found.ready, found.ip, found.own_ips, found.problem) == (True, "10.0.0.1", ("10.0.0.1",), None)
+        assert found.containers == (Container(name="dask", running=True, restarts=2),)
         assert found.started is not None
         assert found.started - found.created == 10
         assert found.owner_uid == group().uid
@@ -360,7 +370,7 @@ class TestPod:
         assert found.last_applied == remembered(MEGABYTE)
         assert found.owner_uid
         del manifest["status"]["containerStatuses"][:3]
-        assert len(kept(manifest).last_words) == LONGEST_MESSAGE
+        assert len(kept(manifest).container("dask").last_words) == LONGEST_WORDS
 
     @pytest.mark.parametrize("time", ["", "x", "0000-01-01T00:00:00Z", "9999-99-99T00:00:00Z", None, 7])
     def test_times_that_are_none(self, time: Any) -> None:
@@ -387,7 +397,59 @@ class TestPod:
 
     @pytest.mark.parametrize("spec", [None, {}, {"containers": None}, {"containers": []}, {"containers": [{}]}])
     def test_nor_does_a_spec(self, spec: Any) -> None:
-        assert kept({**raw_pod(), "spec": spec}).restarts == 0
+        assert kept({**raw_pod(), "spec": spec}).container("dask").restarts == 0
+
+    def test_containers_are_found_by_name_wherever_others_stand(self) -> None:
+        """(controller 9) A proxy that was injected first has restarts and last words of its own."""
+        ended = {"terminated": {"exitCode": 3, "message": "bye", "finishedAt": "2026-01-01T00:00:10Z"}}
+        manifest = raw_pod(
+            phase="Running",
+            containerStatuses=[
+                {"name": "a-proxy", "restartCount": 7, "state": {"running": {}}},
+                {"name": "dask", "restartCount": 1, "state": {"waiting": {}}, "lastState": ended},
+                {"name": "z", "restartCount": 0, "state": ended},
+            ],
+        )
+        spec = manifest["spec"]
+        spec["containers"] = [{"name": "z"}, {"name": "a-proxy"}, *spec["containers"]]
+        found: Pod = kept(manifest)
+        assert found.container("dask") == Container(name="dask", restarts=1, exit_code=3, last_words="bye")
+        assert found.container("a-proxy") == Container(name="a-proxy", running=True, restarts=7)
+        assert found.container("z").finished is not None
+        assert found.container("renamed since").name == "z"
+        assert kept(manifest).containers is found.containers, "what is the same is kept once"
+
+    @pytest.mark.parametrize(
+        ("spec", "status", "own"),
+        [
+            ({}, {"podIPs": [{"ip": "fd00::1"}, {"ip": "10.0.0.1"}], "podIP": "fd00::1"}, ("fd00::1", "10.0.0.1")),
+            ({}, {"podIPs": None, "podIP": "10.0.0.1"}, ("10.0.0.1",)),
+            ({}, {}, ()),
+            ({"hostNetwork": True}, {"podIPs": [{"ip": "10.1.1.1"}], "podIP": "10.1.1.1"}, ()),
+            ({}, {"podIPs": [{"ip": "10.1.1.1"}], "podIP": "10.1.1.1", "hostIPs": [{"ip": "10.1.1.1"}]}, ()),
+            ({}, {"podIPs": [{}, 7, {"ip": []}] * 99}, ()),
+        ],
+    )
+    def test_its_own_addresses(self, spec: Any, status: Any, own: tuple[str, ...]) -> None:
+        """(controller 3, 17) All of a dual stack; none on the host's network, where Pods share them."""
+        manifest = raw_pod(**status)
+        manifest["spec"] |= spec
+        assert kept(manifest).own_ips == own
+
+    @pytest.mark.parametrize("name", ["simple-default-worker-1-abcde", "", "x" * 10_000, "simple-default-worker-0"])
+    def test_another_workers_name_is_not_believed(self, name: str) -> None:
+        """(security 8) Who may annotate a Pod would have another worker retired in its place."""
+        manifest = raw_pod()
+        manifest["metadata"]["annotations"][names.WORKER_NAME] = name
+        assert kept(manifest).worker_name == ""
+
+    def test_one_that_needs_memory_is_told_before_a_sidecar(self) -> None:
+        """(controller 20) A native sidecar crashes because the worker beside it was killed."""
+        crash = {"name": "net", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+        killed = {"name": "dask", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
+        problem = kept(raw_pod(initContainerStatuses=[crash], containerStatuses=[crash, killed])).problem
+        assert problem is not None
+        assert problem.reason == "OOMKilled"
 
 
 JSON = st.recursive(

@@ -83,14 +83,27 @@ def test_it_runs_under_restricted_pod_security() -> None:
 
 @pytest.mark.parametrize("namespaces", [None, ["a", "b"]])
 def test_the_controller_understands_its_arguments(namespaces: list[str] | None) -> None:
-    manifests = installed(namespaces=namespaces, cluster_domain="example.org", args=["--verbose"])
+    manifests = installed(
+        namespaces=namespaces,
+        cluster_domain="example.org",
+        not_inherited=["corp.example/", "queue"],
+        args=["--verbose"],
+    )
     options = arguments().parse_args(pod(manifests)["containers"][0]["args"])
     assert options.command == "run"
     assert (options.all_namespaces, options.namespace) == (namespaces is None, namespaces)
     assert (options.cluster_domain, options.leader_elect, options.log_format) == ("example.org", True, "json")
     assert options.verbose
+    assert options.not_inherited == ["corp.example/", "queue"]
     (port,) = pod(manifests)["containers"][0]["ports"]
     assert options.port == port["containerPort"]
+
+
+@pytest.mark.parametrize("wrong", ["corp.example/", [""]])
+def test_beginnings_of_keys_are_a_list(wrong: Any) -> None:
+    """Of letters, a text is one; and with nothing each key begins."""
+    with pytest.raises(ValueError, match="not_inherited must be a list of beginnings of keys"):
+        installed(not_inherited=wrong)
 
 
 def test_probes_service_and_network_policy_name_the_same_port() -> None:

@@ -1,14 +1,17 @@
-"""How the scheduler's module shares the load among the groups of a cluster: properties."""
+"""How the scheduler's module shares the load among the groups of a cluster: properties. And what a group offers."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.states import group as worker_group
 
+from dask_controller.core.demand import worker_resources, worker_threads
 from dask_resources import scheduler_extension
 
 _spec = importlib.util.spec_from_file_location(
@@ -96,3 +99,15 @@ def test_plain_tasks_never_grow_a_group_that_offers_something_beside_one_that_do
     cluster = [module.Group([], offered, maximum=10), module.Group([], maximum=10)]
     assert shared(demand, cluster, 0)[0].load == 0
     assert shared(demand, cluster[:1], 0)[0].load > 0
+
+
+@pytest.mark.parametrize("sidecar_first", [True, False])
+def test_what_a_group_offers_is_told_by_its_main_container(sidecar_first):
+    """Wherever a sidecar stands (controller 9)."""
+    worker = {"name": "worker", "args": ["dask", "worker", "--nthreads", "4", "--resources", "GPU=2"]}
+    sidecar = {"name": "logs", "args": ["--nthreads", "9"], "resources": {"limits": {"cpu": "7"}}}
+    g = worker_group()
+    spec = {"containers": [sidecar, worker] if sidecar_first else [worker, sidecar]}
+    template = msgspec.structs.replace(g.spec.worker, spec=spec)
+    g = msgspec.structs.replace(g, spec=msgspec.structs.replace(g.spec, worker=template))
+    assert (worker_threads(g), worker_resources(g)) == (4, {"GPU": 2.0})

@@ -39,3 +39,32 @@ def test_what_a_schedule_makes_is_shown_as_it_is() -> None:
     c = chart(namespace="analytics")
     exec(code, {**vars(dask_constructs), "chart": c})
     assert list(yaml.safe_load_all(shown)) == synth(c)
+
+
+def _section(title: str) -> str:
+    return GUIDE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_what_becomes_of_an_earlier_run_is_told() -> None:
+    """(node 11) Its Pod and logs go with a new `runId`; why it ended stays."""
+    again = " ".join(_section("Again").split())
+    assert "gone: its cluster, and the runner's Pod with its logs" in again
+    assert "how and why each ended" in again
+
+
+@pytest.mark.parametrize("reason", ["QuotaExceeded", "SuspendedByAnother", "NameConflict", "DeadlineExceeded"])
+def test_reasons_are_told(reason: str) -> None:
+    """(public 15, controller 15, controller 4, node 6)"""
+    assert f" {reason} |" in _section("How a run ends")
+
+
+def test_what_the_percentage_is_of() -> None:
+    """(node 11)"""
+    assert "submitted so far" in _section("How a run ends")
+
+
+def test_what_a_job_decides_about_its_cluster() -> None:
+    """(controller 16, 20)"""
+    once = _section("Once")
+    assert "`cluster.spec.suspend` is ignored" in once
+    assert "`cluster.spec.idleTimeout`\ncounts only after the end" in once

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
-from tests.support.states import NOW, group
+import pytest
+from tests.support.states import NOW, cluster, group
 from tests.support.virtual_time import now, virtual_time
 
-from dask_controller.core.actions import STEP, Create, Delete, Plan
+from dask_controller.core.actions import STEP, Apply, Create, Delete, Plan
+from dask_controller.core.children import fingerprint
 from dask_controller.shell.courtesy import Courtesy
-from dask_controller.shell.execute import STEP_SECONDS, TERMINATING_SECONDS, Executor
+from dask_controller.shell.execute import NAME_TAKEN, STEP_SECONDS, TERMINATING_SECONDS, Executor, log_fields
 from dask_controller.shell.kubernetes import NAMESPACE_TERMINATING, ApiError
+from dask_controller.shell.queue import Queue
 from dask_controller.shell.reconcile import _next_look
+from dask_controller.shell.world import Key, World
+from dask_crds import names
+from dask_resources.scheduler import scheduler_service, selector
+from dask_resources.worker import worker_labels, worker_pod
 
 
 class _Server:
@@ -81,3 +89,155 @@ async def test_in_a_namespace_that_goes_nothing_more_is_tried_for_a_while() -> N
     assert (e.is_terminating("team"), e.is_terminating("other")) == (True, False)
     await asyncio.sleep(TERMINATING_SECONDS)
     assert not e.is_terminating("team"), "there may be another one of that name"
+
+
+class _Names:
+    """An API server that has some objects already."""
+
+    def __init__(self, *there: dict[str, Any]) -> None:
+        self.there = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in there}
+        self.patched: list[Any] = []
+        self.applied: list[Any] = []
+
+    async def create(self, manifest: Any) -> Any:
+        key = manifest["kind"], manifest["metadata"]["name"]
+        if key in self.there:
+            raise ApiError(409, "AlreadyExists", f"{key} already exists")
+        self.there[key] = existing(manifest, uid=f"new {key[1]}")
+        return self.there[key]
+
+    async def list(self, kind: str, namespace: str, *, fields: str) -> list[Any]:
+        found = self.there.get((kind, fields.removeprefix("metadata.name=")))
+        return [found] if found else []
+
+    async def patch(self, kind: str, namespace: str, name: str, patch: Any) -> Any:
+        self.patched.append((kind, name, patch))
+        return self.there[kind, name]
+
+    async def apply(self, manifest: Any) -> Any:
+        self.applied.append(manifest)
+        return self.there[manifest["kind"], manifest["metadata"]["name"]]
+
+
+def on(server: _Names) -> tuple[Executor, World]:
+    world = World(server, None, lambda key, delay: None)  # type: ignore[arg-type]
+    return Executor(server, world, domain="x", share=2, courtesy=Courtesy()), world  # type: ignore[arg-type]
+
+
+def existing(manifest: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    metadata = {**manifest["metadata"], "uid": "there", "resourceVersion": "1", **changes}
+    return {**manifest, "metadata": metadata}
+
+
+class TestNames:
+    """(controller 7, strangers 10) One foreign Pod blocked the whole group."""
+
+    @virtual_time
+    async def test_a_pod_of_somebody_elses_costs_its_place_and_nothing_else(self) -> None:
+        g = group()
+        theirs = [existing(worker_pod(g, n, "x"), ownerReferences=[], labels={}) for n in (0, 3)]
+        execute, world = on(server := _Names(*theirs))
+        outcomes = await execute.execute(g, [Create(g, n) for n in range(6)], NOW)
+        assert [o.action.ordinal for o in outcomes if not o.error] == [1, 2, 4, 5]
+        assert {o.reason for o in outcomes if o.error} == {NAME_TAKEN}
+        assert world.taken(g.namespace, g.name) == {0, 3}
+        assert server.patched == [], "a stranger's object is not touched"
+
+    @virtual_time
+    async def test_so_does_one_of_an_earlier_group_that_still_drains(self) -> None:
+        g = group()
+        earlier = existing(worker_pod(g, 0, "x"), ownerReferences=[{"uid": "earlier", "controller": True}])
+        execute, world = on(_Names(earlier))
+        await execute.execute(g, [Create(g, 0)], NOW)
+        assert world.taken(g.namespace, g.name) == {0}
+
+    @virtual_time
+    async def test_a_worker_of_ours_from_which_somebody_took_the_label_gets_it_back(self) -> None:
+        g = group()
+        hidden = existing(worker_pod(g, 0, "x"), labels={"theirs": "1"})
+        execute, world = on(server := _Names(hidden))
+        await execute.execute(g, [Create(g, 0), Create(g, 1)], NOW)
+        assert [(kind, name) for kind, name, _ in server.patched] == [("Pod", "simple-default-worker-0")]
+        assert server.patched[0][2]["metadata"] == {"uid": "there", "labels": worker_labels(g)}
+        assert world.taken(g.namespace, g.name) == frozenset()
+
+
+class TestApply:
+    @virtual_time
+    @pytest.mark.parametrize(
+        ("changes", "reason", "permanent"),
+        [
+            ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, "Terminating", False),
+            (
+                {"ownerReferences": [{"kind": "DaskCluster", "name": "simple", "uid": "old", "controller": True}]},
+                "Terminating",
+                False,
+            ),
+            (
+                {"ownerReferences": [{"kind": "DaskCluster", "name": "other", "uid": "o", "controller": True}]},
+                "NameConflict",
+                True,
+            ),
+            ({"ownerReferences": []}, "NameConflict", True),
+        ],
+    )
+    async def test_whose_an_object_is(self, changes: Any, reason: str, permanent: bool) -> None:
+        """(node 7) What goes with the cluster before is waited for."""
+        service = scheduler_service(cluster())
+        execute, _ = on(server := _Names(existing(service, **changes)))
+        (outcome,) = await execute.execute(cluster(), [Apply(service, new=True)], NOW)
+        assert (outcome.reason, outcome.permanent) == (reason, permanent)
+        assert (server.applied, server.patched) == ([], [])
+
+    @virtual_time
+    async def test_a_child_from_which_somebody_took_our_label_gets_it_back_and_nothing_else(self) -> None:
+        service = scheduler_service(cluster())
+        execute, _ = on(server := _Names(existing(service, labels={})))
+        await execute.execute(cluster(), [Apply(service, new=True)], NOW)
+        assert server.applied == []
+        assert [patch["metadata"]["labels"] for _, _, patch in server.patched] == [selector("simple")]
+
+    @virtual_time
+    async def test_what_changes_nothing_is_noted(self) -> None:
+        """(controller 8) Else it would be applied at every look."""
+        service = scheduler_service(cluster())
+        live = existing(service)
+        execute, world = on(_Names(live))
+        await execute.execute(cluster(), [Apply(service)], NOW)
+        assert world.settled(live) == {fingerprint(service)}
+
+
+class TestLog:
+    """(node 10) What is done is a line each, with what it is about as fields; what fails is told once."""
+
+    @virtual_time
+    async def test_a_line_per_action(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO)
+        service = scheduler_service(cluster())
+        execute, _ = on(_Names())
+        await execute.execute(cluster(), [Apply(service, new=True)], NOW)
+        (record,) = caplog.records
+        assert record.getMessage() == "DaskCluster team/simple: created Service simple-scheduler"
+        assert record.k8s_ref == {  # type: ignore[attr-defined]
+            "apiVersion": names.API_VERSION,
+            "kind": "DaskCluster",
+            "namespace": "team",
+            "name": "simple",
+        }
+
+    @virtual_time
+    async def test_what_is_tried_again_is_no_warning_at_first(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO)
+
+        async def refused(key: Key) -> float | None:
+            raise ApiError(409, "Conflict", "somebody was quicker")
+
+        queue = Queue[Key](expected=ApiError, log_fields=lambda key: log_fields(*key))
+        task = asyncio.create_task(queue.run(refused))
+        queue.add(Key("DaskCluster", "team", "simple"))
+        await asyncio.sleep(60)
+        task.cancel()
+        records = [record for record in caplog.records if "quicker" in record.getMessage()]
+        assert records[0].getMessage().startswith("DaskCluster team/simple: somebody was quicker; again in")
+        assert [record.levelname for record in records[:2]] == ["INFO", "WARNING"]
+        assert all(record.k8s_ref["name"] == "simple" for record in records)  # type: ignore[attr-defined]

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 import pytest
 
-from dask_crds.quantity import parse_quantity
+from dask_crds.quantity import AMOUNT, parse_quantity
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,38 @@ from dask_crds.quantity import parse_quantity
 )
 def test_number(quantity: str | float, number: str) -> None:
     assert parse_quantity(quantity) == Decimal(number)
+
+
+def test_the_schemas_pattern_says_the_same() -> None:
+    """Of what is not negative; the API server knows the pattern only."""
+    for number in ("0", "1", "1.", ".5", "1.5", "+2", ".", "", "1.5.", "x", "1_0"):
+        for suffix in (
+            "",
+            "n",
+            "u",
+            "m",
+            "k",
+            "K",
+            "Ki",
+            "M",
+            "Mi",
+            "Gi",
+            "E",
+            "Ei",
+            "e3",
+            "E-2",
+            "e",
+            "e1.5",
+            "kb",
+            " ",
+        ):
+            try:
+                parse_quantity(number + suffix)
+                valid = True
+            except ValueError:
+                valid = False
+            assert (re.search(AMOUNT, number + suffix) is not None) == valid, number + suffix
+    assert not re.search(AMOUNT, "-1")
 
 
 @pytest.mark.parametrize("quantity", ["", "Gi", "1kb", "4GB", "4 Gi", "1e3Ki", "1e", "one", "1i", "0x10", "1_000"])

@@ -274,6 +274,7 @@ async def test_a_surprise_is_logged_with_its_traceback_and_what_is_expected_with
 
     logger = logging.getLogger("dask_controller.shell.queue")
     logger.addHandler(handler := Keep())
+    logger.setLevel(logging.INFO)
     try:
         async with running(queue, reconcile):
             queue.add("expected")
@@ -281,6 +282,7 @@ async def test_a_surprise_is_logged_with_its_traceback_and_what_is_expected_with
             await asyncio.sleep(0.1)
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
     assert [(r.getMessage().split(":")[0], bool(r.exc_info)) for r in records] == [
         ("expected", False),
         ("surprise", True),

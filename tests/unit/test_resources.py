@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
-from tests.support.states import cluster, group
+from tests.support.states import cluster, group, job
 
 from dask_crds import names
-from dask_crds.model import TemplateMetadata
-from dask_resources.metadata import LONGEST_REMEMBERED, inherited, metadata_patch, remembered
+from dask_crds.model import DaskCluster, DaskWorkerGroup, TemplateMetadata
+from dask_resources.job import job_cluster, runner_job
+from dask_resources.metadata import (
+    LONGEST_REMEMBERED,
+    inherited,
+    metadata_patch,
+    remembered,
+    tracked,
+    without,
+    written,
+)
 from dask_resources.pod import NO_SIDECAR
 from dask_resources.revision import revision
-from dask_resources.scheduler import scheduler_deployment, scheduler_service
+from dask_resources.scheduler import (
+    disruption_budget,
+    extension_config_map,
+    scheduler_deployment,
+    scheduler_service,
+)
 from dask_resources.scheduler_extension import MODULE, MOUNT_PATH, PRELOAD_ARGV_VARIABLE, PRELOAD_VARIABLE, mounted
-from dask_resources.worker import worker_metadata, worker_pod
+from dask_resources.worker import default_worker_group, worker_metadata, worker_pod
 
 PATH = f"{MOUNT_PATH}/{MODULE}"
 
 
 def scheduler_container(**fields):
     return {"name": "scheduler", "image": "x", "args": ["dask-scheduler"], **fields}
+
+
+def with_runner_env(of, *env):
+    template = msgspec.structs.replace(of.spec.job, spec={"containers": [{"name": "job", "env": list(env)}]})
+    return msgspec.structs.replace(of, spec=msgspec.structs.replace(of.spec, job=template))
 
 
 def env_of(container):
@@ -39,6 +59,21 @@ class TestExtension:
         assert scheduler["volumeMounts"] == [{"name": "dask-gitops", "mountPath": MOUNT_PATH, "readOnly": True}]
         assert sidecar == {"name": "sidecar"}
         assert spec["volumes"] == [{"name": "dask-gitops", "configMap": {"name": "module"}}]
+
+    @pytest.mark.parametrize(
+        ("taken", "name"),
+        [
+            (["dask-gitops"], "dask-gitops-0"),
+            (["dask-gitops-0", "dask-gitops", "dask-gitops-1"], "dask-gitops-2"),
+            (["dask-gitops-0"], "dask-gitops"),
+        ],
+    )
+    def test_a_volume_of_that_name_is_the_users(self, taken, name):
+        """The Deployment was refused (public 19)."""
+        volumes = [{"name": volume, "emptyDir": {}} for volume in taken]
+        spec = mounted({"containers": [scheduler_container()], "volumes": volumes}, "module")
+        assert spec["volumes"] == [*volumes, {"name": name, "configMap": {"name": "module"}}]
+        assert [mount["name"] for mount in spec["containers"][0]["volumeMounts"]] == [name]
 
     @pytest.mark.parametrize("value", ['["mine"]', "mine"])
     def test_the_users_own_list_is_kept(self, value):
@@ -72,12 +107,23 @@ class TestWorkerPod:
         assert pod["metadata"]["name"] == "simple-default-worker-3"
         assert pod["metadata"]["annotations"][names.WORKER_NAME] == "simple-default-worker-3-abcde"
 
-    def test_the_users_own_variable_wins(self):
+    @staticmethod
+    def with_env(*env):
         g = group()
-        spec = {"containers": [{"name": "w", "env": [{"name": "DASK_WORKER_NAME", "value": "mine"}]}]}
-        worker = msgspec.structs.replace(g.spec.worker, spec=spec)
+        worker = msgspec.structs.replace(g.spec.worker, spec={"containers": [{"name": "w", "env": list(env)}]})
         g = msgspec.structs.replace(g, spec=msgspec.structs.replace(g.spec, worker=worker))
-        assert env_of(worker_pod(g, 0, "abcde")["spec"]["containers"][0])["DASK_WORKER_NAME"] == "mine"
+        return worker_pod(g, 0, "abcde")["spec"]["containers"][0]
+
+    def test_the_users_own_variable_wins(self):
+        assert env_of(self.with_env({"name": "DASK_WORKER_NAME", "value": "mine"}))["DASK_WORKER_NAME"] == "mine"
+
+    def test_a_variable_may_refer_to_ours(self):
+        """Kubernetes expands `$(NAME)` of variables that come before (public 37)."""
+        tag = {"name": "TAG", "value": "$(DASK_WORKER_NAME)-x"}
+        found = [variable["name"] for variable in self.with_env(tag)["env"]]
+        assert found == ["DASK_WORKER_NAME", "DASK_SCHEDULER_ADDRESS", "TAG"]
+        env = runner_job(with_runner_env(job(), tag))["spec"]["template"]["spec"]["containers"][0]["env"]
+        assert [variable["name"] for variable in env] == ["DASK_SCHEDULER_ADDRESS", "TAG"]
 
     def test_labels_that_clients_select_on(self):
         labels = worker_pod(group(), 0, "abcde")["metadata"]["labels"]
@@ -204,16 +250,204 @@ class TestRevision:
         assert revision({"a": 1, "b": 2}) == revision({"b": 2, "a": 1}) != revision({"a": 1, "b": 3})
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "argocd.argoproj.io/tracking-id",
+class TestInheritedKeys:
+    """Labels and annotations by which tools track or queue their own objects (controller 14, public 01)."""
+
+    TRACKING = (
+        "addon.kops.k8s.io/name",
+        "addonmanager.kubernetes.io/mode",
         "app.kubernetes.io/instance",
+        "app.kubernetes.io/managed-by",
+        "app.oam.dev/name",
+        "applyset.kubernetes.io/id",
+        "applyset.kubernetes.io/part-of",
+        "apps.open-cluster-management.io/hosting-subscription",
+        "argocd.argoproj.io/instance",
+        "argocd.argoproj.io/tracking-id",
+        "cli-utils.sigs.k8s.io/inventory-id",
+        "config.k8s.io/owning-inventory",
+        "config.kubernetes.io/origin",
+        "configmanagement.gke.io/managed",
+        "configsync.gke.io/resource-id",
+        "crossplane.io/composite",
+        "dask.org/revision",
+        "dev.okteto.com/deployed-by",
+        "fleet.cattle.io/bundle-name",
+        "gitops.jenkins-x.io/pipeline",
+        "helm.sh/chart",
+        "helm.toolkit.fluxcd.io/name",
+        "hnc.x-k8s.io/inherited-from",
+        "internal.config.kubernetes.io/index",
+        "internal.kro.run/owned",
+        "kapp.k14s.io/app",
+        "kapp.k14s.io/association",
+        "karmada.io/managed",
+        "kluctl.io/discriminator",
+        "kopf.zalando.org/last-handled-configuration",
+        "kro.run/instance-id",
+        "kro.run/owned",
+        "kubectl.kubernetes.io/last-applied-configuration",
+        "kueue.x-k8s.io/priority-class",
+        "kueue.x-k8s.io/queue-name",
         "kustomize.toolkit.fluxcd.io/name",
         "meta.helm.sh/release-name",
-        "kubectl.kubernetes.io/last-applied-configuration",
-        "config.kubernetes.io/origin",
-    ],
-)
-def test_tracking_keys_are_not_inherited(key):
-    assert inherited({key: "x", "team": "data"}) == {"team": "data"}
+        "metacontroller.k8s.io/decorator-controller",
+        "objectset.rio.cattle.io/hash",
+        "olm.owner",
+        "olm.owner.namespace",
+        "operators.coreos.com/dask.team",
+        "pipecd.dev/managed-by",
+        "project.werf.io/name",
+        "projectsveltos.io/reference-name",
+        "propagationpolicy.karmada.io/name",
+        "pulumi.com/patchForce",
+        "qbec.io/application",
+        "skaffold.dev/run-id",
+        "tanka.dev/environment",
+        "tilt.dev/resource",
+        "werf.io/version",
+        "workflows.argoproj.io/workflow",
+    )
+    #: Others that look like them, and those by which schedulers of Pods know a Pod's queue.
+    OTHERS = (
+        "app",
+        "app.kubernetes.io/name",
+        "app.kubernetes.io/part-of",
+        "applyset",
+        "dask-team.org/owner",
+        "kro.running/x",
+        "my-helm.sh/x",
+        "queue",
+        "scheduling.volcano.sh/queue-name",
+        "team",
+        "velero.io/exclude-from-backup",
+        "wave.pusher.com/update-on-config-change",
+        "yunikorn.apache.org/queue",
+    )
+
+    @pytest.mark.parametrize("key", TRACKING)
+    def test_tracking_keys_are_not_inherited(self, key):
+        assert inherited({key: "x", "team": "data"}) == {"team": "data"}
+
+    @pytest.mark.parametrize("key", OTHERS)
+    def test_other_keys_are(self, key):
+        assert inherited({key: "x"}) == {key: "x"}
+
+    def keys(self):
+        return dict.fromkeys((*self.TRACKING, "team"), "x")
+
+    def parents(self):
+        metadata = {"labels": self.keys(), "annotations": self.keys()}
+        for value in (cluster(), group(), job()):
+            yield msgspec.structs.replace(value, metadata=value.metadata | metadata)
+
+    def children(self, value):
+        """Every object that is made of a resource, and the Pods of those that make some."""
+        match value:
+            case DaskCluster():
+                made = [extension_config_map, scheduler_service, scheduler_deployment, disruption_budget]
+                return [*(build(value) for build in made), default_worker_group(value, 1)]
+            case DaskWorkerGroup():
+                return [worker_pod(value, 0, "abcde")]
+        return [job_cluster(value), runner_job(value)]
+
+    def test_no_child_carries_what_its_parent_is_tracked_by(self):
+        kinds = set()
+        for value in self.parents():
+            for child in self.children(value):
+                kinds.add(child["kind"])
+                template = child["spec"].get("template") if child["kind"] in ("Deployment", "Job") else None
+                for metadata in (child["metadata"], *([template["metadata"]] if template else [])):
+                    for field in ("labels", "annotations"):
+                        assert not {key for key in metadata[field] if not key.startswith("dask.org/")} & {
+                            *self.TRACKING
+                        }
+                        assert metadata[field]["team"] == "x"
+        assert len(kinds) == 8
+
+    def test_what_a_template_states_is_the_users_own_word(self):
+        """Someone may want each worker queued by itself."""
+        queued = {"kueue.x-k8s.io/queue-name": "small", "applyset.kubernetes.io/part-of": "x"}
+        g = group()
+        worker = msgspec.structs.replace(g.spec.worker, metadata=TemplateMetadata(labels=queued))
+        g = msgspec.structs.replace(g, spec=msgspec.structs.replace(g.spec, worker=worker))
+        assert queued.items() <= worker_pod(g, 0, "abcde")["metadata"]["labels"].items()
+
+    def test_an_older_operators_children_lose_them_in_place(self):
+        """Else the next `kubectl apply --prune --applyset` would remove them, and a restart would lose work."""
+        old = {"applyset.kubernetes.io/part-of": "x", "kueue.x-k8s.io/queue-name": "q", "team": "data"}
+        metadata = worker_metadata(group())
+        now = metadata | {"annotations": {names.LAST_APPLIED: written({"labels": {"team": "data"}})}}
+        now["labels"] = metadata["labels"] | {"team": "data"}
+        patch = metadata_patch(now, written({"labels": old}))
+        assert patch["labels"] == dict.fromkeys(old) | {"team": "data"}
+
+    def test_an_admin_names_more(self):
+        metadata = {
+            "name": "x",
+            "labels": {"corp.example/a": "1", "corp.example.org/b": "2"},
+            "annotations": {"note": "x"},
+        }
+        assert without(metadata, ("corp.example/", "not")) == {
+            "name": "x",
+            "labels": {"corp.example.org/b": "2"},
+            "annotations": {},
+        }
+        assert without(metadata, ()) == metadata
+        assert without({"name": "x", "labels": None}, ("a",)) == {"name": "x", "labels": None}
+
+    def test_what_tells_who_owns_a_resource_stays(self):
+        """What no child inherits anyway is read for other reasons."""
+        labels = {"argocd.argoproj.io/instance": "app", names.CLUSTER: "simple"}
+        assert without({"labels": labels}, ("argocd", "dask.org/")) == {"labels": labels}
+        assert tracked({"labels": labels})
+
+    def test_who_prunes_an_object_ends_its_life(self):
+        for key in ("applyset.kubernetes.io/part-of", "kapp.k14s.io/app", "kluctl.io/discriminator", "meta.helm.sh/x"):
+            assert tracked({"labels": {key: "x"}})
+            assert tracked({"annotations": {key: "x"}})
+        for key in ("kubectl.kubernetes.io/last-applied-configuration", "kueue.x-k8s.io/queue-name", "team"):
+            assert not tracked({"labels": {key: "x"}, "annotations": None})
+
+
+class TestListening:
+    """(node 3) A scheduler without a probe counted as ready two seconds after its creation."""
+
+    def probe(self, container: dict[str, Any] | None = None, service: Any = None) -> Any:
+        c = cluster()
+        c.spec.scheduler.spec["containers"][0].update(container or {})  # type: ignore[typeddict-item]
+        scheduler = msgspec.structs.replace(c.spec.scheduler, service=service)
+        c = msgspec.structs.replace(c, spec=msgspec.structs.replace(c.spec, scheduler=scheduler))
+        return scheduler_deployment(c)["spec"]["template"]["spec"]["containers"][0].get("startupProbe")
+
+    def test_it_has_started_when_it_listens(self) -> None:
+        assert self.probe()["tcpSocket"] == {"port": 8786}
+
+    def test_where_its_service_leads_to(self) -> None:
+        assert (
+            self.probe(service={"ports": [{"name": "tcp-comm", "port": 1, "targetPort": 9786}]})["tcpSocket"]["port"]
+            == 9786
+        )
+        assert self.probe(service={"ports": [{"port": 8786}]})["tcpSocket"]["port"] == 8786
+        named = {"ports": [{"name": "c", "containerPort": 9786}]}
+        assert (
+            self.probe(named, {"ports": [{"name": "tcp-comm", "port": 1, "targetPort": "c"}]})["tcpSocket"]["port"]
+            == 9786
+        )
+
+    @pytest.mark.parametrize(
+        "container",
+        [
+            {"readinessProbe": {"httpGet": {"port": 8787, "path": "/health"}}},
+            {"startupProbe": {"exec": {"command": ["true"]}}},
+        ],
+    )
+    def test_who_has_a_probe_knows_better(self, container: Any) -> None:
+        assert self.probe(container) in (None, container.get("startupProbe"))
+
+    @pytest.mark.parametrize(
+        "service",
+        [{"ports": [{"name": "x", "port": 1}]}, {"ports": [{"name": "tcp-comm", "port": 1, "targetPort": "?"}]}],
+    )
+    def test_none_where_the_port_is_not_known(self, service: Any) -> None:
+        assert self.probe(service=service) is None

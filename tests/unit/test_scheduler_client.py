@@ -131,7 +131,7 @@ def answers(*said: Any) -> bytes:
 
 
 def pods(*names: str) -> tuple[Worker, ...]:
-    return tuple(Worker(name, "") for name in names)
+    return tuple(Worker(name) for name in names)
 
 
 @contextmanager
@@ -145,7 +145,7 @@ def little_memory(most: int = MOST_MEMORY) -> Iterator[None]:
     assert peak < most, f"{peak / MIB:.1f} MiB"
 
 
-MANY = tuple(Worker(f"simple-default-worker-{n:05}", f"10.0.{n // 250}.{n % 250}") for n in range(8000))
+MANY = tuple(Worker(f"simple-default-worker-{n:05}", (f"10.0.{n // 250}.{n % 250}",)) for n in range(8000))
 EVERYTHING = Ask(
     idle=True,
     progress=True,
@@ -206,7 +206,7 @@ async def test_a_scheduler_is_told_what_is_asked_for_and_nothing_else() -> None:
     group = Share(workers=pods("a"), resources={"GPU": 1.0}, threads=2, maximum=3)
     asks = (
         Ask(idle=True, every=5.0),
-        Ask(resume=(Worker("a", "10.0.0.1"),), retire=pods("b")),
+        Ask(resume=(Worker("a", ("10.0.0.1",)),), retire=pods("b")),
         Ask(target=TargetQuestion(group=group, before=(Share(workers=(), maximum=1),))),
     )
     async with stage(saying(answers({"idle_seconds": None}, {"retirement": {}}, {"target": 0}))) as on, client(on) as s:
@@ -230,6 +230,25 @@ async def test_a_scheduler_is_told_what_is_asked_for_and_nothing_else() -> None:
         },
     ]
     assert on.requests == [("POST /dask-gitops/v1/ask HTTP/1.1", {"questions": asked})]
+
+
+@pytest.mark.parametrize(
+    ("ips", "told"),
+    [
+        ((), {"ip": ""}),
+        (("fd00::1",), {"ip": "fd00::1"}),
+        (("10.0.0.1", "fd00::1"), {"ip": "10.0.0.1", "ips": ["10.0.0.1", "fd00::1"]}),
+        (("fd00::1", "10.0.0.1"), {"ip": "10.0.0.1", "ips": ["fd00::1", "10.0.0.1"]}),
+    ],
+)
+async def test_all_addresses_of_a_pod_are_told(ips: tuple[str, ...], told: dict[str, Any]) -> None:
+    """Dual stack, IPv6 first (controller 17). A module of before takes one: that which Dask prefers."""
+    worker = Worker("a", ips)
+    ask = Ask(retire=(worker,), target=TargetQuestion(group=Share(workers=(worker,), maximum=1)))
+    async with stage(saying(answers({"retirement": {}, "target": 0}))) as on, client(on) as s:
+        await s.put(Question([ask]))
+    (question,) = on.requests[0][1]["questions"]
+    assert question["retire"] == question["target"]["group"]["workers"] == [{"name": "a", **told}]
 
 
 async def test_what_was_not_asked_for_is_none() -> None:
@@ -283,6 +302,23 @@ async def test_a_retire_note_is_clipped_and_made_readable(note: str) -> None:
     assert len(found.retirement["a"]) == 200
     assert found.retirement["a"].isprintable()
     assert found.retirement["a"].startswith("refused: ")
+
+
+async def test_what_became_of_who_works_again_is_told() -> None:
+    """Controller finding 2. It goes into status, too (security 8)."""
+    said = {"resumption": {"a": "resuming " + "\x1b" * 1000, "stranger": "running"}}
+    found = (await put(saying(answers(said)), Ask(resume=pods("a", "b")))).answers[0]
+    assert found == Answers(resumption={"a": ("resuming " + " " * 1000)[:200]})
+
+
+async def test_a_module_that_does_not_tell_it_has_been_told() -> None:
+    """Of ``VERSION`` 4: it has no such field (controller 2)."""
+    assert (await put(saying(answers({})), Ask(resume=pods("a")))).answers[0] == Answers()
+
+
+@pytest.mark.parametrize("said", [[], "running", {"a": 1}, {"a": None}, 3])
+async def test_a_resumption_that_makes_no_sense_is_not_believed(said: Any) -> None:
+    assert (await refused(saying(answers({"resumption": said})), Ask(resume=pods("a")))).kind == "Unexpected"
 
 
 async def test_versions_are_clipped() -> None:
@@ -550,7 +586,7 @@ async def test_an_answer_that_comes_before_the_question_was_read_is_one() -> Non
         writer.write(answers({"ranked": []}))
         await asyncio.sleep(60)
 
-    asked = Ask(rank=tuple(Worker(f"{n}" * 20, "") for n in range(60_000)))
+    asked = Ask(rank=tuple(Worker(f"{n}" * 20) for n in range(60_000)))
     async with stage(play) as on, client(on) as scheduler:
         for connections in (1, 2):
             assert (await scheduler.put(Question([asked]))).answers == (Answers(ranked=()),)
@@ -652,7 +688,7 @@ async def test_an_older_module_is_asked_one_after_the_other() -> None:
         state=STATE, retire=http('{"workers": {"a": "retired", "b": "x"}}'), adaptive_target=http('{"target": 2}')
     )
     asks = [
-        Ask(idle=True, registered=(*pods("a", "b"), Worker("c", "10.0.0.1"))),
+        Ask(idle=True, registered=(*pods("a", "b"), Worker("c", ("10.0.0.1",)))),
         Ask(retire=pods("a")),
         Ask(target=EVERYTHING.target),
         Ask(progress=True),
@@ -670,6 +706,30 @@ async def test_an_older_module_is_asked_one_after_the_other() -> None:
         body = on.requests[3][1]
         assert body["workers"] == [{"name": "a", "ip": ""}], "where a module that knows no other groups looks for them"
         assert on.connections == 1
+
+
+OWN = "simple-default-worker-0-abcde"
+
+
+@pytest.mark.parametrize(
+    ("processes", "asked", "known"),
+    [
+        ([("mine", "10.0.0.1")], [Worker("a", ("fd00::1", "10.0.0.1"))], {"a"}),
+        ([("mine", "fd00::1")], [Worker("a", ("10.0.0.1", "fd00:0:0::0001"))], {"a"}),
+        ([("mine", "10.0.0.1")], [Worker("a", ("::ffff:10.0.0.1",))], {"a"}),
+        ([("mine", "10.0.0.1")], [Worker("a", ("10.0.0.1",)), Worker("b", ("10.0.0.1",))], set()),
+        ([(OWN, "10.0.0.1"), ("mine", "10.0.0.1")], [Worker("a", ("10.0.0.1",))], set()),
+        ([(f"{OWN}-1", "10.0.0.1")], [Worker("a", ("10.0.0.1",)), Worker(OWN, ("10.0.0.1",))], {OWN}),
+        ([(f"{OWN}-gpu", "10.0.0.1")], [Worker(OWN)], {OWN}),
+    ],
+)
+async def test_an_older_modules_workers_are_known_by_name_or_by_an_address_of_their_own(
+    processes: list[tuple[str, str]], asked: list[Worker], known: set[str]
+) -> None:
+    """Two stacks (controller 17), and a node's address, which Pods share (controller 3)."""
+    workers = [{"name": name, "host": host} for name, host in processes]
+    play = old(state=http(json.dumps({"idle_seconds": None, "workers": workers})))
+    assert (await put(play, Ask(registered=tuple(asked)))).answers[0].registered == known
 
 
 @pytest.mark.parametrize(

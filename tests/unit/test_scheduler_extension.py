@@ -52,7 +52,7 @@ async def until(condition, seconds: float = 20):
 
 
 def pods(*names: str) -> tuple[Pod, ...]:
-    return tuple(Pod(name, "") for name in names)
+    return tuple(Pod(name) for name in names)
 
 
 async def ask(extension: Extension, **asked) -> Answers:
@@ -103,7 +103,9 @@ class Rig:
 
     async def resume(self, *workers: Pod) -> dict[str, str]:
         """What becomes of each."""
-        status, answer = await self.post("resume", {"workers": [{"name": w.name, "ip": w.ip} for w in workers]})
+        status, answer = await self.post(
+            "resume", {"workers": [{"name": w.name, "ip": "".join(w.ips)} for w in workers]}
+        )
         assert status == 200
         return answer["workers"]
 
@@ -388,11 +390,137 @@ async def test_resume_wins_over_a_retirement_that_begins_later(rig, monkeypatch)
 
     monkeypatch.setattr(rig.scheduler, "retire_workers", late)
     await rig.retirement("a")
-    assert await rig.resume(*pods("a")) == {"a": "running"}
+    assert await rig.resume(*pods("a")) == {"a": "resuming"}
     gate.set()
     await through.wait()
     await until(lambda: rig.status("a") == "running")
-    assert rig.workers["a"].status == Status.running
+    assert await rig.resume(*pods("a")) == {"a": "running"}
+
+
+class TestResumption:
+    """Whoever has asked a worker to work again is told whether it does (controller 2)."""
+
+    async def test_it_is_told_until_the_worker_works_again(self, rig):
+        await rig.add("a", "b")
+        await rig.retire("a")
+        asked = Question([Ask(resume=pods("a", "b", "ghost"))])
+        (first,) = (await rig.extension.put(asked)).answers
+        assert first == Answers(resumption={"a": "resuming", "b": "running", "ghost": "unknown"})
+
+        async def running():
+            (found,) = (await rig.extension.put(asked)).answers
+            return found.resumption["a"] == "running"
+
+        await until(running)
+        assert rig.status("a") == "running"
+        assert rig.workers["a"].status == Status.running
+
+    async def test_a_worker_that_does_not_hear_it_is_resuming(self, rig, monkeypatch):
+        await rig.add("a", "b")
+        await rig.retire("a")
+        stream = rig.scheduler.stream_comms[rig.state_of("a").address]
+        monkeypatch.setattr(stream, "send", lambda *_: None)
+        for _ in range(3):
+            assert (await rig.ask(resume=pods("a"))).resumption == {"a": "resuming"}
+
+    async def test_one_that_moves_its_data_is_resuming_although_it_is_not_paused_yet(self, rig, monkeypatch):
+        """Its retirement has begun, and would pause it after it was said to work."""
+        await rig.add("a", "b")
+        gate, original = asyncio.Event(), rig.scheduler.retire_workers
+
+        async def late(**options):
+            await gate.wait()
+            return await original(**options)
+
+        monkeypatch.setattr(rig.scheduler, "retire_workers", late)
+        await rig.ask(retire=pods("a"))
+        assert (await rig.ask(resume=pods("a"))).resumption == {"a": "resuming"}
+        gate.set()
+
+        async def running():
+            return (await rig.ask(resume=pods("a"))).resumption == {"a": "running"}
+
+        await until(running)
+        assert rig.status("a") == "running"
+
+    async def test_an_older_module_tells_it_by_its_own_route(self, old_rig):
+        await old_rig.add("a", "b")
+        await old_rig.retire("a")
+        assert (await old_rig.ask(resume=pods("a", "ghost"))).resumption == {"a": "resuming", "ghost": "unknown"}
+
+
+OWN = "simple-default-worker-0-abcde"
+
+
+class TestAddresses:
+    """Who is found by an address, and who never (controller 3, controller 17)."""
+
+    async def found(self, rig, *workers: Pod) -> set[str]:
+        return set((await rig.ask(registered=workers)).registered)
+
+    async def hooks_word(self, rig, name: str = "ghost", **headers: str) -> str:
+        """What a hook is told that sends an address; that of its node, if it is one of before and runs there."""
+        body = {"workers": [{"name": name, "ip": next(iter(rig.workers.values())).ip}]}
+        async with rig.session.post(f"{rig.url}{ROUTES}/retire", json=body, headers=headers) as response:
+            return (await response.json())["workers"][name]
+
+    @pytest.mark.parametrize("name", [OWN, f"{OWN}-3", f"{OWN}-gpu"])
+    async def test_who_has_a_name_from_the_operator_is_never_somebody_else(self, rig, name):
+        """In a node's network all Pods there have one address: retiring one of them paused all."""
+        await rig.add(name, "user-named")
+        host = rig.state_of(name).host
+        assert await self.found(rig, Pod(OWN, (host,)), Pod("ghost", (host,))) == {OWN}
+        assert (await rig.ask(retire=[Pod("ghost", (host,))])).retirement == {"ghost": "unknown"}
+        assert await self.hooks_word(rig) == "unknown"
+        await asyncio.sleep(0.2)
+        assert rig.status(name) == rig.status("user-named") == "running"
+
+    async def test_an_address_that_several_claim_is_nobodys(self, rig):
+        await rig.add("user-named")
+        host = rig.state_of("user-named").host
+        assert await self.found(rig, Pod("a", (host,)), Pod("b", (host,))) == set()
+        assert await self.found(rig, Pod("a", (host,))) == {"a"}
+
+    @pytest.mark.parametrize("names", [("w0", "w1"), ("a-0", "b-0"), ("a-0", "a-x"), (None, None)])
+    async def test_the_hook_of_before_stops_nobody_elses_worker(self, rig, names):
+        """It sends its node's address where the Pod is in the node's network. Who is there may be several Pods."""
+        for number, name in enumerate(names):
+            await rig.add(str(number)) if name is None else await rig.add(name)
+        if None in names:
+            for ws in rig.scheduler.workers.values():
+                ws.name = ws.address  # as without --name
+        assert await self.hooks_word(rig) == "unknown"
+        await asyncio.sleep(0.2)
+        assert {ws.status.name for ws in rig.scheduler.workers.values()} == {"running"}
+
+    @pytest.mark.parametrize("names", [("w0",), ("pod-0", "pod-1")])
+    async def test_the_hook_of_before_still_finds_its_own(self, rig, names):
+        await rig.add(*names)
+        assert (await self.hooks_word(rig)).startswith("retir")
+
+    async def test_all_at_an_address_that_is_a_pods_own_are_its(self, rig):
+        await rig.add("w0", "w1")
+        assert (await self.hooks_word(rig, **{"Dask-Gitops-Own-Addresses": "1"})).startswith("retir")
+        host = rig.state_of("w0").host
+        assert (await rig.ask(retire=[Pod("ghost", (host,))])).retirement["ghost"].startswith(("retir", "refused"))
+
+    async def test_every_address_counts_in_every_form(self, rig):
+        """IPv6 first, as in a cluster of two stacks: Dask takes the address of IPv4."""
+        await rig.add("user-named")
+        host = rig.state_of("user-named").host
+        for ips in [("fd00::1", host), ("fd00::1", f"::ffff:{host}")]:
+            assert await self.found(rig, Pod("ghost", ips)) == {"ghost"}
+        assert await self.found(rig, Pod("ghost", ("fd00::1", "192.0.2.77"))) == set()
+
+    async def test_an_address_of_version_6_may_be_written_in_several_ways(self, rig):
+        await rig.add("user-named")
+        rig.state_of("user-named").host = "fd00::1"
+        for ip in ["fd00:0:0:0:0:0:0:1", "FD00::0001", "[fd00::1]"]:
+            assert await self.found(rig, Pod("ghost", (ip,))) == {"ghost"}
+
+    @pytest.mark.parametrize("ips", [3, "10.0.0.1", [1], ["10.0.0.1"] * 100, ["1" * 100]])
+    async def test_addresses_are_bounded(self, rig, ips):
+        assert (await rig.post("retire", {"workers": [{"name": "a", "ips": ips}]}))[0] in (400, 413)
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
@@ -426,9 +554,9 @@ async def _while(rig, name, status):
 async def test_a_worker_is_found_by_its_address_only_if_its_name_is_not_known(rig):
     await rig.add("named-by-the-user", "pod")
     host = rig.state_of("pod").host
-    answer = await rig.resume(Pod("pod", host), Pod("ghost", host), Pod("nowhere", "192.0.2.77"))
+    answer = await rig.resume(Pod("pod", (host,)), Pod("ghost", (host,)), Pod("nowhere", ("192.0.2.77",)))
     assert answer == {"pod": "running", "ghost": "running", "nowhere": "unknown"}
-    await rig.ask(retire=(Pod("pod", host),))
+    await rig.ask(retire=(Pod("pod", (host,)),))
     await until(lambda: rig.status("pod") == "closing_gracefully")
     assert rig.status("named-by-the-user") == "running"
 
@@ -654,7 +782,7 @@ async def test_state_tells_workers_and_tasks(rig):
     future = rig.client.submit(time.sleep, 0.3)
     await until(lambda: rig.state_of("a").processing)
     state = await rig.get("state")
-    assert (state["version"], state["id"], state["idle_seconds"]) == ("4", rig.scheduler.id, None)
+    assert (state["version"], state["id"], state["idle_seconds"]) == ("5", rig.scheduler.id, None)
     (worker,) = state["workers"]
     assert {"name": "a", "status": "running", "processing": 1, "resources": {"GPU": 2}}.items() <= worker.items()
     assert state["tasks"] == {"total": 1, "processing": 1, "queued": 0, "unrunnable": 0}
@@ -914,7 +1042,7 @@ async def test_a_result_is_looked_at_once_however_many_names_its_worker_has(rig)
 @pytest.fixture
 async def old_rig(tmp_path):
     """A scheduler that was started when the module had no route for several questions at once."""
-    text, route = MODULE.read_text().replace('VERSION = "4"', 'VERSION = "3"'), '(f"{PREFIX}/ask", _Ask, {}),'
+    text, route = MODULE.read_text().replace('VERSION = "5"', 'VERSION = "3"'), '(f"{PREFIX}/ask", _Ask, {}),'
     assert route in text
     (tmp_path / "old.py").write_text(text.replace(route, ""))
     async with running(tmp_path / "old.py") as rig:
@@ -931,7 +1059,7 @@ async def test_an_older_module_is_asked_by_its_own_routes(old_rig):
     known = pods("a", "pod", "ghost")
     question = Question(
         [
-            Ask(registered=(*known, Pod("of-another-name", host)), idle=True),
+            Ask(registered=(*known, Pod("of-another-name", (host,))), idle=True),
             Ask(progress=True, versions=True, rank=pods("a", "pod")),
             Ask(resume=pods("pod"), target=TargetQuestion(group=having("a"), before=(having("pod"),))),
             Ask(retire=pods("a", "ghost")),
@@ -1098,6 +1226,49 @@ async def test_a_shutdown_by_a_client_is_noted_for_kubernetes(tmp_path):
         await client.shutdown()
         await until(lambda: scheduler.status == Status.closed)
         assert log.read_text() == "shut down by a client"
+
+
+async def test_it_is_noted_where_the_containers_user_wants_it(tmp_path, monkeypatch):
+    """Else its end is an error, and the Pod starts it again until it is given up (controller 18)."""
+    log = tmp_path / "own-place"
+    monkeypatch.setenv(scheduler_extension.TERMINATION_LOG_VARIABLE, str(log))
+    (tmp_path / "module.py").write_text(MODULE.read_text())
+    async with Scheduler(port=0, dashboard_address="127.0.0.1:0", preload=[str(tmp_path / "module.py")]) as scheduler:
+        client = await Client(scheduler.address, asynchronous=True)
+        await client.shutdown()
+        await until(lambda: scheduler.status == Status.closed)
+        assert log.read_text() == "shut down by a client"
+
+
+class TestMounted:
+    """Who loads the module, and what it is told."""
+
+    @staticmethod
+    def loading(*containers):
+        """The containers that load it, by name, with their variables."""
+        spec = scheduler_extension.mounted({"containers": list(containers)}, "module")
+        assert [c["name"] for c in spec["containers"]] == [c["name"] for c in containers]
+        found = {c["name"]: {v["name"]: v.get("value") for v in c.get("env", ())} for c in spec["containers"]}
+        assert all("volumeMounts" in c for c in spec["containers"] if found[c["name"]])
+        return {name: env for name, env in found.items() if env}
+
+    @pytest.mark.parametrize(
+        "names", [("scheduler", "proxy"), ("proxy", "scheduler"), ("a", "scheduler", "b"), ("dask", "x")]
+    )
+    def test_it_is_the_scheduler_wherever_it_stands(self, names):
+        """A user's sidecar may come first (controller 9)."""
+        main = "scheduler" if "scheduler" in names else names[0]
+        assert list(self.loading(*({"name": name, "args": ["x"]} for name in names))) == [main]
+
+    def test_the_place_of_the_termination_message_is_told_if_it_is_another_one(self):
+        variable = scheduler_extension.TERMINATION_LOG_VARIABLE
+        for fields, told in [
+            ({}, None),
+            ({"terminationMessagePath": "/dev/termination-log"}, None),
+            ({"terminationMessagePath": "/tmp/end", "terminationMessagePolicy": "FallbackToLogsOnError"}, "/tmp/end"),
+            ({"terminationMessagePath": "/tmp/end", "env": [{"name": variable, "value": "/x"}]}, "/x"),
+        ]:
+            assert self.loading({"name": "dask", **fields})["dask"].get(variable) == told
 
 
 async def test_a_scheduler_that_is_closed_otherwise_notes_nothing(tmp_path):

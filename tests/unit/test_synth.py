@@ -120,6 +120,7 @@ def test_the_configuration_reaches_the_manifests(tmp_path: Path) -> None:
         "namespaces": ["a", "b"],
         "replicas": 1,
         "clusterDomain": "example.org",
+        "notInherited": ["corp.example/", "queue"],
         "priorityClass": "high",
         "imagePullSecrets": ["key"],
         "exampleImage": "registry/dask:1",
@@ -135,6 +136,8 @@ def test_the_configuration_reaches_the_manifests(tmp_path: Path) -> None:
     assert "namespace: system\n" in bundle
     assert "replicas: 1\n" in bundle
     assert "- --cluster-domain=example.org\n" in bundle
+    assert "- --not-inherited=corp.example/\n" in bundle
+    assert "- --not-inherited=queue\n" in bundle
     assert "priorityClassName: high\n" in bundle
     assert "- name: key\n" in bundle
     assert "image: registry/dask:1\n" in (tmp_path / "dist/examples/dask-cluster.yaml").read_text()
@@ -269,6 +272,50 @@ def test_render_reads_all_documents_of_standard_input(
     monkeypatch.setattr("sys.stdin", StringIO(other + (ROOT / "dist/examples/worker-groups.yaml").read_text()))
     pods = [child["metadata"]["name"] for child in rendered(capsys, "-") if child["kind"] == "Pod"]
     assert pods == ["groups-default-worker-0", "groups-big-worker-0"]
+
+
+def test_render_looks_into_lists(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As `kubectl get -o yaml` prints them: nothing came out, and the exit status was 0 (public)."""
+    groups = list(yaml.safe_load_all((ROOT / "dist/examples/worker-groups.yaml").read_text()))
+    inner = {"apiVersion": "v1", "kind": "List", "items": [{"kind": "ConfigMap"}, groups[0]]}
+    outer = {"apiVersion": "v1", "kind": "List", "items": [inner, *groups[1:], {"kind": "List", "items": None}]}
+    (tmp_path / "list.yaml").write_text(yaml.safe_dump_all([outer, {"kind": "PriceList"}]))
+    found = rendered(capsys, str(tmp_path / "list.yaml"))
+    assert found == rendered(capsys, str(ROOT / "dist/examples/worker-groups.yaml"))
+
+
+@pytest.mark.parametrize("text", ["- kind: DaskCluster", "DaskCluster", "kind: List\nitems: [5]"])
+def test_render_wants_manifests(tmp_path: Path, text: str) -> None:
+    (tmp_path / "wrong.yaml").write_text(text)
+    with pytest.raises(SystemExit, match="not a manifest"):
+        main(["render", str(tmp_path / "wrong.yaml")])
+
+
+def test_render_makes_up_a_name_as_the_api_server_does(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Refused offline, accepted there (public 04)."""
+    manifest = yaml.safe_load((ROOT / "dist/examples/dask-cluster.yaml").read_text())
+    manifest["metadata"] = {"generateName": "mine-"}
+    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(manifest))
+    names = {child["metadata"]["name"] for child in rendered(capsys, str(tmp_path / "cluster.yaml"))}
+    assert {"mine-00000-scheduler", "mine-00000-default", "mine-00000-default-worker-0"} < names
+
+
+def test_render_passes_on_what_the_operator_would(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """An admin may name keys that no child takes over (controller 14)."""
+    manifest = yaml.safe_load((ROOT / "dist/examples/dask-cluster.yaml").read_text())
+    manifest["metadata"]["labels"] = {"team": "data", "corp.example/owner": "x", "applyset.kubernetes.io/part-of": "y"}
+    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(manifest))
+    (tmp_path / "config.yaml").write_text("notInherited: [corp.example/]")
+    children = rendered(capsys, str(tmp_path / "cluster.yaml"))
+    assert all(child["metadata"]["labels"]["corp.example/owner"] == "x" for child in children)
+    with pytest.raises(SystemExit):
+        main(["--config", str(tmp_path / "config.yaml"), "render", str(tmp_path / "cluster.yaml")])
+    for child in yaml.safe_load_all(capsys.readouterr().out):
+        labels = child["metadata"]["labels"]
+        assert labels["team"] == "data"
+        assert not labels.keys() & {"corp.example/owner", "applyset.kubernetes.io/part-of"}
 
 
 def test_render_refuses_what_the_api_server_would(tmp_path: Path) -> None:

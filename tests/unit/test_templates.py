@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -95,7 +98,7 @@ def test_no_resources_are_offered_by_default() -> None:
 
 def test_the_scheduler_has_the_ports_and_args_that_clients_look_for() -> None:
     scheduler = container(templates.scheduler_pod(IMAGE, {"jupyter": True, "scheduler_args": ["--show"]}))
-    assert scheduler.get("args") == ["dask-scheduler", "--host", "0.0.0.0", "--jupyter", "--show"]
+    assert scheduler.get("args") == ["dask-scheduler", "--jupyter", "--show"]
     assert {port.get("name"): port["containerPort"] for port in scheduler.get("ports") or ()} == {
         "tcp-comm": 8786,
         "http-dashboard": 8787,
@@ -109,6 +112,49 @@ def test_the_worker_is_named_by_the_operator() -> None:
     assert args[-2:] == ["--preload", "x"]
     assert arguments(pod)["--name"] == "$(DASK_WORKER_NAME)"
     assert [port["containerPort"] for port in container(pod).get("ports") or ()] == [8788]
+
+
+def test_the_scheduler_listens_at_addresses_of_all_families() -> None:
+    """`--host 0.0.0.0` refused `::1` (controller 17)."""
+    args = list(container(templates.scheduler_pod(IMAGE, {})).get("args") or ())
+    assert args[0] == "dask-scheduler"
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", *args[1:], "--port", "0"]
+    with subprocess.Popen([*command, "--dashboard-address", ":0"], stderr=subprocess.PIPE, text=True) as scheduler:
+        try:
+            assert scheduler.stderr is not None
+            line = next(line for line in scheduler.stderr if "Scheduler at:" in line)
+            for host in ("127.0.0.1", *(["::1"] if has_ipv6() else [])):
+                socket.create_connection((host, int(line.rpartition(":")[2])), timeout=10).close()
+        finally:
+            scheduler.terminate()
+
+
+def has_ipv6() -> bool:
+    """Whether this machine does."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def test_where_there_is_no_ipv4_dask_is_told() -> None:
+    """It looks for an IPv4 address first, and takes 127.0.0.1 if there is none (controller 17)."""
+    scheduler, worker, _ = pods({"ipv6_only": True, "worker_args": ["--preload", "x"], "env": {"A": "1"}})
+    assert arguments(scheduler)["--dashboard-address"] == "all-addresses:8787"
+    assert arguments(worker)["--dashboard-address"] == "all-addresses:8788"
+    assert arguments(worker)["--host"] == "[$(POD_IP)]"
+    variable = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    assert variable in (container(worker).get("env") or ())
+    assert {"name": "A", "value": "1"} in (container(worker).get("env") or ())
+    for pod in (scheduler, worker):
+        assert pod.get("hostAliases") == [
+            {"ip": "0.0.0.0", "hostnames": ["all-addresses"]},
+            {"ip": "::", "hostnames": ["all-addresses"]},
+        ]
+    spec = templates.job_spec(IMAGE, ["true"], {"ipv6_only": True})
+    assert not problems(DaskJob(metadata={"name": "j"}, spec=spec))
 
 
 @pytest.mark.parametrize("probe", ["readinessProbe", "livenessProbe"])

@@ -18,6 +18,7 @@ from dask_crds.model import (
     DaskClusterSpec,
     DaskJob,
     DaskJobSpec,
+    DaskJobStatus,
     DaskWorkerGroup,
     DaskWorkerGroupSpec,
     JobCluster,
@@ -38,6 +39,7 @@ from dask_crds.model import (
     parse,
 )
 from dask_crds.quantity import parse_quantity
+from dask_crds.schema import structural
 from dask_crds.validation import LARGEST_SPEC_BYTES, problems, too_large
 
 POD: PodSpec = {"containers": [{"name": "main", "image": "dask"}]}
@@ -113,6 +115,64 @@ def test_labels(value: str, valid: bool) -> None:
     assert paths(labelled) == ([] if valid else ["spec.worker.metadata.labels.team"])
 
 
+@pytest.mark.parametrize(
+    ("key", "label", "annotation"),
+    [
+        ("team", True, True),
+        ("corp.example/Team_1.a-b", True, True),
+        ("Corp.Example/team", False, True),
+        ("a" * 64, False, False),
+        ("a b", False, False),
+        ("-a", False, False),
+        ("/a", False, False),
+        ("a/b/c", False, False),
+        ("", False, False),
+    ],
+)
+def test_keys(key: str, label: bool, annotation: bool) -> None:
+    """As the API server has them: only there the domain of an annotation may have capitals."""
+    assert bool(problems(cluster(metadata=TemplateMetadata(labels={key: "a"})))) != label
+    assert bool(problems(cluster(metadata=TemplateMetadata(annotations={key: "a b"})))) != annotation
+    own = {"metadata": {"name": "a", "labels": {key: "a"}}}
+    assert bool(problems(msgspec.structs.replace(cluster(), **own))) != label
+
+
+@pytest.mark.parametrize(
+    ("metadata", "path"),
+    [
+        ({"labels": {"team": "a b"}}, "metadata.labels.team"),
+        ({"labels": {"build": 5}}, "metadata.labels.build"),
+        ({"annotations": {"build": True}}, "metadata.annotations.build"),
+        ({"labels": ["team"]}, "metadata.labels"),
+        ({"labels": None, "annotations": {"note": "a b"}}, ""),
+    ],
+)
+def test_the_resources_own_metadata(metadata: Any, path: str) -> None:
+    """The API server looks at it first; YAML makes numbers of what is not in quotes."""
+    assert paths(msgspec.structs.replace(cluster(), metadata={"name": "a", **metadata})) == ([path] if path else [])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "cluster_fits", "group_fits"),
+    [
+        ("report-", True, True),
+        ("a" * 48, True, True),
+        ("a" * 49, False, True),
+        ("a" * 300, False, True),
+        ("1-", False, True),
+        ("Report-", False, False),
+    ],
+)
+def test_names_that_the_api_server_generates(prefix: str, cluster_fits: bool, group_fits: bool) -> None:
+    """Refused offline, accepted by the API server: it appends five characters (public 04)."""
+    others = [(value, group_fits) for value in (group(), autoscaler())]
+    for value, fits in [(cluster(), cluster_fits), (job(), cluster_fits), *others]:
+        found = paths(msgspec.structs.replace(value, metadata={"generateName": prefix}))
+        assert set(found) == (set() if fits else {"metadata.generateName"})
+    assert problems(msgspec.structs.replace(cluster(), metadata={"name": "a", "generateName": "1"})) == []
+    assert paths(msgspec.structs.replace(cluster(), metadata={"generateName": ""})) == ["metadata.name"]
+
+
 # --- Pods -------------------------------------------------------------------------------------------------------------
 
 
@@ -170,6 +230,18 @@ def test_mounts_need_their_volume() -> None:
         ("spec.worker.spec.containers[0].volumeMounts[0].name", "there is no volume 'data'")
     ]
     assert not problems(cluster(worker={**container(volumeMounts=mounts), "volumes": [{"name": "data"}]}))
+    devices = [{"name": "disk", "devicePath": "/dev/xvda"}]
+    assert said(cluster(worker=container(volumeDevices=devices))) == [
+        ("spec.worker.spec.containers[0].volumeDevices[0].name", "there is no volume 'disk'")
+    ]
+
+
+def test_what_a_pod_itself_asks_for() -> None:
+    amounts: Any = {"requests": {"cpu": 2}, "limits": {"cpu": 1}}
+    assert paths(cluster(worker={**POD, "resources": amounts})) == ["spec.worker.spec.resources.requests.cpu"]
+    for selector, valid in (({"kubernetes.io/arch": "arm64"}, True), ({"a b": "c"}, False), ({"a": "b c"}, False)):
+        found = paths(cluster(worker={**POD, "nodeSelector": selector}))
+        assert found == ([] if valid else ["spec.worker.spec.nodeSelector"])
 
 
 @pytest.mark.parametrize(
@@ -180,6 +252,13 @@ def test_mounts_need_their_volume() -> None:
             {"requests": {"cpu": 2}, "limits": {"cpu": "1500m"}},
             "requests.cpu",
             "must not be greater than the limit (2 > 1500m)",
+        ),
+        ({"requests": {"memory": "200MBytes"}}, "requests.memory", "'200MBytes' is not a Kubernetes quantity such as"),
+        ({"limits": {"cpu": "-1"}}, "limits.cpu", "-1 is less than the minimum of 0"),
+        (
+            {"limits": {"cpu": 0.5}},
+            "limits.cpu",
+            "must be a whole number or text, not 0.5: put it in quotes, '0.5'",  # public: `cpu: 0.5` unquoted
         ),
     ],
 )
@@ -316,6 +395,62 @@ def test_percentages(amount: Any, valid: bool) -> None:
     strategy = UpdateStrategy(rolling_update=RollingUpdate(max_surge=amount))
     found = paths(cluster(update_strategy=strategy))
     assert found == ([] if valid else ["spec.worker.updateStrategy.rollingUpdate.maxSurge"])
+
+
+@pytest.mark.parametrize(
+    ("surge", "unavailable", "valid"),
+    [
+        (0, 0, False),
+        ("0%", 0, False),
+        (0, "000%", False),
+        (0, 1, True),
+        (1, 0, True),
+        ("0%", "10%", True),
+        (0, None, True),
+    ],
+)
+def test_an_update_that_could_never_begin(surge: Any, unavailable: Any, valid: bool) -> None:
+    """It acted as if one was allowed, without a word (node 11); Deployments refuse it as well."""
+    rolling = RollingUpdate(max_surge=surge, max_unavailable=unavailable)
+    value = cluster(update_strategy=UpdateStrategy(rolling_update=rolling))
+    assert parse(dump(value)) == value, "zero is not forgotten when it is written down"
+    assert paths(value) == ([] if valid else ["spec.worker.updateStrategy.rollingUpdate"])
+
+
+# --- status before anybody has looked ---------------------------------------------------------------------------------
+
+
+class TestFirstStatus:
+    """Clients read `phase` and `jobStatus` as soon as there is a status at all (public 11)."""
+
+    @pytest.mark.parametrize(
+        ("kind", "field", "word"), [("DaskCluster", "phase", "Created"), ("DaskJob", "jobStatus", "JobCreated")]
+    )
+    def test_what_the_api_server_fills_in(self, kind: str, field: str, word: str) -> None:
+        first = structural(kind)["properties"]["status"]["default"]
+        assert first == {"observedGeneration": -1, field: word}
+        assert word in structural(kind)["properties"]["status"]["properties"][field]["enum"]
+
+    @pytest.mark.parametrize("value", [cluster(), group(), job(), autoscaler()], ids=lambda value: value.kind)
+    def test_it_speaks_of_nothing_yet(self, value: Kind) -> None:
+        first = structural(value.kind)["properties"]["status"]["default"]
+        assert parse({**dump(value), "status": first}) == value
+
+    def test_a_job_of_which_only_is_said_what_is_wrong_with_it_has_not_begun(self) -> None:
+        status = {"observedGeneration": 1, "jobStatus": "JobCreated", "conditions": []}
+        found = parse({**dump(job()), "status": status}).status
+        assert found == DaskJobStatus(observed_generation=1, conditions=[])
+
+    def test_what_an_operator_has_begun_that_takes_it_for_its_own_is_not_run_twice(self) -> None:
+        """CRDs are upgraded first, so the operator before may see it: and notes neither revision nor ``runId``."""
+        status = {"observedGeneration": 1, "jobStatus": "Running"}
+        found = parse({**dump(job(run_id="7")), "status": status}).status
+        assert found == DaskJobStatus(observed_generation=1, job_status="Running", run_id="7")
+
+    def test_what_is_noted_stands(self) -> None:
+        status = {"observedGeneration": 2, "jobStatus": "JobCreated", "revision": "x", "runId": "6"}
+        found = parse({**dump(job(run_id="7")), "status": status}).status
+        assert found == DaskJobStatus(observed_generation=2, job_status="JobCreated", revision="x", run_id="6")
 
 
 # --- size -------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from tests.support.states import (
     worker_pod,
 )
 
-from dask_controller.core.actions import Answers, Apply, Create, Delete, Event, Outcome, Worker
+from dask_controller.core.actions import Answers, Create, Delete, Event, Outcome, Patch, Worker
+from dask_controller.core.observed import Container
 from dask_controller.core.time import format_time
 from dask_controller.core.worker_group import (
     Limits,
@@ -87,7 +88,7 @@ def test_workers_are_retired_by_their_names_and_deleted_by_those_of_their_pods()
     g = group(replicas=1)
     leaving = worker_pod(g, 1, worker_name="named-otherwise")
     o = observed_group(msgspec.structs.replace(g, status=draining(1)), worker_pod(g, 0), leaving)
-    assert plan_worker_group(o, NOW).ask.retire == (Worker("named-otherwise", leaving.ip),)
+    assert plan_worker_group(o, NOW).ask.retire == (Worker("named-otherwise", leaving.own_ips),)
     retired = Answers(retirement={"named-otherwise": "retired"})
     (deletion,) = plan_worker_group(msgspec.structs.replace(o, answers=retired), NOW).actions
     assert (deletion.name, deletion.uid) == (leaving.name, leaving.uid)
@@ -130,13 +131,21 @@ def test_free_ordinals_fill_holes():
     assert free_ordinals(pods(g, 0, 1, 3), 3) == [2, 4, 5]
 
 
+def test_places_whose_names_others_have_are_left_out():
+    """An orphan, a Pod of a StatefulSet: the whole group waited for one name (controller 7, strangers 10)."""
+    g = group(replicas=4)
+    assert free_ordinals(pods(g, 1), 3, frozenset({0, 3})) == [2, 4, 5]
+    o = observed_group(g, *pods(g, 1), *pods(g, 2, deleting=True), taken=frozenset({0, 3}))
+    assert created(plan_worker_group(o, NOW)) == [4, 5, 6]
+
+
 def test_scaling_down_asks_the_scheduler_before_it_decides():
     g = group(replicas=1)
     plan = plan_worker_group(observed_group(g, *pods(g, 0, 1)), NOW)
     assert plan.actions == ()
     assert plan.ask.rank == (
-        Worker("simple-default-worker-1-abcde", "10.0.0.1"),
-        Worker("simple-default-worker-0-abcde", "10.0.0.0"),
+        Worker("simple-default-worker-1-abcde", ("10.0.0.1",)),
+        Worker("simple-default-worker-0-abcde", ("10.0.0.0",)),
     )
 
 
@@ -238,7 +247,45 @@ def test_after_the_drain_timeout_the_worker_goes_and_the_loss_is_reported():
     assert deleted(plan) == ["1"]
     (event,) = [a for a in plan.actions if isinstance(a, Event)]
     assert event.warning
-    assert "holds 2 results" in event.message
+    assert (
+        event.message
+        == "simple-default-worker-1 is deleted, as its time to drain is over (300 s): refused: it holds 2 results"
+    )
+
+
+class TestDrainTimeoutEvent:
+    """It tells of those whose time is over, and of nobody else (controller 20)."""
+
+    @staticmethod
+    def events(o, now=NOW + 5):
+        return [a.message for a in plan_worker_group(o, now).actions if isinstance(a, Event)]
+
+    def test_a_scheduler_that_is_gone_is_no_timeout(self):
+        """A cluster that is suspended five seconds into a drain."""
+        g = group(replicas=0, status=draining(0))
+        ending = (scheduler_pod(deleting=True),)
+        o = observed_group(g, worker_pod(g, 0), cluster=cluster(suspend=True), scheduler_pods=ending)
+        assert deleted(plan_worker_group(o, NOW + 5)) == ["0"]
+        assert self.events(o) == []
+
+    @pytest.mark.parametrize("state", ["retired", "unknown"])
+    def test_nor_is_a_worker_that_is_through_when_its_time_is_over(self, state):
+        g = group(replicas=1, status=draining(1))
+        o = observed_group(g, *pods(g, 0, 1), answers=answers(g, retirement={1: state}))
+        assert self.events(o, NOW + 1000) == []
+
+    def test_a_silent_scheduler_is_named(self):
+        g = group(replicas=1, status=draining(1))
+        o = observed_group(g, *pods(g, 0, 1), answers=Answers(silent="it hangs"))
+        assert self.events(o) == []
+        (message,) = self.events(o, NOW + 300)
+        assert message.endswith("is over (300 s): waiting for the scheduler: it hangs")
+
+    def test_the_time_that_is_told_is_that_of_now(self):
+        """It was 300 s when the drain began."""
+        g = group(replicas=1, status=draining(1), drain_timeout_seconds=3)
+        o = observed_group(g, *pods(g, 0, 1), answers=answers(g, retirement={1: "retiring: 1 tasks"}))
+        assert "(3 s)" in self.events(o)[0]
 
 
 def test_a_drain_timeout_of_zero_deletes_at_once():
@@ -263,6 +310,194 @@ def test_a_drain_is_undone_when_the_group_grows_again():
     assert not worker_group_status(o, plan, [], NOW).draining
 
 
+class TestWantedAgain:
+    """A worker stays in the ledger until the scheduler says that it works again (controller 2)."""
+
+    @staticmethod
+    def look(g, *, now=NOW, on=(0, 1, 2, 3), **fields):
+        """A look at the group; it, the plan, and what was asked."""
+        o = observed_group(g, *pods(g, *on), **fields)
+        asked = plan_worker_group(msgspec.structs.replace(o, answers=None), now).ask
+        plan = plan_worker_group(o, now)
+        status = worker_group_status(o, plan, [Outcome(a) for a in plan.actions], now)
+        return msgspec.structs.replace(g, status=status), plan, asked
+
+    @staticmethod
+    def told(g, **states):
+        return Answers(resumption={worker_pod(g, int(n[1:])).worker_name: state for n, state in states.items()})
+
+    def test_a_silent_scheduler_is_asked_until_it_answers(self):
+        """Scaled 4 -> 2 -> 4: `Ready` was True, and tasks ran on two of them, for ever."""
+        g = group(replicas=4, status=draining(2, 3))
+        for seconds in (1, 100, 1000):
+            before = g.status
+            g, plan, asked = self.look(g, now=NOW + seconds, answers=Answers(silent="it hangs"))
+            assert {w.name[:-6] for w in asked.resume} == {f"simple-default-worker-{n}" for n in (2, 3)}
+            assert asked.every == 1.0
+            assert (plan.actions, plan.requeue_after) == ((), None)
+            assert [entry.message for entry in g.status.draining] == [
+                "waiting for the scheduler's word to work again: it hangs"
+            ] * 2
+            ready = condition(g.status.conditions, "Ready")
+            assert (ready.status, ready.message) == (
+                "False",
+                "2 workers are waiting for the scheduler's word to work again: it hangs",
+            )
+        assert g.status == before, "and status is not written again and again"
+        g, plan, _ = self.look(g, answers=self.told(g, w2="running", w3="resuming"))
+        assert [entry.name for entry in g.status.draining] == ["simple-default-worker-3"]
+        assert condition(g.status.conditions, "Ready").status == "False"
+        g, plan, _ = self.look(g, answers=self.told(g, w3="running"))
+        assert not g.status.draining
+        assert condition(g.status.conditions, "Ready").status == "True"
+        _, plan, asked = self.look(g)
+        assert (plan.actions, asked) == ((), None)
+
+    @pytest.mark.parametrize("state", ["running", "paused", "unknown", "init", "something new"])
+    def test_what_is_not_resuming_is_through(self, state):
+        """Paused by its memory, say, or not registered: that ends without us."""
+        g = group(replicas=4, status=draining(3))
+        g, _, _ = self.look(g, answers=self.told(g, w3=state))
+        assert not g.status.draining
+
+    @pytest.mark.parametrize("phase", ["Pending", "Unknown"])
+    def test_without_a_scheduler_it_waits(self, phase):
+        g = group(replicas=4, status=draining(3))
+        g, plan, _ = self.look(g, scheduler_pods=(scheduler_pod(phase=phase),))
+        assert plan.actions == ()
+        assert g.status.draining[0].message.endswith("there is none now")
+
+    def test_it_counts_as_kept(self):
+        g = group(replicas=4, status=draining(3))
+        g, plan, _ = self.look(g, answers=Answers(silent="it hangs"))
+        assert (plan.actions, g.status.replicas, g.status.ready_replicas) == ((), 4, 4)
+        bigger = group(replicas=6, status=g.status)
+        _, plan, _ = self.look(bigger, answers=Answers(silent="it hangs"))
+        assert created(plan) == [4, 5]
+
+    def test_one_that_is_not_wanted_after_all_has_all_its_time_to_drain(self):
+        g = group(replicas=4, status=draining(3, since=NOW - 200))
+        g, _, _ = self.look(g, answers=Answers(silent="it hangs"))
+        assert g.status.draining[0].since == format_time(NOW - 200)
+        g = group(replicas=3, status=g.status)
+        g, plan, asked = self.look(g, now=NOW + 1000, answers=answers(g, retirement={3: "retiring: 1 tasks"}))
+        assert [w.name[:-6] for w in asked.retire] == ["simple-default-worker-3"]
+        assert (plan.actions, plan.requeue_after) == ((), 300)
+        assert g.status.draining[0].since == format_time(NOW + 1000)
+        _, plan, _ = self.look(g, now=NOW + 1299, answers=answers(g, retirement={3: "retiring: 1 tasks"}))
+        assert plan.actions == ()
+        _, plan, _ = self.look(g, now=NOW + 1300, answers=answers(g, retirement={3: "retiring: 1 tasks"}))
+        assert deleted(plan) == ["3"]
+
+    def test_an_outdated_one_goes_on_draining(self):
+        g = group(replicas=4, status=draining(3))
+        g, _, _ = self.look(g, answers=Answers(silent="it hangs"))
+        changed = group(replicas=4, image="dask:2", status=g.status)
+        o = observed_group(changed, *pods(g, 0, 1, 2, 3))
+        asked = plan_worker_group(o, NOW).ask
+        assert ([w.name[:-6] for w in asked.retire], asked.resume) == (["simple-default-worker-3"], ())
+
+    def test_a_scheduler_cannot_make_a_drain_last_by_its_words(self):
+        g = group(replicas=1, status=draining(1))
+        for seconds in (1, 299):
+            word = "waiting for the scheduler's word to work again"
+            g, plan, _ = self.look(g, now=NOW + seconds, on=(0, 1), answers=answers(g, retirement={1: word}))
+            assert plan.actions == ()
+        _, plan, _ = self.look(g, now=NOW + 300, on=(0, 1), answers=answers(g, retirement={1: word}))
+        assert deleted(plan) == ["1"]
+
+    def test_on_delete_takes_outdated_ones_back(self):
+        """What drains for another reason than its template."""
+        g = group(replicas=2, update_strategy=UpdateStrategy(type="OnDelete"), status=draining(0, 1))
+        plan = plan_worker_group(observed_group(g, *pods(g, 0, 1, revision="old")), NOW)
+        assert len(plan.ask.resume) == 2
+
+
+class TestLedgerOfOthers:
+    """Whoever may write status may have written anything into the ledger (security 8)."""
+
+    @staticmethod
+    def with_since(since, *, age=1000.0):
+        entry = DrainingWorker(name="simple-default-worker-1", since=since)
+        g = group(replicas=1, status=DaskWorkerGroupStatus(draining=[entry], last_progress_time="long ago"))
+        answered = answers(g, retirement={1: "retiring: 1 tasks"})
+        return observed_group(g, worker_pod(g, 0), worker_pod(g, 1, created=NOW - age), answers=answered)
+
+    @pytest.mark.parametrize("since", ["", "yesterday", "9999-12-31T23:59:59Z", "2027-01-15T08:00:60Z", "9" * 1000])
+    def test_a_time_that_cannot_be_is_now(self, since):
+        o = self.with_since(since)
+        plan = plan_worker_group(o, NOW)
+        assert (plan.actions, plan.requeue_after) == ((), 300)
+        (entry,) = worker_group_status(o, plan, [], NOW).draining
+        assert entry.since == format_time(NOW), "so that its time is over one day"
+
+    @pytest.mark.parametrize("since", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"])
+    def test_a_worker_drains_no_longer_than_it_exists(self, since):
+        o = self.with_since(since, age=10)
+        plan = plan_worker_group(o, NOW)
+        assert (plan.actions, plan.requeue_after) == ((), 290)
+
+    def test_names_that_come_twice_or_are_nobodys(self):
+        entries = [DrainingWorker(name=n, since=format_time(NOW)) for n in ("simple-default-worker-1", "x", "x", "")]
+        g = group(replicas=1, status=DaskWorkerGroupStatus(draining=[*entries, entries[0]]))
+        o = observed_group(g, *pods(g, 0, 1), answers=answers(g, retirement={1: "retiring: 1 tasks"}))
+        plan = plan_worker_group(o, NOW)
+        assert [entry.name for entry in worker_group_status(o, plan, [], NOW).draining] == ["simple-default-worker-1"]
+
+    def test_a_long_note_is_clipped(self):
+        g = group(replicas=1, status=draining(1))
+        o = observed_group(g, *pods(g, 0, 1), answers=answers(g, retirement={1: "refused: " + "A" * 5_000_000}))
+        status = worker_group_status(o, plan_worker_group(o, NOW), [], NOW)
+        assert len(msgspec.json.encode(status)) < 5000
+
+
+def job_cluster(most=None, *, kind="DaskJob", **spec):
+    owner = {"apiVersion": "kubernetes.dask.org/v1", "kind": kind, "name": "simple", "uid": "j", "controller": True}
+    of = cluster(**spec)
+    annotations = {} if most is None else {names.MOST_WORKERS: most}
+    return msgspec.structs.replace(of, metadata=of.metadata | {"ownerReferences": [owner], "annotations": annotations})
+
+
+class TestRoomForTheRunner:
+    """The workers of a job leave its runner room in the quota (public 15)."""
+
+    @staticmethod
+    def desired(of, g=None, **fields):
+        g = g or group(replicas=3)
+        o = observed_group(g, *pods(g, 0, 1, 2), cluster=of, **fields)
+        return worker_group_status(o, plan_worker_group(o, NOW), [], NOW).desired_replicas
+
+    @pytest.mark.parametrize(("most", "desired"), [("2", 2), ("0", 0), ("3", 3), ("10", 3), (None, 3)])
+    def test_so_many_at_most(self, most, desired):
+        assert self.desired(job_cluster(most)) == desired
+
+    @pytest.mark.parametrize("most", ["", "-1", "two", "1.5", " 2", "2 ", "²", "٢", "1e0", "9" * 1000, "0x1"])
+    def test_what_is_no_number_is_as_if_absent(self, most):
+        assert self.desired(job_cluster(most)) == 3
+
+    def test_only_in_a_jobs_cluster_and_in_its_default_group(self):
+        assert self.desired(job_cluster("1", kind="Workflow")) == 3
+        of = cluster()
+        assert (
+            self.desired(msgspec.structs.replace(of, metadata=of.metadata | {"annotations": {names.MOST_WORKERS: "1"}}))
+            == 3
+        )
+        assert self.desired(job_cluster("1"), group("simple-gpu", replicas=3)) == 3
+
+    def test_an_autoscaler_is_bound_too(self):
+        scaler = autoscaler(status=DaskAutoscalerStatus(desired_replicas=5))
+        assert self.desired(job_cluster("2"), autoscaler=scaler) == 2
+
+    def test_a_suspended_cluster_stays_so(self):
+        assert self.desired(job_cluster("2", suspend=True)) == 0
+
+    def test_one_worker_goes(self):
+        g = group(replicas=3)
+        o = observed_group(g, *pods(g, 0, 1), *pods(g, 2, phase="Pending", ready=False), cluster=job_cluster("2"))
+        plan = plan_worker_group(msgspec.structs.replace(o, answers=answers(g, 0, 1)), NOW)
+        assert deleted(plan) == ["2"]
+
+
 def test_a_failed_worker_is_replaced():
     g = group(replicas=2)
     o = observed_group(g, worker_pod(g, 0), worker_pod(g, 1, phase="Failed", ready=False, finished=NOW - 100))
@@ -271,14 +506,141 @@ def test_a_failed_worker_is_replaced():
     assert created(plan) == [2]
 
 
-def test_workers_that_end_as_soon_as_they_start_are_replaced_slowly():
-    g = group(replicas=1)
-    dead = worker_pod(g, 0, phase="Failed", ready=False, started=NOW - 6, finished=NOW - 5)
-    plan = plan_worker_group(observed_group(g, dead), NOW)
-    assert plan.actions == ()
-    assert plan.requeue_after == pytest.approx(25)
-    plan = plan_worker_group(observed_group(g, dead), NOW + 25)
-    assert (deleted(plan), created(plan)) == (["0"], [1])
+def ended(of, ordinal=0, *, age=0.0, **fields):
+    """A Pod that was created ``age`` seconds ago and has ended."""
+    defaults = {"phase": "Failed", "ready": False, "created": NOW - age, "started": None, "finished": None}
+    return worker_pod(of, ordinal, **defaults | fields)
+
+
+def named_container(of):
+    return of.spec.worker.spec["containers"][0]["name"]
+
+
+class TestShortLives:
+    """A place is filled at most once in 30 s, however its Pod ended (controller 11, public 08, strangers 4)."""
+
+    @staticmethod
+    def waits(pod, replicas=1, now=NOW):
+        """Seconds until a Pod is replaced."""
+        g = group(replicas=replicas)
+        o = observed_group(g, pod)
+        waited = 0.0
+        while not (plan := plan_worker_group(o, now + waited)).actions:
+            assert not plan_worker_group(o, now + waited + plan.requeue_after - 0.1).actions
+            waited += plan.requeue_after
+        assert (deleted(plan), len(created(plan))) == ([str(pod.ordinal)], replicas)
+        return waited
+
+    def test_one_that_the_kubelet_refuses_has_no_container_and_no_time(self):
+        """Two hundred Pods in twenty seconds for one worker."""
+        assert self.waits(ended(group(), age=1)) == 29
+        assert self.waits(ended(group(), age=30)) == 0
+
+    def test_a_failing_init_container_leaves_the_others_waiting(self):
+        waiting = (Container(name="dask"),)
+        assert self.waits(ended(group(), age=3, started=NOW - 2, containers=waiting)) == 27
+
+    @pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+    def test_a_container_that_ends_soon(self, phase):
+        assert self.waits(ended(group(), age=7, phase=phase, started=NOW - 6, finished=NOW - 5)) == pytest.approx(25)
+
+    def test_one_that_has_waited_long_for_its_node_and_ends_at_once(self):
+        assert self.waits(ended(group(), age=1000, started=NOW - 6, finished=NOW - 5)) == pytest.approx(25)
+
+    @pytest.mark.parametrize("times", [{}, {"started": NOW - 3600, "finished": NOW - 1}, {"started": NOW - 3600}])
+    def test_one_that_has_lived_long_is_replaced_at_once(self, times):
+        """Evicted by its kubelet, with its containers' ends or without."""
+        assert self.waits(ended(group(), age=3601, **times)) == 0
+
+    @pytest.mark.parametrize("skew", [-600, -20, 20, 600, 1e9])
+    def test_the_clock_of_the_node_does_not_matter(self, skew):
+        """One ten minutes ahead of ours delayed a replacement by 630 s (controller 20)."""
+        short = ended(group(), age=10, started=NOW - 9 + skew, finished=NOW - 4 + skew)
+        assert 20 <= self.waits(short) <= 50
+        assert self.waits(ended(group(), age=100, started=NOW - 90 + skew, finished=NOW - 20 + skew)) == 0
+
+    @pytest.mark.parametrize("times", [(NOW + 50, NOW - 50), (NOW - 1e9, NOW - 1), (NOW - 1e9, NOW + 1e9), (0.0, 1e12)])
+    def test_a_kubelet_that_says_nonsense_hastens_nothing(self, times):
+        started, finished = times
+        assert self.waits(ended(group(), age=1, started=started, finished=finished)) >= 28
+
+    def test_only_its_own_place_waits(self):
+        g = group(replicas=4)
+        plan = plan_worker_group(observed_group(g, worker_pod(g, 0), ended(g, 1, age=1), ended(g, 2, age=40)), NOW)
+        assert (deleted(plan), len(created(plan))) == (["2"], 2)
+
+    @pytest.mark.parametrize("exit_code", [0, 1])
+    @pytest.mark.parametrize(("policy", "ends"), [("Never", {0, 1}), ("OnFailure", {0}), ("Always", set())])
+    def test_a_worker_that_has_ended_beside_a_sidecar_is_replaced(self, policy, ends, exit_code):
+        """The Pod still runs for ever, with nobody at work (controller 20)."""
+        g = group(replicas=1)
+        over = Container(name=named_container(g), finished=NOW - 100, exit_code=exit_code)
+        pod = worker_pod(
+            g, 0, ready=False, restart_policy=policy, containers=(Container(name="proxy", running=True), over)
+        )
+        o = observed_group(g, pod)
+        plan = plan_worker_group(o, NOW)
+        assert (deleted(plan), created(plan)) == ((["0"], [1]) if exit_code in ends else ([], []))
+        if exit_code in ends:
+            assert worker_group_status(o, plan, [], NOW).replicas == 0
+
+    def test_its_replacement_waits_as_well(self):
+        g = group(replicas=1)
+        over = Container(name=named_container(g), finished=NOW - 1, exit_code=0)
+        side = Container(name="proxy", running=True)
+        pod = worker_pod(
+            g, 0, ready=False, restart_policy="Never", created=NOW - 4, started=NOW - 3, containers=(over, side)
+        )
+        o = observed_group(g, pod)
+        plan = plan_worker_group(o, NOW)
+        assert (plan.actions, plan.requeue_after) == ((), 29)
+        ready = condition(worker_group_status(o, plan, [], NOW).conditions, "Ready")
+        assert (ready.reason, "ended soon after its start" in ready.message) == ("Ended", True)
+
+    @pytest.mark.parametrize("containers", [("proxy",), ("worker", "proxy")])
+    def test_a_sidecar_that_has_ended_is_not_the_worker(self, containers):
+        g = group(replicas=1)
+        spec = {"containers": [{"name": "proxy"}, {"name": "worker"}]}
+        worker = msgspec.structs.replace(g.spec.worker, spec=spec)
+        g = msgspec.structs.replace(g, spec=msgspec.structs.replace(g.spec, worker=worker))
+        over = Container(name="proxy", finished=NOW - 100, exit_code=0)
+        found = tuple(over if name == "proxy" else Container(name=name, running=True) for name in containers)
+        o = observed_group(g, worker_pod(g, 0, restart_policy="Never", containers=found))
+        assert plan_worker_group(o, NOW).actions == ()
+
+    def test_a_container_with_a_restart_policy_of_its_own_is_left_to_it(self):
+        g = group(replicas=1)
+        spec = {"containers": [{"name": "worker", "restartPolicy": "Always"}]}
+        worker = msgspec.structs.replace(g.spec.worker, spec=spec)
+        g = msgspec.structs.replace(g, spec=msgspec.structs.replace(g.spec, worker=worker))
+        over = Container(name="worker", finished=NOW - 100, exit_code=0)
+        o = observed_group(g, worker_pod(g, 0, restart_policy="Never", containers=(over,)))
+        assert plan_worker_group(o, NOW).actions == ()
+
+    @pytest.mark.parametrize("times", [{}, {"started": 0.5, "finished": 1.0}])
+    def test_workers_that_never_live_cost_little(self, times):
+        """Three of them, for two minutes, with a look at every change: Pods and writes of status are few."""
+        g, present, made, writes, now = group(replicas=3), {}, 0, 0, NOW
+        while now < NOW + 120:
+            o = observed_group(g, *present.values())
+            plan = plan_worker_group(o, now)
+            for action in plan.actions:
+                if isinstance(action, Delete):
+                    del present[action.name]
+            for action in plan.actions:
+                if isinstance(action, Create):
+                    made += 1
+                    lived = {key: now + value for key, value in times.items()}
+                    pod = ended(g, action.ordinal, created=now, uid=f"{made}", problem=PULL_ERROR, **lived)
+                    present[pod.name] = pod
+            status = worker_group_status(o, plan, [Outcome(action) for action in plan.actions], now)
+            writes += status != g.status
+            g = msgspec.structs.replace(g, status=status)
+            if not plan.actions:
+                assert condition(status.conditions, "Ready").reason == PULL_ERROR.reason
+            now += 0.2
+        assert made <= 3 * 4
+        assert writes <= 3 * 4
 
 
 def test_rolling_update_surges_first():
@@ -313,7 +675,11 @@ def test_on_delete_leaves_outdated_workers_alone():
     o = observed_group(g, *pods(g, 0, 1, revision="old"))
     plan = plan_worker_group(o, NOW)
     assert (plan.actions, plan.ask) == ((), None)
-    assert condition(worker_group_status(o, plan, [], NOW).conditions, "Ready").status == "True"
+    ready = condition(worker_group_status(o, plan, [], NOW).conditions, "Ready")
+    assert (ready.status, ready.message) == (
+        "True",
+        "2 of 2 workers are ready, 2 with the old template until you delete them (OnDelete)",
+    ), "without a word it was as if the new template were at work (node 11)"
 
 
 @pytest.mark.parametrize(
@@ -324,10 +690,107 @@ def test_on_delete_leaves_outdated_workers_alone():
         (RollingUpdate(max_surge=0, max_unavailable="25%"), 4, Limits(0, 1)),
         (RollingUpdate(max_surge="0%", max_unavailable=0), 4, Limits(1, 0)),
         (RollingUpdate(max_surge="100%", max_unavailable="50%"), 3, Limits(3, 1)),
+        (RollingUpdate(max_surge=-5, max_unavailable=-1), 3, Limits(1, 0)),
+        (RollingUpdate(max_surge="some", max_unavailable="-1%"), 3, Limits(1, 0)),
+        (RollingUpdate(max_surge="", max_unavailable="%"), 3, Limits(1, 0)),
     ],
 )
 def test_surge_rounds_up_and_unavailable_rounds_down(rolling, desired, expected):
+    """Whatever an object may hold that is older than its bounds."""
     assert limits(UpdateStrategy(rolling_update=rolling), desired) == expected
+
+
+class TestSurge:
+    """Never more Pods than desired plus surge, whatever the limits are (controller 13)."""
+
+    @staticmethod
+    def update(replicas, surge, unavailable):
+        """Play an update to its end; the most Pods and the fewest ready ones that there were."""
+        rolling = RollingUpdate(max_surge=surge, max_unavailable=unavailable)
+        g = group(replicas=replicas, update_strategy=UpdateStrategy(rolling_update=rolling))
+        present = {p.name: p for p in pods(g, *range(replicas), revision="old")}
+        most, fewest, drained = replicas, replicas, {}
+        for look in range(200):
+            known = sorted(p.ordinal for p in present.values())
+            said = {p.ordinal: "retiring" if drained.get(p.name, 0) < 2 else "retired" for p in present.values()}
+            o = observed_group(g, *present.values(), answers=answers(g, *known, retirement=said))
+            plan = plan_worker_group(o, NOW + look)
+            for action in plan.actions:
+                if isinstance(action, Delete):
+                    del present[action.name]
+                else:
+                    pod = worker_pod(g, action.ordinal)
+                    present[pod.name] = pod
+            drained = {name: drained.get(name, 0) + 1 for name in plan.notes}
+            status = worker_group_status(o, plan, [Outcome(action) for action in plan.actions], NOW + look)
+            g = msgspec.structs.replace(g, status=status)
+            most, fewest = max(most, len(present)), min(fewest, len(present.keys() - drained.keys()))
+            if not plan.actions and not plan.notes:
+                break
+        assert all(p.labels[names.REVISION] == worker_revision(g) for p in present.values())
+        assert len(present) == replicas
+        return most, fewest
+
+    def test_the_only_worker_without_surge_goes_before_the_new_one_comes(self):
+        assert self.update(1, 0, 1) == (1, 0)
+
+    def test_all_at_once(self):
+        """It was eight."""
+        assert self.update(4, 0, "100%") == (4, 0)
+
+    @pytest.mark.parametrize("replicas", [1, 3, 8])
+    @pytest.mark.parametrize("surge", [0, 1, 3, "25%", "100%", "150%"])
+    @pytest.mark.parametrize("unavailable", [0, 1, 20, "34%", "100%"])
+    def test_any_limits(self, replicas, surge, unavailable):
+        limit = limits(
+            UpdateStrategy(rolling_update=RollingUpdate(max_surge=surge, max_unavailable=unavailable)), replicas
+        )
+        most, fewest = self.update(replicas, surge, unavailable)
+        assert most <= replicas + limit.surge
+        assert fewest >= replicas - limit.unavailable
+
+    def test_fewer_and_newer_ones_at_once_leave_enough_ready(self):
+        """Six old ones, two wanted: three were too many and three others outdated, so all six went."""
+        g = group(replicas=2)
+        o = observed_group(g, *pods(g, *range(6), revision="old"), answers=answers(g, *range(6)))
+        assert len(plan_worker_group(o, NOW).notes) <= 4
+
+    def test_those_that_are_not_ready_go_first(self):
+        g = group(replicas=2)
+        unready = pods(g, 0, 1, ready=False)
+        o = observed_group(g, *unready, *pods(g, 2, 3), answers=answers(g, 3, 2, 1, 0))
+        assert sorted(plan_worker_group(o, NOW).notes) == sorted(p.name for p in unready)
+
+
+class TestWords:
+    """Counts that make sense (node 11)."""
+
+    @staticmethod
+    def message(o, now=NOW):
+        status = worker_group_status(o, plan_worker_group(o, now), [], now)
+        return condition(status.conditions, "Ready").message
+
+    def test_one_worker_is(self):
+        g = group(replicas=1, status=draining(1))
+        asked = answers(g, 0, 1, retirement={1: "retiring: 1 tasks"})
+        assert self.message(observed_group(g, *pods(g, 0, 1), answers=asked)) == "1 worker is draining"
+        assert self.message(observed_group(g, worker_pod(g, 0))) == "1 of 1 worker is ready"
+        old = observed_group(g, worker_pod(g, 0, revision="old"))
+        assert self.message(old) == "1 worker still has the old template"
+
+    def test_two_workers_are(self):
+        g = group(replicas=1, status=draining(1, 2))
+        asked = answers(g, 0, 1, 2, retirement={1: "retiring", 2: "retiring"})
+        assert self.message(observed_group(g, *pods(g, 0, 1, 2), answers=asked)) == "2 workers are draining"
+        g = group(replicas=2)
+        assert self.message(observed_group(g, *pods(g, 0, 1))) == "2 of 2 workers are ready"
+        old = observed_group(g, *pods(g, 0, 1, revision="old"))
+        assert self.message(old) == "2 workers still have the old template"
+
+    def test_never_more_than_all(self):
+        """It was "3 of 2 workers are ready"."""
+        g = group(replicas=2)
+        assert self.message(observed_group(g, *pods(g, 0, 1, 2))) == "1 worker is to go: 2 wanted"
 
 
 def test_an_autoscaler_decides_over_the_size():
@@ -361,11 +824,18 @@ def test_a_group_of_a_missing_cluster_waits_and_says_so():
     )
 
 
-def test_a_group_made_by_a_client_is_adopted():
-    plan = plan_worker_group(observed_group(group(replicas=0, owned=False)), NOW)
-    (action,) = plan.actions
-    assert isinstance(action, Apply)
-    (reference,) = action.manifest["metadata"]["ownerReferences"]
+@pytest.mark.parametrize("owners", [[], [{"uid": "of-another", "kind": "Workflow", "controller": True}]])
+def test_a_group_made_by_a_client_is_adopted(owners):
+    """Or one that has lost its cluster by ``--cascade=orphan``: of what we once applied nothing must go (node 8)."""
+    g = group(replicas=0, owned=False)
+    g = msgspec.structs.replace(g, metadata=g.metadata | {"ownerReferences": owners, "resourceVersion": "7"})
+    (action,) = plan_worker_group(observed_group(g), NOW).actions
+    assert isinstance(action, Patch)
+    assert (action.kind, action.namespace, action.name, action.uid) == ("DaskWorkerGroup", "team", g.name, g.uid)
+    assert action.patch["metadata"].keys() == {"ownerReferences", "resourceVersion"}
+    assert action.patch["metadata"]["resourceVersion"] == "7"
+    *others, reference = action.patch["metadata"]["ownerReferences"]
+    assert others == owners
     assert (reference["uid"], reference["controller"], reference["blockOwnerDeletion"]) == ("uid-simple", False, False)
 
 

@@ -1,8 +1,9 @@
 """What must hold for a worker group whatever happens, in whatever order.
 
 A simulated API server, a watch cache that lags behind, Pods that start, fail, vanish, a scheduler that is silent or
-comes back, an operator that dies after any write and starts again, and users who change their minds. After each step
-the properties of the design are checked; at the end everything is left alone and must converge.
+comes back, an operator that dies after any write and starts again, and users who change their minds, with any limits
+of a rolling update (controller 13). After each step the properties of the design are checked; at the end everything is
+left alone and must converge, with all workers at work (controller 2).
 """
 
 from __future__ import annotations
@@ -16,35 +17,45 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.support.states import NOW, cluster, group, observed_group, scheduler_pod, worker_pod
 
-from dask_controller.core.actions import Answers, Create, Delete
-from dask_controller.core.observed import Pod
-from dask_controller.core.worker_group import limits, plan_worker_group, worker_group_status
+from dask_controller.core.actions import Answers, Create, Delete, Plan
+from dask_controller.core.conditions import is_true
+from dask_controller.core.observed import Container, ObservedGroup, Pod
+from dask_controller.core.worker_group import SHORT_LIFE_SECONDS, limits, plan_worker_group, worker_group_status
 from dask_crds import names
-from dask_crds.model import DaskWorkerGroup
+from dask_crds.model import DaskWorkerGroup, RollingUpdate, UpdateStrategy
 from dask_resources.worker import worker_revision
 
 DRAIN_TIMEOUT = 300
 LONGEST = 8
+amounts = st.integers(0, 3) | st.sampled_from(["0%", "1%", "25%", "34%", "100%", "150%"])
+strategies = st.builds(
+    lambda surge, unavailable: UpdateStrategy(
+        rolling_update=RollingUpdate(max_surge=surge, max_unavailable=unavailable)
+    ),
+    amounts,
+    amounts,
+)
 
 
 class WorkerGroupMachine(RuleBasedStateMachine):
     """The world of one group, and of another one that must be left alone."""
 
-    @initialize(replicas=st.integers(0, 4))
-    def start(self, replicas: int) -> None:
+    @initialize(replicas=st.integers(0, 4), strategy=st.none() | strategies)
+    def start(self, replicas: int, strategy: UpdateStrategy | None) -> None:
         self.now = NOW
-        self.group = group(replicas=replicas, drain_timeout_seconds=DRAIN_TIMEOUT)
+        self.strategy = strategy
+        self.group = group(replicas=replicas, drain_timeout_seconds=DRAIN_TIMEOUT, update_strategy=strategy)
         self.pods: dict[str, Pod] = {}  # the truth, by uid
         self.cache: dict[str, Pod] = {}
         self.log: list[tuple[str, Pod | None]] = []  # watch events that the cache has not seen yet
         self.uids = itertools.count()
         self.versions = itertools.count()
         self.incarnations = itertools.count()
-        self.limit = replicas
-        self.most = replicas
+        self.most = replicas + limits(strategy, replicas).surge
         self.silent = False
         self.data: dict[str, int] = {}  # worker name -> unique results that only it holds
         self.retiring: set[str] = set()
+        self.resuming: set[str] = set()  # told so; at work when asked the next time
         self.lost: list[str] = []
         self.names_seen: set[str] = set()
 
@@ -61,6 +72,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
         name = names.worker(self.group.name, ordinal)
         if any(p.name == name for p in self.pods.values()):
             return False  # AlreadyExists
+        self._there_is_room()
         worker_name = f"{name}-{next(self.incarnations)}"
         assert worker_name not in self.names_seen, "a worker's name was used twice"
         self.names_seen.add(worker_name)
@@ -79,6 +91,23 @@ class WorkerGroupMachine(RuleBasedStateMachine):
         self.cache[uid] = self.pods[uid]  # the answer to a write goes into the cache
         return True
 
+    def _there_is_room(self) -> None:
+        """For one more Pod, without surge if none is outdated."""
+        desired, revision = self.group.spec.worker.replicas, worker_revision(self.group)
+        living = self._living()
+        updating = any(p.labels[names.REVISION] != revision for p in living)
+        surge = limits(self.strategy, desired).surge if updating else 0
+        assert len(living) < desired + surge, f"{len(living)} of {desired} plus {surge}"
+        young = [p for p in self.pods.values() if self._has_died(p) and self.now - p.created < SHORT_LIFE_SECONDS]
+        assert len(living) + len([p for p in young if not p.deleting]) < desired + surge, "a hot loop"
+
+    def _living(self) -> list[Pod]:
+        return [p for p in self.pods.values() if not p.deleting and not self._has_died(p)]
+
+    @staticmethod
+    def _has_died(pod: Pod) -> bool:
+        return pod.is_finished or not (pod.phase == "Pending" or pod.containers[0].running)
+
     def _delete(self, action: Delete) -> None:
         pod = self.pods.get(action.uid)
         if pod is None or pod.deleting or action.resource_version not in (None, pod.resource_version):
@@ -90,7 +119,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
         self.cache[action.uid] = self.pods[action.uid]
 
     def _running(self) -> list[Pod]:
-        return [p for p in self.pods.values() if p.phase == "Running" and not p.deleting]
+        return [p for p in self._living() if p.phase == "Running"]
 
     # --- the scheduler ------------------------------------------------------------------------------------------------
 
@@ -98,14 +127,14 @@ class WorkerGroupMachine(RuleBasedStateMachine):
         if self.silent:
             return Answers(silent="cannot be reached")
         known = {p.worker_name for p in self._running()}
-        for worker in ask.resume:
-            self.retiring.discard(worker.name)
+        resumption = {w.name: self._resumed(w.name) if w.name in known else "unknown" for w in ask.resume}
         retirement = {}
         for worker in ask.retire:
             if worker.name not in known:
                 retirement[worker.name] = "unknown"
                 continue
             self.retiring.add(worker.name)
+            self.resuming.discard(worker.name)
             heirs = sorted(known - self.retiring)
             if self.data.get(worker.name) and not heirs:
                 retirement[worker.name] = "refused: nobody can take it"
@@ -118,7 +147,17 @@ class WorkerGroupMachine(RuleBasedStateMachine):
             registered=frozenset(known) if ask.registered else None,
             ranked=tuple(sorted((w.name for w in ask.rank), key=lambda n: self.data.get(n, 0))) if ask.rank else None,
             retirement=retirement,
+            resumption=resumption,
         )
+
+    def _resumed(self, name: str) -> str:
+        if name in self.resuming:
+            self.resuming.discard(name)
+            self.retiring.discard(name)
+        if name in self.retiring:
+            self.resuming.add(name)
+            return "resuming"
+        return "running"
 
     # --- the operator -------------------------------------------------------------------------------------------------
 
@@ -138,6 +177,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
             self._catch_up()  # the shell lists Pods afresh before it makes any
             observed = msgspec.structs.replace(self._observe(), answers=observed.answers)
             plan = plan_worker_group(observed, self.now)
+        self._leaves_enough_ready(observed, plan)
         for action in plan.actions:
             if crash():
                 return self._restart()
@@ -152,7 +192,21 @@ class WorkerGroupMachine(RuleBasedStateMachine):
             return self._restart()
         status = worker_group_status(observed, plan, [], self.now)
         self.group = msgspec.structs.replace(self.group, status=status)
+        if is_true(status.conditions, "Ready"):
+            known = {p.worker_name for p in observed.pods if not p.deleting}
+            assert not known & self.retiring, "ready, though a worker is paused"
         return None
+
+    def _leaves_enough_ready(self, observed: ObservedGroup, plan: Plan) -> None:
+        """What is decided leaves as many ready ones as there have to be, or takes none, as far as it can be known."""
+        if self.cache != self.pods:
+            return
+        ledger = {entry.name for entry in self.group.status.draining or ()}
+        desired = self.group.spec.worker.replicas
+        ready = {p.name for p in observed.pods if p.ready and not p.deleting and p.name not in ledger}
+        left = ready - plan.notes.keys() - {a.name for a in plan.actions if isinstance(a, Delete)}
+        enough = desired - limits(self.strategy, desired).unavailable
+        assert len(left) == len(ready) or len(left) >= enough, f"{len(ready)} ready, then {len(left)} of {enough}"
 
     def _observe(self):
         pods = tuple(self.cache.values())
@@ -178,7 +232,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
     @rule(replicas=st.integers(0, LONGEST))
     def scale(self, replicas: int) -> None:
         self._change(msgspec.structs.replace(self.group.spec.worker, replicas=replicas))
-        self.most = max(self.most, replicas)
+        self.most = max(self.most, replicas + limits(self.strategy, replicas).surge)
 
     @rule(image=st.sampled_from(["dask:1", "dask:2", "dask:3"]))
     def change_template(self, image: str) -> None:
@@ -195,17 +249,38 @@ class WorkerGroupMachine(RuleBasedStateMachine):
             (p for p in self.pods.values() if p.phase == "Pending" and not p.deleting), key=lambda p: p.uid
         )
         pod = data.draw(st.sampled_from(pending))
-        self._write(msgspec.structs.replace(pod, phase="Running", ready=True), pod.uid)
+        self._write(self._started(pod), pod.uid)
+
+    @staticmethod
+    def _started(pod: Pod) -> Pod:
+        return msgspec.structs.replace(
+            pod, phase="Running", ready=True, containers=(Container(name="dask", running=True),)
+        )
+
+    @precondition(lambda self: self._living())
+    @rule(data=st.data(), how=st.sampled_from(["Failed", "rejected", "beside a sidecar", "vanishes"]))
+    def pod_dies(self, data, how: str) -> None:
+        pod = data.draw(st.sampled_from(sorted(self._living(), key=lambda p: p.uid)))
+        self.data.pop(pod.worker_name, None)  # not the operator's doing
+        over = (Container(name="dask", finished=self.now, exit_code=1),)
+        match how:
+            case "vanishes":
+                self._write(None, pod.uid)
+            case "Failed":
+                dead = msgspec.structs.replace(pod, phase="Failed", ready=False, finished=self.now, containers=over)
+                self._write(dead, pod.uid)
+            case "rejected":
+                self._write(msgspec.structs.replace(pod, phase="Failed", ready=False, started=None), pod.uid)
+            case "beside a sidecar":
+                fields = {"phase": "Running", "ready": False, "restart_policy": "Never"}
+                containers = (*over, Container(name="proxy", running=True))
+                self._write(msgspec.structs.replace(pod, **fields, containers=containers), pod.uid)
 
     @precondition(lambda self: self._running())
-    @rule(data=st.data(), how=st.sampled_from(["Failed", "vanishes"]))
-    def pod_dies(self, data, how: str) -> None:
+    @rule(data=st.data())
+    def a_probe_fails_or_succeeds(self, data) -> None:
         pod = data.draw(st.sampled_from(sorted(self._running(), key=lambda p: p.uid)))
-        self.data.pop(pod.worker_name, None)  # not the operator's doing
-        if how == "vanishes":
-            self._write(None, pod.uid)
-        else:
-            self._write(msgspec.structs.replace(pod, phase="Failed", ready=False, finished=self.now), pod.uid)
+        self._write(msgspec.structs.replace(pod, ready=not pod.ready), pod.uid)
 
     @precondition(lambda self: any(p.deleting for p in self.pods.values()))
     @rule()
@@ -233,8 +308,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
     def never_too_many_pods(self) -> None:
         if not hasattr(self, "pods"):
             return
-        living = [p for p in self.pods.values() if not p.deleting and p.phase not in ("Failed", "Succeeded")]
-        assert len(living) <= self.most + limits(None, self.most).surge
+        assert len(self._living()) <= self.most
 
     @invariant()
     def nothing_is_lost_before_the_drain_timeout(self) -> None:
@@ -248,7 +322,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
         if not hasattr(self, "pods"):
             return
         self.silent = False
-        for _ in range(60):
+        for _ in range(120):
             self._settle()
             self.reconcile()
             self.now += 31
@@ -259,13 +333,14 @@ class WorkerGroupMachine(RuleBasedStateMachine):
         assert all(p.labels[names.REVISION] == worker_revision(desired) for p in living)
         assert plan_worker_group(self._observe(), self.now).actions == ()
         assert not desired.status.draining
+        assert not self.retiring & {p.worker_name for p in living}, "paused, and nobody knows"
 
     def _settle(self) -> None:
         for uid, pod in list(self.pods.items()):
             if pod.deleting:
                 self._write(None, uid)
-            elif pod.phase == "Pending":
-                self._write(msgspec.structs.replace(pod, phase="Running", ready=True), uid)
+            elif pod.phase == "Pending" or (pod in self._running() and not pod.ready):
+                self._write(self._started(pod), uid)
         self._catch_up()
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import msgspec
 import pytest
 from tests.support.states import NAMESPACE, autoscaler, cluster, group, job, metadata
+from tests.support.virtual_time import virtual_time
 
+from dask_controller.core.observed import ObservedCluster
+from dask_controller.shell.observe import observe
 from dask_controller.shell.world import (
     AUTOSCALER_GATHER_SECONDS,
     CLUSTER_GATHER_SECONDS,
     GATHER_SECONDS,
+    TAKEN_SECONDS,
     Key,
     World,
 )
@@ -232,3 +237,116 @@ def test_a_whole_resource_is_found_by_its_key(site: Site) -> None:
     site.put(group(), annotations={"note": "x" * 100_000})
     assert site.world.cached(GROUP) is None
     assert len(site.world.groups_of(NAMESPACE, "simple")) == 2
+
+
+class TestSchedulerPods:
+    """(security 5, strangers 7) Two labels made any Pod the scheduler; what counts is who has made it."""
+
+    def test_they_are_found_from_owner_to_owner(self, site: Site) -> None:
+        site.put(scheduler_deployment(cluster()), uid="deployment")
+        assert CLUSTER in site.put(replica_set("set", "deployment"))
+        site.put(scheduler("mine", "set"))
+        assert [pod.uid for pod in site.world.scheduler_pods(cluster())] == ["mine"]
+
+    @pytest.mark.parametrize(
+        ("of_deployment", "of_set", "of_pod"),
+        [
+            ("uid-simple", "deployment", "another set"),
+            ("uid-simple", "another deployment", "set"),
+            ("of an earlier cluster", "deployment", "set"),
+            ("uid-simple", "deployment", None),
+        ],
+    )
+    def test_a_claim_is_not_enough(self, site: Site, of_deployment: str, of_set: str, of_pod: str | None) -> None:
+        deployment = scheduler_deployment(cluster())
+        deployment["metadata"]["ownerReferences"][0]["uid"] = of_deployment
+        site.put(deployment, uid="deployment")
+        site.put(replica_set("set", of_set))
+        site.put(scheduler("theirs", of_pod))
+        assert site.world.scheduler_pods(cluster()) == ()
+
+    def test_one_in_another_namespace_is_not_taken(self, site: Site) -> None:
+        """(security 6)"""
+        site.put(scheduler_deployment(cluster()), uid="deployment")
+        site.put(replica_set("set", "deployment"))
+        site.put(scheduler("theirs", "set"), namespace="elsewhere")
+        assert site.world.scheduler_pods(cluster()) == ()
+
+    def test_one_that_was_evicted_is_no_scheduler_but_tells_why(self, site: Site) -> None:
+        """(controller 1, strangers 8) It stays beside its successor, with its address."""
+        site.put(scheduler_deployment(cluster()), uid="deployment")
+        site.put(replica_set("set", "deployment"))
+        evicted = scheduler("evicted", "set")
+        evicted["status"] = {"phase": "Failed", "reason": "Evicted", "message": "no disk", "podIP": "10.0.0.1"}
+        site.put(evicted)
+        observed = observe(cluster(), site.world)
+        assert isinstance(observed, ObservedCluster)
+        assert observed.scheduler_pods == ()
+        assert observed.last_problem is not None
+        assert observed.last_problem.reason == "Evicted"
+        site.put(scheduler("successor", "set"))
+        for value in (cluster(), group(), autoscaler()):
+            assert [pod.uid for pod in observe(value, site.world).scheduler_pods] == ["successor"], value.kind
+
+    def test_what_a_cluster_that_is_gone_has_left(self, site: Site) -> None:
+        site.put(scheduler("garbage", "set"))
+        site.put(scheduler("a claim", None))
+        assert [pod.uid for pod in site.world.leftover_schedulers(NAMESPACE, "simple")] == ["garbage"]
+
+
+def replica_set(uid: str, deployment: str) -> dict[str, Any]:
+    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "x", "uid": deployment, "controller": True}
+    labels = selector("simple")
+    return {"kind": "ReplicaSet", "metadata": metadata(uid, uid=uid, labels=labels, ownerReferences=[owner])}
+
+
+def scheduler(uid: str, owner: str | None) -> dict[str, Any]:
+    owners = [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "x", "uid": owner, "controller": True}]
+    references = {"ownerReferences": owners} if owner else {}
+    return {
+        "kind": "Pod",
+        "metadata": metadata(f"pod-{uid}".replace(" ", "-"), uid=uid, labels=selector("simple"), **references),
+        "spec": {"containers": [{"name": "scheduler"}]},
+    }
+
+
+class TestLookedOver:
+    """(strangers 9) Of some children only metadata is cached: their version tells that somebody changed them."""
+
+    def test_another_version_is_not_known_to_be_as_stated(self, site: Site) -> None:
+        seen = {"metadata": {"uid": "x", "resourceVersion": "1"}}
+        site.world.verify(seen)
+        assert site.world.is_verified(seen)
+        assert not site.world.is_verified({"metadata": {"uid": "x", "resourceVersion": "2"}})
+        assert not site.world.is_verified({"metadata": {"uid": "y", "resourceVersion": "1"}})
+
+    def test_status_does_not_count_where_there_is_a_generation(self, site: Site) -> None:
+        site.world.verify({"metadata": {"uid": "x", "resourceVersion": "1", "generation": 3}})
+        assert site.world.is_verified({"metadata": {"uid": "x", "resourceVersion": "9", "generation": 3}})
+
+    def test_what_had_no_effect_is_known_for_that_version(self, site: Site) -> None:
+        seen = {"metadata": {"uid": "x", "resourceVersion": "1"}}
+        site.world.settle(seen, "digest")
+        assert site.world.settled(None, seen) == {"digest"}
+        assert site.world.settled({"metadata": {"uid": "x", "resourceVersion": "2"}}) == frozenset()
+
+    def test_it_is_forgotten_with_the_child(self, site: Site) -> None:
+        site.put(scheduler_deployment(cluster()), uid="deployment", generation=1)
+        seen = site.world.deployment(NAMESPACE, "simple")
+        assert seen is not None
+        site.world.verify(seen)
+        site.world.settle(seen, "digest")
+        site.remove("deployments", "deployment")
+        assert not site.world.is_verified(seen)
+        assert site.world.settled(seen) == frozenset()
+
+
+@virtual_time
+async def test_a_name_is_believed_to_be_taken_for_some_time() -> None:
+    """(controller 7, strangers 10)"""
+    world = Site().world
+    world.take(NAMESPACE, "simple-default", 0)
+    assert world.taken(NAMESPACE, "simple-default") == {0}
+    assert world.taken(NAMESPACE, "other") == frozenset()
+    await asyncio.sleep(TAKEN_SECONDS)
+    assert world.taken(NAMESPACE, "simple-default") == frozenset()

@@ -87,6 +87,9 @@ class Answers(Struct, frozen=True, kw_only=True):
     retirement: Mapping[str, str] | None = (
         None  #: worker name -> ``retired``, ``retiring``, ``unknown``, ``refused: …``
     )
+    resumption: Mapping[str, str] | None = (
+        None  #: worker name -> ``resuming``, ``unknown``, its status; ``None`` too if the module does not tell
+    )
     target: int | None = None
     progress: Progress | None = None
     versions: Versions | None = None

@@ -6,11 +6,14 @@ The number is published in the autoscaler's status and the worker group reads it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from dask_crds.model import Condition, DaskAutoscalerStatus, DaskWorkerGroup
+from dask_crds import names
+from dask_crds.model import Condition, DaskAutoscaler, DaskAutoscalerStatus, DaskWorkerGroup
+from dask_resources.metadata import owner_reference, tracked
 
-from .actions import Ask, Outcome, Plan
+from .actions import Ask, Outcome, Patch, Plan
 from .conditions import condition, find, merge, readiness
 from .demand import target_question
 from .observed import ObservedAutoscaler, Problem
@@ -31,30 +34,124 @@ _MESSAGES = {
 }
 
 
+# --- who sets the size of a group -------------------------------------------------------------------------------------
+
+
+def target(autoscaler: DaskAutoscaler) -> str:
+    """Name of the group whose size an autoscaler is to set."""
+    return autoscaler.spec.worker_group or names.default_group(autoscaler.spec.cluster)
+
+
+def in_charge(group: DaskWorkerGroup, autoscalers: Iterable[DaskAutoscaler]) -> DaskAutoscaler | None:
+    """The autoscaler that sets the size of a group: the oldest of those that mean this very group.
+
+    One that names another cluster does not, nor does one that an earlier cluster of that name has left behind.
+    """
+    found = (
+        a
+        for a in autoscalers
+        if (a.namespace, a.spec.cluster, target(a)) == (group.namespace, group.spec.cluster, group.name)
+        and not _is_left_behind(a, group)
+    )
+    return min(found, key=lambda a: (a.metadata.get("creationTimestamp") or "", a.name), default=None)
+
+
+def number_for(autoscaler: DaskAutoscaler | None, group: DaskWorkerGroup) -> int | None:
+    """How many workers an autoscaler wants of a group; ``None`` if it has not said so of this very group.
+
+    What it has said of another group, or of an earlier one of the same name, counts for nothing.
+    """
+    return None if autoscaler is None else _status_for(autoscaler, group).desired_replicas
+
+
+def _status_for(autoscaler: DaskAutoscaler, group: DaskWorkerGroup | None) -> DaskAutoscalerStatus:
+    """The status, but what it says of numbers only if that is about this group."""
+    status = autoscaler.status
+    if group is None:
+        same = False
+    elif status.worker_group_uid is not None:
+        same = status.worker_group_uid == group.uid
+    else:  # an earlier operator has written it: then it is about the group that was meant by the spec of that time
+        same = status.observed_generation in (None, autoscaler.generation)
+    return status if same else DaskAutoscalerStatus(conditions=status.conditions)
+
+
+def _clusters(metadata: Mapping[str, Any], name: str) -> set[str]:
+    """Uids of the owners that are a DaskCluster of that name."""
+    return {owner["uid"] for owner in _owners(metadata) if _is_cluster(owner) and owner.get("name") == name}
+
+
+def _owners(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return metadata.get("ownerReferences") or []
+
+
+def _is_cluster(owner: Mapping[str, Any]) -> bool:
+    return owner.get("kind") == "DaskCluster" and owner.get("apiVersion") == names.API_VERSION
+
+
+def _is_left_behind(autoscaler: DaskAutoscaler, group: DaskWorkerGroup) -> bool:
+    """Whether an autoscaler goes, or should, with an earlier cluster than the group's."""
+    its, groups = (_clusters(value.metadata, group.spec.cluster) for value in (autoscaler, group))
+    return bool(its and groups) and its.isdisjoint(groups)
+
+
+def _group(o: ObservedAutoscaler) -> DaskWorkerGroup | None:
+    """The group whose size this autoscaler sets, if it does."""
+    if o.group is None or o.rival is not None or _is_left_behind(o.autoscaler, o.group):
+        return None
+    return o.group
+
+
+def _adoption(o: ObservedAutoscaler) -> tuple[Patch, ...]:
+    """An owner reference, so that it goes with its cluster and group, and does not take over the next of that name.
+
+    One that a GitOps tool tracks stays without: Argo CD does not prune objects that have an owner. So does one whose
+    group does not go with the cluster either; and one that belongs to an earlier cluster, which garbage collection is
+    about to remove. And it is not the first thing done: an owner that is gone already, as the cache does not know yet,
+    would take a new autoscaler along.
+    """
+    of = o.autoscaler
+    if o.cluster is None or o.group is None or of.status.observed_generation is None or tracked(of.metadata):
+        return ()
+    if not any(owner.get("uid") == o.cluster.uid for owner in _owners(o.group.metadata)):
+        return ()
+    if _clusters(of.metadata, o.cluster.name):
+        return ()
+    others = [owner for owner in _owners(of.metadata) if not _is_cluster(owner)]  # its cluster was another one before
+    if any(owner.get("controller") for owner in others):
+        return ()  # who controls it decides when it goes
+    references = [*others, {**owner_reference(o.cluster), "controller": False}]
+    metadata = {"ownerReferences": references, "resourceVersion": of.metadata.get("resourceVersion")}
+    return (Patch("DaskAutoscaler", of.namespace, of.name, {"metadata": metadata}, of.uid),)
+
+
+# --- how many workers it should have ----------------------------------------------------------------------------------
+
+
 def plan_autoscaler(o: ObservedAutoscaler, now: Time) -> Plan:
     """Ask for the demand as long as there is a scheduler to ask.
 
     What the load wants wakes us when it changes. A look is due though it has not only while the number still follows.
     """
-    if o.group is None or o.rival is not None:
-        return Plan()
-    if not any(p.ready and not p.deleting for p in o.scheduler_pods):
-        return Plan()
+    group, adoption = _group(o), _adoption(o)
+    if group is None or not any(p.ready and not p.deleting for p in o.scheduler_pods):
+        return Plan(actions=adoption)
     if o.answers is None:
-        return Plan(ask=Ask(every=INTERVAL_SECONDS, target=target_question(o, o.group)))
+        return Plan(ask=Ask(every=INTERVAL_SECONDS, target=target_question(o, group)))
     scaling = _scaling(o, now)
     follows = scaling is not None and not (
         scaling.stabilized == "ReadyForNewScale" and scaling.limited not in ("ScaleUpLimit", "ScaleDownLimit")
     )
-    return Plan(requeue_after=INTERVAL_SECONDS if follows else None)
+    return Plan(actions=adoption, requeue_after=INTERVAL_SECONDS if follows else None)
 
 
 def autoscaler_status(
     o: ObservedAutoscaler, plan: Plan, outcomes: Sequence[Outcome], now: Time
 ) -> DaskAutoscalerStatus:
     """The status after the plan was executed; ``desiredReplicas`` is what the group works towards."""
-    status, generation = o.autoscaler.status, o.autoscaler.generation
-    suspended = o.group is not None and o.rival is None and is_suspended(o.group)
+    group, generation = _group(o), o.autoscaler.generation
+    status = _status_for(o.autoscaler, group)
+    suspended = group is not None and is_suspended(group)
     waiting, problem = ("", None) if suspended else _waiting_for(o)
     ready = readiness(
         status.conditions,
@@ -72,6 +169,7 @@ def autoscaler_status(
     return DaskAutoscalerStatus(
         observed_generation=generation,
         desired_replicas=desired,
+        worker_group_uid=group.uid if group is not None else None,
         last_scale_time=status.last_scale_time if desired == status.desired_replicas else format_time(now),
         recommendations=scaling.recommendations if scaling else status.recommendations,
         scale_events=(scaling.scale_events or None) if scaling else status.scale_events,
@@ -81,18 +179,20 @@ def autoscaler_status(
 
 def _current(o: ObservedAutoscaler) -> int | None:
     """The number in force; ``None`` if this autoscaler sets the size of no group."""
-    if o.group is None or o.rival is not None:
+    group = _group(o)
+    if group is None:
         return None
-    stated = o.autoscaler.status.desired_replicas
-    return o.group.spec.worker.replicas if stated is None else stated
+    stated = number_for(o.autoscaler, group)
+    return group.spec.worker.replicas if stated is None else stated
 
 
 def _scaling(o: ObservedAutoscaler, now: Time) -> Scaling | None:
     """The decision, if the scheduler has said what the load wants."""
-    current = _current(o)
-    if current is None or o.answers is None or o.answers.target is None:
+    current, group = _current(o), _group(o)
+    if current is None or group is None or o.answers is None or o.answers.target is None:
         return None
-    return scale(o.autoscaler.spec, o.autoscaler.status, current=current, wanted=o.answers.target, now=now)
+    status = _status_for(o.autoscaler, group)
+    return scale(o.autoscaler.spec, status, current=current, wanted=o.answers.target, now=now)
 
 
 def _steady(o: ObservedAutoscaler) -> int | None:
@@ -136,8 +236,11 @@ def _waiting_for(o: ObservedAutoscaler) -> tuple[str, Problem | None]:
         text = f"DaskAutoscaler {o.rival.name} sets the size of the same group"
         return text, Problem("Conflict", text)
     if o.group is None:
-        name = o.autoscaler.spec.worker_group or f"{o.autoscaler.spec.cluster}-default"
-        text = f"DaskWorkerGroup {name} of cluster {o.autoscaler.spec.cluster} does not exist in this namespace"
+        name, cluster = target(o.autoscaler), o.autoscaler.spec.cluster
+        text = f"DaskWorkerGroup {name} of cluster {cluster} does not exist in this namespace"
+        return text, Problem("WorkerGroupNotFound", text)
+    if _is_left_behind(o.autoscaler, o.group):
+        text = f"the DaskCluster {o.autoscaler.spec.cluster} that it belongs to is gone, there is another one now"
         return text, Problem("WorkerGroupNotFound", text)
     if not any(p.ready and not p.deleting for p in o.scheduler_pods):
         return "the scheduler is not ready", None

@@ -18,6 +18,10 @@ from .time import Time, format_time, parse_time
 
 #: How long something may be in the making before it counts as stalled; the default of a Deployment.
 PROGRESS_DEADLINE_SECONDS = 600.0
+#: Reasons of outcomes that pass: somebody else has written at the same time, or a name is free in a moment.
+PASSING = ("Conflict", "Terminating")
+#: Reasons of a ``Ready`` that is not True and all the same as asked, or soon.
+_AS_ASKED = ("Progressing", "Terminating", "Conflict")
 
 
 def condition(type: str, is_true: bool, reason: str, message: str = "") -> Condition:
@@ -93,9 +97,11 @@ def readiness(
         deadline: whether being at it for long counts as stalled.
         progress: when something was last achieved, as far as that is known; the deadline counts from then.
     """
-    failed = next((o for o in outcomes if o.error and o.permanent), None) or next(
-        (o for o in outcomes if o.error), None
+    errors = [o for o in outcomes if o.error]
+    failed = next((o for o in errors if o.permanent), None) or next(
+        (o for o in errors if o.reason not in PASSING), None
     )
+    waiting = waiting or next((o.error for o in errors if o.reason in PASSING), "")
     if failed is not None:
         problem = named_problem(failed.reason or "WriteFailed", failed.error)
     if problem is None and not waiting:
@@ -132,13 +138,17 @@ def events(before: Sequence[Condition] | None, after: Sequence[Condition]) -> li
     That something new is being brought up goes without saying.
     """
     out = []
+    ended = {c.reason for c in after if c.type in ("Complete", "Failed") and c.status == "True"}
     for new in after:
         old = find(before, new.type)
         if new.type not in ("Ready", "Complete", "Failed") or (new.type != "Ready" and new.status != "True"):
             continue
         if old is None and new.reason == "Progressing":
             continue
+        if new.type == "Ready" and new.reason in ended:
+            continue  # the end is told once, as what it is
         if old is None or (old.status, old.reason) != (new.status, new.reason):
-            warning = new.type == "Failed" or (new.type == "Ready" and new.reason not in ("Progressing", "Ready"))
+            bad = new.status != "True" and new.reason not in _AS_ASKED
+            warning = new.type == "Failed" or (new.type == "Ready" and bad)
             out.append(Event(new.reason, f"{new.type} is {new.status}: {new.message or new.reason}", warning))
     return out

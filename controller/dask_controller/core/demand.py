@@ -11,6 +11,7 @@ from dask_crds import names
 from dask_crds.kubernetes import Container
 from dask_crds.model import MAX_WORKERS, DaskAutoscaler, DaskWorkerGroup
 from dask_crds.quantity import parse_quantity
+from dask_resources.pod import main_container
 
 from .actions import Share, TargetQuestion, Worker
 from .observed import ObservedAutoscaler, Pod
@@ -91,7 +92,9 @@ def _number(text: str) -> int:
 
 
 def _container(group: DaskWorkerGroup) -> Container:
-    return group.spec.worker.spec["containers"][0]
+    spec = group.spec.worker.spec
+    name = main_container(spec, names.WORKER)
+    return next(container for container in spec["containers"] if container["name"] == name)
 
 
 def _option(group: DaskWorkerGroup, option: str) -> str:

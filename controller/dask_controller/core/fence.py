@@ -26,8 +26,16 @@ def identity(pods: Iterable[Pod], container: str) -> str | None:
 
 
 def is_lost(started_for: str, pods: Iterable[Pod], container: str) -> bool:
-    """Whether the life of a scheduler is over, unless it was ended on purpose."""
+    """Whether the life of a scheduler is over, unless it was ended on purpose.
+
+    Args:
+        started_for: the life in question; where it is not readable, nothing can be said of it.
+        pods: the scheduler Pods.
+        container: name of the container in them that is the scheduler.
+    """
     uid, _, restarts = started_for.rpartition("/")
+    if not uid or not restarts.isdecimal() or len(restarts) > 9:
+        return False
     pod = next((p for p in pods if p.uid == uid and not p.deleting and not p.is_finished), None)
     if pod is None:
         return True

@@ -9,31 +9,37 @@ from __future__ import annotations
 from typing import Any
 
 from dask_crds import names
-from dask_resources.job import job_cluster, run_label, runner_job
+from dask_crds.model import DaskCluster
+from dask_resources.job import job_cluster, runner_job
 from dask_resources.scheduler import DEFAULT_CLUSTER_DOMAIN
 
-from . import fence
+from . import runner_room
 from .actions import Action, Apply, Ask, Delete, Event, Patch, Plan
 from .conditions import find, is_true
+from .job_ending import ending
+from .job_own import own
 from .job_run import (
     active_seconds,
-    ending,
     enforces_versions,
+    former_cluster,
+    former_runner,
+    has_its_scheduler,
     is_condemned,
-    is_finished,
-    is_suspended,
+    is_outdated,
     is_terminal,
+    least_workers,
     leftover_scheduler,
     loses_scheduler,
     loss_of,
     minimum_workers,
     missing,
-    owned,
+    scheduler_life,
     waits,
     wants_new_run,
 )
-from .observed import Manifest, ObservedJob, owner_uid
-from .time import Time, parse_time
+from .observed import Manifest, ObservedJob
+from .runner import is_adopted, is_finished, is_held, is_suspended, lacks_pod, suspended_at
+from .time import Time, format_time, time_or
 
 #: How often progress is asked for, and written if it has changed.
 PROGRESS_SECONDS = 15.0
@@ -41,6 +47,10 @@ PROGRESS_SECONDS = 15.0
 REGISTRATION_POLL_SECONDS = 2.0
 #: How often it is looked why Kubernetes makes no Pod of a runner; only events tell.
 CREATION_POLL_SECONDS = 5.0
+#: How often it is looked whether a name is free that somebody else has.
+OBSTACLE_POLL_SECONDS = 10.0
+#: A runner that somebody else resumes though the job is suspended is suspended again, at most this often.
+SUSPEND_AGAIN_SECONDS = 60.0
 
 DELETION_POLICIES = {
     "Always": ("Complete", "Failed"),
@@ -51,8 +61,9 @@ DELETION_POLICIES = {
 
 def plan_job(o: ObservedJob, now: Time, *, domain: str = DEFAULT_CLUSTER_DOMAIN) -> Plan:
     """What to do about a job now."""
-    if wants_new_run(o.job) and (leftovers := _leftovers(o)):
-        return Plan(actions=tuple(leftovers))
+    o = own(o)
+    if wants_new_run(o.job) and (former_runner(o) or former_cluster(o)):
+        return Plan(actions=tuple(_clear_away(o)))
     if is_terminal(o.job) and not wants_new_run(o.job):
         return _tidy_up(o, now)
     ask = _question(o)
@@ -60,37 +71,52 @@ def plan_job(o: ObservedJob, now: Time, *, domain: str = DEFAULT_CLUSTER_DOMAIN)
         return Plan(ask=ask)
     if not wants_new_run(o.job) and (o.job.status.job_status is None or ending(o, now) or loses_scheduler(o)):
         return Plan()  # status first: what is written next must not happen twice, or cannot be undone
-    return Plan(actions=tuple(_advance(o, now, domain)), requeue_after=_next_look(o, now))
+    return Plan(actions=(*_cluster(o), *_start(o, now, domain)), requeue_after=_next_look(o, now))
 
 
-def _advance(o: ObservedJob, now: Time, domain: str) -> list[Action]:
-    """Bring up the cluster, then, when it is ready, the runner."""
-    actions: list[Action] = []
-    suspended = bool(o.job.spec.suspend)
-    desired = job_cluster(o.job)
-    if suspended:
-        desired["spec"]["suspend"] = True
+def _cluster(o: ObservedJob) -> list[Action]:
+    """Bring up the cluster, made from the templates of the runner."""
     if o.cluster is None:
-        actions += [Apply(desired, new=True)] if leftover_scheduler(o) is None else []
-    elif owned(o, o.cluster.metadata) and bool(o.cluster.spec.suspend) != suspended:
-        actions.append(Apply(desired))
-    scheduler = fence.identity(o.scheduler_pods) or ""
+        in_the_way = o.obstacle is not None or leftover_scheduler(o) is not None
+        return [] if in_the_way else [Apply(job_cluster(o.job), new=True)]
+    if is_outdated(o):
+        return [_delete_cluster(o.cluster)]
+    # What the job decides about its cluster, whoever has changed it; the rest is the cluster's own from now on.
+    patch: dict[str, Any] = {}
+    if bool(o.cluster.spec.suspend) != bool(o.job.spec.suspend):
+        patch["suspend"] = True if o.job.spec.suspend else None
+    if o.cluster.spec.idle_timeout:
+        patch["idleTimeout"] = None  # it would be deleted while the runner waits, see `_tidy_up`
+    return [_patch_cluster(o.cluster, patch)] if patch else []
+
+
+def _start(o: ObservedJob, now: Time, domain: str) -> list[Action]:
+    """Start the runner, or suspend it, or resume it."""
+    suspended = bool(o.job.spec.suspend)
     if o.runner is None:
-        if o.cluster is not None and not suspended and not missing(o):
-            actions.append(Apply(_runner(o, scheduler, now, domain), new=True))
-    elif owner_uid(o.runner) == o.job.uid:
-        if is_condemned(o):
-            message = "the scheduler was lost, and with it all work: the runner is started again"
-            actions += [Event("SchedulerLost", message, True), _delete_runner(o, o.runner)]
-        elif suspended and not is_suspended(o.runner):
-            actions.append(_switch_runner(o, {"spec": {"suspend": True}}))
-        elif is_suspended(o.runner) and not suspended and not missing(o):
-            annotations = {names.SCHEDULER_ID: scheduler}
-            actions.append(_switch_runner(o, {"spec": {"suspend": False}, "metadata": {"annotations": annotations}}))
-    return actions
+        free = o.cluster is not None and o.obstacle is None and not is_outdated(o)
+        if free and not suspended and not missing(o):
+            return [Apply(_runner(o, now, domain), new=True)]
+        return []
+    if is_condemned(o):
+        message = "the scheduler was lost, and with it all work: the runner is started again"
+        return [Event("SchedulerLost", message, True), *_delete_runner(o.runner)]
+    if is_adopted(o):
+        return [_note_suspension(o.runner, now)]
+    if suspended:
+        due = (suspended_at(o.runner) or 0.0) + SUSPEND_AGAIN_SECONDS
+        return [_note_suspension(o.runner, now)] if not is_suspended(o.runner) and now >= due else []
+    if not is_suspended(o.runner):
+        return runner_room.makes_room(o, least_workers(o.job), now)
+    if missing(o):
+        return []
+    life = {names.SCHEDULER_ID: scheduler_life(o)}
+    if is_held(o):  # whoever holds it starts it, with the scheduler that there is then
+        return [] if has_its_scheduler(o) else [_patch_runner(o.runner, annotations=life)]
+    return [_patch_runner(o.runner, suspend=False, annotations={**life, names.SUSPENDED: None})]
 
 
-def _runner(o: ObservedJob, scheduler: str, now: Time, domain: str) -> dict[str, Any]:
+def _runner(o: ObservedJob, now: Time, domain: str) -> dict[str, Any]:
     """The runner's Job, with what is left of failures and time."""
     loss = loss_of(o.job)
     left = None
@@ -99,19 +125,19 @@ def _runner(o: ObservedJob, scheduler: str, now: Time, domain: str) -> dict[str,
     return runner_job(
         o.job,
         domain=domain,
-        scheduler_id=scheduler,
+        scheduler_id=scheduler_life(o) or "",
         failures=loss.failures if loss else 0,
         deadline_seconds=left,
     )
 
 
-def _switch_runner(o: ObservedJob, patch: Manifest) -> Patch:
-    return Patch("Job", o.job.namespace, names.runner(o.job.name), patch)
+def _note_suspension(runner: Manifest, now: Time) -> Patch:
+    return _patch_runner(runner, suspend=True, annotations={names.SUSPENDED: format_time(now)})
 
 
 def _question(o: ObservedJob) -> Ask | None:
     """What the scheduler has to be asked, if it can be asked at all."""
-    if o.cluster is None or o.job.spec.suspend or fence.identity(o.scheduler_pods) is None:
+    if o.job.spec.suspend or scheduler_life(o) is None or is_held(o):
         return None
     if waits(o):
         versions = enforces_versions(o.job)
@@ -129,35 +155,34 @@ def _question(o: ObservedJob) -> Ask | None:
 
 def _next_look(o: ObservedJob, now: Time) -> float | None:
     """Seconds until a look is due though neither a watch nor the scheduler tells of anything."""
+    looks = [OBSTACLE_POLL_SECONDS] if o.obstacle is not None else []
     if o.job.spec.suspend:
-        return None
-    looks = []
-    if waits(o):
+        if o.runner is not None and not is_suspended(o.runner):
+            looks.append((suspended_at(o.runner) or now) + SUSPEND_AGAIN_SECONDS - now)
+    elif waits(o):
         if o.job.spec.active_deadline_seconds is not None:
             looks.append(o.job.spec.active_deadline_seconds - active_seconds(o.job, now))
-    elif not o.pods:
+    elif lacks_pod(o):
         looks.append(CREATION_POLL_SECONDS)
-    elif o.answers is not None and o.answers.progress is not None and o.job.status.progress is not None:
+    if o.answers is not None and o.answers.progress is not None and o.job.status.progress is not None:
         # An answer that came too early to be written, see `job_status._progress`.
-        due = parse_time(o.job.status.progress.last_update_time) + PROGRESS_SECONDS - now
+        due = time_or(o.job.status.progress.last_update_time, 0.0) + PROGRESS_SECONDS - now
         looks += [due] if due > 0 else []
     return max(0.0, min(looks)) if looks else None
 
 
-def _leftovers(o: ObservedJob) -> list[Action]:
-    """What an earlier run left; it goes before the next one starts."""
-    wanted = run_label(o.job)
-    deletions: list[Action] = []
-    if o.runner is not None and o.runner["metadata"].get("labels", {}).get(names.RUN_ID) != wanted:
-        deletions.append(_delete_runner(o, o.runner))
-    if o.cluster is not None and o.cluster.metadata.get("labels", {}).get(names.RUN_ID) != wanted:
-        deletions.append(_delete_cluster(o))
-    return deletions
+def _clear_away(o: ObservedJob) -> list[Action]:
+    """What an earlier run left goes before the next one starts."""
+    runner, cluster = former_runner(o), former_cluster(o)
+    return [
+        *(_delete_runner(runner) if runner is not None else []),
+        *([_delete_cluster(cluster)] if cluster is not None else []),
+    ]
 
 
 def _tidy_up(o: ObservedJob, now: Time) -> Plan:
     """After the run: the cluster by ``deletionPolicy``, the runner's Pod and logs by ``ttlSecondsAfterFinished``."""
-    ended = parse_time(o.job.status.end_time) if o.job.status.end_time else now
+    ended = time_or(o.job.status.end_time or "", 0.0)
     policy = DELETION_POLICIES[o.job.spec.cluster.deletion_policy or "Always"]
     actions: list[Action] = []
     dues: list[float] = []
@@ -165,23 +190,46 @@ def _tidy_up(o: ObservedJob, now: Time) -> Plan:
         due = ended + (o.job.spec.cluster.deletion_delay_seconds or 0)
         if now < due:
             dues.append(due - now)
-        elif owned(o, o.cluster.metadata) and not o.cluster.metadata.get("deletionTimestamp"):
-            actions.append(_delete_cluster(o))
+        else:
+            actions.append(_delete_cluster(o.cluster))
+    elif o.cluster is not None:
+        actions += _hand_over(o, o.cluster)
     if o.runner is not None and not is_finished(o.runner):
-        actions.append(_delete_runner(o, o.runner))  # it has lost its cluster and would wait for ever
+        actions += _delete_runner(o.runner)  # it has lost its cluster and would wait for ever
     elif o.runner is not None and o.job.spec.ttl_seconds_after_finished is not None:
         due = ended + o.job.spec.ttl_seconds_after_finished
         if now < due:
             dues.append(due - now)
         else:
-            actions.append(_delete_runner(o, o.runner))
+            actions += _delete_runner(o.runner)
     return Plan(actions=tuple(actions), requeue_after=min(dues, default=None))
 
 
-def _delete_cluster(o: ObservedJob) -> Delete:
-    assert o.cluster is not None
-    return Delete("DaskCluster", o.cluster.namespace, o.cluster.name, o.cluster.uid)
+def _hand_over(o: ObservedJob, cluster: DaskCluster) -> list[Action]:
+    """What the run has withheld from a cluster that outlives it: its idle timeout, and workers that stood back."""
+    timeout = o.job.spec.cluster.spec.idle_timeout
+    handed = [_patch_cluster(cluster, {"idleTimeout": timeout})] if timeout and not cluster.spec.idle_timeout else []
+    return [*handed, *runner_room.gives_back(o)]
 
 
-def _delete_runner(o: ObservedJob, runner: Manifest) -> Delete:
-    return Delete("Job", o.job.namespace, runner["metadata"]["name"], runner["metadata"]["uid"])
+def _patch_cluster(cluster: DaskCluster, spec: Manifest) -> Patch:
+    return Patch("DaskCluster", cluster.namespace, cluster.name, {"spec": spec}, cluster.uid)
+
+
+def _patch_runner(runner: Manifest, *, annotations: Manifest, suspend: bool | None = None) -> Patch:
+    metadata = runner["metadata"]
+    spec = {} if suspend is None else {"spec": {"suspend": suspend}}
+    patch = {**spec, "metadata": {"annotations": annotations}}
+    return Patch("Job", metadata["namespace"], metadata["name"], patch, metadata["uid"])
+
+
+def _delete_cluster(cluster: DaskCluster) -> Delete:
+    return Delete("DaskCluster", cluster.namespace, cluster.name, cluster.uid)
+
+
+def _delete_runner(runner: Manifest) -> list[Action]:
+    """Nothing is to be done about one that is on its way out."""
+    metadata = runner["metadata"]
+    if metadata.get("deletionTimestamp"):
+        return []
+    return [Delete("Job", metadata["namespace"], metadata["name"], metadata["uid"])]

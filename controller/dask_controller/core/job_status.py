@@ -10,43 +10,48 @@ from msgspec.structs import replace
 from dask_crds.model import Condition, DaskJob, DaskJobStatus, PastRun, Progress
 from dask_resources.job import job_revision
 
-from .actions import Delete, Outcome, Plan
+from .actions import Outcome, Plan
 from .conditions import condition, merge, readiness
 from .job import PROGRESS_SECONDS
+from .job_ending import Ending, ending, versions_condition
+from .job_own import own
 from .job_run import (
-    Ending,
-    ending,
-    is_finished,
+    former_cluster,
+    former_runner,
+    has_its_scheduler,
+    is_outdated,
     is_terminal,
     retries,
     scheduler_loss,
-    versions_condition,
-    waiting_for,
     wants_new_run,
 )
+from .job_words import waiting_for
 from .observed import ObservedJob
-from .time import Time, format_time, parse_time
+from .runner import is_finished, is_held, last_problem, newest
+from .time import Time, format_time, time_or
 
-#: Past runs that status remembers.
-HISTORY = 5
+#: Past runs that status remembers, and characters of what it remembers of why each ended so.
+HISTORY, LONGEST_PAST = 5, 512
 
 
 def job_status(o: ObservedJob, plan: Plan, outcomes: Sequence[Outcome], now: Time) -> DaskJobStatus:
     """The status after the plan was executed."""
+    o = own(o)
     job = o.job
     if is_terminal(job) and not wants_new_run(job):
         return _terminal_status(o, now)
-    if wants_new_run(job) and any(isinstance(action, Delete) for action in plan.actions):
-        return job.status  # the old run's remains are being removed; its status stands until the new run starts
+    if wants_new_run(job) and (former_runner(o) or former_cluster(o)):
+        return _cleared_away(o, outcomes, now)
     before = [] if wants_new_run(job) else job.status.conditions
     end = None if wants_new_run(job) else ending(o, now)
     if end is not None:
         return _ended(o, end, now)
     state = _job_state(o)
+    runner_started = ((o.runner or {}).get("status") or {}).get("startTime")
     started = None if wants_new_run(job) else job.status.start_time
     if state == "Running" and not started:
-        started = (o.runner or {}).get("status", {}).get("startTime") or format_time(now)
-    waiting, problem = waiting_for(o)
+        started = runner_started or format_time(now)
+    waiting, problem = waiting_for(o, now)
     conditions = [
         *readiness(
             before,
@@ -57,7 +62,9 @@ def job_status(o: ObservedJob, plan: Plan, outcomes: Sequence[Outcome], now: Tim
             now=now,
             ready="Suspended" if job.spec.suspend else "Ready",
             message="suspended as asked" if job.spec.suspend else "",
-            deadline=state != "Running",  # a run takes as long as it takes
+            # A run takes as long as it takes, and a queue as well.
+            deadline=state != "Running" and not is_held(o),
+            progress=time_or(runner_started, 0.0) if runner_started else None,
         ),
         condition("Complete", False, state),
         condition("Failed", False, state),
@@ -71,9 +78,10 @@ def job_status(o: ObservedJob, plan: Plan, outcomes: Sequence[Outcome], now: Tim
         job_runner_pod_name=_runner_pod(o),
         start_time=started,
         run_id=_run_id(job),
-        revision=_revision(job),
+        revision=_revision(o),
         active_since=_active_since(job, now),
         retries=retries(o) or None,
+        last_problem=_last_problem(o),
         progress=_progress(o, now),
         scheduler_loss=scheduler_loss(o),
         history=_history(job),
@@ -81,13 +89,39 @@ def job_status(o: ObservedJob, plan: Plan, outcomes: Sequence[Outcome], now: Tim
     )
 
 
+def _cleared_away(o: ObservedJob, outcomes: Sequence[Outcome], now: Time) -> DaskJobStatus:
+    """While the remains of the run before go, its status stands; only ``Ready`` tells why the next has not begun."""
+    job, runner, cluster = o.job, former_runner(o), former_cluster(o)
+    remains = [
+        *([f"Job {runner['metadata']['name']}"] if runner is not None else []),
+        *([f"DaskCluster {cluster.name}"] if cluster is not None else []),
+    ]
+    ready = readiness(
+        job.status.conditions,
+        problem=None,
+        waiting=f"waiting for {' and '.join(remains)} of the run before to be gone",
+        outcomes=outcomes,
+        generation=job.generation,
+        now=now,
+    )
+    told = {c.type: c for c in ready}
+    stands = [told.get(c.type, c) for c in job.status.conditions or ()]
+    return replace(job.status, conditions=merge(job.status.conditions, stands, generation=job.generation, now=now))
+
+
 def _begins(job: DaskJob) -> bool:
     """Whether a run begins with the status that is written next."""
     return job.status.job_status is None or wants_new_run(job)
 
 
-def _revision(job: DaskJob) -> str | None:
-    return job_revision(job) if _begins(job) else job.status.revision
+def _revision(o: ObservedJob) -> str | None:
+    """Of the templates of the run, which are settled when its runner is made."""
+    settled = o.runner is not None or is_outdated(o)
+    return o.job.status.revision if settled and not _begins(o.job) else job_revision(o.job)
+
+
+def _last_problem(o: ObservedJob) -> str | None:
+    return last_problem(o, None if wants_new_run(o.job) else o.job.status.last_problem)
 
 
 def _active_since(job: DaskJob, now: Time) -> str | None:
@@ -101,11 +135,13 @@ def _history(job: DaskJob) -> list[PastRun] | None:
     past = job.status.history or []
     if wants_new_run(job):
         last = job.status
-        reason = next((c.reason for c in last.conditions or () if c.type in ("Complete", "Failed")), None)
+        ends = (c for c in last.conditions or () if c.type in ("Complete", "Failed") and c.status == "True")
+        end = next(ends, None)
         run = PastRun(
             run_id=last.run_id,
             job_status=last.job_status,
-            reason=reason,
+            reason=end.reason if end is not None else None,
+            message=end.message[:LONGEST_PAST] if end is not None else None,
             start_time=last.start_time,
             end_time=last.end_time,
         )
@@ -119,8 +155,10 @@ def _progress(o: ObservedJob, now: Time) -> Progress | None:
     found = o.answers.progress if o.answers else None
     if found is None or (o.runner is None and before is None):
         return before
+    if found.total == 0 and o.runner is not None and not has_its_scheduler(o):
+        return before  # of a new scheduler, which knows nothing of the run: the program has shut down the one it had
     last = o.runner is not None and is_finished(o.runner)
-    if before is not None and now - parse_time(before.last_update_time) < PROGRESS_SECONDS and not last:
+    if before is not None and now - time_or(before.last_update_time, 0.0) < PROGRESS_SECONDS and not last:
         return before
     after = Progress(
         tasks_total=found.total,
@@ -134,14 +172,22 @@ def _progress(o: ObservedJob, now: Time) -> Progress | None:
     return after
 
 
+def _last_progress(o: ObservedJob, succeeded: bool, now: Time) -> Progress | None:
+    """How far the tasks were in the end; of a success rather nothing than that nothing was done."""
+    progress = _progress(o, now)
+    return None if succeeded and progress is not None and progress.tasks_done == 0 else progress
+
+
 def _findings(o: ObservedJob) -> list[Condition]:
     """Conditions that stand beside the course of the run."""
     found = versions_condition(o)
-    return [*([found] if found else []), _up_to_date(o.job)]
+    return [*([found] if found else []), _up_to_date(o)]
 
 
-def _up_to_date(job: DaskJob) -> Condition:
-    if _begins(job) or job.status.revision in (None, job_revision(job)):
+def _up_to_date(o: ObservedJob) -> Condition:
+    job = o.job
+    yet_to_come = o.runner is None and not is_terminal(job)
+    if _begins(job) or yet_to_come or job.status.revision in (None, job_revision(job)):
         return condition("UpToDate", True, "UpToDate")
     message = "the templates have changed since this run began; to run them, set spec.runId to a new value"
     return condition("UpToDate", False, "SpecChanged", message)
@@ -168,13 +214,13 @@ def _job_state(o: ObservedJob) -> Any:
 
 def _runner_pod(o: ObservedJob) -> str | None:
     """The runner's present Pod, else its last one."""
-    newest = max(o.pods, key=lambda p: (not p.deleting, not p.is_finished, p.created), default=None)
-    return newest.name if newest else (None if wants_new_run(o.job) else o.job.status.job_runner_pod_name)
+    pod = newest(o)
+    return pod.name if pod else (None if wants_new_run(o.job) else o.job.status.job_runner_pod_name)
 
 
 def _ended(o: ObservedJob, end: Ending, now: Time) -> DaskJobStatus:
     succeeded = end.type == "Complete"
-    started = o.job.status.start_time or (o.runner or {}).get("status", {}).get("startTime")
+    started = o.job.status.start_time or ((o.runner or {}).get("status") or {}).get("startTime")
     conditions = [
         *_terminal_readiness(succeeded, end),
         condition("Complete", succeeded, end.reason, end.message if succeeded else ""),
@@ -189,9 +235,10 @@ def _ended(o: ObservedJob, end: Ending, now: Time) -> DaskJobStatus:
         job_runner_pod_name=_runner_pod(o),
         start_time=started,
         end_time=format_time(end.time),
-        duration_seconds=max(0, round(end.time - parse_time(started))) if started else None,
+        duration_seconds=max(0, round(end.time - time_or(started, end.time))) if started else None,
         retries=retries(o) or None,
-        progress=_progress(o, now),
+        last_problem=_last_problem(o),
+        progress=_last_progress(o, succeeded, now),
         conditions=merge(o.job.status.conditions, conditions, generation=o.job.generation, now=now),
     )
 
@@ -209,5 +256,5 @@ def _terminal_status(o: ObservedJob, now: Time) -> DaskJobStatus:
     """A terminal status stands; only the generation that it was compared with moves on."""
     status = o.job.status
     stands = [c for c in status.conditions or () if c.type != "UpToDate"]
-    conditions = merge(status.conditions, [*stands, _up_to_date(o.job)], generation=o.job.generation, now=now)
+    conditions = merge(status.conditions, [*stands, _up_to_date(o)], generation=o.job.generation, now=now)
     return replace(status, observed_generation=o.job.generation, conditions=conditions)

@@ -35,6 +35,7 @@ class Container(Struct, frozen=True, kw_only=True, gc=False):
     running: bool = False
     restarts: int = 0
     exit_code: int | None = None  #: of its present end, or of its last one
+    reason: str = ""  #: of that end, as ``OOMKilled``
     finished: Time | None = None  #: when it ended, if it has and does not run again
     last_words: str = ""  #: termination message of its last end
 
@@ -127,6 +128,11 @@ def written_by_us(metadata: Manifest, *path: str) -> bool:
     return any(entry.get("manager") == names.FIELD_MANAGER for entry in _writers(metadata, *path))
 
 
+def set_by(metadata: Manifest, *path: str) -> list[str]:
+    """Those by whom a field stands as it does; empty where that is not known."""
+    return [str(entry.get("manager") or "") for entry in _writers(metadata, *path)]
+
+
 def stated_by(metadata: Manifest, *path: str) -> str:
     """Who states a field in a manifest that is applied again and again; empty if it was merely set by somebody."""
     for entry in _writers(metadata, *path):
@@ -142,8 +148,9 @@ def stated_by(metadata: Manifest, *path: str) -> str:
 
 #: Labels that are read of a Pod.
 POD_LABELS = (names.CLUSTER, names.COMPONENT, names.WORKER_GROUP, names.REVISION)
-#: Characters that are kept of a message, of a word such as a reason, and of an annotation that is a name.
-LONGEST_MESSAGE, LONGEST_WORD, LONGEST_NAME = 1024, 128, 300
+#: Characters that are kept of a message, of a container's last words, of a word such as a reason, and of an annotation
+#: that is a name.
+LONGEST_MESSAGE, LONGEST_WORDS, LONGEST_WORD, LONGEST_NAME = 1024, 256, 128, 300
 #: Named ports, containers and addresses that are kept of a Pod.
 MOST_PORTS, MOST_CONTAINERS, MOST_IPS = 16, 16, 4
 _NO_PORTS: Mapping[str, int] = MappingProxyType({})
@@ -264,7 +271,7 @@ def pod(manifest: Manifest) -> Pod:
         labels={key: sys.intern(_text(labels[key])) for key in POD_LABELS if key in labels},
         # The same for all Pods of a group.
         last_applied=sys.intern(remembered(_text(annotations.get(names.LAST_APPLIED), None))),
-        worker_name=_text(annotations.get(names.WORKER_NAME), LONGEST_NAME),
+        worker_name=_worker_name(metadata["name"], annotations),
         created=_time(metadata.get("creationTimestamp")) or 0.0,
         started=_time(status.get("startTime")),
         finished=max(finish_times) if finish_times and len(ended) == len(statuses) else None,
@@ -278,6 +285,15 @@ def pod(manifest: Manifest) -> Pod:
         containers=_containers(declared, statuses),
         ports=_ports(declared) if labels.get(names.COMPONENT) == names.SCHEDULER else _NO_PORTS,
     )
+
+
+def _worker_name(pod: str, annotations: Manifest) -> str:
+    """The name under which the Pod's worker registers: its own with something new at its end, see ``worker_pod``.
+
+    Another one is somebody's who wants another worker to go in its place.
+    """
+    name = _text(annotations.get(names.WORKER_NAME), LONGEST_NAME)
+    return name if name.startswith(f"{pod}-") else ""
 
 
 def _own_ips(spec: Manifest, status: Manifest) -> tuple[str, ...]:
@@ -312,8 +328,9 @@ def _container(name: str, status: Manifest) -> Container:
         running=isinstance(state.get("running"), dict),
         restarts=restarts if isinstance(restarts, int) else 0,
         exit_code=code if isinstance(code, int) else None,
+        reason=sys.intern(_text(end.get("reason"))),
         finished=_time(ended.get("finishedAt")),
-        last_words=sys.intern(_text(end.get("message"), LONGEST_MESSAGE).strip()),
+        last_words=sys.intern(_text(end.get("message"), LONGEST_WORDS).strip()),
     )
 
 
@@ -352,7 +369,7 @@ def _problem(name: str, status: Manifest, conditions: Mapping[str, Manifest]) ->
     scheduled = _map(conditions.get("PodScheduled"))
     if scheduled.get("status") == "False":
         waits = scheduled.get("message") or "waiting to be scheduled"
-        return _told(scheduled.get("reason") or "Unschedulable", f"{name}: {waits}")
+        return told(scheduled.get("reason") or "Unschedulable", f"{name}: {waits}")
     # While an init container is at work the others just wait; later a native sidecar is but a helper of theirs.
     found = [
         problem
@@ -362,11 +379,12 @@ def _problem(name: str, status: Manifest, conditions: Mapping[str, Manifest]) ->
     if found:  # one that needs memory takes others with it
         return next((problem for problem in found if problem.reason == "OOMKilled"), found[0])
     if status.get("phase") == "Failed":
-        return _told(status.get("reason") or "Failed", f"{name}: {status.get('message') or 'failed'}")
+        return told(status.get("reason") or "Failed", f"{name}: {status.get('message') or 'failed'}")
     return None
 
 
-def _told(reason: object, message: str) -> Problem:
+def told(reason: object, message: str) -> Problem:
+    """A problem by the words of somebody else, as many as are kept."""
     return Problem(sys.intern(_text(reason)), _text(message, LONGEST_MESSAGE))
 
 
@@ -376,12 +394,12 @@ def _container_problem(pod: str, container: Manifest) -> Problem | None:
     place, reason = f"{pod}/{_text(container.get('name'))}", waiting.get("reason")
     killed = next((end for end in (ended, before) if end.get("reason") == "OOMKilled"), None)
     if killed and (waiting or ended):
-        return _told("OOMKilled", f"{place}: {_ending(killed)}: it needs more memory")
+        return told("OOMKilled", f"{place}: {_ending(killed)}: it needs more memory")
     if reason and reason not in ("ContainerCreating", "PodInitializing"):
         crashes = reason == "CrashLoopBackOff" and before
-        return _told(reason, f"{place}: {_ending(before) if crashes else waiting.get('message') or reason}")
+        return told(reason, f"{place}: {_ending(before) if crashes else waiting.get('message') or reason}")
     if ended and ended.get("exitCode") != 0:
-        return _told(ended.get("reason") or "Error", f"{place}: {_ending(ended)}")
+        return told(ended.get("reason") or "Error", f"{place}: {_ending(ended)}")
     return None
 
 
@@ -400,7 +418,9 @@ class ObservedCluster(Struct, frozen=True, kw_only=True):
     service: Manifest | None
     disruption_budget: Manifest | None
     groups: tuple[DaskWorkerGroup, ...]  #: every group that names this cluster, the default one included
-    scheduler_pods: tuple[Pod, ...]
+    scheduler_pods: tuple[Pod, ...]  #: those that are its own, see ``World.scheduler_pods``, and have not ended
+    last_problem: Problem | None = None  #: why the last scheduler Pod that has ended did so
+    settled: frozenset[str] = frozenset()  #: children, by `fingerprint`, for which to apply that has changed nothing
     answers: Answers | None = None  #: of the scheduler; ``None``: not asked
 
 
@@ -411,6 +431,7 @@ class ObservedGroup(Struct, frozen=True, kw_only=True):
     cluster: DaskCluster | None
     autoscaler: DaskAutoscaler | None  #: the one that sets this group's size
     pods: tuple[Pod, ...]  #: those whose controller is this group
+    taken: frozenset[int] = frozenset()  #: places in the group whose Pods' names somebody else has
     scheduler_pods: tuple[Pod, ...]
     scheduler: Manifest | None = None  #: the cluster's Deployment
     answers: Answers | None = None
@@ -424,7 +445,11 @@ class ObservedJob(Struct, frozen=True, kw_only=True):
     runner: Manifest | None  #: the batch/v1 Job
     pods: tuple[Pod, ...]  #: of the runner
     scheduler_pods: tuple[Pod, ...] = ()
+    leftovers: tuple[Pod, ...] = ()  #: of a scheduler whose cluster is gone, as far as can be told by their labels
+    former: tuple[Pod, ...] = ()  #: of runners before this one that have not ended, see `job_own.own`
+    obstacle: Problem | None = None  #: what has the name of a child and is not the job's, likewise
     creation_problem: str = ""  #: why no Pod of the runner can be made, as the events tell
+    leaving: int = 0  #: workers of the cluster that are being deleted; only known while no Pod can be made
     answers: Answers | None = None
 
 
@@ -442,6 +467,7 @@ class ObservedAutoscaler(Struct, frozen=True, kw_only=True):
     autoscaler: DaskAutoscaler
     rival: DaskAutoscaler | None  #: another one that sets the same group's size and came first
     group: DaskWorkerGroup | None
+    cluster: DaskCluster | None = None
     pods: tuple[Pod, ...]
     siblings: tuple[Sibling, ...] = ()
     scheduler_pods: tuple[Pod, ...]

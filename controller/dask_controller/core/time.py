@@ -13,6 +13,14 @@ def parse_time(text: str) -> Time:
     return datetime.fromisoformat(text).timestamp()
 
 
+def time_or(text: str, otherwise: Time) -> Time:
+    """The time that a string names, if it does: others write into status as well."""
+    try:
+        return parse_time(text)
+    except (ValueError, OverflowError):
+        return otherwise
+
+
 def format_time(time: Time) -> str:
     """RFC 3339 in whole seconds, as ``metav1.Time``."""
     return datetime.fromtimestamp(int(time), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

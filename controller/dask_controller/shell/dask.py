@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from ipaddress import ip_address
 from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -67,7 +69,7 @@ class _Limits(NamedTuple):
     @classmethod
     def of(cls, asks: Sequence[Ask]) -> _Limits:
         """As large as these call for."""
-        names = sum(len(ask.registered) + len(ask.rank) + len(ask.retire) for ask in asks)
+        names = sum(len(ask.registered) + len(ask.rank) + len(ask.retire) + len(ask.resume) for ask in asks)
         size = ASK_BYTES * (1 + len(asks)) + NAME_BYTES * names
         return cls(min(LARGEST_ANSWER, size), ASK_VALUES * (1 + len(asks)) + NAME_VALUES * names)
 
@@ -188,8 +190,8 @@ class Scheduler:
 
         try:
             said: dict[str, Any] = {}
-            if ask.resume:
-                await told("resume", workers=ask.resume)
+            if ask.resume and (found := (await told("resume", workers=_wire(ask.resume))).get("workers")) is not None:
+                said["resumption"] = found
             if state is not None:
                 said |= {"idle_seconds": state.idle_seconds, "registered": _registered(state, ask.registered)}
             if ask.progress:
@@ -197,13 +199,13 @@ class Scheduler:
             if ask.versions:
                 said["versions"] = await told("versions")
             if ask.rank:
-                said["ranked"] = (await told("workers_to_close", workers=ask.rank)).get("workers")
+                said["ranked"] = (await told("workers_to_close", workers=_wire(ask.rank))).get("workers")
             if ask.target:
-                others = {"before": ask.target.before, "after": ask.target.after}
-                own = msgspec.structs.asdict(ask.target.group)
-                said["target"] = (await told("adaptive_target", **own, **others)).get("target")
+                target = _wire(ask.target)
+                others = {"before": target["before"], "after": target["after"]}
+                said["target"] = (await told("adaptive_target", **target["group"], **others)).get("target")
             if ask.retire:
-                said["retirement"] = (await told("retire", workers=ask.retire)).get("workers")
+                said["retirement"] = (await told("retire", workers=_wire(ask.retire))).get("workers")
             return _answers(ask, said)
         except SchedulerError as error:
             return Answers(silent=str(error))
@@ -357,28 +359,40 @@ class _Part(NamedTuple):
     said: str
     form: Any  #: that it must have
     taken: Callable[[Any, Any], Any]  #: of what is said, and of what was asked
+    new: bool = False  #: whether a module of ``VERSION`` 4 or older does without
+
+
+def _notes(notes: Mapping[str, str], asked: Iterable[Worker]) -> dict[str, str]:
+    return {name: _words(notes[name]) for name in _asked_for(notes, asked)}
 
 
 _PARTS = (
+    _Part("resume", "resumption", dict[str, str], _notes, new=True),
     _Part("idle", "idle_seconds", _Seconds | None, lambda seconds, _: seconds),
     _Part("progress", "progress", _Progress, lambda found, _: Progress(found.total, found.done, found.workers)),
     _Part("versions", "versions", Versions, lambda found, _: _readable(found)),
     _Part("registered", "registered", list[str], lambda names, asked: frozenset(_asked_for(names, asked))),
     _Part("rank", "ranked", list[str], lambda names, asked: tuple(_asked_for(names, asked))),
-    _Part(
-        "retire",
-        "retirement",
-        dict[str, str],
-        lambda notes, asked: {name: _words(notes[name]) for name in _asked_for(notes, asked)},
-    ),
+    _Part("retire", "retirement", dict[str, str], _notes),
     _Part("target", "target", _Count, lambda number, _: number),
 )
 
 
 def _encodable(ask: Ask) -> dict[str, Any]:
     """What a scheduler is told of an ask: what is asked for, not how often and the like."""
-    told = ("resume", *(part.asked for part in _PARTS))
-    return {field: asked for field in told if (asked := getattr(ask, field))}
+    return {part.asked: _wire(asked) for part in _PARTS if (asked := getattr(ask, part.asked))}
+
+
+def _wire(asked: Any) -> Any:
+    """What is asked, as the module takes it."""
+    if isinstance(asked, Worker):
+        # The first one is for modules that know of no others; Dask prefers IPv4 where a Pod has both.
+        first = next((ip for ip in asked.ips if ":" not in ip), next(iter(asked.ips), ""))
+        others = {"ips": asked.ips} if len(asked.ips) > 1 else {}
+        return {"name": asked.name, "ip": first, **others}
+    if isinstance(asked, msgspec.Struct):
+        return {field: _wire(value) for field, value in msgspec.structs.asdict(asked).items()}
+    return [_wire(value) for value in asked] if isinstance(asked, tuple | list) else asked
 
 
 def _answers(ask: Ask, said: Mapping[str, Any]) -> Answers:
@@ -393,6 +407,8 @@ def _answers(ask: Ask, said: Mapping[str, Any]) -> Answers:
     for part in _PARTS:
         if asked := getattr(ask, part.asked):
             if part.said not in said:
+                if part.new:
+                    continue
                 raise _unexpected("ask", f"{part.said} is missing")
             try:
                 taken[part.said] = part.taken(msgspec.convert(said[part.said], part.form), asked)
@@ -407,12 +423,37 @@ def _asked_for(names: Iterable[str], workers: Iterable[Worker]) -> Iterable[str]
     return (name for name in dict.fromkeys(names) if name in asked)
 
 
+#: A name that the operator has given to a worker, and what may follow it: the number of a process, say.
+_OWN_NAME = re.compile(r"(.*-worker-[0-9]+-[0-9a-f]{5})(?:-.*)?", re.DOTALL)
+
+
 def _registered(state: _State, workers: Iterable[Worker]) -> list[str]:
-    """Names of the Pods of which a scheduler knows a worker: by name, by ``<name>-<n>``, or by address."""
-    known = {process.name for process in state.workers}
-    known |= {head for head, _, tail in (name.rpartition("-") for name in known) if tail.isdecimal()}
-    hosts = {process.host for process in state.workers}
-    return [worker.name for worker in workers if worker.name in known or worker.ip in hosts]
+    """Names of the Pods of which a scheduler knows a worker, as later modules find them.
+
+    By name, by ``<name>-<n>``, or by an address that is the Pod's alone: one where a worker is that has its name from
+    us is that other Pod's, too.
+    """
+    known, shared = set[str](), set[str]()
+    for process in state.workers:
+        head, _, tail = process.name.rpartition("-")
+        known |= {process.name, head} if tail.isdecimal() else {process.name}
+        if own := _OWN_NAME.fullmatch(process.name):
+            known.add(own[1])
+            shared.add(_canonical(process.host))
+    unnamed = {worker.name: set(map(_canonical, worker.ips)) for worker in workers if worker.name not in known}
+    claims = Counter(ip for ips in unnamed.values() for ip in ips)
+    shared |= {ip for ip, count in claims.items() if count > 1}
+    hosts = {_canonical(process.host) for process in state.workers} - shared if claims else set[str]()
+    return [worker.name for worker in workers if worker.name in known or unnamed[worker.name] & hosts]
+
+
+def _canonical(host: str) -> str:
+    """An address in the one form of several that it has."""
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        return host
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _readable(versions: Versions) -> Versions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import math
 import secrets
 from collections.abc import Mapping, Sequence
@@ -12,14 +13,17 @@ from typing import Any, assert_never
 
 from dask_crds import names
 from dask_crds.model import Kind
-from dask_resources.worker import worker_pod
+from dask_resources.worker import worker_labels, worker_pod
 
 from ..core.actions import Action, Apply, Create, Delete, Event, Outcome, Patch
+from ..core.children import fingerprint
 from ..core.observed import owner_uid
 from ..core.time import format_time
 from .courtesy import Courtesy
 from .kubernetes import NAMESPACE_TERMINATING, ApiError, Kubernetes
 from .world import World
+
+logger = logging.getLogger(__name__)
 
 #: More actions than this at a time stand back for shorter plans.
 FEW = 8
@@ -30,6 +34,14 @@ STEP_SECONDS = 1.0
 
 #: Reasons that only a change by somebody can mend; others are tried again with backoff.
 PERMANENT = {"Forbidden", "Invalid", "BadRequest", "NameConflict", NAMESPACE_TERMINATING}
+_OURS = (names.CLUSTER, names.COMPONENT, names.WORKER_GROUP)
+
+#: Reason of an outcome: the name of a new Pod is taken, and it is known now by whom; there are other places.
+NAME_TAKEN = "NameTaken"
+#: Reason of an outcome: the name is free in a moment.
+TERMINATING = "Terminating"
+#: Kinds of which no more than the metadata is cached, so that it is looked over what others have changed in them.
+LOOKED_OVER = ("ConfigMap", "Deployment")
 #: Seconds for which nothing is tried in a namespace that is being deleted: each child that goes wakes its parent.
 TERMINATING_SECONDS = 10.0
 
@@ -82,14 +94,17 @@ class Executor:
         return outcomes
 
     async def _create(self, creations: Sequence[Create], parent: Kind, now: float, until: float) -> list[Outcome]:
-        """In batches of 1, 2, 4, ... as kube-controller-manager does: an exhausted quota costs a few calls, not 500."""
+        """In batches of 1, 2, 4, ... as kube-controller-manager does: an exhausted quota costs a few calls, not 500.
+
+        A name that is taken ends none: the next places have other names.
+        """
         outcomes: list[Outcome] = []
         size = 1
         while creations:
             batch, creations = creations[:size], creations[size:]
             done = await self._together(batch, parent, now, until)
             outcomes += done
-            if len(done) < len(batch) or any(outcome.error for outcome in done):
+            if len(done) < len(batch) or any(outcome.error and outcome.reason != NAME_TAKEN for outcome in done):
                 break
             size *= 2
         return outcomes
@@ -117,9 +132,7 @@ class Executor:
                 case Apply():
                     await self._apply(dict(action.manifest), new=action.new)
                 case Create():
-                    # Five hex digits: the name must differ from those that the scheduler may remember, no more.
-                    pod = worker_pod(action.group, action.ordinal, secrets.token_hex(3)[:5], domain=self._domain)
-                    self._world.pods.put(await self._kubernetes.create(pod))
+                    await self._create_worker(action)
                 case Delete():
                     await self._delete(action)
                 case Patch():
@@ -132,7 +145,35 @@ class Executor:
             if error.reason == NAMESPACE_TERMINATING:
                 self._terminating[parent.namespace] = asyncio.get_running_loop().time() + TERMINATING_SECONDS
             return Outcome(action, str(error), error.reason, error.reason in PERMANENT)
+        if not isinstance(action, Event):
+            about = f"{parent.kind} {parent.namespace}/{parent.name}"
+            logger.info("%s: %s", about, _told(action), extra=log_fields(parent.kind, parent.namespace, parent.name))
         return Outcome(action)
+
+    async def _create_worker(self, action: Create) -> None:
+        """Create a worker Pod. If its name is taken, take note of by whom.
+
+        Raises:
+            ApiError: with reason `NAME_TAKEN` then.
+        """
+        # Five hex digits: the name must differ from those that the scheduler may remember, no more.
+        pod = worker_pod(action.group, action.ordinal, secrets.token_hex(3)[:5], domain=self._domain)
+        metadata, group = pod["metadata"], action.group
+        try:
+            self._world.pods.put(await self._kubernetes.create(pod))
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            live = await self._live("Pod", group.namespace, metadata["name"])
+            if live is not None and owner_uid(live) != group.uid:
+                self._world.take(group.namespace, group.name, action.ordinal)
+            elif live is not None:
+                if labels := _missing_labels(live, {"metadata": {"labels": worker_labels(group)}}):
+                    # Somebody has taken our labels away, and so it out of our sight.
+                    patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}}
+                    live = await self._kubernetes.patch("Pod", group.namespace, metadata["name"], patch)
+                self._world.pods.put(live)
+            raise ApiError(409, NAME_TAKEN, f"Pod {metadata['name']} exists already") from error
 
     async def _apply(self, manifest: dict[str, Any], *, new: bool) -> None:
         """Create or server-side apply, unless the name is taken by an object that is not ours."""
@@ -140,22 +181,39 @@ class Executor:
         kind = manifest["kind"]
         if new:
             try:
-                self._world.remember(await self._kubernetes.create(manifest))
+                self._remember(await self._kubernetes.create(manifest))
             except ApiError as error:
                 if error.reason != "AlreadyExists":
                     raise
             else:
                 return
         live = await self._live(kind, metadata["namespace"], metadata["name"]) if owner else None
+        if live is not None and (live["metadata"].get("deletionTimestamp") or _is_garbage(live, manifest)):
+            # Applying to it would succeed and be lost with it.
+            raise ApiError(409, TERMINATING, f"waiting for {kind} {metadata['name']} of before to be gone")
         if live is not None and owner_uid(live) != owner:
             message = f"{kind} {metadata['name']} exists and belongs to somebody else"
             raise ApiError(409, "NameConflict", message)
-        if live is not None and live["metadata"].get("deletionTimestamp"):
-            # Applying to it would succeed and be lost with it.
-            raise ApiError(409, "Terminating", f"{kind} {metadata['name']} is still being deleted")
+        if live is not None and new and (labels := _missing_labels(live, manifest)):
+            # Somebody has taken our labels away, and so it out of our sight. What else it needs is seen then.
+            patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}}
+            self._world.remember(await self._kubernetes.patch(kind, metadata["namespace"], metadata["name"], patch))
+            return
         if live is not None and (ours := _as_applied(live["metadata"])):
-            await self._kubernetes.patch(kind, metadata["namespace"], metadata["name"], {"metadata": ours})
-        self._world.remember(await self._kubernetes.apply(manifest))
+            answer = await self._kubernetes.patch(kind, metadata["namespace"], metadata["name"], {"metadata": ours})
+            if "resourceVersion" in metadata and metadata["resourceVersion"] == live["metadata"]["resourceVersion"]:
+                manifest["metadata"] = {**metadata, "resourceVersion": answer["metadata"]["resourceVersion"]}
+            live = answer
+        answer = await self._kubernetes.apply(manifest)
+        if live is not None and answer["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]:
+            self._world.settle(answer, fingerprint(manifest))
+        self._remember(answer)
+
+    def _remember(self, answer: dict[str, Any]) -> None:
+        """Take in an object that is as we have just stated it."""
+        if answer["kind"] in LOOKED_OVER:
+            self._world.verify(answer)
+        self._world.remember(answer)
 
     async def _patch(self, action: Patch) -> None:
         patch = dict(action.patch)
@@ -236,15 +294,61 @@ class Executor:
                 raise
 
 
+def _missing_labels(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
+    """Those of our labels that an object of ours has lost."""
+    labels = live["metadata"].get("labels") or {}
+    ours = {key: value for key, value in wanted["metadata"].get("labels", {}).items() if key in _OURS}
+    return {key: value for key, value in ours.items() if labels.get(key) != value}
+
+
+def log_fields(kind: str, namespace: str, name: str) -> dict[str, Any]:
+    """What a line of the log is about, as fields of JSON: kopf writes them under ``object``."""
+    return {"k8s_ref": {"apiVersion": names.API_VERSION, "kind": kind, "namespace": namespace, "name": name}}
+
+
+def _told(action: Action) -> str:
+    """What was done, for the log."""
+    match action:
+        case Apply():
+            done, manifest = "created" if action.new else "applied", action.manifest
+            return f"{done} {manifest['kind']} {manifest['metadata']['name']}"
+        case Create():
+            return f"created Pod {names.worker(action.group.name, action.ordinal)}"
+        case Delete():
+            return f"deleted {action.kind} {action.name}"
+        case Patch():
+            return f"changed {action.kind} {action.name}"
+        case _:
+            return type(action).__name__
+
+
+def _is_garbage(live: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
+    """Whether an object belongs to an earlier owner of the same name as that of ``manifest``, and goes with it."""
+
+    def owner(of: Mapping[str, Any]) -> tuple[Any, Any]:
+        references = of["metadata"].get("ownerReferences") or []
+        return next(((r.get("kind"), r.get("name")) for r in references if r.get("controller")), (None, None))
+
+    return owner(live) == owner(manifest) and owner_uid(live) != owner_uid(manifest)
+
+
 def _as_applied(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
-    """``metadata`` by which an object that we created counts as applied by us; ``None`` if there is no need.
+    """``metadata`` by which what we have created or patched counts as applied by us; ``None`` if there is no need.
 
     Until then a field that is left out of what is applied would stay, as one that the creator still wants.
     client-go does the same: https://pkg.go.dev/k8s.io/client-go/util/csaupgrade
     """
     entries = metadata.get("managedFields") or []
-    ours = [e for e in entries if e.get("manager") == names.FIELD_MANAGER and not e.get("subresource")]
-    if not ours or any(entry["operation"] == "Apply" for entry in ours):
+    written = [
+        e
+        for e in entries
+        if e.get("manager") == names.FIELD_MANAGER and not e.get("subresource") and e.get("operation") != "Apply"
+    ]
+    if not written:
         return None
-    managed = [{**entry, "operation": "Apply"} if entry in ours else entry for entry in entries]
-    return {"managedFields": managed, "resourceVersion": metadata["resourceVersion"]}
+    applied = any(e.get("manager") == names.FIELD_MANAGER and e.get("operation") == "Apply" for e in entries)
+    upgraded = [] if applied else [{**written[0], "operation": "Apply"}]
+    return {
+        "managedFields": [*(entry for entry in entries if entry not in written), *upgraded],
+        "resourceVersion": metadata["resourceVersion"],
+    }

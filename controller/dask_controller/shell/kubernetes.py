@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.metadata
+import math
 import random
 import re
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote
 
@@ -42,6 +45,9 @@ LONGEST_PAUSE = 10.0
 CONNECT_SECONDS = 10.0
 #: Seconds of silence after which a watch counts as dead: the server sends a bookmark every minute.
 IDLE_SECONDS = 75.0
+
+#: How often our clock is compared with the server's, and the difference that is none: it tells whole seconds, and late.
+CLOCK_SECONDS, CLOCK_TOLERANCE = 60.0, 5.0
 
 _METHODS = {"get": "GET", "list": "GET", "watch": "GET", "create": "POST", "patch": "PATCH", "delete": "DELETE"}
 # Without aiohttp's limit for the whole, which takes a cancellation that comes when it ends for its own:
@@ -119,6 +125,7 @@ RESOURCES: dict[str, Resource] = {
         Resource("", "v1", "configmaps", "ConfigMap"),
         Resource("", "v1", "events", "Event"),
         Resource("apps", "v1", "deployments", "Deployment"),
+        Resource("apps", "v1", "replicasets", "ReplicaSet"),
         Resource("batch", "v1", "jobs", "Job"),
         Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
         Resource("coordination.k8s.io", "v1", "leases", "Lease"),
@@ -216,6 +223,21 @@ class Kubernetes:
         self._seconds = timeout_seconds
         self._on_request = on_request or (lambda verb, resource, code: None)
         self._session: aiohttp.ClientSession | None = None
+        self._ahead = 0.0  # seconds by which the server's clock is ahead of ours
+        self._compared_at = -math.inf  # when that was looked at, on the event loop's clock
+
+    def now(self) -> float:
+        """Seconds since the epoch by the server's clock, by which objects are created, to a second or so."""
+        return time.time() + self._ahead
+
+    def _compare_clocks(self, response: aiohttp.ClientResponse) -> None:
+        loop_time = asyncio.get_running_loop().time()
+        if loop_time - self._compared_at < CLOCK_SECONDS:
+            return
+        with contextlib.suppress(KeyError, ValueError):
+            ahead = parsedate_to_datetime(response.headers["Date"]).timestamp() + 0.5 - time.time()
+            self._ahead = ahead if abs(ahead) > CLOCK_TOLERANCE else 0.0
+            self._compared_at = loop_time
 
     @classmethod
     def from_environment(cls, kubeconfig: str | None = None, context: str | None = None, **options: Any) -> Self:
@@ -458,7 +480,14 @@ class Kubernetes:
         resource, namespace, _ = _identity(manifest)
         return await self._call("create", resource, namespace, query=_writer(FIELD_MANAGER), body=manifest)
 
-    async def apply(self, manifest: Mapping[str, Any], *, force: bool = True, manager: str = FIELD_MANAGER) -> Manifest:
+    async def apply(
+        self,
+        manifest: Mapping[str, Any],
+        *,
+        force: bool = True,
+        manager: str = FIELD_MANAGER,
+        dry_run: bool = False,
+    ) -> Manifest:
         """Server-side apply: the object gets these fields, and loses those that ``manager`` applied before.
 
         It succeeds on an object that is being deleted, too.
@@ -467,8 +496,9 @@ class Kubernetes:
             manifest: the fields that ``manager`` has an opinion on.
             force: take fields from other managers; else 409 (``Conflict``).
             manager: who applies.
+            dry_run: change nothing, just be told what it would come to.
         """
-        return await self._apply(manifest, None, force=force, manager=manager)
+        return await self._apply(manifest, None, force=force, manager=manager, dry_run=dry_run)
 
     async def apply_status(self, manifest: Mapping[str, Any]) -> Manifest:
         """Server-side apply to ``/status``; 404 if there is no such object.
@@ -479,10 +509,16 @@ class Kubernetes:
         return await self._apply(manifest, "status", force=True, manager=STATUS_MANAGER)
 
     async def _apply(
-        self, manifest: Mapping[str, Any], subresource: str | None, *, force: bool, manager: str
+        self,
+        manifest: Mapping[str, Any],
+        subresource: str | None,
+        *,
+        force: bool,
+        manager: str,
+        dry_run: bool = False,
     ) -> Manifest:
         resource, namespace, name = _identity(manifest)
-        query = {**_writer(manager), "force": str(force).lower()}
+        query = {**_writer(manager), "force": str(force).lower(), **({"dryRun": "All"} if dry_run else {})}
         return await self._call(
             "patch", resource, namespace, name, subresource, query=query, body=manifest, content_type=_APPLY_PATCH
         )
@@ -626,6 +662,7 @@ class Kubernetes:
                 raise
             async with response:
                 self._on_request(verb, label, response.status)
+                self._compare_clocks(response)
                 if response.status == 401 and token and not rejected:
                     continue
                 yield response

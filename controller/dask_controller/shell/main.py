@@ -27,6 +27,7 @@ from dask_crds.model import KINDS
 from dask_resources.scheduler import DEFAULT_CLUSTER_DOMAIN
 
 from . import credentials
+from .execute import log_fields
 from .kubernetes import RESOURCES, ApiError, Kubernetes
 from .lease import Lease
 from .metrics import Metrics, serve
@@ -57,6 +58,14 @@ def arguments() -> argparse.ArgumentParser:
     scope.add_argument("--all-namespaces", action="store_true", help="serve every namespace")
     scope.add_argument("--namespace", action="append", metavar="NAME", help="serve this namespace; may be repeated")
     run.add_argument("--cluster-domain", default=DEFAULT_CLUSTER_DOMAIN, help="DNS domain of the Kubernetes cluster")
+    run.add_argument(
+        "--not-inherited",
+        action="append",
+        default=[],
+        metavar="PREFIX",
+        help="beginning of labels and annotations that no child takes over from a Dask resource, besides those by "
+        "which known tools track or queue; may be repeated",
+    )
     run.add_argument(
         "--leader-elect", action="store_true", help="wait for the Lease before acting; needs POD_NAMESPACE"
     )
@@ -102,12 +111,19 @@ async def run(options: argparse.Namespace) -> None:
         await _check_crds(kubernetes, options.namespace)
         queue: Queue[Key] = Queue(
             expected=ApiError,
+            log_fields=lambda key: log_fields(*key),
             on_done=measured.reconciled,
             tenant=lambda key: key.namespace,
             per_tenant=None if len(options.namespace or ()) == 1 else options.workers - options.workers // 4,
             reserved=options.workers // 4,
         )
-        world = World(kubernetes, options.namespace, queue.add_after)
+        working: asyncio.Task[None] | None = None
+
+        def wake(key: Key, seconds: float) -> None:
+            if working is not None:  # a replica in waiting follows what happens, and all are looked at when it leads
+                queue.add_after(key, seconds)
+
+        world = World(kubernetes, options.namespace, wake)
         schedulers = Schedulers[Key](lambda key, prompt: queue.add(key, prompt=prompt))
         stack.push_async_callback(schedulers.close)
         reconciler = Reconciler(
@@ -115,8 +131,10 @@ async def run(options: argparse.Namespace) -> None:
             world,
             schedulers,
             domain=options.cluster_domain,
+            not_inherited=options.not_inherited,
             share=max(1, options.requests // options.workers),
             is_prompt=queue.is_prompt,
+            clock=kubernetes.now,
         )
         lease = _lease(kubernetes) if options.leader_elect else None
 
@@ -132,12 +150,13 @@ async def run(options: argparse.Namespace) -> None:
                 port=options.port,
             )
             await stack.enter_async_context(probes)
+        # Before leadership: who takes over has the caches filled by then, however much there is.
+        for plural, informer in world.informers.items():
+            _supervise(informer.run(), f"the watch of {plural} ended")
         if lease is not None:
             await lease.acquire()
             stack.push_async_callback(lease.release)
             _supervise(lease.keep(), "leadership was lost")
-        for plural, informer in world.informers.items():
-            _supervise(informer.run(), f"the watch of {plural} ended")
         await world.synced()
         gc.freeze()  # what was read at start lives as long as we do; collecting it over and over costs most of the CPU
         _supervise(_resync(kubernetes, queue, options.namespace), "the resync ended")

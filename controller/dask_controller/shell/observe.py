@@ -8,18 +8,19 @@ from typing import Any
 from dask_crds import names
 from dask_crds.model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, Kind
 
+from ..core.autoscaler import target
 from ..core.observed import (
-    Manifest,
     Observed,
     ObservedAutoscaler,
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
+    Pod,
     Sibling,
 )
 from ..core.scheduler import dashboard_port, pod_to_ask
 from .schedulers import Address
-from .world import Child, World, autoscaled_group
+from .world import World, named
 
 
 def observe(value: Kind, world: World) -> Observed:
@@ -39,27 +40,41 @@ def scheduler_address(o: Observed, world: World) -> Address | None:
     if pod is None:
         return None
     cluster = pod.labels.get(names.CLUSTER, "")
-    service = _named(world.services.by_index((pod.namespace, cluster)), names.scheduler(cluster))
+    service = named(world.services.by_index((pod.namespace, cluster)), names.scheduler(cluster))
     host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
     life = f"{pod.uid}/{sum(c.restarts for c in pod.containers)}/{pod.ready}"
     return Address(pod.namespace, life, f"http://{host}:{dashboard_port(pod, service)}")
 
 
-def _named(children: Iterable[Child], name: str) -> Manifest | None:
-    return next((child.manifest for child in children if child.name == name), None)
+def _living(pods: Iterable[Pod]) -> tuple[Pod, ...]:
+    """Those that have not ended: an evicted scheduler's Pod stays beside its successor's."""
+    return tuple(pod for pod in pods if not pod.is_finished)
+
+
+def _scheduler_pods(cluster: DaskCluster | None, world: World) -> tuple[Pod, ...]:
+    return _living(world.scheduler_pods(cluster)) if cluster is not None else ()
 
 
 def _cluster(cluster: DaskCluster, world: World) -> ObservedCluster:
     key = cluster.namespace, cluster.name
-    scheduler = names.scheduler(cluster.name)
+    scheduler, pods = names.scheduler(cluster.name), world.scheduler_pods(cluster)
+    ended = (pod for pod in pods if pod.is_finished)
+    last = max(ended, key=lambda pod: pod.created, default=None)
+    groups = world.groups_of(*key)
+    config_map = named(world.config_maps.by_index(key), names.scheduler_extension(cluster.name))
+    deployment, service = world.deployment(*key), named(world.services.by_index(key), scheduler)
+    budget = named(world.disruption_budgets.by_index(key), scheduler)
+    default = [{"metadata": g.metadata} for g in groups if g.name == names.default_group(cluster.name)]
     return ObservedCluster(
         cluster=cluster,
-        config_map=_named(world.config_maps.by_index(key), names.scheduler_extension(cluster.name)),
-        deployment=_named(world.deployments.by_index(key), scheduler),
-        service=_named(world.services.by_index(key), scheduler),
-        disruption_budget=_named(world.disruption_budgets.by_index(key), scheduler),
-        groups=world.groups_of(*key),
-        scheduler_pods=world.scheduler_pods(*key),
+        config_map=config_map,
+        deployment=deployment,
+        service=service,
+        disruption_budget=budget,
+        groups=groups,
+        settled=world.settled(config_map, deployment, service, budget, *default),
+        scheduler_pods=_living(pods),
+        last_problem=last.problem if last is not None else None,
     )
 
 
@@ -70,10 +85,9 @@ def _group(group: DaskWorkerGroup, world: World) -> ObservedGroup:
         cluster=cluster,
         autoscaler=world.autoscaler_of(group),
         pods=world.workers_of(group),
-        scheduler_pods=world.scheduler_pods(group.namespace, group.spec.cluster) if cluster else (),
-        scheduler=_named(
-            world.deployments.by_index((group.namespace, group.spec.cluster)), names.scheduler(group.spec.cluster)
-        ),
+        taken=world.taken(group.namespace, group.name),
+        scheduler_pods=_scheduler_pods(cluster, world),
+        scheduler=world.deployment(group.namespace, group.spec.cluster),
     )
 
 
@@ -84,26 +98,29 @@ def _job(job: DaskJob, world: World) -> ObservedJob:
     return ObservedJob(
         job=job,
         cluster=cluster,
-        runner=_named(world.jobs.by_index(key), names.runner(job.name)),
+        runner=named(world.jobs.by_index(key), names.runner(job.name)),
         pods=tuple(world.pods.by_index((*key, names.JOB_RUNNER))),
-        scheduler_pods=world.scheduler_pods(*key),
+        scheduler_pods=_scheduler_pods(cluster, world),
+        leftovers=world.leftover_schedulers(*key),
     )
 
 
 def _autoscaler(autoscaler: DaskAutoscaler, world: World) -> ObservedAutoscaler:
-    namespace, name = autoscaler.namespace, autoscaled_group(autoscaler)
-    first = next(iter(world.autoscalers_of(namespace, name)), None)
+    namespace, name = autoscaler.namespace, target(autoscaler)
+    cluster = world.cluster(namespace, autoscaler.spec.cluster)
     groups = world.groups_of(namespace, autoscaler.spec.cluster)
     group = next((g for g in groups if g.name == name), None)
+    first = world.autoscaler_of(group, autoscaler) if group else None
     return ObservedAutoscaler(
         autoscaler=autoscaler,
         rival=first if first is not None and first.name != autoscaler.name else None,
         group=group,
+        cluster=cluster,
         pods=world.workers_of(group) if group else (),
         siblings=tuple(
             Sibling(group=g, autoscaler=world.autoscaler_of(g), pods=world.workers_of(g))
             for g in groups
             if g is not group
         ),
-        scheduler_pods=world.scheduler_pods(namespace, autoscaler.spec.cluster),
+        scheduler_pods=_scheduler_pods(cluster, world),
     )

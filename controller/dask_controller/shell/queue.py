@@ -12,9 +12,9 @@ import logging
 import math
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 logger = logging.getLogger(__name__)
 
@@ -159,6 +159,7 @@ class Queue(Generic[K]):
         longest_delay: seconds that this grows to.
         jitter: part by which the delay is made longer at random, so that what failed together comes back apart.
         expected: exceptions that are logged without a traceback.
+        log_fields: what a line of the log about a key has besides its text.
         on_done: see `OnDone`.
     """
 
@@ -172,12 +173,14 @@ class Queue(Generic[K]):
         longest_delay: float = 300.0,
         jitter: float = 0.2,
         expected: type[Exception] | tuple[type[Exception], ...] = (),
+        log_fields: Callable[[K], Mapping[str, Any]] = lambda _: {},
         on_done: OnDone[K] = lambda _key, _result, _waited, _worked: None,
     ) -> None:
         self._first_delay = first_delay
         self._longest_delay = longest_delay
         self._jitter = jitter
         self._expected = expected
+        self._log_fields = log_fields
         self._on_done = on_done
         self._turns = Turns(tenant, reserved=reserved, per_tenant=per_tenant)
         self._waiting: OrderedDict[K, float] = OrderedDict()  # since when, the oldest first
@@ -315,7 +318,10 @@ class Queue(Generic[K]):
         delay = min(self._first_delay * 2.0 ** min(failures, 64), self._longest_delay)
         delay *= random.uniform(1.0, 1.0 + self._jitter)
         traceback = None if isinstance(error, self._expected) else error
-        logger.warning("%s: %s; again in %.1f s", key, error or type(error).__name__, delay, exc_info=traceback)
+        # Once is nothing: somebody was quicker, or the server is busy.
+        level = logging.INFO if traceback is None and not failures else logging.WARNING
+        words, fields = str(error) or type(error).__name__, self._log_fields(key)
+        logger.log(level, "%s: %s; again in %.1f s", key, words, delay, exc_info=traceback, extra=fields)
         return delay
 
     # --- how it is going ----------------------------------------------------------------------------------------------

@@ -14,17 +14,34 @@ import msgspec
 from dask_crds import names
 from dask_crds.model import Condition, DaskCluster, DaskJob, DaskWorkerGroup, InvalidManifest, Kind, dump, parse
 from dask_crds.validation import too_large
+from dask_resources.metadata import without
+from dask_resources.scheduler import scheduler_deployment
 
+from ..core import children
 from ..core.actions import STEP, Create, Outcome, Plan
 from ..core.autoscaler import autoscaler_status, plan_autoscaler
 from ..core.cluster import cluster_status, plan_cluster
 from ..core.conditions import condition, events, merge
 from ..core.job import plan_job
+from ..core.job_own import own
 from ..core.job_status import job_status
-from ..core.observed import Observed, ObservedAutoscaler, ObservedCluster, ObservedGroup, ObservedJob, Problem
+from ..core.observed import (
+    LONGEST_MESSAGE,
+    Observed,
+    ObservedAutoscaler,
+    ObservedCluster,
+    ObservedGroup,
+    ObservedJob,
+    Pod,
+    Problem,
+    owner_uid,
+    told,
+)
+from ..core.runner import refusals_count_from
+from ..core.time import parse_time
 from ..core.worker_group import plan_worker_group, worker_group_status
 from .courtesy import Courtesy
-from .execute import TERMINATING_SECONDS, Executor
+from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor, log_fields
 from .kubernetes import ApiError, Kubernetes
 from .observe import observe, scheduler_address
 from .schedulers import PATIENCE, Schedulers
@@ -36,6 +53,8 @@ logger = logging.getLogger(__name__)
 PERMANENT_RETRY_SECONDS = 30.0
 #: Seconds for which the list of a group's Pods counts as fresh.
 RECHECK_SECONDS = 5.0
+#: Seconds after which it is looked why a Pod waits on its node, and how often: most start earlier.
+UNEXPLAINED_SECONDS = 15.0
 #: Seconds after which a new resource has its first status: a write of it costs the API server as much as two Pods.
 COMES_UP_SECONDS = 0.3
 
@@ -48,6 +67,7 @@ class Reconciler:
         world: the watch caches.
         schedulers: for questions to Dask schedulers.
         domain: the cluster's DNS domain.
+        not_inherited: beginnings of labels and annotations that children do not take over, see `without`.
         share: see `Executor`.
         is_prompt: whether a user waits for what is done about a key.
         clock: seconds since the epoch.
@@ -60,6 +80,7 @@ class Reconciler:
         schedulers: Schedulers[Key],
         *,
         domain: str,
+        not_inherited: Sequence[str] = (),
         share: int = 2,
         is_prompt: Callable[[Key], bool] = lambda _: True,
         clock: Callable[[], float] = time.time,
@@ -70,6 +91,7 @@ class Reconciler:
         self._courtesy = Courtesy()
         self._executor = Executor(kubernetes, world, domain=domain, share=share, courtesy=self._courtesy)
         self._domain = domain
+        self._not_inherited = tuple(not_inherited)
         self._is_prompt = is_prompt
         self._clock = clock
         self._rechecked: dict[str, float] = {}  # groups, and until when they need it not again
@@ -102,7 +124,7 @@ class Reconciler:
         manifest = self._world.cached(key)
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
             return None
-        value, problem = _read(manifest)
+        value, problem = _read(manifest, self._not_inherited)
         if value is None or problem or isinstance(value, DaskJob):
             return None
         if isinstance(value, DaskCluster) and value.spec.suspend:
@@ -110,6 +132,10 @@ class Reconciler:
         now = self._clock()
         observed = observe(value, self._world)
         if isinstance(observed, ObservedGroup) and observed.cluster is None:
+            return None
+        if isinstance(observed, ObservedCluster) and self._unseen(observed):
+            return None
+        if _unexplained(observed, now) is not None:
             return None
         plan = self._plan(observed, now)
         if plan.ask is not None and plan.ask.only_reads and plan.ask.every is not None:
@@ -138,7 +164,7 @@ class Reconciler:
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
             self._schedulers.forget(key)
             return None  # its children have owner references: garbage collection removes them
-        value, problem = _read(manifest)
+        value, problem = _read(manifest, self._not_inherited)
         if value is None:
             del manifest["spec"]  # what is too large is not kept while we wait
         if value is not None:
@@ -164,9 +190,11 @@ class Reconciler:
         outcomes = await self._executor.execute(value, plan.actions, now)
         if self._executor.is_terminating(key.namespace):
             return TERMINATING_SECONDS  # with what is said and done about it, its end would only take longer
+        unexplained = any(_waits_on_its_node(pod) for pod in _pods(observed))
+        outcomes = [outcome for outcome in outcomes if outcome.reason != NAME_TAKEN]  # another place is tried at once
         for outcome in outcomes:
-            if outcome.error:
-                logger.warning("%s %s/%s: %s", *key, outcome.error)
+            if outcome.error and outcome.permanent:  # others are told by the queue, which tries again
+                logger.warning("%s: %s", key, outcome.error, extra=log_fields(*key))
         if _comes_up(value, plan, outcomes):
             return COMES_UP_SECONDS
         if not prompt:
@@ -174,10 +202,11 @@ class Reconciler:
         try:
             await self._write_status(value, manifest, self._status(observed, plan, outcomes, now), now)
         except ApiError as error:
-            if error.status != 409:
+            if error.status not in (404, 409):
                 raise
-            return 0.0  # it has changed since it was read: look again
-        return _next_look(plan, outcomes)
+            return 0.0  # it has changed since it was read, or is gone: look again
+        look = _next_look(plan, outcomes)
+        return min(look if look is not None else UNEXPLAINED_SECONDS, UNEXPLAINED_SECONDS) if unexplained else look
 
     async def _observe(self, value: Kind) -> tuple[Observed, Problem | None]:
         """The snapshot, and why nothing can be decided with it, if so.
@@ -195,16 +224,93 @@ class Reconciler:
             if self._world.is_unreadable(value.namespace, name):
                 message = f"DaskCluster {name} cannot be read, its status says why; its Pods are left alone until then"
                 return observed, Problem("ClusterUnreadable", message)
-        if isinstance(observed, ObservedJob) and observed.runner is not None and not observed.pods:
-            problem = await self._creation_problem(observed.runner["metadata"])
-            return msgspec.structs.replace(observed, creation_problem=problem), None
+        observed = await self._explained(observed)
+        if isinstance(observed, ObservedCluster):
+            return await self._looked_over(observed), None
+        if isinstance(observed, ObservedJob):
+            return await self._refused(await self._found_again(observed)), None
         return observed, None
 
-    async def _creation_problem(self, metadata: Mapping[str, Any]) -> str:
-        """Why Kubernetes makes no Pod of a Job: only an event tells."""
+    def _unseen(self, o: ObservedCluster) -> list[Mapping[str, Any]]:
+        """The children of which it is not known whether they are as stated: somebody may have changed them."""
+        found = [o.config_map, None if children.is_held(o) else o.deployment]
+        return [live for live in found if live and children.mine(o, live) and not self._world.is_verified(live)]
+
+    async def _looked_over(self, o: ObservedCluster) -> ObservedCluster:
+        """With the whole of those children that somebody has changed in what we state."""
+        for seen in self._unseen(o):
+            kind = "Deployment" if seen is o.deployment else "ConfigMap"
+            metadata = seen["metadata"]
+            found = await self._kubernetes.list(kind, metadata["namespace"], fields=f"metadata.name={metadata['name']}")
+            live = next((one for one in found if one["metadata"]["uid"] == metadata["uid"]), None)
+            if live is None:
+                continue
+            field = "deployment" if kind == "Deployment" else "config_map"
+            looked = msgspec.structs.replace(o, **{field: live})
+            if children.stands(looked, kind) or (
+                kind == "Deployment"
+                and children.stands_as_stored(
+                    looked, await self._kubernetes.apply(scheduler_deployment(o.cluster), dry_run=True)
+                )
+            ):
+                self._world.verify(live)
+            else:
+                o = looked
+        return o
+
+    async def _explained(self, o: Observed) -> Observed:
+        """With the reason why a Pod waits on its node, if only an event tells: volumes, networks, Secrets."""
+        pod = _unexplained(o, self._clock())
+        if pod is None:
+            return o
+        fields = f"involvedObject.uid={pod.uid},type=Warning"
+        events = await self._kubernetes.list("Event", pod.namespace, fields=fields)
+        last = max(events, key=_last_seen, default=None)
+        if last is None:
+            return o
+        problem = told(last.get("reason") or "Warning", f"{pod.name}: {last.get('message')}")
+        explained = msgspec.structs.replace(pod, problem=problem)
+        pods = tuple(explained if p is pod else p for p in _pods(o))
+        field = "scheduler_pods" if isinstance(o, ObservedCluster) else "pods"
+        return msgspec.structs.replace(o, **{field: pods})
+
+    async def _found_again(self, o: ObservedJob) -> ObservedJob:
+        """With the runner of a run that goes on, if it is but out of sight: somebody has taken our labels away.
+
+        A run whose runner is gone has ended, and that cannot be taken back.
+        """
+        if o.runner is not None or o.job.status.job_status != "Running":
+            return o
+        name = names.runner(o.job.name)
+        found = await self._kubernetes.list("Job", o.job.namespace, fields=f"metadata.name={name}")
+        live = next((job for job in found if owner_uid(job) == o.job.uid), None)
+        if live is None:
+            return o
+        labels = {names.CLUSTER: o.job.name, names.COMPONENT: names.JOB_RUNNER}
+        patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}}
+        self._world.jobs.put(await self._kubernetes.patch("Job", o.job.namespace, name, patch))
+        again = observe(o.job, self._world)
+        assert isinstance(again, ObservedJob)
+        return again
+
+    async def _refused(self, o: ObservedJob) -> ObservedJob:
+        """With the reason why Kubernetes makes no Pod of the runner, if it makes none: only an event tells."""
+        mine = own(o)
+        since = refusals_count_from(mine)
+        if mine.runner is None or since is None:
+            return o
+        metadata = mine.runner["metadata"]
         fields = f"involvedObject.uid={metadata['uid']},reason=FailedCreate"
         events = await self._kubernetes.list("Event", metadata["namespace"], fields=fields)
-        return str(events[-1].get("message") or "") if events else ""
+        last = max(events, key=_last_seen, default=None)
+        if last is None or not (seen := _last_seen(last)) or parse_time(seen) < since:
+            return o
+        groups = self._world.groups_of(o.job.namespace, o.job.name)
+        return msgspec.structs.replace(
+            o,
+            creation_problem=str(last.get("message") or "")[:LONGEST_MESSAGE],
+            leaving=sum(pod.deleting for group in groups for pod in self._world.workers_of(group)),
+        )
 
     def _plan(self, observed: Observed, now: float) -> Plan:
         match observed:
@@ -283,14 +389,40 @@ class Reconciler:
             raise ApiError(error.status, "OutdatedCRDs", f"{error}; apply the CRDs of this release first") from error
 
 
-def _read(manifest: dict[str, Any]) -> tuple[Kind | None, Problem | None]:
+def _read(manifest: dict[str, Any], not_inherited: tuple[str, ...]) -> tuple[Kind | None, Problem | None]:
     """The value of a custom resource, or why it has none."""
     if message := too_large(manifest.get("spec") or {}):
         return None, Problem("TooLarge", message)
     try:
-        return parse(manifest), None
+        value = parse(manifest)
+        return msgspec.structs.replace(value, metadata=without(value.metadata, not_inherited)), None
     except InvalidManifest as error:
         return None, Problem("Invalid", str(error))
+
+
+def _pods(o: Observed) -> tuple[Pod, ...]:
+    """The Pods whose state a snapshot's status tells of."""
+    match o:
+        case ObservedCluster():
+            return o.scheduler_pods
+        case ObservedGroup() | ObservedJob():
+            return o.pods
+    return ()
+
+
+def _waits_on_its_node(pod: Pod) -> bool:
+    return pod.phase == "Pending" and pod.problem is None and pod.started is not None and not pod.deleting
+
+
+def _unexplained(o: Observed, now: float) -> Pod | None:
+    """A Pod that has been waiting on its node for so long that there is a reason."""
+    waiting = (p for p in _pods(o) if _waits_on_its_node(p) and now - p.created >= UNEXPLAINED_SECONDS)
+    return min(waiting, key=lambda p: p.created, default=None)
+
+
+def _last_seen(event: Mapping[str, Any]) -> str:
+    times = (event.get("lastTimestamp"), (event.get("series") or {}).get("lastObservedTime"), event.get("eventTime"))
+    return next((time for time in times if time), "")
 
 
 def _is_new(manifest: Mapping[str, Any]) -> bool:

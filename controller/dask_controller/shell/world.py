@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict, TypeVar
@@ -30,8 +31,8 @@ from dask_crds.model import (
 from dask_crds.validation import LARGEST_SPEC_BYTES, too_large
 from dask_resources.metadata import remembered
 
-from ..core.autoscaler import is_suspended
-from ..core.observed import Manifest, Metadata, Pod, PodForm, pod
+from ..core.autoscaler import in_charge, is_suspended, target
+from ..core.observed import Manifest, Metadata, Pod, PodForm, owner_uid, pod
 from .informer import Informer
 from .kubernetes import RESOURCES, Kubernetes
 
@@ -43,6 +44,9 @@ class Key(NamedTuple):
     namespace: str
     name: str
 
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
 
 #: Seconds by which changes are gathered: a thousand Pods that start wake their group a few times.
 GATHER_SECONDS = 0.2
@@ -50,12 +54,16 @@ GATHER_SECONDS = 0.2
 CLUSTER_GATHER_SECONDS = 0.5
 #: The same for an autoscaler whose question to the scheduler names what has changed: workers, groups, bounds.
 AUTOSCALER_GATHER_SECONDS = 1.0
+#: For how long a name is believed to be taken: a Pod of somebody else's tells us nothing when it goes.
+TAKEN_SECONDS = 600.0
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
 #: Bytes that are kept of a child, of the metadata of a resource of ours, and of its status.
 LARGEST_CHILD_BYTES, LARGEST_METADATA_BYTES, LARGEST_STATUS_BYTES = 16 * 1024, 32 * 1024, 128 * 1024
+#: Managers of a field that are kept.
+_MOST_MANAGERS = 8
 #: Labels or annotations of ours that are kept of an object, characters of each, of a message, and of a name.
 _MOST_KEYS, _LONGEST_VALUE, _LONGEST_MESSAGE, _LONGEST_NAME = 32, 4096, 1024, 253
 _OF_OURS = f"{names.CLUSTER.partition('/')[0]}/"
@@ -64,7 +72,7 @@ _KUBECTL = "kubectl.kubernetes.io/last-applied-configuration"
 _IDENTITY = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
 _KEPT = (*_IDENTITY, "labels", "annotations", "ownerReferences")
 #: Conditions of children that planners read.
-_CONDITIONS = ("ReplicaFailure", "Complete", "Failed")
+_CONDITIONS = ("ReplicaFailure", "Complete", "Failed", "SuccessCriteriaMet", "FailureTarget")
 
 
 class _Condition(TypedDict, total=False):
@@ -112,6 +120,25 @@ class _Form(TypedDict, total=False):
 class _ChildForm(_Form, total=False):
     """A Deployment or a Job, whose template is not looked at."""
 
+    spec: _Scaled
+    status: _ChildStatus | None
+
+
+class _Manager(TypedDict, total=False):
+    manager: str
+    operation: str
+    fieldsV1: Raw
+
+
+class _JobMetadata(Metadata, total=False):
+    managedFields: list[_Manager] | None
+
+
+class _JobForm(TypedDict, total=False):
+    """A Job: of its managed fields is kept who has written ``spec.suspend``."""
+
+    kind: str
+    metadata: _JobMetadata
     spec: _Scaled
     status: _ChildStatus | None
 
@@ -168,13 +195,28 @@ def child(manifest: Manifest) -> Child:
     kept = b""
     if any(owner.get("apiVersion") == names.API_VERSION for owner in reduced.get("ownerReferences", ())):
         status = _child_status(manifest.get("status") or {})
-        kept = msgspec.json.encode({"metadata": reduced, "spec": spec, "status": status})
+        managers = _suspenders(metadata.get("managedFields") or ())
+        metadata = reduced | ({"managedFields": managers} if managers else {})
+        kept = msgspec.json.encode({"metadata": metadata, "spec": spec, "status": status})
     if not kept or len(kept) > LARGEST_CHILD_BYTES:
         identity = {key: reduced[key] for key in (*_IDENTITY, "ownerReferences") if key in reduced}
         selector = _selector(spec["selector"]) if isinstance(spec, dict) and "selector" in spec else None
         part = {"selector": selector} if selector is not None else {}
         kept = msgspec.json.encode({"metadata": identity, "spec": part})
     return Child(sys.intern(metadata["namespace"]), metadata["name"], sys.intern(cluster), kept)
+
+
+def _suspenders(managed: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The managed fields of those who have written ``spec.suspend``, without what else they wrote."""
+    suspenders = (entry for entry in managed if b'"f:suspend"' in msgspec.json.encode(entry.get("fieldsV1")))
+    return [
+        {
+            "manager": _clipped(entry.get("manager")),
+            "operation": entry.get("operation"),
+            "fieldsV1": {"f:spec": {"f:suspend": {}}},
+        }
+        for entry in itertools.islice(suspenders, _MOST_MANAGERS)
+    ]
 
 
 def _selector(selector: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,6 +255,24 @@ def _remembered(key: str, value: str) -> str:
     return remembered(value) if key == names.LAST_APPLIED else value[:_LONGEST_VALUE]
 
 
+class ReplicaSet(Struct, frozen=True, gc=False):
+    """What leads from a scheduler Pod to its Deployment."""
+
+    namespace: str
+    uid: str
+    cluster: str  #: named by the label
+    deployment_uid: str
+
+
+def replica_set(manifest: Manifest) -> ReplicaSet:
+    """What is kept of a ReplicaSet."""
+    metadata = manifest["metadata"]
+    cluster = (metadata.get("labels") or {}).get(names.CLUSTER) or ""
+    return ReplicaSet(
+        sys.intern(metadata["namespace"]), metadata["uid"], sys.intern(cluster[:_LONGEST_NAME]), owner_uid(manifest)
+    )
+
+
 class Resource(Struct, frozen=True, gc=False, kw_only=True):
     """A cached resource of ours, as JSON: most are looked at seldom, and as values they take several times as much."""
 
@@ -225,6 +285,7 @@ class Resource(Struct, frozen=True, gc=False, kw_only=True):
     cluster: str  #: that it names in its ``spec``, empty for a cluster
     group: str  #: whose size it sets, empty for all but autoscalers
     suspended: bool  #: whether it is a group without workers because its cluster is suspended
+    most_workers: str  #: what a cluster's annotation of that name says, empty without it
     unreadable: bool  #: whether it is too large or does not parse (its status says why); then ``spec`` is not kept
     whole: bool  #: whether all is kept but ``managedFields`` and what kubectl notes for itself
     kept: bytes
@@ -258,6 +319,7 @@ def resource(kind: str, manifest: Manifest) -> Resource:
         cluster=sys.intern(cluster),
         group=sys.intern(group),
         suspended=isinstance(value, DaskWorkerGroup) and is_suspended(value),
+        most_workers=sys.intern(str((metadata.get("annotations") or {}).get(names.MOST_WORKERS) or "")[:_LONGEST_NAME]),
         unreadable=value is None,
         whole=value is not None and whole,
         kept=kept,
@@ -308,7 +370,7 @@ def _pointers(value: Kind | None, manifest: Manifest) -> tuple[str, str]:
         case DaskWorkerGroup():
             return value.spec.cluster, ""
         case DaskAutoscaler():
-            return value.spec.cluster, autoscaled_group(value)
+            return value.spec.cluster, target(value)
         case None:
             with contextlib.suppress(msgspec.DecodeError):
                 found = msgspec.json.decode(_raw(manifest.get("spec") or {}), type=_Pointers)
@@ -349,6 +411,12 @@ class World:
 
     def __init__(self, kubernetes: Kubernetes, namespaces: Sequence[str] | None, wake: Wake) -> None:
         self._wake = wake
+        #: By uid: the version of a child that is known to be as we state it, and what was applied to which version
+        #: without changing anything.
+        self._verified: dict[str, str] = {}
+        self._settled: dict[str, tuple[str, str]] = {}
+        #: By group: places whose Pods' names others have, and until when that is believed.
+        self._taken: dict[tuple[str, str], dict[int, float]] = {}
 
         def informer(kind: str, *, labels: str | None = names.CLUSTER, **options: Any) -> Any:
             return Informer(kubernetes, RESOURCES[kind], namespaces=namespaces, labels=labels, **options)
@@ -366,8 +434,16 @@ class World:
         self.services: Informer[Child] = children("Service", _WholeForm)
         self.config_maps: Informer[Child] = children("ConfigMap", _Form, metadata_only=True)
         self.deployments: Informer[Child] = children("Deployment", _ChildForm)
+        self.replica_sets: Informer[ReplicaSet] = informer(
+            "ReplicaSet",
+            form=_Form,
+            project=replica_set,
+            metadata_only=True,
+            index=_replica_set_index,
+            on_change=self._replica_set_changed,
+        )
         self.disruption_budgets: Informer[Child] = children("PodDisruptionBudget", _WholeForm)
-        self.jobs: Informer[Child] = children("Job", _ChildForm, self._job_changed)
+        self.jobs: Informer[Child] = children("Job", _JobForm, self._job_changed)
         self.clusters: Informer[Resource] = resources("DaskCluster", _cluster_index, self._cluster_changed)
         self.groups: Informer[Resource] = resources("DaskWorkerGroup", _group_index, self._group_changed)
         self.autoscalers: Informer[Resource] = resources("DaskAutoscaler", _autoscaler_index, self._autoscaler_changed)
@@ -380,6 +456,7 @@ class World:
             "services": self.services,
             "configmaps": self.config_maps,
             "deployments": self.deployments,
+            "replicasets": self.replica_sets,
             "poddisruptionbudgets": self.disruption_budgets,
             "jobs": self.jobs,
             "daskclusters": self.clusters,
@@ -401,6 +478,36 @@ class World:
         plural = f"{manifest.get('kind', '')}s".lower()
         if plural in self.informers:
             self.informers[plural].put(manifest)
+
+    def verify(self, manifest: Manifest) -> None:
+        """Take note that a child is as we state it, in the version of ``manifest``."""
+        self._verified[manifest["metadata"]["uid"]] = _version(manifest)
+
+    def is_verified(self, manifest: Manifest) -> bool:
+        """Whether nobody has changed a child since it was as we state it."""
+        return self._verified.get(manifest["metadata"]["uid"]) == _version(manifest)
+
+    def settle(self, manifest: Manifest, fingerprint: str) -> None:
+        """Take note that it changes nothing to apply what ``fingerprint`` stands for to a child in that version."""
+        self._settled[manifest["metadata"]["uid"]] = (_version(manifest), fingerprint)
+
+    def settled(self, *children: Manifest | None) -> frozenset[str]:
+        """What need not be applied again to these children: it would change nothing."""
+        found = ((child, self._settled.get(child["metadata"]["uid"])) for child in children if child is not None)
+        return frozenset(known[1] for child, known in found if known is not None and known[0] == _version(child))
+
+    def take(self, namespace: str, group: str, ordinal: int) -> None:
+        """Take note that somebody else's Pod has the name of a place in a group."""
+        until = asyncio.get_running_loop().time() + TAKEN_SECONDS
+        self._taken.setdefault((namespace, group), {})[ordinal] = until
+
+    def taken(self, namespace: str, group: str) -> frozenset[int]:
+        """The places of a group whose names somebody else's Pods have."""
+        places = self._taken.get((namespace, group))
+        if not places:
+            return frozenset()
+        now = asyncio.get_running_loop().time()
+        return frozenset(ordinal for ordinal, until in places.items() if until > now)
 
     # --- lookups ------------------------------------------------------------------------------------------------------
 
@@ -424,23 +531,35 @@ class World:
         found = [r.value for r in self.groups.by_index((namespace, cluster)) if not r.deleting]
         return tuple(sorted((g for g in found if isinstance(g, DaskWorkerGroup)), key=lambda g: g.name))
 
-    def autoscalers_of(self, namespace: str, group: str) -> tuple[DaskAutoscaler, ...]:
-        """The autoscalers of a worker group; the oldest is in charge."""
-        found = [r.value for r in self.autoscalers.by_index((namespace, group)) if not r.deleting]
-        living = [a for a in found if isinstance(a, DaskAutoscaler)]
-        return tuple(sorted(living, key=lambda a: (a.metadata.get("creationTimestamp", ""), a.name)))
-
-    def autoscaler_of(self, group: DaskWorkerGroup) -> DaskAutoscaler | None:
-        """The autoscaler that is in charge of a worker group."""
-        return next(iter(self.autoscalers_of(group.namespace, group.name)), None)
+    def autoscaler_of(self, group: DaskWorkerGroup, *others: DaskAutoscaler) -> DaskAutoscaler | None:
+        """The autoscaler that is in charge of a worker group, be it cached or one of the others."""
+        found = [r.value for r in self.autoscalers.by_index((group.namespace, group.name)) if not r.deleting]
+        return in_charge(group, [*(a for a in found if isinstance(a, DaskAutoscaler)), *others])
 
     def workers_of(self, group: DaskWorkerGroup) -> tuple[Pod, ...]:
         """The Pods of a worker group: those in its namespace whose controller it is."""
         return tuple(self.pods.by_index((group.namespace, group.uid)))
 
-    def scheduler_pods(self, namespace: str, cluster: str) -> tuple[Pod, ...]:
-        """The scheduler Pods of a cluster."""
-        return tuple(self.pods.by_index((namespace, cluster, names.SCHEDULER)))
+    def scheduler_pods(self, cluster: DaskCluster) -> tuple[Pod, ...]:
+        """The scheduler Pods of a cluster, those that have ended included.
+
+        A label is a claim, which anybody can make. So this goes from the cluster to the Deployment that it controls, to
+        that one's ReplicaSets, and to their Pods.
+        """
+        deployment = self.deployment(cluster.namespace, cluster.name)
+        if deployment is None or owner_uid(deployment) != cluster.uid:
+            return ()
+        sets = self.replica_sets.by_index((cluster.namespace, deployment["metadata"]["uid"]))
+        return tuple(pod for found in sets for pod in self.pods.by_index((cluster.namespace, found.uid)))
+
+    def deployment(self, namespace: str, cluster: str) -> Manifest | None:
+        """The Deployment of the name that a cluster's scheduler has."""
+        return named(self.deployments.by_index((namespace, cluster)), names.scheduler(cluster))
+
+    def leftover_schedulers(self, namespace: str, cluster: str) -> tuple[Pod, ...]:
+        """Pods of a scheduler of a cluster that is gone, as far as can be told: a ReplicaSet has made them."""
+        pods = self.pods.by_index((namespace, cluster, names.SCHEDULER))
+        return tuple(pod for pod in pods if pod.owner_kind == "ReplicaSet" and not pod.is_finished)
 
     # --- whom a change concerns ---------------------------------------------------------------------------------------
 
@@ -468,9 +587,16 @@ class World:
         self._wake_groups(namespace, cluster)
         self._wake_autoscalers(namespace, cluster, GATHER_SECONDS)
 
+    def _replica_set_changed(self, old: ReplicaSet | None, new: ReplicaSet | None) -> None:
+        for changed in _either(old, new):
+            self._scheduler_changed(changed.namespace, changed.cluster)
+
     def _cluster_child_changed(self, old: Child | None, new: Child | None) -> None:
         for child in _either(old, new):
             self._wake(Key("DaskCluster", *child.cluster_key), CLUSTER_GATHER_SECONDS)
+        if old is not None and new is None:
+            for known in (self._verified, self._settled):
+                known.pop(old.metadata["uid"], None)
 
     def _job_changed(self, old: Child | None, new: Child | None) -> None:
         for child in _either(old, new):
@@ -478,7 +604,8 @@ class World:
 
     def _cluster_changed(self, old: Resource | None, new: Resource | None) -> None:
         for cluster in _either(old, new):
-            if _is_other(old, new):  # its status is nothing to groups
+            # Its status is nothing to groups.
+            if _is_other(old, new) or (old and new and old.most_workers != new.most_workers):
                 self._wake_groups(cluster.namespace, cluster.name)
             self._wake_job(cluster, GATHER_SECONDS)
 
@@ -489,6 +616,9 @@ class World:
                 self._wake_autoscalers(group.namespace, group.cluster)
             if old is None or new is None or old.suspended != new.suspended:
                 self._wake_rivals(group.namespace, group.name)
+        if old is not None and new is None:
+            self._taken.pop((old.namespace, old.name), None)
+            self._settled.pop(old.manifest["metadata"]["uid"], None)
 
     def _autoscaler_changed(self, old: Resource | None, new: Resource | None) -> None:
         for autoscaler in _either(old, new):
@@ -496,10 +626,10 @@ class World:
                 self._wake_autoscalers(autoscaler.namespace, autoscaler.cluster)
         # With another target, there is a group that it has left.
         targets = {(r.namespace, r.group) for r in (old, new) if r is not None and r.group}
-        for target in targets:
-            self._wake(Key("DaskWorkerGroup", *target), 0.0)
+        for scaled in targets:
+            self._wake(Key("DaskWorkerGroup", *scaled), 0.0)
             if old is None or new is None or len(targets) > 1:
-                self._wake_rivals(*target)
+                self._wake_rivals(*scaled)
 
     def _wake_job(self, cluster: Resource, delay: float) -> None:
         """The job that a cluster belongs to, if any."""
@@ -533,16 +663,26 @@ def _either(old: T | None, new: T | None) -> tuple[T, ...]:
     return () if changed is None else (changed,)
 
 
-def autoscaled_group(autoscaler: DaskAutoscaler) -> str:
-    """Name of the group whose size an autoscaler sets."""
-    return autoscaler.spec.worker_group or names.default_group(autoscaler.spec.cluster)
-
-
 def _pod_index(pod: Pod) -> Iterable[Any]:
     component = pod.labels.get(names.COMPONENT)
     yield pod.namespace, pod.owner_uid
     if component in (names.SCHEDULER, names.JOB_RUNNER):  # workers are found by their owner
         yield pod.namespace, pod.labels.get(names.CLUSTER, ""), component
+
+
+def _version(manifest: Manifest) -> str:
+    """That of what somebody has asked for, where there is a number for it; status does not count then."""
+    metadata = manifest["metadata"]
+    return str(metadata.get("generation") or metadata.get("resourceVersion"))
+
+
+def named(children: Iterable[Child], name: str) -> Manifest | None:
+    """The child of that name."""
+    return next((child.manifest for child in children if child.name == name), None)
+
+
+def _replica_set_index(replica_set: ReplicaSet) -> Iterable[Any]:
+    return ((replica_set.namespace, replica_set.deployment_uid),)
 
 
 def _by_cluster(child: Child) -> Iterable[Any]:

@@ -10,10 +10,17 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from dask_crds import names
+
+from ..pod import main_container
+
 MODULE = "dask_gitops_scheduler.py"
 MOUNT_PATH = "/etc/dask-gitops"
 PRELOAD_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
 PRELOAD_ARGV_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD_ARGV"
+#: Where the module notes why the scheduler ends, if that is not where Kubernetes looks by default.
+TERMINATION_LOG_VARIABLE = "DASK_GITOPS_TERMINATION_LOG"
+_DEFAULT_TERMINATION_LOG = "/dev/termination-log"
 
 _VOLUME = "dask-gitops"
 
@@ -25,23 +32,38 @@ def source() -> str:
 
 
 def mounted(spec: dict[str, Any], config_map: str) -> dict[str, Any]:
-    """A scheduler's PodSpec whose first container preloads the module from ``config_map``.
+    """A scheduler's PodSpec whose main container preloads the module from ``config_map``.
 
     Preloading is asked for through the environment, where the user's own list is kept. A ``--preload`` on the command
     line replaces that list (``distributed.cli.dask_scheduler``), so there the module is added as another one.
     """
-    scheduler, *others = spec["containers"]
-    mount = {"name": _VOLUME, "mountPath": MOUNT_PATH, "readOnly": True}
+    main, volumes = main_container(spec, names.SCHEDULER), spec.get("volumes") or []
+    taken = {volume["name"] for volume in volumes}  # the user's may have any name
+    name = next(name for name in (_VOLUME, *(f"{_VOLUME}-{n}" for n in range(len(taken)))) if name not in taken)
+    containers = [_preloading(c, name) if c["name"] == main else c for c in spec["containers"]]
+    volume = {"name": name, "configMap": {"name": config_map}}
+    return {**spec, "containers": containers, "volumes": [*volumes, volume]}
+
+
+def _preloading(scheduler: dict[str, Any], volume: str) -> dict[str, Any]:
+    mount = {"name": volume, "mountPath": MOUNT_PATH, "readOnly": True}
     scheduler = {
         **scheduler,
-        "env": _with_preload(scheduler.get("env") or []),
+        "env": [*_with_preload(scheduler.get("env") or []), *_termination_log(scheduler)],
         "volumeMounts": [*(scheduler.get("volumeMounts") or []), mount],
     }
     for field in ("command", "args"):
         if scheduler.get(field):
             scheduler[field] = _with_preload_option(scheduler[field])
-    volume = {"name": _VOLUME, "configMap": {"name": config_map}}
-    return {**spec, "containers": [scheduler, *others], "volumes": [*(spec.get("volumes") or []), volume]}
+    return scheduler
+
+
+def _termination_log(scheduler: dict[str, Any]) -> list[dict[str, Any]]:
+    """A variable with the place that the user has chosen, if any."""
+    path = scheduler.get("terminationMessagePath", _DEFAULT_TERMINATION_LOG)
+    taken = any(variable["name"] == TERMINATION_LOG_VARIABLE for variable in scheduler.get("env") or ())
+    chosen = path and path != _DEFAULT_TERMINATION_LOG and not taken
+    return [{"name": TERMINATION_LOG_VARIABLE, "value": path}] if chosen else []
 
 
 def _path() -> str:
@@ -58,12 +80,12 @@ def _with_preload_option(words: list[str]) -> list[str]:
 
 def _with_preload(env: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The environment with our module preloaded after those that the user names in the same variable."""
-    names = {variable["name"] for variable in env}
-    if PRELOAD_VARIABLE not in names:
+    taken = {variable["name"] for variable in env}
+    if PRELOAD_VARIABLE not in taken:
         env = [*env, {"name": PRELOAD_VARIABLE, "value": json.dumps([_path()])}]
         # One list of arguments for each module, or one for all: a nested list in the image's configuration would no
         # longer match, and end the scheduler (distributed.preloading.process_preloads).
-        argv = [] if PRELOAD_ARGV_VARIABLE in names else [{"name": PRELOAD_ARGV_VARIABLE, "value": "[]"}]
+        argv = [] if PRELOAD_ARGV_VARIABLE in taken else [{"name": PRELOAD_ARGV_VARIABLE, "value": "[]"}]
         return [*env, *argv]
     return [_extended(variable) for variable in env]
 

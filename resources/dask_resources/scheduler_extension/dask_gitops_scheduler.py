@@ -16,18 +16,21 @@ import asyncio
 import json
 import logging
 import math
+import os
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache, wraps
+from functools import cache, lru_cache, wraps
+from ipaddress import ip_address
 from itertools import chain, count, islice
 from typing import Any, NamedTuple
 
 from tornado.ioloop import PeriodicCallback
 from tornado.web import RequestHandler
 
-VERSION = "4"
+VERSION = "5"
 PREFIX = "/dask-gitops/v1"
 
 #: How often the module looks whether the scheduler is idle.
@@ -35,8 +38,8 @@ IDLE_LOOK_SECONDS = 5.0
 #: A worker confirms that it works again within milliseconds; after this long it is believed to have stayed paused.
 RESUME_SECONDS = 5.0
 
-#: Where Kubernetes looks for the reason why a container has ended.
-TERMINATION_LOG = "/dev/termination-log"
+#: Where Kubernetes looks for the reason why a container has ended; the operator says so if its user has chosen a place.
+TERMINATION_LOG = os.environ.get("DASK_GITOPS_TERMINATION_LOG") or "/dev/termination-log"
 #: What is noted there when a client ends the scheduler (``Client.shutdown``): then its end is no loss.
 SHUT_DOWN_BY_CLIENT = "shut down by a client"
 #: What a request may hold. The port is reachable by others than the operator, and the scheduler's time is its users'.
@@ -44,6 +47,9 @@ MOST_BYTES = 4 * 2**20
 MOST_QUESTIONS = 1_000
 MOST_NAMES = 20_000  #: of workers, in one list
 MOST_FOUND = 50_000  #: worker processes that one list stands for; several names may stand for the same ones
+MOST_ADDRESSES = 8  #: of a worker
+#: Header of a request whose workers share their addresses with nobody. Hooks of before send those of nodes as well.
+OWN_ADDRESSES = "Dask-Gitops-Own-Addresses"
 #: Answers to one request may hold the scheduler up for so long; then it has a turn.
 TURN_SECONDS = 0.02
 #: What is told at most of an error, and of versions that differ; and how many different errors are logged.
@@ -60,10 +66,11 @@ _logged: set[str] = set()
 
 
 class Pod(NamedTuple):
-    """A worker Pod as the operator knows it: its worker's name, and its address, if any."""
+    """A worker Pod as the operator knows it: its worker's name, and its addresses, if any."""
 
     name: str
-    ip: str = ""
+    ips: tuple[str, ...] = ()
+    alone: bool = True  #: whether these are known to be its own; else other Pods may have them as well
 
 
 class _Malformed(ValueError):
@@ -92,26 +99,62 @@ class _Left(NamedTuple):
     results: int = 0
 
 
+#: A name that the operator has given to a worker, and what may follow it: the number of a process, say.
+_OWN_NAME = re.compile(r"(.*-worker-[0-9]+-[0-9a-f]{5})(?:-.*)?", re.DOTALL)
+
+
 class _Index:
     """Worker processes by what a Pod can be known by."""
 
     def __init__(self, workers: Iterable[Any]) -> None:
         self._exact, self._base, self._host = defaultdict(list), defaultdict(list), defaultdict(list)
+        self._shared: set[str] = set()  # addresses at which somebody is who has a name from the operator
         for ws in workers:
-            name = str(ws.name)
+            name, host = str(ws.name), _canonical(ws.host)
             head, _, tail = name.rpartition("-")
+            own = _OWN_NAME.fullmatch(name)
+            bases = {head if tail.isdecimal() else "", own[1] if own else ""} - {"", name}
             self._exact[name].append(ws)
-            if tail.isdecimal():
-                self._base[head].append(ws)
-            self._host[ws.host].append(ws)
+            for base in bases:
+                self._base[base].append(ws)
+            self._host[host].append(ws)
+            if own:
+                self._shared.add(host)
 
-    def of(self, pod: Pod) -> list[Any]:
-        """Those of its name; else ``<name>-<n>`` (``dask worker --nworkers``); else those at its address.
+    def find(self, pods: Iterable[Pod]) -> dict[Pod, list[Any]]:
+        """Those of each Pod: of its name; else ``<name>-<n>`` (``dask worker --nworkers``); else at its addresses.
 
-        The address is for users who name workers their own way.
+        Addresses are for users who name workers their own way. In the network of a node Pods share one, and whoever is
+        there must not be taken for somebody else: one who is known by a name, or several who cannot all be one Pod's.
         """
-        named = self._exact.get(pod.name) or self._base.get(pod.name)
-        return named or (self._host.get(pod.ip) if pod.ip else None) or []
+        found = {pod: self._exact.get(pod.name) or self._base.get(pod.name) or [] for pod in pods}
+        unnamed = [pod for pod, states in found.items() if pod.ips and not states]
+        claims = Counter(ip for pod in unnamed for ip in pod.ips)
+        there = sum(claims[ip] * len(self._host.get(ip, ())) for ip in claims)
+        if there + sum(map(len, found.values())) > MOST_FOUND:
+            raise _Malformed("too many worker processes: an address that Pods share stands for none of them")
+        known = set(chain.from_iterable(found.values()))
+        for pod in unnamed:
+            its_own = [ip for ip in pod.ips if claims[ip] == 1 and ip not in self._shared]
+            states = [ws for ip in its_own for ws in self._host.get(ip, ()) if ws not in known]
+            found[pod] = states if pod.alone or _can_be_one_pod(states) else []
+        return found
+
+
+def _can_be_one_pod(states: list[Any]) -> bool:
+    """Whether worker processes are but one, or are called ``<name>-<n>``."""
+    names = [str(ws.name).rpartition("-") for ws in states]
+    return len(names) < 2 or (len({head for head, _, _ in names}) == 1 and all(tail.isdecimal() for *_, tail in names))
+
+
+@lru_cache(maxsize=4096)
+def _canonical(host: str) -> str:
+    """An address in the one form of several that it has."""
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        return host
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 class Group(NamedTuple):
@@ -441,11 +484,11 @@ class Extension:
         return answer
 
     def _resume(self, ws: Any) -> bool:
-        """Whether a worker had to be told to work again; done as ``Scheduler._track_retire_worker`` does it."""
+        """Whether a worker is still to work again; it is told so as ``Scheduler._track_retire_worker`` does it."""
         drain = self._drains.setdefault(ws.address, _Drain())
         drain.unwanted = True  # if a retirement is just beginning, it is taken back when it is through
         if ws.status.name != "closing_gracefully":
-            return False
+            return drain.moving and drain.resumed_at == -math.inf
         if time.monotonic() - drain.resumed_at >= RESUME_SECONDS:
             drain.resumed_at = time.monotonic()
             self._send(ws, {"op": "worker-status-change", "status": "running"})
@@ -553,10 +596,7 @@ class Extension:
         for address in self._drains.keys() - self.scheduler.workers.keys():
             del self._drains[address]
         index = self._index or _Index(self.scheduler.workers.values())
-        found = {pod: index.of(pod) for pod in pods}
-        if sum(map(len, found.values())) > MOST_FOUND:
-            raise _Malformed("too many worker processes: an address that Pods share stands for none of them")
-        return found
+        return index.find(pods)
 
     def registered(self, pods: Iterable[Pod]) -> list[str]:
         """The names of the Pods that have a worker process."""
@@ -754,7 +794,9 @@ class _Question(_Route):
         body = self._body()
         if not (isinstance(body, dict) and isinstance(body.get("workers"), list)):
             raise _Malformed('expected {"workers": [...]}')
-        return self.ask(extension(self.scheduler), _pods(body, "workers"), body)
+        alone = OWN_ADDRESSES in self.request.headers
+        pods = [pod._replace(alone=alone) for pod in _pods(body, "workers")]
+        return self.ask(extension(self.scheduler), pods, body)
 
     def ask(self, asked: Extension, pods: list[Pod], body: dict[str, Any]) -> dict[str, Any]:
         raise NotImplementedError
@@ -836,7 +878,7 @@ def _answered(asked: Extension, question: Any) -> dict[str, Any]:
     groups = None if target is None else _groups(_object(target, "target is an object").get("group"), target)
     answer: dict[str, Any] = {}
     if "resume" in pods:
-        asked.resume(pods["resume"])
+        answer["resumption"] = asked.resume(pods["resume"])
     if question.get("idle"):
         answer["idle_seconds"] = asked.idle_seconds()
     if question.get("progress"):
@@ -876,10 +918,12 @@ def _pods(body: Any, field: str = "workers") -> list[Pod]:
 def _pod(worker: Any) -> Pod:
     if isinstance(worker, str):
         worker = {"name": worker}
-    name, ip = (worker.get("name"), worker.get("ip") or "") if isinstance(worker, dict) else (None, "")
-    if not (name and isinstance(name, str) and isinstance(ip, str)):
-        raise _Malformed('a worker is a name or {"name": ..., "ip": ...}')
-    return Pod(name, ip)
+    name, ips = None, []
+    if isinstance(worker, dict):
+        name, ips = worker.get("name"), [worker.get("ip") or "", *_list(worker, "ips", MOST_ADDRESSES)]
+    if not (name and isinstance(name, str) and all(isinstance(ip, str) and len(ip) < 64 for ip in ips)):
+        raise _Malformed('a worker is a name or {"name": ..., "ip": ..., "ips": [...]}')
+    return Pod(name, tuple(dict.fromkeys(_canonical(ip) for ip in ips if ip)))
 
 
 def _groups(own: Any, others: dict[str, Any]) -> tuple[Group, list[Group], list[Group]]:

@@ -12,24 +12,32 @@ from typing import Any
 
 from dask_crds import names
 
+from ..pod import main_container
+
 #: Grace period of a Pod whose user sets none (Kubernetes' default).
 DEFAULT_GRACE_SECONDS = 30
 
-_START = 'exec "$(command -v python3 || command -v python)" -IS -c "$0" "$@"'
+_START = 'python=$(command -v python3 || command -v python) && exec "$python" -IS -c "$0" "$@"; exit 0'
 _PROBES = ("livenessProbe", "startupProbe")
 
 
 @cache
 def source() -> str:
-    """Text of the program, without the comments that would travel with every Pod."""
+    """Text of the program, without the comments and the spaces that would travel with every Pod."""
     text = files(__package__).joinpath("dask_gitops_prestop.py").read_text()
     _, _, code = text.removeprefix('"""').partition('"""\n')
-    lines = (line.partition("  # ")[0] for line in code.splitlines())
-    return "".join(f"{line}\n" for line in lines if line and not line.lstrip().startswith('"""'))
+    lines = (line.partition("  # ")[0] for line in code.splitlines() if not line.lstrip().startswith(("#", '"""')))
+    return "".join(f"{_indented(line)}\n" for line in lines if line)
+
+
+def _indented(line: str) -> str:
+    """A line with one space for four."""
+    bare = line.lstrip()
+    return " " * ((len(line) - len(bare)) // 4) + bare
 
 
 def with_drain(spec: dict[str, Any], *, host: str, worker_name: str, drain_seconds: int) -> dict[str, Any]:
-    """A worker's PodSpec whose first container retires from the scheduler before it is stopped.
+    """A worker's PodSpec whose main container retires from the scheduler before it is stopped.
 
     The grace period is the drain's and what Kubernetes gives by default after it, where the user sets none; then a
     failed liveness or startup probe is still followed by a restart after the default time. A user's own ``preStop`` is
@@ -41,7 +49,8 @@ def with_drain(spec: dict[str, Any], *, host: str, worker_name: str, drain_secon
         worker_name: the name under which the worker registers.
         drain_seconds: how long to wait for the drain.
     """
-    worker, *others = spec["containers"]
+    main = main_container(spec, names.WORKER)
+    worker = next(container for container in spec["containers"] if container["name"] == main)
     lifecycle = worker.get("lifecycle") or {}
     if not drain_seconds or lifecycle.get("preStop"):
         return spec
@@ -55,7 +64,13 @@ def with_drain(spec: dict[str, Any], *, host: str, worker_name: str, drain_secon
         drain_seconds = min(drain_seconds, max(grace - DEFAULT_GRACE_SECONDS, grace * 3 // 4))
         if not drain_seconds:
             return spec
-    arguments = [host, str(names.DASHBOARD_PORT_NUMBER), worker_name, str(drain_seconds), "1"]
-    hook = {"exec": {"command": ["sh", "-c", _START, source(), *arguments]}}
-    worker = {**worker, "lifecycle": {**lifecycle, "preStop": hook}}
-    return {**spec, "containers": [worker, *others]}
+    command = ["sh", "-c", _START, source(), *_arguments(spec, host, worker_name, drain_seconds)]
+    worker = {**worker, "lifecycle": {**lifecycle, "preStop": {"exec": {"command": command}}}}
+    return {**spec, "containers": [worker if c["name"] == main else c for c in spec["containers"]]}
+
+
+def _arguments(spec: dict[str, Any], host: str, worker_name: str, drain_seconds: int) -> list[str]:
+    """Of the program. Where processes are shared, the first one is the pause container's, or the node's (!)."""
+    pid = "0" if spec.get("hostPID") or spec.get("shareProcessNamespace") else "1"
+    node = ["node"] if spec.get("hostNetwork") else []
+    return [host, str(names.DASHBOARD_PORT_NUMBER), worker_name, str(drain_seconds), pid, *node]

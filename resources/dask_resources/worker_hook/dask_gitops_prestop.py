@@ -1,10 +1,11 @@
 """Before a worker is stopped: have the scheduler retire it, and wait until it says so.
 
-    python -c "$(cat dask_gitops_prestop.py)" HOST PORT WORKER SECONDS PID
+    python -c "$(cat dask_gitops_prestop.py)" HOST PORT WORKER SECONDS PID [node]
 
-The kubelet runs this in the worker's container before it sends SIGTERM to process PID, whoever deletes the Pod. The
-standard library must do, of any Python that distributed runs on. Whatever goes wrong, the worker is then stopped as
-without it.
+The kubelet runs this in the worker's container before it sends SIGTERM to the first process there: PID, or 0 where
+containers share their processes and it has to be found. With ``node`` the Pod is in its node's network, where an
+address is no sign of anybody. The standard library must do, of any Python that distributed runs on. Whatever goes
+wrong, the worker is then stopped as without it; it ends with 0, else Kubernetes tells of a failure.
 """
 
 import http.client
@@ -13,48 +14,143 @@ import os
 import socket
 import sys
 import time
+from typing import Any
 
-host, port, worker, seconds, pid = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), sys.argv[5]
-deadline = time.monotonic() + seconds
-gone = 0
-while time.monotonic() < deadline and gone < 3:
-    connection = http.client.HTTPConnection(host, port, timeout=5)
-    try:
-        connection.connect()
-        body = {"workers": [{"name": worker, "ip": connection.sock.getsockname()[0]}]}
-        headers = {"Content-Type": "application/json"}
-        connection.request("POST", "/dask-gitops/v1/retire", json.dumps(body), headers)
-        answer = connection.getresponse()
-        if answer.status != 200:
-            break  # a scheduler that cannot be asked
-        if json.load(answer)["workers"][worker] in ("retired", "unknown"):
-            break
-        gone = 0
-    except (ConnectionRefusedError, socket.gaierror):
-        gone += 1  # nobody is there; results are worth nothing once their scheduler is gone
-    except (OSError, http.client.HTTPException):
-        gone = 0  # too busy to answer, or out of reach for the moment
-    finally:
-        connection.close()
-    time.sleep(0.5)
+host, usual, worker, seconds, pid, *node = sys.argv[1:]
 
 
-for number in (15, 2, 2, 2, 2) if gone == 3 else ():
-    os.kill(int(pid), number)  # a Nanny whose worker cannot connect hangs on SIGTERM, and heeds a repeated SIGINT
-    time.sleep(3 if number == 15 else 1)
+def told(variable: str, otherwise: Any) -> int:
+    """A port by the environment."""
+    text = os.environ.get(variable, "").rpartition(":")[2]
+    return int(text if text.isdigit() else otherwise)
 
 
-def heeds_sigterm() -> bool:
-    """Whether the process catches or blocks SIGTERM; the first one of a container ignores it otherwise."""
-    with open(f"/proc/{pid}/status") as status:
+# Of a Service that was there before the Pod, Kubernetes tells the port, which may be another one.
+port = told(host.split(".")[0].upper().replace("-", "_") + "_SERVICE_PORT_HTTP_DASHBOARD", usual)
+comm = f":{told('DASK_SCHEDULER_ADDRESS', 8786):04X}"
+headers = {"Content-Type": "application/json", "Dask-Gitops-Own-Addresses": "1"}
+
+
+def identity(sock: Any) -> Any:
+    """The worker, with its address: one of IPv4 if it has any, as Dask prefers that, and that of a connection."""
+    ips = [] if node else [sock.getsockname()[0]]
+    if ips and sock.family == socket.AF_INET6:
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+                other.connect(("8.8.8.8", 9))  # nothing is sent; distributed.utils.get_ip does the same
+                ips.insert(0, other.getsockname()[0])
+        except OSError:
+            pass
+    return {"name": worker, **({"ip": ips[0]} if ips else {}), **({"ips": ips} if ips[1:] else {})}
+
+
+def connected() -> bool:
+    """Whether anybody here is connected to a scheduler: then it lives, ready or not."""
+    for table in [] if node else ["/proc/net/tcp", "/proc/net/tcp6"]:
+        with open(table) as lines:
+            if any(line.split()[2].endswith(comm) and line.split()[3] == "01" for line in lines):
+                return True
+    return False
+
+
+def drain() -> bool:
+    """Wait for the scheduler's word; whether it is gone instead, and results are worth nothing any more."""
+    deadline, lost, nameless = time.monotonic() + float(seconds), None, None
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection(host, port, timeout=5)
+        sign = "no connection"
+        try:
+            connection.connect()
+            sign = ""  # who is there and does not answer is busy
+            body = json.dumps({"workers": [identity(connection.sock)]})
+            connection.request("POST", "/dask-gitops/v1/retire", body, headers)
+            answer = connection.getresponse()
+            if answer.status == 200 and json.loads(answer.read(65536))["workers"][worker] in ("retired", "unknown"):
+                return False
+            if answer.status not in (200, 502, 503, 504):  # these by a proxy, of a scheduler that is not ready
+                return False
+        except socket.gaierror as error:
+            sign = "no name" if error.errno == socket.EAI_NONAME else ""  # else it is the resolver that is gone
+        except (OSError, http.client.HTTPException):
+            pass
+        finally:
+            connection.close()
+        now = time.monotonic()
+        if not sign or carefully(connected):
+            lost = nameless = None
+        else:
+            lost = lost or now
+            nameless = sign == "no name" and (nameless or now)
+            # A scheduler that restarts or is not ready refuses, too; without a name there is no Service any more.
+            if now - lost > 20 or (nameless and now - nameless > 5):
+                return True
+        time.sleep(0.5)
+    return False
+
+
+def stat(process: str) -> Any:
+    """Of a process: who has started it, and when."""
+    with open(f"/proc/{process}/stat") as text:
+        fields = text.read().rpartition(")")[2].split()
+    return fields[1], int(fields[19])
+
+
+def first() -> str:
+    """The container's first process where all are seen: the oldest of those with our files that came from outside."""
+    ours, found, us = os.readlink("/proc/self/ns/mnt"), {}, str(os.getpid())
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{process}/ns/mnt") == ours:
+                found[process] = stat(process)
+        except OSError:
+            pass
+    while found[us][0] in found:
+        us = found[us][0]
+    return min((born, process) for process, (parent, born) in found.items() if parent not in found and process != us)[1]
+
+
+def heeds(process: str) -> Any:
+    """Whether a process catches or blocks SIGTERM; the first one of a container ignores it otherwise."""
+    with open(f"/proc/{process}/status") as status:
         masks = {name: value for name, _, value in (line.partition(":") for line in status)}
-    return bool((int(masks["SigCgt"], 16) | int(masks["SigBlk"], 16)) >> 14 & 1)
+    return (int(masks["SigCgt"], 16) | int(masks["SigBlk"], 16)) >> 14 & 1
 
 
-deadline = time.monotonic() + 30
-while not heeds_sigterm() and time.monotonic() < deadline:
-    time.sleep(0.5)  # a worker that is starting has no handler yet
-if not heeds_sigterm():  # a shell: then it is for us to tell the worker
-    with open(f"/proc/{pid}/task/{pid}/children") as children:
-        for child in children.read().split():
-            os.kill(int(child), 15)
+def children(process: str) -> Any:
+    """Those whom a process that does not heed SIGTERM has started, such as a shell."""
+    if heeds(process):
+        return []
+    with open(f"/proc/{process}/task/{process}/children") as text:
+        return text.read().split()
+
+
+def stop(gone: bool) -> None:
+    """See to it that SIGTERM is heeded."""
+    process = first() if pid == "0" else pid
+    born, deadline = stat(process), time.monotonic() + 30
+    while not gone and not heeds(process) and time.monotonic() < deadline:
+        time.sleep(0.5)  # a worker that is starting has no handler yet
+    for child in [] if gone else children(process):
+        os.kill(int(child), 15)  # a shell does not pass it on
+    if gone and os.fork() == 0:
+        # A Nanny whose worker cannot connect hangs on SIGTERM, and heeds a repeated SIGINT. It is sent from behind, as
+        # we end with the container, and Kubernetes would tell of that as a failure.
+        os.setsid()
+        for number in range(3):
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+        for pause, number in ((1, 15), (3, 2), (1, 2), (1, 2), (1, 2)):
+            time.sleep(pause)
+            for target in [process, *children(process)]:
+                if stat(process) == born:
+                    os.kill(int(target), number)
+
+
+def carefully(step: Any, *arguments: Any) -> Any:
+    """Carry out a step; whatever goes wrong is as if there were no such step."""
+    try:
+        return step(*arguments)
+    except Exception:
+        return False
+
+
+carefully(stop, carefully(drain))

@@ -1,0 +1,51 @@
+"""Conditions and the events that tell of them."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support.states import NOW
+from tests.support.states import condition as of_type
+
+from dask_controller.core.actions import Event, Outcome
+from dask_controller.core.conditions import condition, events, readiness
+
+
+class TestEvents:
+    """(node 4) Success was told as a warning, and twice."""
+
+    @pytest.mark.parametrize("reason", ["Completed", "Suspended", "Ready"])
+    def test_what_is_as_asked_is_no_warning(self, reason: str) -> None:
+        (event,) = events([condition("Ready", False, "Progressing")], [condition("Ready", True, reason)])
+        assert not event.warning
+
+    @pytest.mark.parametrize("reason", ["Progressing", "Conflict", "Terminating"])
+    def test_nor_is_what_passes(self, reason: str) -> None:
+        before = [condition("Ready", True, "Ready")]
+        assert [event.warning for event in events(before, [condition("Ready", False, reason)])] == [False]
+
+    def test_what_needs_somebody_is(self) -> None:
+        after = [condition("Ready", False, "ImagePullBackOff", "x")]
+        assert events(None, after) == [Event("ImagePullBackOff", "Ready is False: x", True)]
+
+    def test_an_end_is_told_once(self) -> None:
+        done = [
+            condition("Ready", True, "Completed"),
+            condition("Complete", True, "Completed"),
+            condition("Failed", False, ""),
+        ]
+        assert [(e.reason, e.warning) for e in events(None, done)] == [("Completed", False)]
+        failed = [
+            condition("Ready", False, "BackoffLimitExceeded"),
+            condition("Complete", False, ""),
+            condition("Failed", True, "BackoffLimitExceeded", "it failed"),
+        ]
+        assert events(None, failed) == [Event("BackoffLimitExceeded", "Failed is True: it failed", True)]
+
+
+@pytest.mark.parametrize("reason", ["Conflict", "Terminating"])
+def test_a_write_that_lost_a_race_is_progress(reason: str) -> None:
+    """(node 4) ``Warning Conflict`` was harmless."""
+    lost = Outcome(Event("x", "x"), "somebody was quicker", reason)
+    found = readiness(None, problem=None, waiting="", outcomes=[lost], generation=1, now=NOW)
+    assert (of_type(found, "Ready").status, of_type(found, "Ready").reason) == ("False", "Progressing")
+    assert of_type(found, "Stalled").status == "False"
