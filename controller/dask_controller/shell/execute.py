@@ -8,7 +8,7 @@ import hashlib
 import logging
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
 from dask_crds import names
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: More actions than this at a time stand back for shorter plans.
 FEW = 8
+#: Requests of such a plan that may be under way at a time while there is no other one.
+LARGEST_SHARE = 6
 
 #: Seconds after which a plan begins nothing more: what is left follows at the next look. Status is written in between,
 #: and others have their turn.
@@ -53,14 +55,16 @@ class Executor:
         kubernetes: the client.
         world: the caches; what was written is put there, so the next plan does not miss it.
         domain: the cluster's DNS domain.
-        share: requests of one plan that may be under way at a time. Plans take the client's connections in the order of
-            their requests: one that starts a thousand workers must not queue them all before a small cluster's few.
+        share: requests of a plan that may be under way at a time in any case. Plans take the client's connections in the
+            order of their requests: one that starts a thousand workers must not queue them all before a small
+            cluster's few.
         courtesy: who of those that call `execute` does short work.
     """
 
     def __init__(self, kubernetes: Kubernetes, world: World, *, domain: str, share: int, courtesy: Courtesy) -> None:
         self._kubernetes = kubernetes
         self._share = share
+        self._long_plans = 0  # that are being executed
         self._world = world
         self._domain = domain
         self._courtesy = courtesy
@@ -113,7 +117,6 @@ class Executor:
         self, actions: Sequence[Action], parent: Kind, now: float, until: float = math.inf
     ) -> list[Outcome]:
         """Perform some at a time; none is begun after ``until`` on the event loop's clock."""
-        share = asyncio.Semaphore(self._share)
         many = len(actions) > FEW
         clock = asyncio.get_running_loop().time
 
@@ -123,8 +126,19 @@ class Executor:
                     await self._courtesy.gap()
                 return await self._perform(parent, action, now) if clock() < until else None
 
-        with self._courtesy.long() if many else contextlib.nullcontext():
+        with self._long() if many else contextlib.nullcontext():
+            share = asyncio.Semaphore(max(self._share, LARGEST_SHARE // max(1, self._long_plans)))
             return [outcome for outcome in await asyncio.gather(*map(perform, actions)) if outcome is not None]
+
+    @contextlib.contextmanager
+    def _long(self) -> Iterator[None]:
+        """Meanwhile a plan with many actions is executed."""
+        self._long_plans += 1
+        try:
+            with self._courtesy.long():
+                yield
+        finally:
+            self._long_plans -= 1
 
     async def _perform(self, parent: Kind, action: Action, now: float) -> Outcome:
         try:

@@ -247,16 +247,21 @@ class Reconciler:
                 continue
             field = "deployment" if kind == "Deployment" else "config_map"
             looked = msgspec.structs.replace(o, **{field: live})
-            if children.stands(looked, kind) or (
-                kind == "Deployment"
-                and children.stands_as_stored(
-                    looked, await self._kubernetes.apply(scheduler_deployment(o.cluster), dry_run=True)
-                )
-            ):
+            if children.stands(looked, kind) or (kind == "Deployment" and await self._stands_as_stored(looked)):
                 self._world.verify(live)
             else:
                 o = looked
         return o
+
+    async def _stands_as_stored(self, o: ObservedCluster) -> bool:
+        """Whether the Deployment is as stated if what we state is written as the API server would write it."""
+        try:
+            stored = await self._kubernetes.apply(scheduler_deployment(o.cluster), dry_run=True)
+        except ApiError as error:
+            if error.status != 422:
+                raise
+            return False  # ours does not go together with what somebody has made of it
+        return children.stands_as_stored(o, stored)
 
     async def _explained(self, o: Observed) -> Observed:
         """With the reason why a Pod waits on its node, if only an event tells: volumes, networks, Secrets."""
