@@ -436,6 +436,13 @@ class TestPod:
         manifest["spec"] |= spec
         assert kept(manifest).own_ips == own
 
+    def test_who_crashes_is_told_with_the_way_to_its_logs(self) -> None:
+        """(node 11)"""
+        crash = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 3}}}
+        problem = kept(raw_pod(containerStatuses=[{"name": "dask", **crash}])).problem
+        assert problem is not None
+        assert problem.message.endswith("see `kubectl logs simple-default-worker-0 -c dask --previous`")
+
     @pytest.mark.parametrize("name", ["simple-default-worker-1-abcde", "", "x" * 10_000, "simple-default-worker-0"])
     def test_another_workers_name_is_not_believed(self, name: str) -> None:
         """(security 8) Who may annotate a Pod would have another worker retired in its place."""

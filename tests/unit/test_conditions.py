@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tests.support.states import NOW
 from tests.support.states import condition as of_type
@@ -48,4 +49,13 @@ def test_a_write_that_lost_a_race_is_progress(reason: str) -> None:
     lost = Outcome(Event("x", "x"), "somebody was quicker", reason)
     found = readiness(None, problem=None, waiting="", outcomes=[lost], generation=1, now=NOW)
     assert (of_type(found, "Ready").status, of_type(found, "Ready").reason) == ("False", "Progressing")
+    assert of_type(found, "Stalled").status == "False"
+
+
+@pytest.mark.parametrize("time", ["", "x", "0000-01-01T00:00:00Z"])
+def test_a_time_that_is_none_wedges_nothing(time: str) -> None:
+    """(security 8) Whoever may patch status has written it."""
+    reconciling = condition("Reconciling", True, "Progressing")
+    reconciling = msgspec.structs.replace(reconciling, last_transition_time=time)
+    found = readiness([reconciling], problem=None, waiting="x", outcomes=[], generation=1, now=NOW)
     assert of_type(found, "Stalled").status == "False"

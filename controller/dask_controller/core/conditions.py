@@ -14,7 +14,7 @@ from dask_crds.model import Condition
 
 from .actions import Event, Outcome
 from .observed import Problem
-from .time import Time, format_time, parse_time
+from .time import Time, format_time, time_or
 
 #: How long something may be in the making before it counts as stalled; the default of a Deployment.
 PROGRESS_DEADLINE_SECONDS = 600.0
@@ -126,10 +126,10 @@ def _deadline_exceeded(before: Sequence[Condition] | None, generation: int, now:
     stalled, reconciling = find(before, "Stalled"), find(before, "Reconciling")
     if stalled is not None and stalled.status == "True":
         same = stalled.reason == "ProgressDeadlineExceeded" and stalled.observed_generation == generation
-        return same and progress <= parse_time(stalled.last_transition_time)
+        return same and progress <= time_or(stalled.last_transition_time, now)
     if reconciling is None or reconciling.status != "True":
         return False
-    return now - max(parse_time(reconciling.last_transition_time), progress) >= PROGRESS_DEADLINE_SECONDS
+    return now - max(time_or(reconciling.last_transition_time, now), progress) >= PROGRESS_DEADLINE_SECONDS
 
 
 def events(before: Sequence[Condition] | None, after: Sequence[Condition]) -> list[Event]:

@@ -396,8 +396,10 @@ def _container_problem(pod: str, container: Manifest) -> Problem | None:
     if killed and (waiting or ended):
         return told("OOMKilled", f"{place}: {_ending(killed)}: it needs more memory")
     if reason and reason not in ("ContainerCreating", "PodInitializing"):
-        crashes = reason == "CrashLoopBackOff" and before
-        return told(reason, f"{place}: {_ending(before) if crashes else waiting.get('message') or reason}")
+        if reason == "CrashLoopBackOff" and before:
+            logs = f"kubectl logs {pod} -c {_text(container.get('name'))} --previous"
+            return told(reason, f"{place}: {_ending(before)}; see `{logs}`")
+        return told(reason, f"{place}: {waiting.get('message') or reason}")
     if ended and ended.get("exitCode") != 0:
         return told(ended.get("reason") or "Error", f"{place}: {_ending(ended)}")
     return None

@@ -25,7 +25,7 @@ from dask_crds.model import (
     ScalingRules,
 )
 
-from .time import Time, format_time, parse_time
+from .time import Time, format_time, time_or
 
 #: Default stabilization windows in seconds.
 UP_WINDOW_SECONDS = 0
@@ -142,7 +142,7 @@ def _starts(rules: ScalingRules, current: int, events: Sequence[ScaleEvent], now
     """The number of workers at the start of each policy's period."""
     for policy in rules.policies or ():
         cutoff = now - policy.period_seconds
-        yield max(0, current - sum(event.change for event in events if parse_time(event.time) > cutoff))
+        yield max(0, current - sum(event.change for event in events if time_or(event.time, 0.0) > cutoff))
 
 
 def _events(
@@ -152,7 +152,7 @@ def _events(
     longest = max((policy.period_seconds for policy in policies), default=0)
     if not longest:
         return []
-    kept = {event.time: event.change for event in events if parse_time(event.time) > now - longest}
+    kept = {event.time: event.change for event in events if time_or(event.time, 0.0) > now - longest}
     if change:
         step = max(1, longest // _EVENTS_PER_PERIOD)
         time = format_time(math.ceil(now / step) * step)  # rounded up: it must not be forgotten too early
@@ -165,7 +165,7 @@ def _events(
 
 def _within(past: Sequence[Recommendation], window: int, now: Time) -> list[int]:
     """What was recommended at any time of a window, the present moment apart."""
-    return [r.replicas for r in past if (parse_time(r.until) if r.until else now) > now - window]
+    return [r.replicas for r in past if (time_or(r.until, 0.0) if r.until else now) > now - window]
 
 
 def _remembered(
@@ -179,7 +179,7 @@ def _remembered(
 
     def matters(entry: Recommendation) -> bool:
         window = down_window if entry.replicas > wanted else up_window
-        return entry.replicas != wanted and parse_time(entry.until or "") > now - window
+        return entry.replicas != wanted and time_or(entry.until or "", 0.0) > now - window
 
     ended = [Recommendation(replicas=r.replicas, until=r.until or format_time(now)) for r in past]
     return [*filter(matters, ended), Recommendation(replicas=wanted)]

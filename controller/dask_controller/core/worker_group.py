@@ -384,7 +384,10 @@ def _adoption(o: ObservedGroup) -> Sequence[Patch]:
     if o.cluster is None or not o.cluster.uid or tracked(o.group.metadata):
         return []
     references = o.group.metadata.get("ownerReferences") or []
-    if any(reference.get("uid") == o.cluster.uid for reference in references):
+    # Of an earlier cluster: the garbage collector is about to take it, and would spare it for the sake of this one.
+    if any(
+        o.cluster.uid == reference.get("uid") or reference.get("kind") == o.cluster.kind for reference in references
+    ):
         return []
     reference = {**owner_reference(o.cluster), "controller": False}
     # The list is replaced as a whole: only if nobody has added to it meanwhile.

@@ -55,8 +55,8 @@ class Executor:
         kubernetes: the client.
         world: the caches; what was written is put there, so the next plan does not miss it.
         domain: the cluster's DNS domain.
-        share: requests of a plan that may be under way at a time in any case. Plans take the client's connections in the
-            order of their requests: one that starts a thousand workers must not queue them all before a small
+        share: requests of a plan that may be under way at a time in any case. Plans take the client's connections in
+            the order of their requests: one that starts a thousand workers must not queue them all before a small
             cluster's few.
         courtesy: who of those that call `execute` does short work.
     """
@@ -266,7 +266,8 @@ class Executor:
         live = await self._live(action.kind, action.namespace, action.name)
         if live is None:
             return False
-        version = action.resource_version if isinstance(action, Delete) else None
+        patched = {} if isinstance(action, Delete) else action.patch.get("metadata", {})
+        version = action.resource_version if isinstance(action, Delete) else patched.get("resourceVersion")
         unchanged = live["metadata"]["uid"] == action.uid and version in (None, live["metadata"]["resourceVersion"])
         self._world.remember(live)
         return unchanged

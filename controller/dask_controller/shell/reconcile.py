@@ -38,7 +38,7 @@ from ..core.observed import (
     told,
 )
 from ..core.runner import refusals_count_from
-from ..core.time import parse_time
+from ..core.time import time_or
 from ..core.worker_group import plan_worker_group, worker_group_status
 from .courtesy import Courtesy
 from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor, log_fields
@@ -308,7 +308,7 @@ class Reconciler:
         fields = f"involvedObject.uid={metadata['uid']},reason=FailedCreate"
         events = await self._kubernetes.list("Event", metadata["namespace"], fields=fields)
         last = max(events, key=_last_seen, default=None)
-        if last is None or not (seen := _last_seen(last)) or parse_time(seen) < since:
+        if last is None or not (seen := _last_seen(last)) or time_or(seen, 0.0) < since:
             return o
         groups = self._world.groups_of(o.job.namespace, o.job.name)
         return msgspec.structs.replace(
