@@ -67,6 +67,8 @@ MAX_WORKERS = 200_000
 PERCENTAGE = "[0-9]{1,3}%"
 #: What is wrong with zero for both.
 NOTHING_TO_UPDATE = "maxSurge and maxUnavailable must not both be 0: no worker could be updated"
+#: The key of a label as a pattern, its length apart: rules may not cost too much.
+LABEL_KEY = "([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?"
 #: The value of a label as a pattern.
 LABEL_VALUE = "([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?"
 
@@ -117,7 +119,15 @@ class TemplateMetadata(_Value, frozen=True, kw_only=True):
     labels: (
         Annotated[
             dict[str, Annotated[str, Meta(extra_json_schema={"maxLength": 63, "pattern": f"^{LABEL_VALUE}$"})]],
-            Meta(description="Labels of the created objects. They never become part of a selector."),
+            Meta(
+                description="Labels of the created objects. They never become part of a selector.",
+                extra_json_schema=rules(
+                    rule(
+                        f"self.all(key, key.matches('^{LABEL_KEY}$'))",
+                        "a key of labels has letters, digits, '-', '_' and '.', maybe after a DNS name and '/'",
+                    )
+                ),
+            ),
         ]
         | None
     ) = None
@@ -203,7 +213,13 @@ class Scheduler(_Value, frozen=True, kw_only=True):
 class Worker(_Value, frozen=True, kw_only=True):
     """Homogeneous worker Pods. A new `kubectl.kubernetes.io/restartedAt` in `metadata.annotations` replaces them."""
 
-    spec: Annotated[_PodSpec, Meta(description="PodSpec of a worker.")]
+    spec: Annotated[
+        _PodSpec,
+        Meta(
+            description="PodSpec of a worker. Its containers have `DASK_WORKER_NAME` and `DASK_SCHEDULER_ADDRESS`, to "
+            "which your own variables may refer; `env` overrules them, `envFrom` does not."
+        ),
+    ]
     metadata: TemplateMetadata | None = None
     replicas: Annotated[
         _Workers,
@@ -926,19 +942,21 @@ def dump(value: Struct) -> dict[str, Any]:
 
 
 def stated(value: Struct) -> dict[str, Any]:
-    """As `dump`, without objects and lists in which nothing is stated; PodSpecs are left as they are.
+    """As `dump`, but of objects that are there with their defaults, and without those in which nothing is stated.
 
-    Server-side apply makes null of an empty object from which it takes away the last field that it had.
+    So what somebody else makes of a default is a difference, and is set right by applying this. And server-side apply
+    makes null of an empty object from which it takes away the last field that it had.
     """
-    data: dict[str, Any] = _with_content(dump(value))
+    data: dict[str, Any] = _stated(value)
     return data
 
 
-def _with_content(value: Any) -> Any:
-    if not isinstance(value, dict) or "containers" in value:
-        return value
-    members = {key: _with_content(member) for key, member in value.items()}
-    return {key: member for key, member in members.items() if member not in ({}, [])}
+def _stated(value: Any) -> Any:
+    if isinstance(value, Struct):
+        fields = msgspec.structs.fields(value)
+        members = {field.encode_name: _stated(getattr(value, field.name)) for field in fields}
+        return {key: member for key, member in members.items() if member not in (None, {}, [])}
+    return msgspec.to_builtins(value)
 
 
 def _without_nulls(value: Any) -> Any:

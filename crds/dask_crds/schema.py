@@ -172,6 +172,7 @@ def structural(kind: str) -> dict[str, Any]:
     properties = schema["properties"]
     properties |= {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}}
     properties["status"]["default"] = _FIRST_STATUS[kind]
+    properties["spec"] = _walk(properties["spec"], _with_nullable_objects)
     if SPEC_RULES.get(kind):
         properties["spec"]["x-kubernetes-validations"] = SPEC_RULES[kind]
     if ROOT_RULES[kind]:
@@ -184,13 +185,14 @@ def json_schema(kind: str) -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of one kind for editors, ``jsonschema``, ``kubeconform``; unknown fields refused."""
 
     def strict(node: dict[str, Any]) -> dict[str, Any]:
+        node.pop("nullable", None)  # as all nulls, see `dask_constructs.problems`
         if node.pop("x-kubernetes-int-or-string", False):
             node["anyOf"] = [{"type": "integer"}, {"type": "string"}]
         if "properties" in node and not node.pop("x-kubernetes-preserve-unknown-fields", False):
             node["additionalProperties"] = False
         return {key: value for key, value in node.items() if not key.startswith("x-kubernetes")}
 
-    schema = _walk(structural(kind), strict)
+    schema: dict[str, Any] = _walk(structural(kind), strict)
     schema["properties"] |= {
         "apiVersion": {"const": names.API_VERSION},
         "kind": {"const": kind},
@@ -264,6 +266,20 @@ def _default(name: str, node: Mapping[str, Any]) -> dict[str, Any]:
     if name in DEFAULTS and node.get("default") == DEFAULTS[name]:
         return {"default": DEFAULTS[name]}
     return {}
+
+
+def _with_nullable_objects(node: dict[str, Any]) -> dict[str, Any]:
+    """A schema whose optional objects may be null.
+
+    Server-side apply leaves null where it takes away the last field of an object that is still stated as ``{}``. The
+    API server would refuse that, and so every later change.
+    """
+    required = node.get("required", ())
+    properties = {
+        name: {**child, "nullable": True} if child.get("type") == "object" and name not in required else child
+        for name, child in node.get("properties", {}).items()
+    }
+    return {**node, "properties": properties} if properties else node
 
 
 def _walk(node: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:

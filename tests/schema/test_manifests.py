@@ -18,6 +18,7 @@ from tests.cluster import ControlPlane
 from dask_constructs import problems
 from dask_crds.model import KINDS, dump, parse
 from dask_crds.schema import custom_resource_definition
+from dask_resources.revision import revision
 
 ROOT = Path(__file__).parents[2]
 INVALID = sorted((ROOT / "tests/schema/invalid").glob("*.yaml"))
@@ -146,6 +147,92 @@ def test_the_server_fills_in_what_has_always_been_filled_in(control_plane: Contr
     assert created["spec"]["worker"].pop("replicas") == 1
     assert created["status"] == {"observedGeneration": -1, "phase": "Created"}
     assert created["spec"] == manifest["spec"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "word"), [("DaskCluster", "phase", "Created"), ("DaskJob", "jobStatus", "JobCreated")]
+)
+@pytest.mark.control_plane
+def test_clients_can_read_a_status_from_the_first_moment(
+    control_plane: ControlPlane, namespace: str, kind: str, field: str, word: str
+) -> None:
+    """`'status' in r and r['status']['jobStatus']` (public 11); and no name is needed (public 04)."""
+    (manifest,) = yaml.safe_load_all((ROOT / f"dist/examples/{kind[:4].lower()}-{kind[4:].lower()}.yaml").read_text())
+    manifest["metadata"] = {"generateName": "made-up-"}
+    assert problems(manifest) == []
+    created = json.loads(create(control_plane, namespace, manifest))
+    assert created["metadata"]["name"].startswith("made-up-")
+    assert created["status"] == {"observedGeneration": -1, field: word}
+
+
+POD: dict[str, Any] = {"containers": [{"name": "worker", "image": "dask"}]}
+
+
+def with_container(**fields: Any) -> dict[str, Any]:
+    return {"spec": {"containers": [{**POD["containers"][0], **fields}]}}
+
+
+SET_BACK: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "strategy": ({"updateStrategy": {"type": "OnDelete"}}, {"updateStrategy": {}}),
+    "rolling update": (
+        {"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}},
+        {"updateStrategy": {"rollingUpdate": {}}},
+    ),
+    "metadata": ({"metadata": {"labels": {"a": "b"}}}, {"metadata": {}}),
+    "labels": ({"metadata": {"labels": {"a": "b"}}}, {"metadata": {"labels": {}}}),
+    "annotations": ({"metadata": {"annotations": {"a": "b"}}}, {"metadata": {"annotations": {}}}),
+    "security": ({"spec": {**POD, "securityContext": {"runAsUser": 1}}}, {"spec": {**POD, "securityContext": {}}}),
+    "affinity": ({"spec": {**POD, "affinity": {"nodeAffinity": {}}}}, {"spec": {**POD, "affinity": {}}}),
+    "resources": (
+        with_container(resources={"limits": {"cpu": 1}, "requests": {"cpu": 1}}),
+        with_container(resources={"limits": {}}),
+    ),
+    "probe": (
+        with_container(lifecycle={"preStop": {"sleep": {"seconds": 1}}}),
+        with_container(lifecycle={"preStop": {}}),
+    ),
+    "environment": (with_container(env=[{"name": "A", "value": "1"}]), with_container(env=[])),
+    "volume": (
+        {"spec": {**POD, "volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}]}},
+        {"spec": {**POD, "volumes": [{"name": "v", "emptyDir": {}}]}},
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), SET_BACK.values(), ids=SET_BACK)
+@pytest.mark.control_plane
+def test_what_is_set_back_to_nothing_can_be_applied(
+    control_plane: ControlPlane, namespace: str, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """`must be of type object: "null"`, for good: what server-side apply leaves of an empty object (node 1)."""
+
+    def applied(worker: dict[str, Any]) -> dict[str, Any]:
+        manifest = group({"spec": POD, **worker})
+        command = ["apply", "--server-side", "--field-manager=git", "-n", namespace, "-o", "json", "-f", "-"]
+        found: dict[str, Any] = json.loads(control_plane.kubectl(*command, input=json.dumps(manifest)))
+        return found
+
+    applied(before)
+    found = parse(applied(after))
+    wanted = parse(group({"spec": POD, **after}))
+    for volume in wanted.spec.worker.spec.get("volumes", ()):  # type: ignore[union-attr]
+        volume.pop("emptyDir")  # which is what a volume without a kind is
+    assert revision(dump(found)["spec"]) == revision(dump(wanted)["spec"])
+    assert applied({**after, "replicas": 3})["spec"]["worker"]["replicas"] == 3, "later changes are possible, too"
+
+
+# --- columns ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_people_see_of_a_cluster_is_whether_it_is_ready() -> None:
+    """STATUS was `Running` while its image could not be pulled (node 5); the phase is for clients."""
+    (version,) = custom_resource_definition("DaskCluster")["spec"]["versions"]
+    columns = {column["name"]: column for column in version["additionalPrinterColumns"]}
+    shown = [name for name, column in columns.items() if not column.get("priority")]
+    assert shown == ["Workers", "Ready", "Status", "Age"]
+    assert columns["Ready"]["jsonPath"] == '.status.conditions[?(@.type=="Ready")].status'
+    assert columns["Status"]["jsonPath"] == '.status.conditions[?(@.type=="Ready")].reason'
+    assert columns["Phase"]["jsonPath"] == ".status.phase"
 
 
 # --- size -------------------------------------------------------------------------------------------------------------

@@ -262,6 +262,16 @@ class TestDefaultGroup:
         pod["containers"][0]["image"] = "theirs"
         assert applied(plan_cluster(complete(c, groups=(self.edited(c, spec=pod),)), NOW)) == ["DaskWorkerGroup"]
 
+    def test_a_default_that_is_stated_is_set_right_too(self) -> None:
+        c = cluster()
+        stated = UpdateStrategy(type="RollingUpdate")
+        worker = msgspec.structs.replace(c.spec.worker, update_strategy=stated)
+        c = msgspec.structs.replace(c, spec=msgspec.structs.replace(c.spec, worker=worker))
+        o = complete(c, groups=(self.edited(c, update_strategy=UpdateStrategy(type="OnDelete")),))
+        (action,) = actions(o)
+        assert isinstance(action, Apply)
+        assert action.manifest["spec"]["worker"]["updateStrategy"] == {"type": "RollingUpdate"}
+
     def test_what_is_set_back_to_its_default_is_applied(self) -> None:
         """(node 1) Whether the group differs is told by what was applied last, not by what a default looks like."""
         on_delete = cluster()

@@ -839,6 +839,14 @@ def test_a_group_made_by_a_client_is_adopted(owners):
     assert (reference["uid"], reference["controller"], reference["blockOwnerDeletion"]) == ("uid-simple", False, False)
 
 
+def test_what_an_earlier_cluster_has_left_to_the_garbage_collector_is_not_kept_from_it():
+    """A cluster that is deleted and created again: its old default group would have outlived it."""
+    g = group(replicas=0)
+    owner = {"uid": "of-before", "kind": "DaskCluster", "name": "simple", "controller": True}
+    g = msgspec.structs.replace(g, metadata=g.metadata | {"ownerReferences": [owner]})
+    assert plan_worker_group(observed_group(g), NOW).actions == ()
+
+
 @pytest.mark.parametrize(
     "tracking",
     [

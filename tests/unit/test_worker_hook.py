@@ -208,10 +208,24 @@ class TestGone:
             with socket.create_connection(address):
                 env = {"DASK_SCHEDULER_ADDRESS": f"tcp://127.0.0.1:{address[1]}"}
                 running = hook(nobody, seconds=600, pid=worker.pid, env=env, before=before, hasty=True)
-                time.sleep(5)
+                time.sleep(4)
                 assert running.poll() is None
-            scheduler.close()
+                began = time.monotonic()
             assert running.wait(10) == 0
+            assert time.monotonic() - began < 2, "in the end the worker closes by itself, and the hook must be through"
+            assert worker.wait(10) == -signal.SIGTERM
+
+    @pytest.mark.parametrize("scheduler", [("refused: nobody can take its results",)], indirect=True)
+    def test_a_worker_that_has_lost_its_scheduler_has_nothing_to_save(self, scheduler):
+        """However long that one still answers (node 4)."""
+        with socket.create_server(("127.0.0.1", 0)) as comm, subprocess.Popen(["sleep", "300"]) as worker:
+            address = comm.getsockname()
+            with socket.create_connection(address):
+                env = {"DASK_SCHEDULER_ADDRESS": f"tcp://127.0.0.1:{address[1]}"}
+                running = hook(scheduler.server_port, seconds=600, pid=worker.pid, env=env)
+                time.sleep(2)
+                assert running.poll() is None
+            assert running.wait(2) == 0
             assert worker.wait(10) == -signal.SIGTERM
 
     def test_the_hook_is_through_before_the_worker_ends(self, nobody):

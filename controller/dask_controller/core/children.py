@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dask_crds import names
-from dask_crds.model import DaskWorkerGroup, Worker, dump
+from dask_crds.model import DaskWorkerGroup, Worker, dump, stated
 from dask_resources.metadata import metadata_patch, remembered
 from dask_resources.revision import canonical, revision
 from dask_resources.scheduler import (
@@ -257,18 +257,13 @@ def _is_handed_on(manifest: Manifest, live: Worker, desired: Manifest, wanted: W
     before = _annotation(manifest, names.REVISION)
     if before is None:  # made by a release that did not note it
         return _template(live) == _template(wanted)
-    return before == _annotation(desired, names.REVISION) and contains(
-        canonical(_without_number(live)), canonical(_without_number(wanted))
-    )
+    there, ours = ({key: value for key, value in stated(w).items() if key != "replicas"} for w in (live, wanted))
+    return before == _annotation(desired, names.REVISION) and contains(canonical(there), canonical(ours))
 
 
 def _template(worker: Worker) -> str:
     """What the cluster decides about its default group: all but the number."""
-    return revision(_without_number(worker))
-
-
-def _without_number(worker: Worker) -> dict[str, Any]:
-    return {key: value for key, value in dump(worker).items() if key != "replicas"}
+    return revision({key: value for key, value in dump(worker).items() if key != "replicas"})
 
 
 # --- labels and annotations -------------------------------------------------------------------------------------------

@@ -246,7 +246,7 @@ class Reconciler:
             if live is None:
                 continue
             field = "deployment" if kind == "Deployment" else "config_map"
-            looked = msgspec.structs.replace(o, **{field: live})
+            looked = msgspec.structs.replace(o, **{field: {"data": {}, **live}})  # left out where there is none
             if children.stands(looked, kind) or (kind == "Deployment" and await self._stands_as_stored(looked)):
                 self._world.verify(live)
             else:

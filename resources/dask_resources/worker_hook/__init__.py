@@ -6,6 +6,7 @@ the container's first process does not pass signals on, and a Nanny that gets on
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -19,15 +20,20 @@ DEFAULT_GRACE_SECONDS = 30
 
 _START = 'python=$(command -v python3 || command -v python) && exec "$python" -IS -c "$0" "$@"; exit 0'
 _PROBES = ("livenessProbe", "startupProbe")
+#: Lines of the program, and types in it, that do not travel.
+_LEFT_OUT, _TYPE = (
+    ("#", '"""', "from typing "),
+    re.compile(r"(?<=[a-z]): (?:Any|str|bool)(?=[,)])|(?<=\)) -> \w+(?=:$)"),
+)
 
 
 @cache
 def source() -> str:
-    """Text of the program, without the comments and the spaces that would travel with every Pod."""
+    """Text of the program, without the comments, types and spaces that would travel with every Pod."""
     text = files(__package__).joinpath("dask_gitops_prestop.py").read_text()
     _, _, code = text.removeprefix('"""').partition('"""\n')
-    lines = (line.partition("  # ")[0] for line in code.splitlines() if not line.lstrip().startswith(("#", '"""')))
-    return "".join(f"{_indented(line)}\n" for line in lines if line)
+    lines = (line.partition("  # ")[0] for line in code.splitlines() if not line.lstrip().startswith(_LEFT_OUT))
+    return "".join(f"{_indented(_TYPE.sub('', line))}\n" for line in lines if line)
 
 
 def _indented(line: str) -> str:

@@ -45,7 +45,7 @@ def identity(sock: Any) -> Any:
 
 
 def connected() -> bool:
-    """Whether anybody here is connected to a scheduler: then it lives, ready or not."""
+    """Whether anybody here is connected to the scheduler: then it lives, ready or not."""
     for table in [] if node else ["/proc/net/tcp", "/proc/net/tcp6"]:
         with open(table) as lines:
             if any(line.split()[2].endswith(comm) and line.split()[3] == "01" for line in lines):
@@ -55,7 +55,7 @@ def connected() -> bool:
 
 def drain() -> bool:
     """Wait for the scheduler's word; whether it is gone instead, and results are worth nothing any more."""
-    deadline, lost, nameless = time.monotonic() + float(seconds), None, None
+    deadline, lost, nameless, lives = time.monotonic() + float(seconds), None, None, False
     while time.monotonic() < deadline:
         connection = http.client.HTTPConnection(host, port, timeout=5)
         sign = "no connection"
@@ -76,7 +76,12 @@ def drain() -> bool:
         finally:
             connection.close()
         now = time.monotonic()
-        if not sign or carefully(connected):
+        for _ in range(5):
+            lived, lives = lives, carefully(connected)
+            if lived and not lives:
+                return True  # whoever has lost its scheduler has lost all, and ends in a moment: before it we must
+            time.sleep(0.1)
+        if not sign or lives:
             lost = nameless = None
         else:
             lost = lost or now
@@ -84,7 +89,6 @@ def drain() -> bool:
             # A scheduler that restarts or is not ready refuses, too; without a name there is no Service any more.
             if now - lost > 20 or (nameless and now - nameless > 5):
                 return True
-        time.sleep(0.5)
     return False
 
 
