@@ -201,3 +201,13 @@ def test_a_cluster_of_the_same_name_waits_for_what_goes_with_the_one_before(kube
     patch(kubectl, "service", "again-scheduler", {"metadata": {"finalizers": None}})
     kubectl.wait_ready("daskcluster", "again")
     assert kubectl.json("get", "service", "again-scheduler")["metadata"]["uid"] != service["metadata"]["uid"]
+
+
+def test_a_finalizer_of_an_earlier_operator_goes_without_noise(kubectl, kube, controller):
+    """kopf takes it away, by a write in the session that is made for its watches."""
+    manifest = kube.cluster_manifest("old", workers=0)
+    manifest["metadata"]["finalizers"] = ["kopf.zalando.org/KopfFinalizerMarker"]
+    kubectl.apply(manifest)
+    kubectl.wait_ready("daskcluster", "old")
+    eventually(lambda: not kubectl.json("get", "daskcluster", "old")["metadata"].get("finalizers"))
+    assert "will retry" not in controller.stop()

@@ -1410,6 +1410,26 @@ class TestMainContainers:
 REFUSED = 'pods "hello-runner-x" is forbidden: exceeded quota: q, requested: pods=1, used: pods=3, limited: pods=3'
 
 
+class TestServiceThatLeadsNowhere:
+    """(public 03) The runner started, could not reach the scheduler, and the job failed without a word of the cause."""
+
+    def test_the_runner_waits_and_it_is_said_why(self):
+        run = Run()
+        service = {"selector": {"dask.org/cluster-name": "another"}}
+        inner = run.job.spec.cluster.spec
+        inner = msgspec.structs.replace(inner, scheduler=msgspec.structs.replace(inner.scheduler, service=service))
+        cluster = msgspec.structs.replace(run.job.spec.cluster, spec=inner)
+        run.job = msgspec.structs.replace(run.job, spec=msgspec.structs.replace(run.job.spec, cluster=cluster))
+        run.step()
+        run.step()
+        run.scheduler_becomes_ready()
+        problem = make_condition("SchedulerReady", False, "ServiceSelectsNothing", "it does not match")
+        run.cluster = msgspec.structs.replace(run.cluster, status=DaskClusterStatus(conditions=[problem]))
+        assert run.step() == []
+        ready = condition(run.job.status.conditions, "Ready")
+        assert (ready.status, ready.reason, ready.message) == ("False", "ServiceSelectsNothing", "it does not match")
+
+
 class TestQuota:
     """(public 15) Where a quota has no room for all, the runner has its place and workers stand back."""
 

@@ -11,6 +11,7 @@ from dask_crds import names
 from dask_crds.model import DaskCluster, DaskJob, SchedulerLoss
 from dask_resources.job import job_revision, run_label
 from dask_resources.pod import main_container
+from dask_resources.scheduler import service_selects
 
 from . import fence
 from .conditions import is_true
@@ -56,7 +57,7 @@ def missing(o: ObservedJob) -> str:
         if loss_of(o.job):
             return f"the scheduler was lost: the runner is started again when {ending} has ended"
         return f"waiting for {ending} of the run before to end"
-    if scheduler_life(o) is None:
+    if not is_reachable(o):
         return "waiting for the scheduler to be ready"
     wanted = minimum_workers(o.job)
     if not wanted or o.answers is None:
@@ -65,6 +66,11 @@ def missing(o: ObservedJob) -> str:
         return f"waiting for the scheduler: {o.answers.silent}"
     registered = o.answers.progress.workers
     return "" if registered >= wanted else f"{registered} of {wanted} workers have registered"
+
+
+def is_reachable(o: ObservedJob) -> bool:
+    """Whether there is a scheduler, and its Service leads to it."""
+    return scheduler_life(o) is not None and (o.cluster is None or service_selects(o.cluster))
 
 
 def leftover_scheduler(o: ObservedJob) -> Pod | None:

@@ -11,10 +11,10 @@ from .job_run import (
     active_seconds,
     is_condemned,
     is_outdated,
+    is_reachable,
     least_workers,
     leftover_scheduler,
     missing,
-    scheduler_life,
 )
 from .observed import Manifest, ObservedJob, Problem
 from .runner import (
@@ -99,7 +99,7 @@ def stopped(o: ObservedJob, decision: Manifest, how: str) -> str:
 
 def _waiting_for_cluster(o: ObservedJob, cluster: DaskCluster) -> tuple[str, Problem | None]:
     lacking = missing(o)
-    if scheduler_life(o) is None:
+    if not is_reachable(o):
         found = find(cluster.status.conditions, "SchedulerReady")
         if found is not None and found.status != "True" and found.reason != "Progressing":
             return "the scheduler", Problem(found.reason, found.message)

@@ -266,7 +266,8 @@ class Kubernetes:
         endpoint = self._endpoint
 
         async def prepared(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-            request.headers["Accept"] = _METADATA if "watch" in request.url.query else f"{_METADATA_LIST},{_JSON}"
+            if request.method == "GET":  # kopf also writes: it takes away finalizers of an operator that used it fully
+                request.headers["Accept"] = _METADATA if "watch" in request.url.query else f"{_METADATA_LIST},{_JSON}"
             request.server_hostname = endpoint.server_name
             token = await endpoint.authorization(rejected=False)
             if token:
