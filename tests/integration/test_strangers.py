@@ -67,7 +67,7 @@ def test_what_others_change_of_ours_is_set_right_and_what_they_add_stays(control
     module = kubectl.json("get", "configmap", f"{scheduler}-extension")["data"]
     name = next(iter(module))
     patch(kubectl, "configmap", f"{scheduler}-extension", {"data": {name: "import os", "distributed.py": "import os"}})
-    eventually(lambda: kubectl.json("get", "configmap", f"{scheduler}-extension")["data"][name] == module[name])
+    eventually(lambda: kubectl.json("get", "configmap", f"{scheduler}-extension")["data"] == module)
 
     def container() -> dict[str, Any]:
         found: dict[str, Any] = kubectl.json("get", "deployment", scheduler)["spec"]["template"]["spec"]["containers"][

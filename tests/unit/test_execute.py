@@ -214,6 +214,22 @@ class TestApply:
         assert world.settled(live) == {fingerprint(service)}
 
 
+@virtual_time
+async def test_a_pod_that_is_gone_at_once_is_forgotten() -> None:
+    """Of one that had ended the API server answers with the object, without a version."""
+    execute, world = on(_Gone())
+    ended = existing(worker_pod(group(), 0, "x"))
+    world.pods.put(ended)
+    (outcome,) = await execute.execute(group(), [Delete("Pod", "team", ended["metadata"]["name"], "there")], NOW)
+    assert outcome.error == ""
+    assert len(world.pods) == 0
+
+
+class _Gone(_Names):
+    async def delete(self, kind: str, namespace: str, name: str, **_: Any) -> Any:
+        return {"kind": kind, "metadata": {"name": name, "namespace": namespace, "uid": "there"}}
+
+
 class TestLog:
     """(node 10) What is done is a line each, with what it is about as fields; what fails is told once."""
 

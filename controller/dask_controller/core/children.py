@@ -93,8 +93,12 @@ def _config_map(o: ObservedCluster) -> Action | None:
     live, desired = o.config_map, extension_config_map(o.cluster)
     if not mine(o, live):
         return None
-    # The data is there to be compared only if nobody has looked at this version yet, see `changed_by_others`.
+    # The data is there to be compared only if nobody has looked at this version yet, see `stands`.
     same = live is not None and live.get("data", desired["data"]) == desired["data"]
+    if live is not None and (added := live.get("data", {}).keys() - desired["data"].keys()):
+        # Python would find it: what lies beside the module is no addition but a change of what runs.
+        data = dict.fromkeys(sorted(added))
+        return Patch("ConfigMap", o.cluster.namespace, live["metadata"]["name"], {"data": data}, _uid(live))
     return None if same and _is_labelled(live, desired) and _is_revised(live, desired) else _apply(o, live, desired)
 
 

@@ -255,8 +255,10 @@ class Executor:
             if error.status != 409 or await self._is_unchanged(action):
                 raise
             return  # Conflict: it is another object, or has changed
-        if action.kind == "Pod" and answer is not None:
+        if action.kind == "Pod" and answer is not None and answer.get("metadata", {}).get("resourceVersion"):
             self._world.pods.put(answer)
+        elif action.kind == "Pod":  # one that had ended is gone at once, and the answer may be without a version
+            self._world.pods.remove(action.uid)
 
     async def _is_unchanged(self, action: Patch | Delete) -> bool:
         """Whether an object still is what ``action`` is for, though the API server answered 409: then try again.
