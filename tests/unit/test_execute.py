@@ -50,6 +50,7 @@ class _Server:
 class _World:
     class pods:
         put = staticmethod(lambda manifest: None)
+        remove = staticmethod(lambda uid: None)
 
 
 def executor(server: _Server) -> Executor:
