@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 
 from tests.cluster import ControlPlane
 
@@ -18,15 +19,21 @@ class Controller:
         self.start()
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, env=self._environment, stderr=subprocess.PIPE, text=True)
+        # A pipe that nobody reads from would hold it up when it is full.
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it lives as long as the process
+        self._process = subprocess.Popen(self._command, env=self._environment, stderr=self._log)
 
     def kill(self) -> None:
         """As a node failure would: without a chance to finish anything."""
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        self._log.close()
 
     def stop(self) -> str:
         """Stop it politely; returns its log."""
         self._process.terminate()
-        _, log = self._process.communicate(timeout=30)
+        self._process.wait(timeout=30)
+        self._log.seek(0)
+        log = self._log.read()
+        self._log.close()
         return log
