@@ -47,7 +47,7 @@ asked = urllib.request.Request(url + "ask", body, {"Content-Type": "application/
 answer, refused = json.load(urllib.request.urlopen(asked))["answers"]
 assert answer["idle_seconds"] is None or answer["idle_seconds"] >= 0
 assert (answer["registered"], answer["ranked"], answer["target"]) == ([], ["nobody"], 0), answer
-assert answer["retirement"] == {"nobody": "unknown"} and set(refused) == {"error"}
+assert answer["retirement"] == answer["resumption"] == {"nobody": "unknown"} and set(refused) == {"error"}
 assert answer["versions"]["scheduler"] == answer["versions"]["workers"], answer
 print(answer["progress"]["workers"], "workers, version", json.load(urllib.request.urlopen(url + "state"))["version"])
 """
@@ -74,7 +74,7 @@ def test_scaling_down_keeps_the_data_and_the_load_is_known(node, kubectl, kube, 
     kubectl.apply(with_image(kube.cluster_manifest("dated", workers=2), image))
     kubectl.wait_ready("daskcluster", "dated", seconds=240)
     run(kubectl, "dated", SCATTER)
-    assert "2 workers, version 4" in run(kubectl, "dated", ASK)
+    assert "2 workers, version 5" in run(kubectl, "dated", ASK)
     kubectl("scale", "daskworkergroup", "dated-default", "--replicas=1")
     workers = ("get", "pods", "-l", "dask.org/component=worker", "-o", "name")
     eventually(lambda: len(kubectl(*workers).split()) == 1, seconds=120)
