@@ -53,11 +53,28 @@ def connected() -> bool:
     return False
 
 
+def silent() -> bool:
+    """Whether nobody here listens: a worker that has not begun yet, or has ended, has nothing that could be lost."""
+    listening = set()
+    for table in filter(os.path.exists, ["/proc/net/tcp", "/proc/net/tcp6"]):
+        with open(table) as lines:
+            listening |= {f"socket:[{line.split()[9]}]" for line in lines if line.split()[3] == "0A"}
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            files = [f"/proc/{process}/fd/{number}" for number in os.listdir(f"/proc/{process}/fd")]
+            if not listening.isdisjoint(os.readlink(file) for file in files if os.path.islink(file)):
+                return False
+        except FileNotFoundError:
+            pass  # it has ended
+    return True
+
+
 def drain() -> bool:
     """Wait for the scheduler's word; whether it is gone instead, and results are worth nothing any more."""
     deadline, lost, nameless, lives = time.monotonic() + float(seconds), None, None, False
     while time.monotonic() < deadline:
-        connection = http.client.HTTPConnection(host, port, timeout=5)
+        over = carefully(silent)
+        connection = http.client.HTTPConnection(host, port, timeout=0.5 if over else 5)
         sign = "no connection"
         try:
             connection.connect()
@@ -75,6 +92,8 @@ def drain() -> bool:
             pass
         finally:
             connection.close()
+        if over and carefully(silent):
+            return True  # and it will not take long: it has lost its scheduler
         now = time.monotonic()
         for _ in range(5):
             lived, lives = lives, carefully(connected)
