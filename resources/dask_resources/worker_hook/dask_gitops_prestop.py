@@ -153,8 +153,9 @@ def stop(gone: bool) -> None:
     born, deadline = stat(process), time.monotonic() + 30
     while not gone and not heeds(process) and time.monotonic() < deadline:
         time.sleep(0.5)  # a worker that is starting has no handler yet
-    for child in [] if gone else children(process):
-        os.kill(int(child), 15)  # a shell does not pass it on
+    targets = children(process)  # a shell does not pass it on; now, as we are one of them when we go on from behind
+    for child in [] if gone else targets:
+        os.kill(int(child), 15)
     if gone and os.fork() == 0:
         # A Nanny whose worker cannot connect hangs on SIGTERM, and heeds a repeated SIGINT. It is sent from behind, as
         # we end with the container, and Kubernetes would tell of that as a failure.
@@ -163,7 +164,7 @@ def stop(gone: bool) -> None:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
         for pause, number in ((1, 15), (3, 2), (1, 2), (1, 2), (1, 2)):
             time.sleep(pause)
-            for target in [process, *children(process)]:
+            for target in [process, *targets]:
                 if stat(process) == born:
                     os.kill(int(target), number)
 
