@@ -237,6 +237,7 @@ async def impostor(s: Stranger) -> Undo:
     """A Pod with the scheduler's labels says that it has been idle for a year: it is never asked."""
     labels = {names.CLUSTER: s.cluster, names.COMPONENT: names.SCHEDULER}
     manifest = _somebodys(f"{names.scheduler(s.cluster)}-impostor-{s.number()}", labels)
+    manifest["spec"]["containers"][0]["ports"] = [{"name": names.DASHBOARD_PORT, "containerPort": s.site.port}]
     pod = await s.make(manifest, controlled=s.rng.random() < 0.5)
     s.distrusts(pod)
     return lambda: s.remove(pod)
@@ -253,7 +254,7 @@ def _squatter(kind: str, make: Callable[[Stranger], Manifest], *told: str, about
         async def leave() -> None:
             await s.told(about, s.name if about == "DaskJob" else s.cluster, told)
             runners = [job for job in await s.all("Job") if not s.is_mine(job["metadata"]["uid"])]
-            s.expect(kind != "DaskCluster" or not runners, "a runner was started on somebody else's cluster")
+            s.expect(kind == "Job" or not runners, f"a runner was started though the {kind} is somebody else's")
             await s.remove(made)
 
         return leave
@@ -357,12 +358,21 @@ _deployment = functools.partial(_edit, kind="Deployment", of=names.scheduler)
 _deployment("image", change=lambda live: _containers(live, "spec", "template", "spec", image="evil:1"), loses=2)
 _deployment("scale-scheduler", change=lambda _: {"spec": {"replicas": 3}}, loses=1)
 _deployment("stop-scheduler", change=lambda _: {"spec": {"replicas": 0}}, loses=1)
-_deployment("pause-rollout", change=lambda _: {"spec": {"paused": True}})
 _deployment(
     "restart-scheduler",
     change=lambda _: {"spec": {"template": {"metadata": {"annotations": {names.RESTARTED_AT: "now"}}}}},
     loses=2,
 )
+
+
+@deed(lasts=True)
+async def pause_rollout(s: Stranger) -> Undo:
+    """Somebody pauses the scheduler's Deployment: that is his to end."""
+    live = await s.live("Deployment", names.scheduler(s.cluster))
+    await s.patch(live, {"spec": {"paused": True}})
+    return lambda: s.patch(live, {"spec": {"paused": None}})
+
+
 _budget = functools.partial(_edit, kind="PodDisruptionBudget", of=names.scheduler)
 _budget("budget", change=lambda _: {"spec": {"maxUnavailable": 1}})
 _default = functools.partial(_edit, kind="DaskWorkerGroup", of=names.default_group)
@@ -493,11 +503,17 @@ async def track(s: Stranger) -> Undo:
 async def scale(s: Stranger) -> Undo:
     """``kubectl scale`` by somebody: that is what is asked for, until he takes it back."""
     live = await s.live("DaskWorkerGroup", s.group)
-    await s.patch(live, {"spec": {"replicas": live["spec"]["worker"]["replicas"] + 2}}, "scale")
+    stated = live["spec"]["worker"]["replicas"]
+    await s.patch(live, {"spec": {"replicas": stated + 2}}, "scale")
 
     async def back() -> None:
         present, parent = await s.live("DaskWorkerGroup", s.group), await s.parent()
-        await s.patch(present, {"spec": {"replicas": parent["spec"]["worker"]["replicas"]}}, "scale")
+        if parent["kind"] == "DaskCluster":
+            number = parent["spec"]["worker"]["replicas"]
+        else:  # unless its user has stated another number meanwhile
+            number = present["spec"]["worker"]["replicas"]
+            number = stated if number == stated + 2 else number
+        await s.patch(present, {"spec": {"replicas": number}}, "scale")
 
     return back
 
@@ -547,9 +563,9 @@ async def hold_runner(s: Stranger) -> Undo:
     return release
 
 
-@deed(lives="job", fails=True)
+@deed(lives="job", fails=True, loses=1)
 async def delete_runner(s: Stranger) -> None:
-    """The runner's Job is deleted: the run has failed, and is not begun again."""
+    """The runner's Job is deleted: a run that has begun has failed, and one that has not gets another."""
     await s.delete(await s.live("Job", names.runner(s.name)))
 
 

@@ -42,7 +42,7 @@ from .schedulers import Schedulers as FakeSchedulers
 from .stranger import MORE, Hand, Stranger, policies
 
 #: The operator's patience with a request; shorter than in earnest, so that hanging requests cost little.
-TIMEOUT_SECONDS = 2.0
+TIMEOUT_SECONDS = 4.0
 #: For how long an operator must have nothing to do before a resource counts as settled.
 QUIET_SECONDS = 1.0
 #: How long anything may take; the slowest faults cost a few seconds each.
@@ -52,7 +52,7 @@ PATIENCE_SECONDS = 90.0
 SHORT_LIFE_SECONDS = 6.0
 RETRY_SECONDS = 3.0
 #: Writes of the same kind to the same object within some seconds; more are no progress but a loop.
-MOST_WRITES, WRITES_SECONDS = 40, 10.0
+MOST_WRITES, WRITES_SECONDS = 25, 10.0
 #: Lives at a time: more make the machine no faster.
 CONCURRENCY = int(os.environ.get("FAULTS_CONCURRENCY", "40"))
 
@@ -94,7 +94,7 @@ class Script:
     """Counts the requests of all operators of a life, and says what the schedule has for each."""
 
     def __init__(self, schedule: Schedule) -> None:
-        self._schedule = schedule
+        self.schedule = schedule
         self._next: Counter[str] = Counter()
         self._started = time.monotonic()
         self.busy_at = 0.0  #: when an operator had something to do last
@@ -118,16 +118,22 @@ class Script:
     def note(self, line: str) -> None:
         self.trace.append(f"{time.monotonic() - self._started:7.2f} {line}")
 
+    def stir(self, line: str) -> None:
+        """Something has been done that the operator has to see first."""
+        self.note(line)
+        self.busy_at = time.monotonic()
+
     def meet(self, request: web.Request) -> Any:
         """What to do to a request, in the words of `FaultProxy`."""
-        to = "s" if is_watch(request) else "r" if request.method == "GET" else "w"
+        reads = request.method == "GET" or "dryRun" in request.query
+        to = "s" if is_watch(request) else "r" if reads else "w"
         number = self._next[to]
         self._next[to] += 1
         if to == "w":
             self.busy_at = time.monotonic()
             self._count(f"{request.method} {request.path}")
         request[NUMBER] = to, number
-        request[FAULT] = fault = self._schedule.fault(to, number)
+        request[FAULT] = fault = self.schedule.fault(to, number)
         self.met += fault is not None
         if fault is not None or to == "w":
             self.note(f"{to}{number} {request.method} {request.path}" + (f"   <-- {fault.kind}" if fault else ""))
@@ -225,8 +231,14 @@ class Site:
                 self.script.busy_at = time.monotonic()
 
     async def restarted_in_silence(self) -> None:
-        """Start another operator, which may find something that was left, and another, which must not."""
-        await self._restarted()
+        """Start another operator, which may find something that was left, and another, which must not.
+
+        Starts cost as much as half a life: among strangers it is done once, where no fault could have left anything.
+        """
+        if self.strange and self.script.schedule.faults:
+            return
+        if not self.strange:
+            await self._restarted()
         before = self.script.writes
         await self._restarted()
         if self.script.writes != before:
@@ -331,8 +343,8 @@ class _Log(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         script = _script.get(None)
-        if script is None:
-            return
+        if script is None or (record.name.endswith(".informer") and not record.exc_info):
+            return  # broken watches are many, and nothing that the schedule does not say
         script.note(f"  log: {record.getMessage()}")
         if record.exc_info:
             script.crashes.append(self.format(record))

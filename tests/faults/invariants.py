@@ -8,8 +8,10 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from dask_crds import names
-from dask_crds.model import DaskCluster, parse
+from dask_crds.model import DaskCluster, DaskWorkerGroup, parse
 from dask_resources.scheduler import disruption_budget, extension_config_map, scheduler_deployment, scheduler_service
 
 from .deeds import TRACKING
@@ -203,9 +205,6 @@ def lacking(record: Record, name: str) -> str:
     assert isinstance(cluster, DaskCluster)
     builders = (extension_config_map, scheduler_service, disruption_budget, scheduler_deployment)
     wanted = [build(cluster) for build in builders]
-    group = {field: value for field, value in manifest["spec"]["worker"].items() if field != "replicas"}
-    metadata = {"name": names.default_group(name), "labels": {names.CLUSTER: name}}
-    wanted.append({"kind": "DaskWorkerGroup", "metadata": metadata, "spec": {"cluster": name, "worker": group}})
     for desired in wanted:
         kind, metadata = desired["kind"], desired["metadata"]
         live = record.get(kind, metadata["name"])
@@ -216,12 +215,22 @@ def lacking(record: Record, name: str) -> str:
         parts = {**desired, "metadata": {"labels": metadata["labels"]}}
         if differences := list(_lacks(live, parts, kind)):
             return "; ".join(differences)
-    return ""
+    group = record.get("DaskWorkerGroup", names.default_group(name))
+    if group is None or controller(group) != manifest["metadata"]["uid"]:
+        return "the default group is not there, or not the cluster's"
+    live_group = parse(group)
+    assert isinstance(live_group, DaskWorkerGroup)
+    wanted_worker = msgspec.structs.replace(cluster.spec.worker, replicas=live_group.spec.worker.replicas)
+    return "; ".join(_lacks(live_group.spec.worker, wanted_worker, "the default group"))
 
 
 def _lacks(live: Any, desired: Any, path: str) -> Iterator[str]:
     """Where ``live`` does not hold what ``desired`` says; what others have added does not matter."""
-    if isinstance(desired, Mapping):
+    if isinstance(desired, msgspec.Struct) and isinstance(live, msgspec.Struct):
+        for field in desired.__struct_fields__:
+            if (value := getattr(desired, field)) is not None:
+                yield from _lacks(getattr(live, field), value, f"{path}.{field}")
+    elif isinstance(desired, Mapping):
         for key, value in desired.items():
             yield from _lacks((live or {}).get(key), value, f"{path}.{key}")
     elif isinstance(desired, list) and all(isinstance(item, Mapping) and "name" in item for item in desired):

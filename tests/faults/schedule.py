@@ -145,7 +145,7 @@ def among_strangers(seed: int, writes: Mapping[str, int]) -> Schedule:
     scenario = rng.choice(list(writes))
     known = sorted(name for name, deed in DEEDS.items() if deed.suits(scenario))
     names = [rng.choice(known) for _ in range(rng.choice((1, 1, 2, 2, 3, 4)))]
-    faults = _faults(rng, rng.choice((0, 1, 2, 4)), writes[scenario])
+    faults = _faults(rng, rng.choice((0, 0, 1, 2, 4)), writes[scenario])
     return Schedule(scenario, faults, tuple(_drawn_deed(rng, name, writes[scenario]) for name in names))
 
 

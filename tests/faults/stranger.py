@@ -106,6 +106,7 @@ POLICIES: tuple[Manifest, ...] = (
             "failurePolicy": "Fail",
             "matchConstraints": {
                 "resourceRules": [_rule(_GROUPS, ["*"], "CREATE", "UPDATE")],
+                "excludeResourceRules": [_rule([""], ["namespaces"], "*")],
                 "namespaceSelector": {"matchExpressions": [{"key": f"{SWITCHES}/refuse", "operator": "Exists"}]},
             },
             "validations": [
@@ -253,7 +254,7 @@ class Stranger:
                     return
                 tried.set()
             await asyncio.sleep(0.1)
-        self.site.script.note(f"--- the stranger: {deed}")
+        self.site.script.stir(f"--- the stranger: {deed}")
         self.played.append(kind)
         tried.set()
         if undo is None:
@@ -268,7 +269,7 @@ class Stranger:
             except ApiError as error:
                 if error.status not in (404, 409):
                     raise
-        self.site.script.note(f"--- the stranger takes back {deed}")
+        self.site.script.stir(f"--- the stranger takes back {deed}")
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
@@ -387,7 +388,8 @@ class Stranger:
         what = f"the stranger's {kind} {metadata['name']}"
         if found is None or found["metadata"]["uid"] != metadata["uid"] or found["metadata"].get("deletionTimestamp"):
             raise Violation(f"{what} was deleted")
-        for field in ("labels", "ownerReferences", *(("generation",) if kind != "Pod" else ())):
+        fields = ["ownerReferences", *(["labels"] if metadata["uid"] not in self.tampered else [])]
+        for field in (*fields, *(["generation"] if kind != "Pod" else [])):
             now, then = found["metadata"].get(field), metadata.get(field)
             self.expect(now == then, f"{field} of {what}: {now}, not {then}")
         known = {(e["manager"], e["operation"], e.get("subresource")) for e in metadata.get("managedFields") or ()}
