@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 #: More actions than this at a time stand back for shorter plans.
 FEW = 8
 #: Requests of such a plan that may be under way at a time while there is no other one.
-LARGEST_SHARE = 6
+LARGEST_SHARE = 10
 
 #: Seconds after which a plan begins nothing more: what is left follows at the next look. Status is written in between,
 #: and others have their turn.
