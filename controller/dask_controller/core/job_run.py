@@ -15,7 +15,7 @@ from dask_resources.scheduler import service_selects
 
 from . import fence
 from .conditions import is_true
-from .observed import Manifest, ObservedJob, Pod
+from .observed import Manifest, ObservedJob, Pod, owner_uid
 from .runner import (
     annotation,
     is_decided,
@@ -69,8 +69,10 @@ def missing(o: ObservedJob) -> str:
 
 
 def is_reachable(o: ObservedJob) -> bool:
-    """Whether there is a scheduler, and its Service leads to it."""
-    return scheduler_life(o) is not None and (o.cluster is None or service_selects(o.cluster))
+    """Whether there is a scheduler, and its Service, which may be somebody else's, leads to it."""
+    if o.cluster is None or o.service is None or owner_uid(o.service) != o.cluster.uid:
+        return False
+    return scheduler_life(o) is not None and service_selects(o.cluster)
 
 
 def leftover_scheduler(o: ObservedJob) -> Pod | None:

@@ -447,6 +447,7 @@ class ObservedJob(Struct, frozen=True, kw_only=True):
     runner: Manifest | None  #: the batch/v1 Job
     pods: tuple[Pod, ...]  #: of the runner
     scheduler_pods: tuple[Pod, ...] = ()
+    service: Manifest | None = None  #: that has the name of the scheduler's
     leftovers: tuple[Pod, ...] = ()  #: of a scheduler whose cluster is gone, as far as can be told by their labels
     former: tuple[Pod, ...] = ()  #: of runners before this one that have not ended, see `job_own.own`
     obstacle: Problem | None = None  #: what has the name of a child and is not the job's, likewise
