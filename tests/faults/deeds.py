@@ -569,7 +569,8 @@ async def suspend_cluster(s: Stranger) -> Undo:
 async def hold_runner(s: Stranger) -> Undo:
     """A queue suspends the runner's Job: it is not released by anybody else."""
     live = await s.live("Job", names.runner(s.name))
-    if any(c["type"] in ("Complete", "Failed") for c in (live.get("status") or {}).get("conditions") or ()):
+    ended = any(c["type"] in ("Complete", "Failed") for c in (live.get("status") or {}).get("conditions") or ())
+    if ended or live["spec"].get("suspend"):  # somebody else holds it, who would release it before we do
         raise Absent
     await s.patch(live, {"spec": {"suspend": True}})
 
