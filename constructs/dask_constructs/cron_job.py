@@ -16,6 +16,7 @@ from dask_crds import names
 from dask_crds.model import DaskJobSpec, dump
 from dask_resources import templates
 
+from . import rbac
 from .dask import JobProps, check_keywords, named, state_replicas
 from .manifest import Metadata, Validation, api_object, problems
 from .operator import DEFAULT_IMAGE, RESTRICTED_CONTAINER, RESTRICTED_POD
@@ -167,10 +168,9 @@ class _ExactCronJob(DaskCronJob):
 def starter_account(scope: Construct, name: str, namespace: str | None) -> str:
     """A ServiceAccount that may create and read DaskJobs and nothing else; its name is returned."""
     where = {} if namespace is None else {"namespace": namespace}
-    rules = [{"apiGroups": [names.GROUP], "resources": ["daskjobs"], "verbs": ["create", "get"]}]
     bodies: dict[str, dict[str, Any]] = {
         "ServiceAccount": {"apiVersion": "v1", "automountServiceAccountToken": False},
-        "Role": {"apiVersion": f"{_RBAC}/v1", "rules": rules},
+        "Role": {"apiVersion": f"{_RBAC}/v1", "rules": rbac.rules(rbac.JOB_STARTER)},
         "RoleBinding": {
             "apiVersion": f"{_RBAC}/v1",
             "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": name},

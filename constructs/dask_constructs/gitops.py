@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import yaml
 from constructs import Construct
 
 from dask_crds import names
 from dask_crds.model import KINDS
+from dask_crds.schema import embedded_types
 
 from .manifest import api_object
 from .operator import sync_wave
@@ -92,7 +92,7 @@ def argocd_settings() -> dict[str, str]:
         settings[f"resource.customizations.health.{names.GROUP}_{kind}"] = (folder / "health.lua").read_text()
         if actions := _actions(folder / "actions"):
             settings[f"resource.customizations.actions.{names.GROUP}_{kind}"] = actions
-        if fields := embedded_types(kind):
+        if fields := embedded_types(kind):  # knowing them, Argo CD takes a CPU of `0.1` and one of `100m` for the same
             known = [{"field": field, "type": type} for field, type in fields.items()]
             key = f"resource.customizations.knownTypeFields.{names.GROUP}_{kind}"
             settings[key] = yaml.safe_dump(known, sort_keys=False)
@@ -117,26 +117,6 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Dumper.add_representer(_Script, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, "|"))
-
-
-def embedded_types(kind: str) -> dict[str, str]:
-    """Fields of a kind that hold types of Kubernetes, as ``spec.worker.spec``: ``core/v1/PodSpec``.
-
-    Knowing them, Argo CD takes a CPU of ``0.1`` and one of ``100m`` for the same.
-    """
-    _, components = msgspec.json.schema_components([KINDS[kind]], ref_template="{name}")
-    return dict(_embedded(components[kind]["properties"]["spec"], components, "spec"))
-
-
-def _embedded(
-    node: Mapping[str, Any], components: Mapping[str, Mapping[str, Any]], path: str
-) -> Iterator[tuple[str, str]]:
-    for option in node.get("anyOf", [node]):
-        if vendored := option.get("x-vendored", node.get("x-vendored")):
-            yield path, f"core/v1/{vendored}"
-            return
-        for field, child in components.get(option.get("$ref", ""), option).get("properties", {}).items():
-            yield from _embedded(child, components, f"{path}.{field}")
 
 
 class ArgoCDApplications(Construct):

@@ -17,7 +17,7 @@ from jsonschema.exceptions import ValidationError
 
 from dask_crds import names, validation
 from dask_crds.model import KINDS, LABEL_VALUE, PERCENTAGE, DaskCluster, DaskJob, InvalidManifest, Kind, parse
-from dask_crds.quantity import AMOUNT
+from dask_crds.quantity import AMOUNT, not_whole
 from dask_crds.schema import json_schema
 from dask_resources.job import job_cluster
 from dask_resources.pod import main_container
@@ -190,7 +190,7 @@ def _explained(error: ValidationError) -> Iterator[tuple[str, str]]:
             yield path, f"{reprlib.repr(error.instance)} {_PATTERNS[cast('str', error.validator_value)]}"
         case "anyOf":  # the one use that the schemas make of it: int-or-string
             if isinstance(error.instance, float):
-                yield path, validation.not_whole(error.instance)
+                yield path, not_whole(error.instance)
             else:
                 yield path, f"must be a number or a string, not {reprlib.repr(error.instance)}"
         case _:

@@ -9,27 +9,20 @@ from cdk8s import ApiObject
 from constructs import Construct
 
 from dask_crds import names
+from dask_crds.kinds import DASK_KINDS
 from dask_crds.model import MAX_WORKERS
+from dask_crds.schema import embedded_types
 
 from .manifest import cluster_scoped
 
-_POD_SPECS = {
-    "daskclusters": ["object.spec.scheduler.spec", "object.spec.worker.spec"],
-    "daskworkergroups": ["object.spec.worker.spec"],
-    "daskjobs": [
-        "object.spec.job.spec",
-        "object.spec.cluster.spec.scheduler.spec",
-        "object.spec.cluster.spec.worker.spec",
-    ],
+#: CEL for the number of workers that a resource asks for.
+_WORKERS = {
+    "DaskCluster": "object.spec.worker.?replicas.orValue(1)",
+    "DaskWorkerGroup": "object.spec.worker.?replicas.orValue(1)",
+    "DaskJob": "object.spec.cluster.spec.worker.?replicas.orValue(1)",
+    "DaskAutoscaler": f"object.spec.?maximum.orValue({MAX_WORKERS})",
 }
-_REPLICAS = {
-    "daskclusters": "object.spec.worker.?replicas.orValue(1)",
-    "daskworkergroups": "object.spec.worker.?replicas.orValue(1)",
-    "daskjobs": "object.spec.cluster.spec.worker.?replicas.orValue(1)",
-    "daskautoscalers": f"object.spec.?maximum.orValue({MAX_WORKERS})",
-    "daskclusters/scale": "object.spec.?replicas.orValue(0)",
-    "daskworkergroups/scale": "object.spec.?replicas.orValue(0)",
-}
+_SCALED = "object.spec.?replicas.orValue(0)"
 
 
 class DaskAdmissionPolicy(Construct):
@@ -59,18 +52,17 @@ class DaskAdmissionPolicy(Construct):
             raise TypeError(f"image_registries is a list of texts, not {image_registries!r}")
         if not image_registries and maximum_workers is None:
             raise ValueError("a policy needs image_registries or maximum_workers, else it forbids nothing")
-        for resource in _REPLICAS:
-            rules = []
-            if image_registries and resource in _POD_SPECS:
-                rules.append(_images(list(image_registries)))
-            if maximum_workers is not None:
-                rules.append(_workers(resource, maximum_workers))
-            if rules:
-                self._policy(f"{name}-{resource.replace('/', '-')}", resource, rules, namespace_labels or {})
+        self._name, self._namespace_labels = name, dict(namespace_labels or {})
+        for kind, row in DASK_KINDS.items():
+            specs = [f"object.{field}" for field, type in embedded_types(kind).items() if type == "core/v1/PodSpec"]
+            images = [_images(list(image_registries))] if image_registries and specs else []
+            self._policy(row.plural, images + _at_most(maximum_workers, _WORKERS.get(kind)), specs)
+            if row.scale:
+                self._policy(f"{row.plural}/scale", _at_most(maximum_workers, _SCALED))
 
-    def _policy(
-        self, name: str, resource: str, rules: list[dict[str, str]], namespace_labels: Mapping[str, str]
-    ) -> None:
+    def _policy(self, resource: str, rules: Sequence[Mapping[str, str]], specs: Sequence[str] = ()) -> None:
+        if not rules:
+            return
         constraints: dict[str, Any] = {
             "resourceRules": [
                 {
@@ -81,11 +73,12 @@ class DaskAdmissionPolicy(Construct):
                 }
             ]
         }
-        if namespace_labels:
-            constraints["namespaceSelector"] = {"matchLabels": dict(namespace_labels)}
+        if self._namespace_labels:
+            constraints["namespaceSelector"] = {"matchLabels": self._namespace_labels}
         spec: dict[str, Any] = {"failurePolicy": "Fail", "matchConstraints": constraints, "validations": rules}
-        if specs := _POD_SPECS.get(resource):
+        if specs:
             spec["variables"] = [{"name": "images", "expression": _all_images(specs)}]
+        name = f"{self._name}-{resource.replace('/', '-')}"
         self._object(name, "ValidatingAdmissionPolicy", spec)
         self._object(name, "ValidatingAdmissionPolicyBinding", {"policyName": name, "validationActions": ["Deny"]})
 
@@ -117,13 +110,16 @@ def _images(registries: list[str]) -> dict[str, str]:
     }
 
 
-def _workers(resource: str, maximum: int) -> dict[str, str]:
-    replicas = _REPLICAS[resource]
-    return {
-        "expression": f"{replicas} <= {maximum}",
-        "messageExpression": f"'at most {maximum} workers are allowed here, not ' + string({replicas})",
-        "reason": "Forbidden",
-    }
+def _at_most(maximum: int | None, workers: str | None) -> list[dict[str, str]]:
+    if maximum is None or workers is None:
+        return []
+    return [
+        {
+            "expression": f"{workers} <= {maximum}",
+            "messageExpression": f"'at most {maximum} workers are allowed here, not ' + string({workers})",
+            "reason": "Forbidden",
+        }
+    ]
 
 
 def _quoted(text: str) -> str:

@@ -41,3 +41,8 @@ def parse_quantity(quantity: str | int | float) -> Decimal:
 
 def _bounded(number: Decimal) -> Decimal:
     return max(-_MOST, min(number, _MOST))
+
+
+def not_whole(number: float) -> str:
+    """What to say of a number where the API server takes whole ones and text only."""
+    return f"must be a whole number or text, not {number!r}: put it in quotes, '{number!r}'"

@@ -7,158 +7,46 @@ default that the server adds is a difference to a GitOps tool).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import msgspec
-
 from . import names
+from .descriptions import schema_components
+from .kinds import DASK_KINDS
 from .kubernetes import structural_schema
-from .model import KINDS, UNOBSERVED, rule
+from .model import UNOBSERVED
 from .quantity import AMOUNT
 
 #: Field name -> the default that the API server fills in.
 DEFAULTS = {"replicas": 1}
 
-_NAME_RULES = {
-    "DaskCluster": [
-        rule(
-            f"size(self.metadata.name) <= {names.MAX_CLUSTER_NAME}",
-            f"the name must have at most {names.MAX_CLUSTER_NAME} characters: the Service is named <name>-scheduler",
-        ),
-        rule(
-            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-            "the name must be a DNS label that starts with a letter (a-z, 0-9, -): the Service is named after it",
-        ),
-    ],
-    "DaskWorkerGroup": [
-        rule(
-            f"size(self.metadata.name) <= {names.MAX_GROUP_NAME}",
-            f"the name must have at most {names.MAX_GROUP_NAME} characters: it is a label of the workers",
-        ),
-    ],
-}
-ROOT_RULES: dict[str, list[dict[str, str]]] = {
-    **_NAME_RULES,
-    "DaskJob": _NAME_RULES["DaskCluster"],
-    "DaskAutoscaler": [],
-}
-SPEC_RULES: dict[str, list[dict[str, str]]] = {
-    "DaskJob": [
-        rule(
-            "!has(self.podFailurePolicy) || !has(self.job.spec.restartPolicy) || "
-            "self.job.spec.restartPolicy == 'Never'",
-            "podFailurePolicy needs restartPolicy Never of the runner",
-        )
-    ],
-    "DaskAutoscaler": [
-        rule(
-            "!has(self.minimum) || !has(self.maximum) || self.minimum <= self.maximum",
-            "minimum must not be greater than maximum",
-        )
-    ],
-}
-
-_AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
-_READY = '.status.conditions[?(@.type=="Ready")]'
-_REASON = {"name": "Reason", "type": "string", "jsonPath": f"{_READY}.reason"}
-
-
-#: What a new resource says of itself before anybody has looked at it. Without a generation that differs from its own,
-#: Flux calls it ready; and clients, which look at nothing else, read the words of the existing operator as soon as
-#: there is a status at all.
-_FIRST_STATUS: dict[str, dict[str, Any]] = {
-    "DaskCluster": {"observedGeneration": UNOBSERVED, "phase": "Created"},
-    "DaskWorkerGroup": {"observedGeneration": UNOBSERVED},
-    "DaskJob": {"observedGeneration": UNOBSERVED, "jobStatus": "JobCreated"},
-    "DaskAutoscaler": {"observedGeneration": UNOBSERVED},
-}
-
-
-def _column(name: str, path: str, kind: str = "string", priority: int = 0) -> dict[str, Any]:
-    return {"name": name, "type": kind, "jsonPath": path} | ({"priority": priority} if priority else {})
-
-
-_PLURALS: dict[str, dict[str, Any]] = {
-    "DaskCluster": {"plural": "daskclusters", "shortNames": ["daskcluster", "dsk"]},
-    "DaskWorkerGroup": {"plural": "daskworkergroups", "shortNames": ["daskworkers", "dwg"]},
-    "DaskJob": {"plural": "daskjobs", "shortNames": ["djb"]},
-    "DaskAutoscaler": {"plural": "daskautoscalers", "shortNames": ["das"]},
-}
-_SCALE = {"specReplicasPath": ".spec.worker.replicas", "statusReplicasPath": ".status.replicas"}
-_SUBRESOURCES: dict[str, dict[str, Any]] = {
-    "DaskCluster": {"status": {}, "scale": _SCALE},
-    "DaskWorkerGroup": {"status": {}, "scale": {**_SCALE, "labelSelectorPath": ".status.selector"}},
-    "DaskJob": {"status": {}},
-    "DaskAutoscaler": {"status": {}},
-}
-_COLUMNS: dict[str, list[dict[str, Any]]] = {
-    "DaskCluster": [
-        _column("Workers", ".status.workers"),
-        _column("Ready", f"{_READY}.status"),
-        _column("Status", f"{_READY}.reason"),
-        _column("Phase", ".status.phase", priority=1),  # `Running` says no more than that all of it exists
-        _column("Scheduler", ".status.schedulerAddress", priority=1),
-        _column("Dashboard", ".status.dashboardAddress", priority=1),
-        _AGE,
-    ],
-    "DaskWorkerGroup": [
-        _column("Cluster", ".spec.cluster"),
-        _column("Desired", ".status.desiredReplicas", "integer"),
-        _column("Ready", ".status.readyReplicas", "integer"),
-        _column("Updated", ".status.updatedReplicas", "integer"),
-        _REASON,
-        _column("Autoscaler", ".status.autoscaler", priority=1),
-        _AGE,
-    ],
-    "DaskJob": [
-        _column("Status", ".status.jobStatus"),
-        _column("Percent", ".status.progress.percent", "integer"),
-        _REASON,
-        _column("Runner", ".status.jobRunnerPodName", priority=1),
-        _column("Started", ".status.startTime", "date"),
-        _column("Ended", ".status.endTime", "date"),
-        _AGE,
-    ],
-    "DaskAutoscaler": [
-        _column("Cluster", ".spec.cluster"),
-        _column("Minimum", ".spec.minimum", "integer"),
-        _column("Maximum", ".spec.maximum", "integer"),
-        _column("Desired", ".status.desiredReplicas", "integer"),
-        _REASON,
-        _AGE,
-    ],
-}
-
 
 def custom_resource_definition(kind: str) -> dict[str, Any]:
     """The CRD manifest of one kind."""
-    forms = _PLURALS[kind]
-    singular = kind.lower()
-    short = [name for name in forms["shortNames"] if name != singular]
+    row = DASK_KINDS[kind]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{forms['plural']}.{names.GROUP}"},
+        "metadata": {"name": f"{row.plural}.{row.group}"},
         "spec": {
-            "group": names.GROUP,
+            "group": row.group,
             "scope": "Namespaced",
             "names": {
                 "kind": kind,
                 "listKind": f"{kind}List",
-                "plural": forms["plural"],
-                "singular": singular,
-                "shortNames": short,
+                "plural": row.plural,
+                "singular": kind.lower(),
+                "shortNames": list(row.short_names),
                 "categories": ["dask"],
             },
             "versions": [
                 {
-                    "name": names.VERSION,
+                    "name": row.version,
                     "served": True,
                     "storage": True,
                     "schema": {"openAPIV3Schema": structural(kind)},
-                    "subresources": _SUBRESOURCES[kind],
-                    "additionalPrinterColumns": _COLUMNS[kind],
+                    "subresources": {"status": {}} | ({"scale": row.scale} if row.scale else {}),
+                    "additionalPrinterColumns": list(row.columns),
                 }
             ],
         },
@@ -167,16 +55,16 @@ def custom_resource_definition(kind: str) -> dict[str, Any]:
 
 def structural(kind: str) -> dict[str, Any]:
     """Structural schema (OpenAPI v3) of one kind, with defaults, list-map keys and CEL rules."""
-    (root,), components = msgspec.json.schema_components([KINDS[kind]], ref_template="{name}")
-    schema: dict[str, Any] = _structural(components[root["$ref"]], components)
+    row, components = DASK_KINDS[kind], schema_components()
+    schema: dict[str, Any] = _structural(components[kind], components)
     properties = schema["properties"]
     properties |= {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}}
-    properties["status"]["default"] = _FIRST_STATUS[kind]
+    properties["status"]["default"] = {"observedGeneration": UNOBSERVED, **row.first_status}
     properties["spec"] = _walk(properties["spec"], _with_nullable_objects)
-    if SPEC_RULES.get(kind):
-        properties["spec"]["x-kubernetes-validations"] = SPEC_RULES[kind]
-    if ROOT_RULES[kind]:
-        schema["x-kubernetes-validations"] = ROOT_RULES[kind]
+    if row.spec_rules:
+        properties["spec"]["x-kubernetes-validations"] = list(row.spec_rules)
+    if row.rules:
+        schema["x-kubernetes-validations"] = list(row.rules)
     schema["required"] = ["spec"]
     return schema
 
@@ -206,6 +94,21 @@ def json_schema(kind: str) -> dict[str, Any]:
     }
 
 
+def embedded_types(kind: str) -> dict[str, str]:
+    """Fields of a kind that hold types of Kubernetes, as ``spec.worker.spec``: ``core/v1/PodSpec``."""
+    components = schema_components()
+    return dict(_embedded(components[kind]["properties"]["spec"], components, "spec"))
+
+
+def _embedded(node: Mapping[str, Any], components: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
+    for option in node.get("anyOf", [node]):
+        if vendored := option.get("x-vendored", node.get("x-vendored")):
+            yield path, f"core/v1/{vendored}"
+            return
+        for field, child in components.get(option.get("$ref", ""), option).get("properties", {}).items():
+            yield from _embedded(child, components, f"{path}.{field}")
+
+
 def _structural(node: dict[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
     """Bring one msgspec JSON Schema node, and all below it, into structural form."""
     if "x-vendored" in node:
@@ -217,7 +120,7 @@ def _structural(node: dict[str, Any], components: Mapping[str, Any]) -> dict[str
         rest = {key: value for key, value in node.items() if key not in ("anyOf", "default")}
         if rest.get("x-kubernetes-int-or-string"):
             return rest
-        return _structural({**options[0], **rest}, components)
+        return _structural({**rest, **options[0]}, components)
     if "$ref" in node:
         rest = {key: value for key, value in node.items() if key not in ("$ref", "default")}
         return {**_structural(components[node["$ref"]], components), **rest}

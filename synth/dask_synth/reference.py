@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import msgspec
-
 from dask_crds import names
+from dask_crds.descriptions import schema_components
+from dask_crds.kinds import DASK_KINDS, DaskKind
 from dask_crds.kubernetes import KUBERNETES_VERSION
-from dask_crds.model import KINDS
-from dask_crds.schema import ROOT_RULES, SPEC_RULES, custom_resource_definition
 
 Schema = Mapping[str, Any]
 
@@ -24,38 +22,36 @@ _METADATA = f"[ObjectMeta]({_KUBERNETES}/common-definitions/object-meta/#ObjectM
 
 def reference() -> str:
     """The page as Markdown."""
-    (*roots,), components = msgspec.json.schema_components(KINDS.values(), ref_template="{name}")
+    components = schema_components()
     written: set[str] = set()
     lines = [
         "# API reference",
         "",
-        "<!-- Generated from crds/dask_crds/model.py by `python -m dask_synth`. Do not edit. -->",
+        "<!-- Generated from crds/dask_crds/model/ by `python -m dask_synth`. Do not edit. -->",
         "",
         f"Group `{names.GROUP}`, version `{names.VERSION}`. PodSpec and ServiceSpec are those of Kubernetes "
         f"{KUBERNETES_VERSION}. Fields in **bold** are required.",
         "",
     ]
-    for root in roots:
-        lines += _kind(components[root["$ref"]], components, written)
+    for row in DASK_KINDS.values():
+        lines += _kind(row, components, written)
     return "\n".join(lines)
 
 
-def _kind(schema: Schema, components: Mapping[str, Schema], written: set[str]) -> Iterator[str]:
-    kind = schema["title"]
-    crd = custom_resource_definition(kind)["spec"]
-    short = ", ".join(f"`{name}`" for name in crd["names"]["shortNames"])
-    yield from (f"## {kind}", "", schema["description"], "")
-    yield f"`kubectl get {crd['names']['plural']}` (short: {short}; with the others: `kubectl get dask`)."
-    scale = crd["versions"][0]["subresources"].get("scale")
-    if scale:
-        yield f"`kubectl scale` sets `{scale['specReplicasPath'].removeprefix('.')}`."
+def _kind(row: DaskKind, components: Mapping[str, Schema], written: set[str]) -> Iterator[str]:
+    schema = components[row.kind]
+    short = ", ".join(f"`{name}`" for name in row.short_names)
+    yield from (f"## {row.kind}", "", schema["description"], "")
+    yield f"`kubectl get {row.plural}` (short: {short}; with the others: `kubectl get dask`)."
+    if row.scale:
+        yield f"`kubectl scale` sets `{row.scale['specReplicasPath'].removeprefix('.')}`."
     yield ""
     spec, status = schema["properties"]["spec"]["$ref"], schema["properties"]["status"]["$ref"]
     yield from ("| field | type | |", "| --- | --- | --- |")
-    yield f"| `apiVersion` | string | `{names.API_VERSION}` |"
-    yield f"| `kind` | string | `{kind}` |"
-    yield f"| `metadata` | {_METADATA} | {_rules(ROOT_RULES[kind])} |"
-    yield f"| **`spec`** | [{spec}](#{spec.lower()}) | {_rules(SPEC_RULES.get(kind, []))} |"
+    yield f"| `apiVersion` | string | `{row.api_version}` |"
+    yield f"| `kind` | string | `{row.kind}` |"
+    yield f"| `metadata` | {_METADATA} | {_rules(row.rules)} |"
+    yield f"| **`spec`** | [{spec}](#{spec.lower()}) | {_rules(row.spec_rules)} |"
     yield f"| `status` | [{status}](#{status.lower()}) | Written by the operator. |"
     yield ""
     for name in (spec, status):
@@ -129,6 +125,6 @@ def _bounds(node: Schema) -> str:
     return " ".join(said)
 
 
-def _rules(rules: list[dict[str, str]]) -> str:
+def _rules(rules: Iterable[Mapping[str, str]]) -> str:
     """The messages of CEL rules; `<` would begin a tag in Markdown."""
     return " ".join(f"Rule: {rule['message']}.".replace("<", "&lt;") for rule in rules)

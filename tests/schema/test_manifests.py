@@ -16,6 +16,7 @@ from dask_kubernetes.operator.kubecluster.kubecluster import (  # type: ignore[i
 from tests.cluster import ControlPlane
 
 from dask_constructs import problems
+from dask_crds.kinds import DASK_KINDS
 from dask_crds.model import KINDS, dump, parse
 from dask_crds.schema import custom_resource_definition
 from dask_resources.revision import revision
@@ -135,7 +136,7 @@ def test_what_existing_clients_send_is_accepted(
     control_plane: ControlPlane, namespace: str, manifest: dict[str, Any]
 ) -> None:
     """Without kubectl, which would complain of metadata that clients put there: they post JSON."""
-    path = f"/apis/kubernetes.dask.org/v1/namespaces/{namespace}/{manifest['kind'].lower()}s"
+    path = f"/apis/kubernetes.dask.org/v1/namespaces/{namespace}/{DASK_KINDS[manifest['kind']].plural}"
     control_plane.kubectl("create", "--raw", path, "-f", "-", input=json.dumps(manifest))
 
 

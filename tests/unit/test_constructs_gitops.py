@@ -16,10 +16,10 @@ from dask_constructs.gitops import (
     FluxTenant,
     Source,
     argocd_settings,
-    embedded_types,
 )
 from dask_crds import names
 from dask_crds.model import KINDS
+from dask_crds.schema import embedded_types
 
 GIT = Source(repository="https://git.example.com/platform.git")
 

@@ -1,0 +1,150 @@
+"""The four kinds as immutable values: the one source of the API.
+
+The CRDs, the JSON schemas, the reference page and the constructs' properties all derive from these structs, a file per
+kind. The docstring below a field is what users read of it (``kubectl explain``, the reference); its ``Meta`` has
+nothing but constraints, and ``Meta(extra_json_schema=...)`` those that only Kubernetes knows (CEL rules, list types).
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import msgspec
+
+from .. import names
+from ..kubernetes import PodSpec, ServiceSpec
+from .autoscaler import (
+    AutoscalerBehavior,
+    DaskAutoscaler,
+    DaskAutoscalerSpec,
+    DaskAutoscalerStatus,
+    Recommendation,
+    ScaleEvent,
+    ScalingPolicy,
+    ScalingRules,
+)
+from .cluster import DaskCluster, DaskClusterSpec, DaskClusterStatus, Scheduler, SchedulerUpdateStrategy
+from .job import (
+    DaskJob,
+    DaskJobSpec,
+    DaskJobStatus,
+    JobCluster,
+    JobTemplate,
+    OnExitCodes,
+    OnPodCondition,
+    PastRun,
+    PodFailurePolicy,
+    PodFailureRule,
+    Progress,
+    SchedulerLoss,
+)
+from .manifest import InvalidManifest, dump, stated, without_nulls
+from .shared import (
+    LABEL_VALUE,
+    MAX_WORKERS,
+    NOTHING_TO_UPDATE,
+    PERCENTAGE,
+    UNOBSERVED,
+    Condition,
+    RollingUpdate,
+    TemplateMetadata,
+    UpdateStrategy,
+    Worker,
+)
+from .worker_group import DaskWorkerGroup, DaskWorkerGroupSpec, DaskWorkerGroupStatus, DrainingWorker
+
+__all__ = [
+    "KINDS",
+    "LABEL_VALUE",
+    "MAX_WORKERS",
+    "NOTHING_TO_UPDATE",
+    "PERCENTAGE",
+    "UNOBSERVED",
+    "AutoscalerBehavior",
+    "Condition",
+    "DaskAutoscaler",
+    "DaskAutoscalerSpec",
+    "DaskAutoscalerStatus",
+    "DaskCluster",
+    "DaskClusterSpec",
+    "DaskClusterStatus",
+    "DaskJob",
+    "DaskJobSpec",
+    "DaskJobStatus",
+    "DaskWorkerGroup",
+    "DaskWorkerGroupSpec",
+    "DaskWorkerGroupStatus",
+    "DrainingWorker",
+    "InvalidManifest",
+    "JobCluster",
+    "JobTemplate",
+    "Kind",
+    "OnExitCodes",
+    "OnPodCondition",
+    "PastRun",
+    "PodFailurePolicy",
+    "PodFailureRule",
+    "PodSpec",
+    "Progress",
+    "Recommendation",
+    "RollingUpdate",
+    "ScaleEvent",
+    "ScalingPolicy",
+    "ScalingRules",
+    "Scheduler",
+    "SchedulerLoss",
+    "SchedulerUpdateStrategy",
+    "ServiceSpec",
+    "TemplateMetadata",
+    "UpdateStrategy",
+    "Worker",
+    "dump",
+    "parse",
+    "stated",
+]
+
+Kind = DaskCluster | DaskWorkerGroup | DaskJob | DaskAutoscaler
+KINDS: dict[str, type[Kind]] = {model.__name__: model for model in get_args(Kind)}
+
+
+def parse(manifest: dict[str, Any]) -> Kind:
+    """The typed value of a manifest.
+
+    Explicit nulls count as absent, as they do at the API server; existing clients send them. Unknown fields are
+    ignored (strict validation is the business of synth and of the API server).
+
+    Raises:
+        InvalidManifest: not one of the four kinds, or a field of the wrong type or out of bounds.
+    """
+    kind = manifest.get("kind")
+    if manifest.get("apiVersion") != names.API_VERSION or kind not in KINDS:
+        raise InvalidManifest(
+            "", f"{manifest.get('apiVersion')} {kind} is not one of {', '.join(KINDS)} of {names.API_VERSION}"
+        )
+    try:
+        return _as_observed(msgspec.convert(without_nulls(manifest), KINDS[kind]))
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        raise InvalidManifest(path.rstrip("`"), message) from None
+
+
+def _as_observed(value: Kind) -> Kind:
+    """Without what status says before anybody has looked: it is there for clients, and speaks of nothing yet."""
+    status = value.status
+    if status.observed_generation == UNOBSERVED:
+        return msgspec.structs.replace(value, status=type(status)())
+    if isinstance(value, DaskJob) and value.status.revision is None:
+        return msgspec.structs.replace(value, status=_since_the_first(value))
+    return value
+
+
+def _since_the_first(job: DaskJob) -> DaskJobStatus:
+    """The status of a job of which it was not noted what runs.
+
+    Either nothing could be done about it but to say why, so that no run has begun. Or an operator who took the first
+    status for its own has begun one and not noted which: that of the present spec, which must not be repeated.
+    """
+    status = job.status
+    if status.job_status in (None, "JobCreated"):
+        return msgspec.structs.replace(status, job_status=None)
+    return msgspec.structs.replace(status, run_id=status.run_id or job.spec.run_id)

@@ -1,0 +1,219 @@
+"""Mistakes that the types do not show: the API server's CEL rules, told offline, and what Kubernetes refuses later.
+
+The API server checks most of this too (``schema.py``), but a Pod's errors show only when the operator creates it. Here
+they are said at synth time, with the field's name. Hence only what is refused in any cluster is reported: what is valid
+in some must pass.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from ..model import (
+    NOTHING_TO_UPDATE,
+    PERCENTAGE,
+    DaskAutoscalerSpec,
+    DaskCluster,
+    DaskJob,
+    DaskJobSpec,
+    DaskWorkerGroup,
+    DaskWorkerGroupSpec,
+    InvalidManifest,
+    JobTemplate,
+    Kind,
+    PodFailurePolicy,
+    RollingUpdate,
+    Scheduler,
+    TemplateMetadata,
+    Worker,
+    dump,
+)
+from ..schema import structural
+from .pods import pod
+from .syntax import Problems, any_name, cluster_name, group_name, labels_and_annotations
+
+#: Largest ``spec``, as compact JSON. The annotation of plain ``kubectl apply`` holds no more, etcd not much more; and
+#: the operator keeps every spec in memory, and writes it once more into what it makes of it.
+LARGEST_SPEC_BYTES = 256 * 1024
+
+
+def problems(value: Kind) -> list[InvalidManifest]:
+    """All mistakes in a resource."""
+    found = list(_problems(value))
+    told = {path for path, _ in found}
+    found += [
+        problem for problem in _bounds("spec", _spec_schema(value.kind), dump(value.spec)) if problem[0] not in told
+    ]
+    return [InvalidManifest(path, message) for path, message in found]
+
+
+def too_large(spec: object) -> str | None:
+    """What is wrong with the size of a ``spec``, for people; ``None`` if nothing is.
+
+    Args:
+        spec: a value of the model, or the same as plain JSON data.
+    """
+    size = len(msgspec.json.encode(spec))
+    if size <= LARGEST_SPEC_BYTES:
+        return None
+    limit = f"at most {LARGEST_SPEC_BYTES:,} are possible"
+    return f"spec has {size:,} bytes as JSON, {limit}: put scripts and data into images, ConfigMaps or volumes"
+
+
+def _problems(value: Kind) -> Problems:
+    if size := too_large(value.spec):
+        yield "spec", size.removeprefix("spec ")
+    yield from _name(value)
+    yield from labels_and_annotations("metadata", value.metadata.get("labels"), value.metadata.get("annotations"))
+    yield from _members("spec", value.spec)
+
+
+def _members(path: str, value: Any) -> Problems:
+    """Mistakes in a value of the model, those in its members first."""
+    if not isinstance(value, msgspec.Struct):
+        return
+    for field in msgspec.structs.fields(value):
+        yield from _members(f"{path}.{field.encode_name}", getattr(value, field.name))
+    if check := _CHECKS.get(type(value)):
+        yield from check(path, value)
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def _bounds(path: str, schema: Mapping[str, Any], value: Any) -> Problems:
+    """Numbers and texts beyond the schema's bounds, as far as ``parse`` lets them pass."""
+    if isinstance(value, Mapping):
+        schemas = schema.get("properties", {})
+        for field, member in value.items():
+            yield from _bounds(f"{path}.{field}", schemas.get(field, {}), member)
+    elif isinstance(value, str):
+        longest = schema.get("maxLength")
+        if longest is not None and len(value) > longest:
+            yield path, f"must have at most {longest} characters, has {len(value)}"
+    elif isinstance(value, Sequence):
+        for number, member in enumerate(value):
+            yield from _bounds(f"{path}[{number}]", schema.get("items", {}), member)
+    elif isinstance(value, int):
+        least, most = schema.get("minimum"), schema.get("maximum")
+        if least is not None and value < least:
+            yield path, f"{value} is less than the minimum of {least}"
+        if most is not None and value > most:
+            yield path, f"{value} is greater than the maximum of {most}"
+
+
+@cache
+def _spec_schema(kind: str) -> dict[str, Any]:
+    schema: dict[str, Any] = structural(kind)["properties"]["spec"]
+    return schema
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+#: The API server appends so many characters to ``generateName``, and cuts it off before if need be.
+_SUFFIX, _LONGEST_PREFIX = "xxxxx", 58
+
+
+def _name(value: Kind) -> Problems:
+    """``metadata.name``, or any name that can be made of ``metadata.generateName``."""
+    check, prefix = _NAMES.get(type(value), any_name), value.metadata.get("generateName")
+    if value.name or not isinstance(prefix, str) or not prefix:
+        yield from check("metadata.name", value.name)
+        return
+    for path, message in check("metadata.generateName", prefix[:_LONGEST_PREFIX] + _SUFFIX):
+        yield path, f"with {len(_SUFFIX)} characters appended: {message}"
+
+
+#: Of whose names more is asked than Kubernetes asks of any.
+_NAMES: dict[type, Callable[[str, str], Problems]] = {
+    DaskCluster: cluster_name,
+    DaskJob: cluster_name,  # its cluster has the same name
+    DaskWorkerGroup: group_name,
+}
+
+
+# --- specs ------------------------------------------------------------------------------------------------------------
+
+
+def _autoscaler(path: str, spec: DaskAutoscalerSpec) -> Problems:
+    yield from cluster_name(f"{path}.cluster", spec.cluster)
+    if spec.maximum is not None and spec.minimum > spec.maximum:
+        yield f"{path}.minimum", f"must not be greater than {path}.maximum ({spec.minimum} > {spec.maximum})"
+
+
+def _job(path: str, spec: DaskJobSpec) -> Problems:
+    if spec.pod_failure_policy and (spec.job.spec.get("restartPolicy") or "Never") != "Never":
+        yield f"{path}.podFailurePolicy", "needs restartPolicy Never of the runner"
+    if spec.cluster.spec.idle_action == "Suspend":
+        yield f"{path}.cluster.spec.idleAction", "must be Delete: a job's cluster is suspended with the job"
+
+
+def _worker_group(path: str, spec: DaskWorkerGroupSpec) -> Problems:
+    yield from cluster_name(f"{path}.cluster", spec.cluster)
+
+
+def _runner(path: str, template: JobTemplate) -> Problems:
+    yield from pod(f"{path}.spec", template.spec)
+    if template.spec.get("restartPolicy") == "Always":
+        yield f"{path}.spec.restartPolicy", "must be Never or OnFailure: a runner runs to completion"
+
+
+def _failure_policy(path: str, policy: PodFailurePolicy) -> Problems:
+    for number, rule in enumerate(policy.rules):
+        if (rule.on_exit_codes is None) == (rule.on_pod_conditions is None):
+            yield f"{path}.rules[{number}]", "must have either onExitCodes or onPodConditions"
+        if rule.on_exit_codes and rule.on_exit_codes.operator == "In" and 0 in rule.on_exit_codes.values:
+            yield f"{path}.rules[{number}].onExitCodes.values", "must not have 0, which is no failure"
+
+
+def _rolling_update(path: str, rolling: RollingUpdate) -> Problems:
+    amounts = {"maxSurge": rolling.max_surge, "maxUnavailable": rolling.max_unavailable}
+    for field, amount in amounts.items():
+        if amount is None:
+            continue
+        fits = amount >= 0 if isinstance(amount, int) else re.fullmatch(PERCENTAGE, amount)
+        if not fits:
+            yield f"{path}.{field}", f"{reprlib.repr(amount)} must be a number or a percentage up to 999%"
+    if all(map(_is_nothing, amounts.values())):
+        yield path, NOTHING_TO_UPDATE
+
+
+def _is_nothing(amount: int | str | None) -> bool:
+    return amount == 0 or (isinstance(amount, str) and re.fullmatch("0+%", amount) is not None)
+
+
+def _scheduler(path: str, scheduler: Scheduler) -> Problems:
+    yield from pod(f"{path}.spec", scheduler.spec)
+    # Deployments allow nothing else.
+    if (scheduler.spec.get("restartPolicy") or "Always") != "Always":
+        yield f"{path}.spec.restartPolicy", "must be Always: the scheduler runs in a Deployment"
+    if scheduler.spec.get("activeDeadlineSeconds") is not None:
+        yield f"{path}.spec.activeDeadlineSeconds", "is not possible: the scheduler runs in a Deployment"
+
+
+def _template_metadata(path: str, metadata: TemplateMetadata) -> Problems:
+    yield from labels_and_annotations(path, metadata.labels, metadata.annotations)
+
+
+def _worker(path: str, worker: Worker) -> Problems:
+    yield from pod(f"{path}.spec", worker.spec)
+
+
+#: What is checked of a value, wherever in a spec it is: a new kind is checked as far as it is made of the same parts.
+_CHECKS: dict[type, Callable[[str, Any], Problems]] = {
+    DaskAutoscalerSpec: _autoscaler,
+    DaskJobSpec: _job,
+    DaskWorkerGroupSpec: _worker_group,
+    JobTemplate: _runner,
+    PodFailurePolicy: _failure_policy,
+    RollingUpdate: _rolling_update,
+    Scheduler: _scheduler,
+    TemplateMetadata: _template_metadata,
+    Worker: _worker,
+}

@@ -1,0 +1,70 @@
+"""What Kubernetes takes for a name, a label, and a key of labels or annotations."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Iterator, Mapping
+
+from .. import names
+from ..model import LABEL_VALUE
+
+_SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+DNS_LABEL = re.compile(r"(?!.{64})[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_DNS_NAME = re.compile(r"(?!.{254})[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_LABEL_VALUE = re.compile(rf"(?!.{{64}}){LABEL_VALUE}")
+_KEY_NAME = re.compile(r"(?!.{64})[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?")
+
+Problems = Iterator[tuple[str, str]]  #: field, what is wrong with it
+
+
+def cluster_name(path: str, name: str) -> Problems:
+    """What keeps a DaskCluster from having a name."""
+    if len(name) > names.MAX_CLUSTER_NAME:
+        limit = f"must have at most {names.MAX_CLUSTER_NAME} characters, has {len(name)}"
+        yield path, f"{limit}: the Service is named <name>-scheduler"
+    if not _SERVICE_NAME.fullmatch(name):
+        yield path, f"{name!r} must be a DNS label that starts with a letter: the Service is named after it"
+
+
+def group_name(path: str, name: str) -> Problems:
+    """What keeps a DaskWorkerGroup from having a name."""
+    if len(name) > names.MAX_GROUP_NAME:
+        limit = f"must have at most {names.MAX_GROUP_NAME} characters, has {len(name)}"
+        yield path, f"{limit}: it is a label of the workers"
+    if not _DNS_NAME.fullmatch(name):
+        yield path, f"{name!r} must be a DNS name: the workers are named after it"
+
+
+def any_name(path: str, name: str) -> Problems:
+    """What keeps every object from having a name."""
+    if not _DNS_NAME.fullmatch(name):
+        yield path, f"{name!r} must be a DNS name: a-z, 0-9, '-' and '.', at most 253 characters"
+
+
+def labels_and_annotations(path: str, labels: object, annotations: object) -> Problems:
+    """Mistakes in what may be of any form: nothing has looked at an object's own metadata before."""
+    for field, keys in (("labels", labels), ("annotations", annotations)):
+        if keys is not None and not isinstance(keys, Mapping):
+            yield f"{path}.{field}", f"must be an object, not {reprlib.repr(keys)}"
+            continue
+        for key, value in (keys or {}).items():
+            if not is_key(str(key) if field == "labels" else str(key).lower()):
+                example = "letters, digits, '-', '_' and '.', at most 63, maybe after a DNS name and '/'"
+                yield f"{path}.{field}", f"{reprlib.repr(key)} is not a key: {example}"
+            if not isinstance(value, str):
+                yield f"{path}.{field}.{key}", f"must be text, not {reprlib.repr(value)}: put it in quotes"
+            elif field == "labels" and not is_label_value(value):
+                limit = "at most 63 letters, digits, '-', '_' and '.'"
+                yield f"{path}.{field}.{key}", f"{reprlib.repr(value)} is not a label: {limit}"
+
+
+def is_key(key: str) -> bool:
+    """Whether labels and annotations can have the key."""
+    domain, slash, name = key.rpartition("/")
+    return bool(_KEY_NAME.fullmatch(name)) and (not slash or bool(_DNS_NAME.fullmatch(domain)))
+
+
+def is_label_value(value: str) -> bool:
+    """Whether a label can have the value."""
+    return _LABEL_VALUE.fullmatch(value) is not None
