@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from dask_resources import scheduler_extension
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_all_that_runs_in_pods_has_its_types_checked():
+    checked = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["modules"]
+    assert sorted(checked) == sorted(path.stem for path in (ROOT / "resources/dask_resources/in_pod").rglob("*.py"))
 
 
 class TestMounted:
