@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from distributed import Scheduler
-from tests.support.dask_scheduler import ROUTES, Extension, ask, having, plain_tasks, pods, until
+from distributed.utils import import_file
+from tests.support.dask_scheduler import MODULE, ROUTES, Extension, ask, having, plain_tasks, pods, until
 
 from dask_controller.core.actions import Answers, Ask, TargetQuestion
 from dask_controller.shell.dask import Question, SchedulerError
@@ -100,6 +103,15 @@ async def test_what_is_asked_at_once_is_answered_in_order_and_each_as_if_alone(r
 async def changed(rig, question, reply):
     new = await rig.extension.put(question, reply)
     return None if new is reply else new
+
+
+def test_every_question_is_in_the_decision_record():
+    import_file(str(MODULE))
+    text = Path("docs/decisions/0003-scheduler-extension.md").read_text()
+    rows = [row.split("|") for row in text.splitlines() if row.startswith("|")]
+    for question in sys.modules["dask_gitops_questions"].QUESTIONS:
+        asked, answered = f"`{question.field}`", f"`{question.answer_field}`"
+        assert any(asked in row[1] and answered in row[2] for row in rows), question
 
 
 async def test_what_is_taken_back_is_so_before_anything_else_is_found_out(rig):
