@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import aiohttp
 import dask
@@ -53,8 +55,8 @@ def having(*names: str, maximum: int = 1000, **share) -> Share:
 class Rig:
     """A scheduler that has preloaded the module, its workers, a client, and the operator's view of it."""
 
-    def __init__(self, scheduler: Scheduler, client: Client, session: aiohttp.ClientSession) -> None:
-        self.scheduler, self.client, self.session = scheduler, client, session
+    def __init__(self, scheduler: Scheduler, client: Client, session: aiohttp.ClientSession, gate: Path) -> None:
+        self.scheduler, self.client, self.session, self._gate = scheduler, client, session, gate
         self.url = f"http://127.0.0.1:{scheduler.http_server.port}"
         self.extension = Extension(self.url)
         self.workers: dict[str, Worker] = {}
@@ -67,6 +69,14 @@ class Rig:
                 self.workers[name] = await Worker(
                     self.scheduler.address, name=name, nthreads=nthreads, dashboard_address=":0", **options
                 )
+
+    def hold(self, number: int = 1, **options):
+        """Tasks that last until :meth:`release`, half a second by the scheduler's guess."""
+        gates = [str(self._gate)] * number
+        return self.client.map(held, gates, range(number), pure=False, **options)
+
+    def release(self) -> None:
+        self._gate.touch()
 
     async def close(self, *names: str) -> None:
         for name in names:
@@ -122,17 +132,19 @@ class Rig:
 
 @asynccontextmanager
 async def running(module: Path) -> AsyncIterator[Rig]:
-    async with (
-        Scheduler(port=0, dashboard_address="127.0.0.1:0", preload=[str(module)]) as scheduler,
-        Client(scheduler.address, asynchronous=True) as client,
-        aiohttp.ClientSession() as session,
-    ):
-        rig = Rig(scheduler, client, session)
-        try:
-            yield rig
-        finally:
-            rig.extension.close()
-            await rig.close(*list(rig.workers))
+    with TemporaryDirectory() as folder:
+        async with (
+            Scheduler(port=0, dashboard_address="127.0.0.1:0", preload=[str(module)]) as scheduler,
+            Client(scheduler.address, asynchronous=True) as client,
+            aiohttp.ClientSession() as session,
+        ):
+            rig = Rig(scheduler, client, session, Path(folder) / "gate")
+            try:
+                yield rig
+            finally:
+                rig.release()
+                rig.extension.close()
+                await rig.close(*list(rig.workers))
 
 
 def logged(path: str, key, seconds: float = 0.0, *dependencies):
@@ -147,6 +159,8 @@ def runs(path: Path) -> Counter:
     return Counter(path.read_text().split())
 
 
-def plain_tasks(rig: Rig, number: int):
-    """Different tasks that last for three seconds, half a second each by the scheduler's guess."""
-    return rig.client.map(time.sleep, [3 + n / 1000 for n in range(number)])
+def held(gate: str, number: int) -> int:
+    """A task that lasts until there is such a file."""
+    while not os.path.exists(gate):
+        time.sleep(0.02)
+    return number

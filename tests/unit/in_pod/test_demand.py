@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from tests.support.dask_scheduler import ROUTES, having, plain_tasks, until
+from tests.support.dask_scheduler import ROUTES, having, until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -28,7 +28,7 @@ async def test_target_of_one_group_is_that_of_distributed(rig):
 
 
 async def test_the_target_of_the_whole_cluster_can_be_read(rig):
-    futures = rig.client.map(time.sleep, [3 + n / 1000 for n in range(60)])
+    futures = rig.hold(60)
     await waiting(rig, 60)
     async with rig.session.get(f"{rig.url}{ROUTES}/adaptive_target") as response:
         assert await response.json() == {"target": rig.scheduler.adaptive_target()} == {"target": 6}
@@ -61,7 +61,7 @@ async def test_target_grows_for_memory_until_half_of_it_is_used(rig):
 
 
 async def test_the_target_of_workers_that_are_still_to_come_is_not_raised_again(rig):
-    futures = rig.client.map(time.sleep, [5 + n / 1000 for n in range(6)])
+    futures = rig.hold(6)
     await until(lambda: len(rig.scheduler.unrunnable) + len(rig.scheduler.queued) == 6)
     assert await rig.target(target_duration=0.5) == 6, "six tasks of half a second, as far as anybody knows"
     for number, name in enumerate("abcdef"):  # they register one by one
@@ -71,7 +71,7 @@ async def test_the_target_of_workers_that_are_still_to_come_is_not_raised_again(
 
 
 async def test_threads_are_known_before_a_worker_is(rig):
-    futures = rig.client.map(time.sleep, [5 + n / 1000 for n in range(8)])
+    futures = rig.hold(8)
     await until(lambda: len(rig.scheduler.unrunnable) + len(rig.scheduler.queued) == 8)
     assert await rig.target(target_duration=0.5) == 8
     assert await rig.target(threads=4, target_duration=0.5) == 2
@@ -80,11 +80,12 @@ async def test_threads_are_known_before_a_worker_is(rig):
 
 async def test_what_a_leaving_worker_still_runs_does_not_call_it_back(rig):
     await rig.add("a", "b")
-    future = rig.client.submit(time.sleep, 2, workers=["b"], allow_other_workers=True)
+    (future,) = rig.hold(workers=["b"], allow_other_workers=True)
     await until(lambda: rig.state_of("b").processing)
     await rig.retirement("b")
     await until(lambda: rig.status("b") == "closing_gracefully")
     assert await rig.target("a", "b") == 1
+    rig.release()
     await future
 
 
@@ -92,8 +93,7 @@ async def test_what_a_leaving_worker_still_runs_does_not_call_it_back(rig):
 
 
 def gpu_tasks(rig, number: int, **restrictions):
-    needs = restrictions or {"GPU": 1}
-    return [rig.client.submit(time.sleep, 3, resources=needs, pure=False) for _ in range(number)]
+    return rig.hold(number, resources=restrictions or {"GPU": 1})
 
 
 async def waiting(rig, number: int) -> None:
@@ -102,7 +102,7 @@ async def waiting(rig, number: int) -> None:
 
 async def test_plain_tasks_grow_the_plain_group_and_those_with_restrictions_the_other(rig):
     gpu = having(resources={"GPU": 1})
-    futures = plain_tasks(rig, 3), gpu_tasks(rig, 2)
+    futures = rig.hold(3), gpu_tasks(rig, 2)
     await waiting(rig, 5)
     assert await rig.target(after=[gpu], target_duration=0.5) == 3
     assert await rig.target(resources={"GPU": 1}, before=[having()], target_duration=0.5) == 2
@@ -110,7 +110,7 @@ async def test_plain_tasks_grow_the_plain_group_and_those_with_restrictions_the_
 
 
 async def test_a_group_with_resources_runs_plain_tasks_where_no_other_can(rig):
-    futures = plain_tasks(rig, 3)
+    futures = rig.hold(3)
     await waiting(rig, 3)
     alone = {"resources": {"GPU": 1}, "target_duration": 0.5}
     assert await rig.target(**alone) == 3
@@ -120,7 +120,7 @@ async def test_a_group_with_resources_runs_plain_tasks_where_no_other_can(rig):
 
 
 async def test_several_plain_groups_are_filled_one_after_the_other(rig):
-    futures = plain_tasks(rig, 10)
+    futures = rig.hold(10)
     await waiting(rig, 10)
     first, second = having(maximum=4), having(maximum=5)
     assert await rig.target(maximum=4, after=[second], target_duration=0.5) == 10 - 5  # one more than it may have
@@ -130,7 +130,7 @@ async def test_several_plain_groups_are_filled_one_after_the_other(rig):
 
 
 async def test_the_minimum_of_each_group_is_used_first(rig):
-    futures = plain_tasks(rig, 5)
+    futures = rig.hold(5)
     await waiting(rig, 5)
     fixed = having(minimum=3, maximum=3)
     assert await rig.target(after=[fixed], target_duration=0.5) == 2
@@ -175,12 +175,12 @@ async def test_tasks_go_to_the_group_that_offers_the_least_and_enough(rig):
 async def test_guests_count_only_for_what_they_wait(rig):
     """Dask gives plain tasks to any worker, one with a GPU too."""
     await rig.add("gpu", resources={"GPU": 1})
-    guest = plain_tasks(rig, 1)
+    guest = rig.hold(1)
     await until(lambda: rig.state_of("gpu").processing)
     gpu = having("gpu", resources={"GPU": 1}, maximum=5)
     assert await rig.target(after=[gpu]) == 0
     assert await rig.target("gpu", resources={"GPU": 1}, maximum=5, before=[having()]) == 1, "it is busy"
-    more = [rig.client.submit(time.sleep, 3 + n / 1000, pure=False) for n in range(1, 4)]
+    more = rig.hold(3)
     await until(lambda: len(rig.state_of("gpu").processing) + len(rig.scheduler.queued) == 4)
     assert await rig.target(after=[gpu], target_duration=0.1) == 3
     assert await rig.target("gpu", resources={"GPU": 1}, maximum=5, before=[having()], target_duration=0.1) == 1

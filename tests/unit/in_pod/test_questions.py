@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from distributed import Scheduler
 from distributed.utils import import_file
-from tests.support.dask_scheduler import MODULE, ROUTES, Extension, ask, having, plain_tasks, pods, until
+from tests.support.dask_scheduler import MODULE, ROUTES, Extension, ask, having, pods, until
 
 from dask_controller.core.actions import Answers, Ask, TargetQuestion
 from dask_controller.shell.dask import Question, SchedulerError
@@ -77,7 +77,7 @@ async def test_a_scheduler_without_the_module_says_so():
 
 async def test_what_is_asked_at_once_is_answered_in_order_and_each_as_if_alone(rig):
     await rig.add("a", "b-0", "c")
-    futures = plain_tasks(rig, 4)
+    futures = rig.hold(4)
     await until(lambda: sum(len(ws.processing) for ws in rig.scheduler.workers.values()) == 4)
     group = TargetQuestion(group=having("a", "b"))
     asks = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 
 import pytest
@@ -53,23 +52,17 @@ async def test_a_running_task_finishes_and_runs_once(rig, tmp_path):
 async def test_tasks_that_a_worker_has_not_begun_go_to_another_one_at_once(rig, tmp_path):
     await rig.add("a", "b")
     await rig.scheduler.extensions["stealing"].stop()  # which would take some of them before
-    log, gate = tmp_path / "runs", tmp_path / "gate"
-
-    def held(*traced):
-        key = logged(*traced)
-        while not gate.exists():
-            time.sleep(0.01)
-        return key
-
-    to_a = {"workers": ["a"], "allow_other_workers": True}
-    futures = [rig.client.submit(held, str(log), 0, **to_a)]
-    futures += [rig.client.submit(logged, str(log), n, 0.01, **to_a) for n in range(1, 30)]
-    await until(lambda: log.exists() and len(rig.state_of("a").processing) == 30)
+    log, to_a = tmp_path / "runs", {"workers": ["a"], "allow_other_workers": True}
+    begun = rig.hold(**to_a)
+    await until(lambda: rig.workers["a"].state.executing)
+    others = [rig.client.submit(logged, str(log), n, 0.01, **to_a) for n in range(30)]
+    await until(lambda: len(rig.state_of("a").processing) == 31)
     await rig.retire("a", until_it_says="retiring: 1 tasks")
-    gate.touch()
+    rig.release()
     await rig.retire("a")
     await rig.close("a")
-    assert sorted(await rig.client.gather(futures)) == list(range(30))
+    assert await rig.client.gather(begun) == [0]
+    assert sorted(await rig.client.gather(others)) == list(range(30))
     assert set(runs(log).values()) == {1}
 
 
