@@ -11,7 +11,7 @@ from dask_crds.model import DaskCluster, ServiceSpec
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, main_container, with_environment
 from .revision import revision
-from .scheduler_extension import MODULE, mounted, source
+from .scheduler_extension import mounted, sources
 
 DEFAULT_CLUSTER_DOMAIN = "cluster.local"
 
@@ -163,11 +163,11 @@ def disruption_budget(cluster: DaskCluster) -> dict[str, Any]:
 
 @cache
 def _module_revision() -> str:
-    return revision(source())
+    return revision(sources())
 
 
 def extension_config_map(cluster: DaskCluster) -> dict[str, Any]:
-    """ConfigMap with the module that the scheduler loads, see ``docs/decisions/0003-scheduler-extension.md``."""
+    """ConfigMap with the files that the scheduler loads, see ``docs/decisions/0003-scheduler-extension.md``."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -177,5 +177,5 @@ def extension_config_map(cluster: DaskCluster) -> dict[str, Any]:
             labels=selector(cluster.name),
             annotations={names.REVISION: _module_revision()},
         ),
-        "data": {MODULE: source()},
+        "data": dict(sources()),
     }

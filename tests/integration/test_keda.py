@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from distributed import Client, LocalCluster
@@ -17,8 +16,7 @@ from tests.cluster import ControlPlane, components
 from tests.cluster.processes import free_port
 from tests.e2e.support import eventually
 from tests.support.aggregation import aggregated
-
-from dask_resources import scheduler_extension
+from tests.support.dask_scheduler import MODULE
 
 pytestmark = pytest.mark.control_plane
 
@@ -83,8 +81,7 @@ def test_it_scales_a_group_from_nothing_by_what_the_scheduler_wants_and_back(kub
 
     kubectl.apply(kube.cluster_manifest("fed", workers=1, worker_extra={"drainTimeoutSeconds": 0}))
     kubectl.wait_ready("daskcluster", "fed")
-    module = Path(scheduler_extension.__file__).with_name(scheduler_extension.MODULE)
-    preload = {"preload": [str(module)]}
+    preload = {"preload": [str(MODULE)]}
     with LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0", scheduler_kwargs=preload) as dask:
         port = dask.scheduler.http_server.port
         kubectl.apply(scaled_object("fed-default", f"http://127.0.0.1:{port}/dask-gitops/v1/adaptive_target"))

@@ -290,6 +290,18 @@ def test_worker_resources_are_read_from_the_command(fields, resources):
     assert worker_resources(described("g", **fields)) == resources
 
 
+@pytest.mark.parametrize("sidecar_first", [True, False])
+def test_what_a_group_offers_is_told_by_its_main_container(sidecar_first):
+    """Wherever a sidecar stands (controller 9)."""
+    worker = {"name": "worker", "args": ["dask", "worker", "--nthreads", "4", "--resources", "GPU=2"]}
+    sidecar = {"name": "logs", "args": ["--nthreads", "9"], "resources": {"limits": {"cpu": "7"}}}
+    g = group()
+    spec = {"containers": [sidecar, worker] if sidecar_first else [worker, sidecar]}
+    template = msgspec.structs.replace(g.spec.worker, spec=spec)
+    g = msgspec.structs.replace(g, spec=msgspec.structs.replace(g.spec, worker=template))
+    assert (worker_threads(g), worker_resources(g)) == (4, {"GPU": 2.0})
+
+
 # --- who sets the size of a group -------------------------------------------------------------------------------------
 
 

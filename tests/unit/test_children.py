@@ -63,6 +63,16 @@ class TestConfigMap:
         (patch,) = actions(complete(c, config_map=tampered))
         assert (patch.kind, patch.patch) == ("ConfigMap", {"data": {"distributed.py": None}})
 
+    def test_files_of_another_release_give_way_at_once(self) -> None:
+        """A scheduler that starts in between must not find some of one release and some of another."""
+        c = cluster()
+        other = live(extension_config_map(c))
+        name, *rest = other["data"]
+        other["data"] = {"gone.py": "", name: "before", **{same: other["data"][same] for same in rest[1:]}}
+        (patch,) = actions(complete(c, config_map=other))
+        ours = extension_config_map(c)["data"]
+        assert patch.patch == {"data": {"gone.py": None, name: ours[name], rest[0]: ours[rest[0]]}}
+
     def test_where_only_metadata_is_known_nothing_is_changed(self) -> None:
         c = cluster()
         seen = live(extension_config_map(c))

@@ -1,6 +1,6 @@
 """The client of schedulers against strangers on real sockets: whatever they say costs little and raises our error.
 
-With real schedulers: ``test_scheduler_extension.py``.
+With real schedulers: ``in_pod``.
 """
 
 from __future__ import annotations
@@ -683,7 +683,7 @@ async def test_a_scheduler_without_the_module_says_so() -> None:
 
 
 async def test_an_older_module_is_asked_one_after_the_other() -> None:
-    """With a real one: ``test_scheduler_extension.py``."""
+    """With a real one: ``in_pod/test_loading.py``."""
     play = old(
         state=STATE, retire=http('{"workers": {"a": "retired", "b": "x"}}'), adaptive_target=http('{"target": 2}')
     )

@@ -99,12 +99,14 @@ def _config_map(o: ObservedCluster) -> Action | None:
     if not mine(o, live):
         return None
     # The data is there to be compared only if nobody has looked at this version yet, see `stands`.
-    same = live is not None and live.get("data", desired["data"]) == desired["data"]
-    if live is not None and (added := live.get("data", {}).keys() - desired["data"].keys()):
-        # Python would find it: what lies beside the module is no addition but a change of what runs.
-        data = dict.fromkeys(sorted(added))
+    ours: Manifest = desired["data"]
+    present: Manifest = ours if live is None else live.get("data", ours)
+    if live is not None and present.keys() - ours:
+        # Python would find it: a file beside ours is no addition but a change of what runs. All that differs is set
+        # right at once, so that no scheduler starts with the files of two releases.
+        data = {name: ours.get(name) for name in sorted({*present, *ours}) if present.get(name) != ours.get(name)}
         return Patch("ConfigMap", o.cluster.namespace, live["metadata"]["name"], {"data": data}, _uid(live))
-    same = same and _is_labelled(live, desired) and _is_revised(live, desired)
+    same = live is not None and present == ours and _is_labelled(live, desired) and _is_revised(live, desired)
     return None if same else _apply(o, live, desired, needed=True)
 
 

@@ -13,14 +13,14 @@ from typing import Any
 
 from dask_crds import names
 
-from ..pod import main_container
+from .pod import main_container
 
 #: Grace period of a Pod whose user sets none (Kubernetes' default).
 DEFAULT_GRACE_SECONDS = 30
 
 _START = 'python=$(command -v python3 || command -v python) && exec "$python" -IS -c "$0" "$@"; exit 0'
 _PROBES = ("livenessProbe", "startupProbe")
-#: Lines of the program, and types in it, that do not travel.
+#: Lines of the program, and types in it, that Pods do not carry.
 _LEFT_OUT, _TYPE = (
     ("#", '"""', "from typing "),
     re.compile(r"(?<=[a-z]): (?:Any|str|bool)(?=[,)])|(?<=\)) -> \w+(?=:$)"),
@@ -29,8 +29,8 @@ _LEFT_OUT, _TYPE = (
 
 @cache
 def source() -> str:
-    """Text of the program, without the comments, types and spaces that would travel with every Pod."""
-    text = files(__package__).joinpath("dask_gitops_prestop.py").read_text()
+    """Text of the program, without the comments, types and spaces that every Pod would carry otherwise."""
+    text = (files(__package__) / "in_pod" / "worker" / "dask_gitops_prestop.py").read_text()
     _, _, code = text.removeprefix('"""').partition('"""\n')
     lines = (line.partition("  # ")[0] for line in code.splitlines() if not line.lstrip().startswith(_LEFT_OUT))
     return "".join(f"{_indented(_TYPE.sub('', line))}\n" for line in lines if line)
@@ -66,7 +66,7 @@ def with_drain(spec: dict[str, Any], *, host: str, worker_name: str, drain_secon
         short = {"terminationGracePeriodSeconds": DEFAULT_GRACE_SECONDS}
         worker = {**worker, **{probe: {**short, **worker[probe]} for probe in _PROBES if worker.get(probe)}}
     else:
-        # What follows the hook needs some of the time, too.
+        # What follows the hook needs some of that time, too.
         drain_seconds = min(drain_seconds, max(grace - DEFAULT_GRACE_SECONDS, grace * 3 // 4))
         if not drain_seconds:
             return spec
@@ -76,7 +76,7 @@ def with_drain(spec: dict[str, Any], *, host: str, worker_name: str, drain_secon
 
 
 def _arguments(spec: dict[str, Any], host: str, worker_name: str, drain_seconds: int) -> list[str]:
-    """Of the program. Where processes are shared, the first one is the pause container's, or the node's (!)."""
+    """Those of the program. Where processes are shared, process 1 is the pause container's or even the node's."""
     pid = "0" if spec.get("hostPID") or spec.get("shareProcessNamespace") else "1"
     node = ["node"] if spec.get("hostNetwork") else []
     return [host, str(names.DASHBOARD_PORT_NUMBER), worker_name, str(drain_seconds), pid, *node]

@@ -4,8 +4,9 @@
 
 The kubelet runs this in the worker's container before it sends SIGTERM to the first process there: PID, or 0 where
 containers share their processes and it has to be found. With ``node`` the Pod is in its node's network, where an
-address is no sign of anybody. The standard library must do, of any Python that distributed runs on. Whatever goes
-wrong, the worker is then stopped as without it; it ends with 0, else Kubernetes tells of a failure.
+address identifies nobody. It must run with the standard library alone, of any Python that distributed supports.
+Whatever goes wrong, the worker is then stopped as it would be without it. It always ends with 0, because Kubernetes
+reports anything else as a failure.
 """
 
 import http.client
@@ -16,23 +17,23 @@ import sys
 import time
 from typing import Any
 
-host, usual, worker, seconds, pid, *node = sys.argv[1:]
+host, default, worker, seconds, pid, *node = sys.argv[1:]
 
 
-def told(variable: str, otherwise: Any) -> int:
-    """A port by the environment."""
+def port_in(variable: str, otherwise: Any) -> int:
+    """The port in a variable of the environment."""
     text = os.environ.get(variable, "").rpartition(":")[2]
     return int(text if text.isdigit() else otherwise)
 
 
-# Of a Service that was there before the Pod, Kubernetes tells the port, which may be another one.
-port = told(host.split(".")[0].upper().replace("-", "_") + "_SERVICE_PORT_HTTP_DASHBOARD", usual)
-comm = f":{told('DASK_SCHEDULER_ADDRESS', 8786):04X}"
+# Kubernetes gives the port of a Service that is older than the Pod; it need not be the default.
+port = port_in(host.split(".")[0].upper().replace("-", "_") + "_SERVICE_PORT_HTTP_DASHBOARD", default)
+comm = f":{port_in('DASK_SCHEDULER_ADDRESS', 8786):04X}"
 headers = {"Content-Type": "application/json", "Dask-Gitops-Own-Addresses": "1"}
 
 
 def identity(sock: Any) -> Any:
-    """The worker, with its address: one of IPv4 if it has any, as Dask prefers that, and that of a connection."""
+    """The worker with its addresses: an IPv4 one if there is any, as Dask prefers that, and the connection's own."""
     ips = [] if node else [sock.getsockname()[0]]
     if ips and sock.family == socket.AF_INET6:
         try:
@@ -45,7 +46,7 @@ def identity(sock: Any) -> Any:
 
 
 def connected() -> bool:
-    """Whether anybody here is connected to the scheduler: then it lives, ready or not."""
+    """Whether any process here is connected to the scheduler: then that is alive, ready or not."""
     for table in [] if node else ["/proc/net/tcp", "/proc/net/tcp6"]:
         with open(table) as lines:
             if any(line.split()[2].endswith(comm) and line.split()[3] == "01" for line in lines):
@@ -53,8 +54,8 @@ def connected() -> bool:
     return False
 
 
-def silent() -> bool:
-    """Whether nobody here listens: a worker that has not begun yet, or has ended, has nothing that could be lost."""
+def nobody_listens() -> bool:
+    """Whether no process here listens: a worker that has not begun yet, or has ended, has nothing to lose."""
     listening = set()
     for table in filter(os.path.exists, ["/proc/net/tcp", "/proc/net/tcp6"]):
         with open(table) as lines:
@@ -70,56 +71,56 @@ def silent() -> bool:
 
 
 def drain() -> bool:
-    """Wait for the scheduler's word; whether it is gone instead, and results are worth nothing any more."""
+    """Wait until the scheduler says that it is done; whether it has gone instead, and results are worth nothing."""
     deadline, lost, nameless, lives = time.monotonic() + float(seconds), None, None, False
     while time.monotonic() < deadline:
-        over = carefully(silent)
+        over = attempt(nobody_listens)
         connection = http.client.HTTPConnection(host, port, timeout=0.5 if over else 5)
         sign = "no connection"
         try:
             connection.connect()
-            sign = ""  # who is there and does not answer is busy
+            sign = ""  # a scheduler that is there and does not answer is busy
             body = json.dumps({"workers": [identity(connection.sock)]})
             connection.request("POST", "/dask-gitops/v1/retire", body, headers)
             answer = connection.getresponse()
             if answer.status == 200 and json.loads(answer.read(65536))["workers"][worker] in ("retired", "unknown"):
                 return False
-            if answer.status not in (200, 502, 503, 504):  # these by a proxy, of a scheduler that is not ready
+            if answer.status not in (200, 502, 503, 504):  # by these a proxy says that the scheduler is not ready
                 return False
         except socket.gaierror as error:
-            sign = "no name" if error.errno == socket.EAI_NONAME else ""  # else it is the resolver that is gone
+            sign = "no name" if error.errno == socket.EAI_NONAME else ""  # otherwise the resolver has failed
         except (OSError, http.client.HTTPException):
             pass
         finally:
             connection.close()
-        if over and carefully(silent):
-            return True  # and it will not take long: it has lost its scheduler
+        if over and attempt(nobody_listens):
+            return True  # it has lost its scheduler and will end soon
         now = time.monotonic()
         for _ in range(5):
-            lived, lives = lives, carefully(connected)
+            lived, lives = lives, attempt(connected)
             if lived and not lives:
-                return True  # whoever has lost its scheduler has lost all, and ends in a moment: before it we must
+                return True  # a worker that has lost its scheduler has lost all and ends in a moment; we must end first
             time.sleep(0.1)
         if not sign or lives:
             lost = nameless = None
         else:
             lost = lost or now
             nameless = sign == "no name" and (nameless or now)
-            # A scheduler that restarts or is not ready refuses, too; without a name there is no Service any more.
+            # A scheduler that restarts or is not ready refuses as well; without a name there is no Service any more.
             if now - lost > 20 or (nameless and now - nameless > 5):
                 return True
     return False
 
 
 def stat(process: str) -> Any:
-    """Of a process: who has started it, and when."""
+    """A process's parent, and when it started."""
     with open(f"/proc/{process}/stat") as text:
         fields = text.read().rpartition(")")[2].split()
     return fields[1], int(fields[19])
 
 
 def first() -> str:
-    """The container's first process where all are seen: the oldest of those with our files that came from outside."""
+    """The container's first process where others are visible, too: the oldest with our files and a foreign parent."""
     ours, found, us = os.readlink("/proc/self/ns/mnt"), {}, str(os.getpid())
     for process in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -132,33 +133,33 @@ def first() -> str:
     return min((born, process) for process, (parent, born) in found.items() if parent not in found and process != us)[1]
 
 
-def heeds(process: str) -> Any:
-    """Whether a process catches or blocks SIGTERM; the first one of a container ignores it otherwise."""
+def handles_sigterm(process: str) -> Any:
+    """Whether a process catches or blocks SIGTERM; otherwise the first one of a container ignores it."""
     with open(f"/proc/{process}/status") as status:
         masks = {name: value for name, _, value in (line.partition(":") for line in status)}
     return (int(masks["SigCgt"], 16) | int(masks["SigBlk"], 16)) >> 14 & 1
 
 
 def children(process: str) -> Any:
-    """Those whom a process that does not heed SIGTERM has started, such as a shell."""
-    if heeds(process):
+    """The children of a process that does not handle SIGTERM, such as a shell."""
+    if handles_sigterm(process):
         return []
     with open(f"/proc/{process}/task/{process}/children") as text:
         return text.read().split()
 
 
 def stop(gone: bool) -> None:
-    """See to it that SIGTERM is heeded."""
+    """See to it that SIGTERM stops the worker."""
     process = first() if pid == "0" else pid
     born, deadline = stat(process), time.monotonic() + 30
-    while not gone and not heeds(process) and time.monotonic() < deadline:
+    while not gone and not handles_sigterm(process) and time.monotonic() < deadline:
         time.sleep(0.5)  # a worker that is starting has no handler yet
-    targets = children(process)  # a shell does not pass it on; now, as we are one of them when we go on from behind
+    targets = children(process)  # a shell does not pass it on. Now, as the fork below becomes one of them
     for child in [] if gone else targets:
         os.kill(int(child), 15)
     if gone and os.fork() == 0:
-        # A Nanny whose worker cannot connect hangs on SIGTERM, and heeds a repeated SIGINT. It is sent from behind, as
-        # we end with the container, and Kubernetes would tell of that as a failure.
+        # A Nanny whose worker cannot connect hangs on SIGTERM, but a repeated SIGINT ends it. A process left behind
+        # sends it: the hook would end with the container, which Kubernetes reports as a failure.
         os.setsid()
         for number in range(3):
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
@@ -169,12 +170,12 @@ def stop(gone: bool) -> None:
                     os.kill(int(target), number)
 
 
-def carefully(step: Any, *arguments: Any) -> Any:
-    """Carry out a step; whatever goes wrong is as if there were no such step."""
+def attempt(step: Any, *arguments: Any) -> Any:
+    """The result of a step; false if it fails."""
     try:
         return step(*arguments)
     except Exception:
         return False
 
 
-carefully(stop, carefully(drain))
+attempt(stop, attempt(drain))

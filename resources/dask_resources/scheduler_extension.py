@@ -1,4 +1,4 @@
-"""The module that runs inside the scheduler, and how a scheduler Pod comes to load it.
+"""What is added to a scheduler's Pod, so that the scheduler loads the files in ``in_pod/scheduler``.
 
 See ``docs/decisions/0003-scheduler-extension.md``.
 """
@@ -6,19 +6,20 @@ See ``docs/decisions/0003-scheduler-extension.md``.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from dask_crds import names
 
-from ..pod import main_container
+from .pod import main_container
 
-MODULE = "dask_gitops_scheduler.py"
+MODULE = "dask_gitops_scheduler.py"  #: the file that is preloaded; it imports those beside it
 MOUNT_PATH = "/etc/dask-gitops"
 PRELOAD_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
 PRELOAD_ARGV_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD_ARGV"
-#: Where the module notes why the scheduler ends, if that is not where Kubernetes looks by default.
+#: Where the module notes that a client has ended the scheduler, if Kubernetes is to look in another place than usual.
 TERMINATION_LOG_VARIABLE = "DASK_GITOPS_TERMINATION_LOG"
 _DEFAULT_TERMINATION_LOG = "/dev/termination-log"
 
@@ -26,16 +27,18 @@ _VOLUME = "dask-gitops"
 
 
 @cache
-def source() -> str:
-    """Text of the module."""
-    return files(__package__).joinpath(MODULE).read_text()
+def sources() -> Mapping[str, str]:
+    """The module and the files that it imports: texts by name."""
+    folder = files(__package__) / "in_pod" / "scheduler"
+    found = {file.name: file.read_text() for file in folder.iterdir() if file.name.endswith(".py")}
+    return dict(sorted(found.items()))
 
 
 def mounted(spec: dict[str, Any], config_map: str) -> dict[str, Any]:
     """A scheduler's PodSpec whose main container preloads the module from ``config_map``.
 
-    Preloading is asked for through the environment, where the user's own list is kept. A ``--preload`` on the command
-    line replaces that list (``distributed.cli.dask_scheduler``), so there the module is added as another one.
+    Preloading is requested through the environment, and the user's own list there is kept. A ``--preload`` on the
+    command line replaces that list (``distributed.cli.dask_scheduler``), so there the module is added as another one.
     """
     main, volumes = main_container(spec, names.SCHEDULER), spec.get("volumes") or []
     taken = {volume["name"] for volume in volumes}  # the user's may have any name
@@ -59,7 +62,7 @@ def _preloading(scheduler: dict[str, Any], volume: str) -> dict[str, Any]:
 
 
 def _termination_log(scheduler: dict[str, Any]) -> list[dict[str, Any]]:
-    """A variable with the place that the user has chosen, if any."""
+    """A variable that names the file which the user has chosen for termination messages, if any."""
     path = scheduler.get("terminationMessagePath", _DEFAULT_TERMINATION_LOG)
     taken = any(variable["name"] == TERMINATION_LOG_VARIABLE for variable in scheduler.get("env") or ())
     chosen = path and path != _DEFAULT_TERMINATION_LOG and not taken
@@ -71,7 +74,7 @@ def _path() -> str:
 
 
 def _with_preload_option(words: list[str]) -> list[str]:
-    """A command line with our module preloaded too, if it preloads something."""
+    """A command line that preloads our module as well, if it preloads anything."""
     for at, word in enumerate(words):
         if word == "--preload" or word.startswith("--preload="):
             return [*words[:at], "--preload", _path(), *words[at:]]
@@ -79,7 +82,7 @@ def _with_preload_option(words: list[str]) -> list[str]:
 
 
 def _with_preload(env: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The environment with our module preloaded after those that the user names in the same variable."""
+    """The environment, with our module preloaded after those that the user names in the same variable."""
     taken = {variable["name"] for variable in env}
     if PRELOAD_VARIABLE not in taken:
         env = [*env, {"name": PRELOAD_VARIABLE, "value": json.dumps([_path()])}]

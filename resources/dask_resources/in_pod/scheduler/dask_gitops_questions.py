@@ -1,0 +1,77 @@
+"""What the operator asks: each question's field in a request, its body, the field of its answer, and who answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from dask_gitops_demand import adaptive_target
+from dask_gitops_requests import Groups, Pod, read_groups, read_object, read_pods
+from dask_gitops_retirement import Retirement
+from dask_gitops_status import Status
+from dask_gitops_workers import Workers
+
+
+class Extension:
+    """Answers the operator on behalf of a scheduler. There is one for each, see :func:`extension`."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self.workers = Workers(scheduler)
+        self.retirement = Retirement(scheduler, self.workers)
+        self.status = Status(scheduler)
+        self.target = partial(adaptive_target, scheduler, self.workers)
+
+
+def extension(scheduler: Any) -> Extension:
+    """The extension of a scheduler: made on first use and kept on it, so that it lives and dies with it."""
+    if "_dask_gitops" not in scheduler.__dict__:
+        scheduler._dask_gitops = Extension(scheduler)
+    found: Extension = scheduler._dask_gitops
+    return found
+
+
+class Question(NamedTuple):
+    """One thing that the operator may ask, alone or together with others."""
+
+    field: str  #: of a request
+    read: Callable[[dict[str, Any], str], Any]  #: gives the body in that field; ``None`` if this is not asked
+    answer_field: str
+    answer: Callable[[Extension, Any], Any]
+
+
+def _flag(request: dict[str, Any], field: str) -> bool | None:
+    return True if request.get(field) else None
+
+
+def _pods(request: dict[str, Any], field: str) -> list[Pod] | None:
+    return None if request.get(field) is None else read_pods(request, field)
+
+
+def _groups(request: dict[str, Any], field: str) -> Groups | None:
+    body = request.get(field)
+    if body is None:
+        return None
+    others = read_object(body, f"{field} is an object")
+    return read_groups(others.get("group"), others)
+
+
+#: In the order in which they are answered: what is taken back is so before anything else is found out, and workers are
+#: told to go last.
+QUESTIONS = (
+    Question("resume", _pods, "resumption", lambda asked, pods: asked.retirement.resume(pods)),
+    Question("idle", _flag, "idle_seconds", lambda asked, _: asked.status.idle_seconds()),
+    Question("progress", _flag, "progress", lambda asked, _: asked.status.progress()),
+    Question("versions", _flag, "versions", lambda asked, _: asked.status.versions()),
+    Question("registered", _pods, "registered", lambda asked, pods: asked.workers.registered(pods)),
+    Question("rank", _pods, "ranked", lambda asked, pods: asked.workers.cheapest_first(pods)),
+    Question("target", _groups, "target", lambda asked, groups: asked.target(groups)["target"]),
+    Question("retire", _pods, "retirement", lambda asked, pods: asked.retirement.retire(pods)),
+)
+
+
+def answers(asked: Extension, request: Any) -> dict[str, Any]:
+    """The answers to all that one request asks; it is read as a whole before anything is done."""
+    request = read_object(request, "a question is an object")
+    bodies = [(question, question.read(request, question.field)) for question in QUESTIONS]
+    return {question.answer_field: question.answer(asked, body) for question, body in bodies if body is not None}

@@ -1,0 +1,25 @@
+"""Schedulers with the module as it is, and as it was."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from tests.support.dask_scheduler import MODULE, running
+
+
+@pytest.fixture
+async def rig():
+    async with running(MODULE) as rig:
+        yield rig
+
+
+@pytest.fixture
+async def old_rig(tmp_path):
+    """A scheduler that was started when the module had no route for several questions at once."""
+    shutil.copytree(MODULE.parent, tmp_path, dirs_exist_ok=True)
+    text, route = MODULE.read_text().replace('VERSION = "5"', 'VERSION = "3"'), '_route("ask", _Ask),'
+    assert route in text
+    (tmp_path / MODULE.name).write_text(text.replace(route, ""))
+    async with running(tmp_path / MODULE.name) as rig:
+        yield rig
