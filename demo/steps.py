@@ -54,8 +54,7 @@ def _cluster(stack: ExitStack, on: str | None, context: str | None) -> Node | Ex
         cluster.build_image(images.OPERATOR, images.ROOT)
         return cluster
     node = Node()
-    dask = images.pulled(f"{images.DASK}:{images.DASK_VERSION}") or images.dask_image()
-    archives = [dask, images.operator_image(images.OPERATOR)]
+    archives = [images.dask_image(official=True), images.operator_image(images.OPERATOR)]
     with progress("starting a Kubernetes node"):
         stack.enter_context(node)
         for archive in archives:

@@ -38,12 +38,12 @@ int main(void) { signal(SIGTERM, on); signal(SIGINT, on); signal(SIGCHLD, on); f
 
 
 def pause_image() -> Path:
-    """The image that holds a Pod's namespaces: the official one, or a static program of six lines."""
+    """The image that holds a Pod's namespaces: Kubernetes' own, or a static program of six lines."""
     archive = CACHE / "images" / "pause.tar"
     with locked("pause"):
         if not archive.exists():
-            if official := pulled(PAUSE):
-                return official
+            if own := pulled(PAUSE):
+                return own
             root = CACHE / "rootfs" / "pause"
             root.mkdir(parents=True, exist_ok=True)
             command = ["gcc", "-x", "c", "-static", "-Os", "-o", str(root / "pause"), "-"]
@@ -52,16 +52,20 @@ def pause_image() -> Path:
     return archive
 
 
-def dask_image(version: str = DASK_VERSION) -> Path:
-    """An image with dask, distributed and what their dashboard needs, and this machine's Python.
+def dask_image(version: str = DASK_VERSION, *, official: bool = False) -> Path:
+    """An image with dask, distributed, what their dashboard needs, and the Python of this machine's Debian.
 
-    Tests use it in place of the official one, because their clients are of that Python, too.
+    Args:
+        version: of Dask.
+        official: whether Dask's own image does as well. Not for tests, whose clients must be of the same Python.
     """
     reference = f"{DASK}:{version}"
     packages = [f"dask=={version}", f"distributed=={version}", "bokeh", "pandas"]
     with locked(f"dask-{version}"):
         archive = CACHE / "images" / f"dask-{version}.tar"
         if not archive.exists():
+            if official and (own := pulled(reference)):
+                return own
             with progress(f"making the image {reference}"):
                 layer = _python_layer(f"dask-{version}", packages)
                 scripts = layer / "usr/local/bin"
