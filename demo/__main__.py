@@ -14,9 +14,7 @@ def main() -> int:
         prog="python3 -m demo",
         description="Brings up a Kubernetes cluster on this machine, installs the operator from dist/ and runs an "
         "example DaskJob. The cluster stays until Ctrl-C.",
-        epilog="Environment: DASK_GITOPS_PROGRAMS=download or build says where the node's programs and the image of "
-        "Dask come from (default: downloaded where their releases can be reached, else built, which takes about 15 "
-        "minutes the first time). DASK_GITOPS_CACHE is the folder where they are kept.",
+        epilog=environment.VARIABLES,
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(

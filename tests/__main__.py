@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from .environment import ROOT, enter
+from .environment import ROOT, VARIABLES, enter
 
 #: The tests of the real node mostly wait for Pods: the others run beside them, see ``tests/conftest.py``.
 TWO_AT_A_TIME = ["-n", "2"]
@@ -24,9 +24,7 @@ def main() -> int:
         usage="%(prog)s [ARGUMENT OF PYTEST ...]",
         description="Checks style, types and layers, then runs all tests that this machine can run, and lists what was "
         "left out. With arguments pytest runs what they say.",
-        epilog="Environment: DASK_GITOPS_PROGRAMS=download or build says where Kubernetes' programs come from "
-        "(default: downloaded where their releases can be reached, else built). DASK_GITOPS_CACHE is the folder where "
-        "they are kept. With KUBECONFIG set the end-to-end tests use that cluster.",
+        epilog=f"{VARIABLES} With KUBECONFIG set the end-to-end tests use that cluster.",
     )
     _, arguments = parser.parse_known_args()
     enter("tests")

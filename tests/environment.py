@@ -12,6 +12,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
+#: For ``--help``.
+VARIABLES = (
+    "Environment: DASK_GITOPS_PROGRAMS=download or build says where the programs and images of clusters come from "
+    "(default: downloaded where their releases can be reached, else built from source, which takes about 15 minutes "
+    "once). DASK_GITOPS_CACHE is the folder where they are kept."
+)
 
 
 def enter(module: str) -> None:
