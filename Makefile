@@ -1,10 +1,10 @@
-# Short names for what CONTRIBUTING and CI run. `python3 -m tests --help` tells more.
+# Short names for what README, CONTRIBUTING and CI run. `python3 -m demo --help` and `python3 -m tests --help` tell more.
 PYTHON ?= python3
 
 .PHONY: demo test unit synth bench image lock vendor
 
-demo: ; $(PYTHON) -m tests demo
-test: ; $(PYTHON) -m tests run
+demo: ; $(PYTHON) -m demo
+test: ; $(PYTHON) -m tests
 unit: ; .venv/bin/python -m pytest tests/unit tests/schema -m "not node and not control_plane"
 synth: ; .venv/bin/python -m dask_synth
 bench: ; .venv/bin/python -m bench

@@ -1,11 +1,12 @@
-"""Build programs ahead of the tests that use them."""
+"""Download or build programs ahead of the tests that use them."""
 
 import argparse
 import contextlib
 
 from . import components
 
-ALL = (components.NODE, components.ARGO_CD, components.FLUX, components.TOOLS)  # in the order in which they are needed
+#: In the order in which they are needed.
+ALL = (components.NODE, components.CONTROL_PLANE, components.ARGO_CD, components.FLUX, components.TOOLS)
 
 parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
 parser.add_argument("programs", nargs="*", metavar="PROGRAM", help="default: all but those that only a few want")
@@ -17,7 +18,7 @@ if unknown := sorted(set(programs) - known):
 if programs:
     components.ensure(programs)
 else:
-    with contextlib.suppress(components.Unavailable):  # what does not need them is built all the same
+    with contextlib.suppress(components.Unavailable):  # what does not need them is got all the same
         components.ensure_packages()
     for group in ALL:
         with contextlib.suppress(components.Unavailable):

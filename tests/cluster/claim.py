@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .components import CACHE, Unavailable
+from .machine import CACHE, Unavailable
 
 #: Numbers are the machine's for root, who makes networks of them, and else one's own.
 RUN = Path("/run/dask-gitops") if os.geteuid() == 0 else CACHE / "run"

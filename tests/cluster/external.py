@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from .components import Unavailable, ensure
+from .components import ensure
+from .machine import Unavailable
 
 
 class External:

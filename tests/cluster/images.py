@@ -1,6 +1,6 @@
-"""Container images without Docker: a root filesystem, packed as a docker-archive that containerd imports.
+"""Container images without Docker, as docker-archives that containerd imports: pulled, or made here.
 
-Images have two layers: Debian with Python, shared, and what comes on top.
+Those that are made have two layers: Debian with Python, shared, and what comes on top.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .components import CACHE, Unavailable, locked, progress, run
+from .components import ensure
+from .machine import ARCHITECTURE, CACHE, Unavailable, locked, progress, run
+from .releases import forced, to_download
 
 ROOT = Path(__file__).parents[2]
 PAUSE = "registry.k8s.io/pause:3.10.1"
+DASK = "ghcr.io/dask/dask"
 DASK_VERSION = "2026.8.0"
 OPERATOR = "ghcr.io/dask-gitops/operator:0.1.0"  #: as in dist/; a test compares them
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -35,10 +38,12 @@ int main(void) { signal(SIGTERM, on); signal(SIGINT, on); signal(SIGCHLD, on); f
 
 
 def pause_image() -> Path:
-    """The image that holds a Pod's namespaces, as a static program of six lines."""
+    """The image that holds a Pod's namespaces: Kubernetes' own, or a static program of six lines."""
     archive = CACHE / "images" / "pause.tar"
     with locked("pause"):
         if not archive.exists():
+            if own := pulled(PAUSE):
+                return own
             root = CACHE / "rootfs" / "pause"
             root.mkdir(parents=True, exist_ok=True)
             command = ["gcc", "-x", "c", "-static", "-Os", "-o", str(root / "pause"), "-"]
@@ -47,13 +52,21 @@ def pause_image() -> Path:
     return archive
 
 
-def dask_image(version: str = DASK_VERSION) -> Path:
-    """``ghcr.io/dask/dask:<version>``: dask, distributed and what their dashboard needs."""
+def dask_image(version: str = DASK_VERSION, *, official: bool = False) -> Path:
+    """An image with dask, distributed, what their dashboard needs, and the Python of this machine's Debian.
+
+    Args:
+        version: of Dask.
+        official: whether Dask's own image does as well. Not for tests, whose clients must be of the same Python.
+    """
+    reference = f"{DASK}:{version}"
     packages = [f"dask=={version}", f"distributed=={version}", "bokeh", "pandas"]
     with locked(f"dask-{version}"):
         archive = CACHE / "images" / f"dask-{version}.tar"
         if not archive.exists():
-            with progress(f"making the image ghcr.io/dask/dask:{version}"):
+            if official and (own := pulled(reference)):
+                return own
+            with progress(f"making the image {reference}"):
                 layer = _python_layer(f"dask-{version}", packages)
                 scripts = layer / "usr/local/bin"
                 (scripts / "python").symlink_to("/usr/bin/python3")
@@ -62,7 +75,35 @@ def dask_image(version: str = DASK_VERSION) -> Path:
                     script = f"#!/usr/bin/python3\nfrom distributed.cli.dask_{role} import main\n"
                     (scripts / f"dask-{role}").write_text(f'{script}if __name__ == "__main__":\n    main()\n')
                     (scripts / f"dask-{role}").chmod(0o755)
-                pack(archive, f"ghcr.io/dask/dask:{version}", [_debian(), layer], command=["python3"])
+                pack(archive, reference, [_debian(), layer], command=["python3"])
+    return archive
+
+
+def pulled(reference: str) -> Path | None:
+    """An image from its registry, nothing where that does not answer or lacks it.
+
+    Raises:
+        Unavailable: nothing may take its place.
+    """
+    archive = CACHE / "images" / f"pulled-{re.sub('[^a-z0-9.]', '_', reference)}.tar"
+    with locked("pull"):
+        if archive.exists():
+            return archive
+        if not to_download(reference.partition("/")[0]):
+            return None
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        partial = archive.with_suffix(f".{os.getpid()}")
+        try:
+            crane = ensure(["crane"])["crane"]
+            with progress(f"pulling {reference}"):
+                run([str(crane), "pull", "--platform", f"linux/{ARCHITECTURE}", reference, str(partial)])
+        except Unavailable as reason:
+            partial.unlink(missing_ok=True)
+            if forced():
+                raise
+            print(f"  {str(reason).splitlines()[-1]}: made here instead", file=sys.stderr, flush=True)
+            return None
+        partial.rename(archive)
     return archive
 
 
@@ -165,7 +206,7 @@ def pack(
     tars = [_layer_tar(layer) for layer in layers]
     settings = {"Env": [_PATH], "User": user, "Cmd": list(command) or None, "Entrypoint": list(entrypoint) or None}
     configuration = {
-        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine),
+        "architecture": ARCHITECTURE,
         "os": "linux",
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest, _ in tars]},
         "config": settings,

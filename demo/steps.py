@@ -1,8 +1,7 @@
-"""From nothing to a computed result: a cluster, the operator from ``dist/``, an example DaskJob."""
+"""A cluster, the operator from ``dist/``, an example DaskJob and its result, and how to go on."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import signal
 import subprocess
@@ -10,33 +9,36 @@ import sys
 import time
 from contextlib import ExitStack
 
-from tests.cluster import External, Node, Unavailable, images
-from tests.cluster.components import progress
+from tests.cluster import External, Kind, Node, Unavailable, images, kind
+from tests.cluster.machine import progress
+from tests.cluster.releases import Refused
 
 JOB = "hello"
 EXAMPLES = images.ROOT / "dist" / "examples"
 
 
-def main() -> int:
-    """Entry point; returns the exit status."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--context")
-    parser.add_argument("--exit", action="store_true")
-    options = parser.parse_args()
+def play(*, on: str | None, context: str | None, stay: bool) -> int:
+    """Play all of it; returns the exit status.
+
+    Args:
+        on: ``kind`` or ``node``; default: the first of them that works.
+        context: of a kubeconfig, whose cluster is used instead.
+        stay: whether a cluster that was made for it waits for Ctrl-C.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with ExitStack() as stack:
         try:
-            cluster = _cluster(stack, options.context)
+            cluster = _cluster(stack, on, context)
             _install(cluster)
             _run_job(cluster)
-        except Unavailable as reason:
+        except (Unavailable, Refused) as reason:
             print(f"\nNot here: {reason}", file=sys.stderr)
             return 2
         except subprocess.CalledProcessError as error:
             print(f"\n{' '.join(error.cmd[-6:])} failed:\n{error.stderr}", file=sys.stderr)
             return 1
         _how_to_go_on(cluster)
-        if isinstance(cluster, Node) and not options.exit:
+        if stay and not context:
             print("The cluster stays until you press Ctrl-C.", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
@@ -44,11 +46,15 @@ def main() -> int:
     return 0
 
 
-def _cluster(stack: ExitStack, context: str | None) -> Node | External:
+def _cluster(stack: ExitStack, on: str | None, context: str | None) -> Node | External:
     if context:
         return stack.enter_context(External(context=context))
+    if on == "kind" or (on is None and kind.works()):
+        cluster = stack.enter_context(Kind())
+        cluster.build_image(images.OPERATOR, images.ROOT)
+        return cluster
     node = Node()
-    archives = [images.dask_image(), images.operator_image(images.OPERATOR)]
+    archives = [images.dask_image(official=True), images.operator_image(images.OPERATOR)]
     with progress("starting a Kubernetes node"):
         stack.enter_context(node)
         for archive in archives:
@@ -109,13 +115,9 @@ From Python (.venv/bin/python has all that is needed):
 
   from dask_kubernetes.operator import KubeCluster
   from distributed import Client
-  with KubeCluster(name="demo", image="ghcr.io/dask/dask:{images.DASK_VERSION}", n_workers=2) as cluster:
+  with KubeCluster(name="demo", image="{images.DASK}:{images.DASK_VERSION}", n_workers=2) as cluster:
       print(Client(cluster).submit(sum, range(10)).result())
 
 Clean up: kubectl delete dask --all; kubectl delete -f dist/install.yaml
 """
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,151 @@
+"""What the repository says of itself is true: commands, versions, hooks, workflows, the changelog."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from tests.cluster import images
+from tests.cluster.modules import module_of
+
+from dask_constructs.operator import VERSION
+from dask_synth.config import Configuration
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+MAKEFILE = (ROOT / "Makefile").read_text()
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").iterdir())
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/install.md", "docs/release.md", ".ci/run")]
+#: Programs of others that the documents name.
+OTHERS = {"cosign", "docker", "git", "kubectl", "oras", "pip", "pre-commit"}
+
+workflows = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+
+
+def hooks() -> dict[str, dict[str, Any]]:
+    """Repository -> its entry in the configuration of pre-commit."""
+    configuration = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    return {entry["repo"]: entry for entry in configuration["repos"]}
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def commands(document: Path) -> list[str]:
+    """Commands of a document: lines that begin with a prompt, their parts, and what is set as code."""
+    text = document.read_text()
+    lines = re.findall(r"^\s*\$ (.*?)(?:  +#.*)?$", text, re.MULTILINE)
+    lines += re.findall(r"`((?:sudo |\.venv/bin/|make |python3? )[^`]*)`", text)
+    return [part.strip() for line in lines for part in re.split(r"&&|\|", line)]
+
+
+def exists(command: str) -> bool:
+    words = [word for word in command.split() if word != "sudo" and not re.match(r"[A-Z_]+=", word)]
+    if re.fullmatch(r"(\.venv/bin/)?python3?", words[0]) and words[1] == "-m":
+        return importlib.util.find_spec(words[2]) is not None
+    if words[0].startswith(".venv/bin/"):
+        return Path(sys.executable).with_name(Path(words[0]).name).exists()
+    if words[0] == "make":
+        return f"\n{words[1]}: ;" in MAKEFILE
+    return words[0] in OTHERS
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_each_command_exists(document: Path) -> None:
+    assert [command for command in commands(document) if not exists(command)] == []
+
+
+def test_commands_are_found_where_they_stand() -> None:
+    found = commands(ROOT / "CONTRIBUTING.md")
+    assert {"sudo make test", "python3 -m tests tests/unit", "make lock", "pre-commit install"} <= set(found)
+    assert "make demo" in commands(ROOT / "README.md")
+    assert not exists("make nothing")
+    assert not exists("python3 -m tests.nothing")
+    assert not exists(".venv/bin/nothing")
+
+
+def test_the_makefile_names_its_targets() -> None:
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    assert phony.split() == re.findall(r"^(\w+): ;", MAKEFILE, re.MULTILINE)
+    assert [recipe for recipe in re.findall(r"^\w+: ; (\S+ -m .*)$", MAKEFILE, re.MULTILINE) if not made(recipe)] == []
+
+
+def made(recipe: str) -> bool:
+    return exists(recipe.replace("$(PYTHON)", "python3").replace("$(MAKE)", "make"))
+
+
+# --- versions ---------------------------------------------------------------------------------------------------------
+
+
+def test_hooks_are_of_the_versions_that_the_project_uses() -> None:
+    requirements = map(Requirement, PROJECT["optional-dependencies"]["dev"])
+    pinned = {requirement.name: str(requirement.specifier) for requirement in requirements}
+    assert pinned["ruff"] == f"=={hooks()['https://github.com/astral-sh/ruff-pre-commit']['rev'].removeprefix('v')}"
+    assert hooks()["https://github.com/rhysd/actionlint"]["rev"] == f"v{module_of('actionlint').version}"
+
+
+def test_hooks_of_our_own_exist() -> None:
+    assert all(exists(hook["entry"]) for hook in hooks()["local"]["hooks"])
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    assert PROJECT["version"] == VERSION
+    image = f"ghcr.io/dask-gitops/operator:{VERSION}"
+    assert images.OPERATOR == Configuration().image == image
+    assert f"--tag {image} " in MAKEFILE
+    assert f"operator:{VERSION} " in (ROOT / "docs" / "release.md").read_text()
+
+
+# --- workflows (actionlint reads them in tests/schema/test_workflows.py) ----------------------------------------------
+
+
+def test_actions_are_pinned_to_one_commit_each() -> None:
+    used = [line for path in WORKFLOWS for line in re.findall(r"uses: ([^.\s].*)", path.read_text())]
+    assert used
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line) for line in used)
+    assert len(set(used)) == len({line.partition("@")[0] for line in used})
+
+
+@workflows
+def test_jobs_may_do_little_and_end(workflow: Path) -> None:
+    content = yaml.safe_load(workflow.read_text())
+    assert content["permissions"] in ({}, {"contents": "read"})
+    assert "concurrency" in content
+    assert all("timeout-minutes" in job or "uses" in job for job in content["jobs"].values())
+
+
+def test_what_ci_runs_is_what_the_script_runs() -> None:
+    steps = yaml.safe_load((ROOT / ".github/workflows/check.yaml").read_text())["jobs"]["tests"]["steps"]
+    assert sum(".ci/run" in step.get("run", "") for step in steps) == 1
+
+
+def test_the_bot_reads_its_configuration() -> None:
+    renovate = json.loads((ROOT / ".github" / "renovate.json").read_text())
+    (manager,) = renovate["customManagers"]
+    pattern = re.compile(manager["matchStrings"][0].replace("(?<", "(?P<"))
+    found = {
+        match["depName"]: match["currentValue"] for match in pattern.finditer((ROOT / "synth/config.yaml").read_text())
+    }
+    assert found == {"ghcr.io/dask-gitops/operator": VERSION, images.DASK: images.DASK_VERSION}
+
+
+# --- changelog --------------------------------------------------------------------------------------------------------
+
+
+def test_the_changelog_keeps_its_form() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert headings[0] == "[Unreleased]" or headings[0].startswith(f"[{VERSION}] - ")
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", heading) for heading in headings[1:])
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.*)$", text, re.MULTILINE)) <= kinds
+    for heading in headings:
+        assert f"\n[{heading.partition(']')[0][1:]}]: https://" in text
