@@ -26,12 +26,14 @@ from tests.support.fault_proxy import Answer, CutAfter, FaultProxy, Hold, Late, 
 from tests.support.patience import Patience
 
 from dask_controller.core import worker_group
+from dask_controller.kube.api import ApiError
+from dask_controller.kube.client import Kubernetes
+from dask_controller.kube.credentials import Endpoint, find
+from dask_controller.kube.informer import Informer
+from dask_controller.kube.workqueue import Queue
 from dask_controller.shell import reconcile
-from dask_controller.shell.credentials import Endpoint, find
-from dask_controller.shell.informer import Informer
-from dask_controller.shell.kubernetes import RESOURCES, ApiError, Kubernetes
-from dask_controller.shell.queue import Queue
 from dask_controller.shell.reconcile import Reconciler
+from dask_controller.shell.resources import OPERATOR, RESOURCES
 from dask_controller.shell.schedulers import Schedulers
 from dask_controller.shell.world import Key, World
 from dask_crds.model import KINDS
@@ -60,7 +62,7 @@ CONCURRENCY = int(os.environ.get("FAULTS_CONCURRENCY", "40"))
 async def operate(endpoint: Endpoint, namespace: str, queue: Queue[Key]) -> None:
     """An operator until cancelled: `dask_controller.shell.main.run` for one namespace, without kopf and probes."""
     async with (
-        Kubernetes(endpoint, timeout_seconds=TIMEOUT_SECONDS) as kubernetes,
+        Kubernetes(endpoint, OPERATOR, timeout_seconds=TIMEOUT_SECONDS) as kubernetes,
         asyncio.TaskGroup() as tasks,
     ):
         world = World(kubernetes, [namespace], queue.add_after)
@@ -476,8 +478,8 @@ async def arena(plane: ControlPlane) -> AsyncIterator[Arena]:
     shorter.enter_context(mock.patch.object(reconcile, "PERMANENT_RETRY_SECONDS", RETRY_SECONDS))
     try:
         async with (
-            Kubernetes(upstream, connections=100) as kubernetes,
-            Hand(upstream, connections=100) as hand,
+            Kubernetes(upstream, OPERATOR, connections=100) as kubernetes,
+            Hand(upstream, OPERATOR, connections=100) as hand,
             policies(hand),
             upstream_session(upstream) as session,
             Observer(kubernetes) as observer,

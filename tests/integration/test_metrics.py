@@ -14,8 +14,8 @@ import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from dask_controller.kube import small_http
 from dask_controller.shell import metrics as module
-from dask_controller.shell import probes
 from dask_controller.shell.metrics import Metrics, serve
 
 HALF = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
@@ -122,7 +122,7 @@ async def test_who_keeps_sending_is_closed_too() -> None:
 
 async def test_the_oldest_connection_makes_room() -> None:
     async with serving() as server:
-        connections = [await server.send(HALF) for _ in range(probes.CONNECTIONS + 100)]
+        connections = [await server.send(HALF) for _ in range(small_http.CONNECTIONS + 100)]
         await closed(connections[:100])
         assert (await server.get("/healthz")).endswith(b"ok")
         await closed(connections[100:101])
@@ -149,7 +149,7 @@ async def test_probes_are_answered_in_a_flood_of_half_sent_connections() -> None
             answers += 1
         await flooding
         assert answers > 10
-        await closed(held[: -probes.CONNECTIONS])
+        await closed(held[: -small_http.CONNECTIONS])
 
 
 @pytest.mark.parametrize("after", [0, 1, 400])

@@ -24,7 +24,7 @@ from dask_controller.core.observed import (
     pod,
 )
 from dask_controller.core.runner import is_finished, is_suspended
-from dask_controller.shell.kubernetes import RESOURCES
+from dask_controller.shell.resources import RESOURCES
 from dask_controller.shell.world import LARGEST_CHILD_BYTES, Child, Resource, World
 from dask_crds import names
 from dask_crds.model import dump

@@ -10,8 +10,8 @@ import pytest
 from tests.support.constructs import JsonPatch, Manifest, chart, synth
 
 from dask_constructs import DaskCustomResourceDefinitions, DaskOperator, operator, rbac
-from dask_controller.shell.kubernetes import RESOURCES
 from dask_controller.shell.main import arguments
+from dask_controller.shell.resources import RESOURCES
 
 ROOT = Path(__file__).parents[2]
 

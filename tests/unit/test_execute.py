@@ -12,7 +12,9 @@ from tests.support.virtual_time import now, virtual_time
 
 from dask_controller.core.actions import STEP, Apply, Create, Delete, Plan
 from dask_controller.core.children import fingerprint
-from dask_controller.shell.courtesy import Courtesy
+from dask_controller.kube.api import NAMESPACE_TERMINATING, ApiError
+from dask_controller.kube.short_first import ShortFirst
+from dask_controller.kube.workqueue import Queue
 from dask_controller.shell.execute import (
     LARGEST_SHARE,
     NAME_TAKEN,
@@ -21,8 +23,6 @@ from dask_controller.shell.execute import (
     Executor,
     log_fields,
 )
-from dask_controller.shell.kubernetes import NAMESPACE_TERMINATING, ApiError
-from dask_controller.shell.queue import Queue
 from dask_controller.shell.reconcile import _next_look
 from dask_controller.shell.world import Key, World
 from dask_crds import names
@@ -54,7 +54,7 @@ class _World:
 
 
 def executor(server: _Server) -> Executor:
-    return Executor(server, _World, domain="x", share=2, courtesy=Courtesy())  # type: ignore[arg-type]
+    return Executor(server, _World, domain="x", share=2, short_first=ShortFirst())  # type: ignore[arg-type]
 
 
 CREATIONS = tuple(Create(group(), ordinal) for ordinal in range(STEP))
@@ -129,7 +129,7 @@ class _Names:
 
 def on(server: _Names) -> tuple[Executor, World]:
     world = World(server, None, lambda key, delay: None)  # type: ignore[arg-type]
-    return Executor(server, world, domain="x", share=2, courtesy=Courtesy()), world  # type: ignore[arg-type]
+    return Executor(server, world, domain="x", share=2, short_first=ShortFirst()), world  # type: ignore[arg-type]
 
 
 def existing(manifest: dict[str, Any], **changes: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support.virtual_time import virtual_time
 
+from dask_controller.kube.workqueue import Queue
 from dask_controller.shell.metrics import Metrics, sparing
-from dask_controller.shell.queue import Queue
 
 
 class Key(NamedTuple):

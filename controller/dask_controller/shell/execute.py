@@ -19,8 +19,10 @@ from ..core.actions import Action, Apply, Create, Delete, Event, Outcome, Patch
 from ..core.children import fingerprint
 from ..core.observed import owner_uid
 from ..core.time import format_time
-from .courtesy import Courtesy
-from .kubernetes import NAMESPACE_TERMINATING, ApiError, Kubernetes
+from ..kube.api import NAMESPACE_TERMINATING, ApiError
+from ..kube.client import Kubernetes
+from ..kube.managed_fields import as_applied
+from ..kube.short_first import ShortFirst
 from .world import World
 
 logger = logging.getLogger(__name__)
@@ -58,16 +60,18 @@ class Executor:
         share: requests of a plan that may be under way at a time in any case. Plans take the client's connections in
             the order of their requests: one that starts a thousand workers must not queue them all before a small
             cluster's few.
-        courtesy: who of those that call `execute` does short work.
+        short_first: who of those that call `execute` does short work.
     """
 
-    def __init__(self, kubernetes: Kubernetes, world: World, *, domain: str, share: int, courtesy: Courtesy) -> None:
+    def __init__(
+        self, kubernetes: Kubernetes, world: World, *, domain: str, share: int, short_first: ShortFirst
+    ) -> None:
         self._kubernetes = kubernetes
         self._share = share
         self._long_plans = 0  # that are being executed
         self._world = world
         self._domain = domain
-        self._courtesy = courtesy
+        self._short_first = short_first
         self._terminating: dict[str, float] = {}  # namespaces, and until when that is believed
 
     def is_terminating(self, namespace: str) -> bool:
@@ -123,7 +127,7 @@ class Executor:
         async def perform(action: Action) -> Outcome | None:
             async with share:
                 if many:
-                    await self._courtesy.gap()
+                    await self._short_first.gap()
                 return await self._perform(parent, action, now) if clock() < until else None
 
         with self._long() if many else contextlib.nullcontext():
@@ -135,7 +139,7 @@ class Executor:
         """Meanwhile a plan with many actions is executed."""
         self._long_plans += 1
         try:
-            with self._courtesy.long():
+            with self._short_first.long():
                 yield
         finally:
             self._long_plans -= 1
@@ -213,7 +217,7 @@ class Executor:
             patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}}
             self._world.remember(await self._kubernetes.patch(kind, metadata["namespace"], metadata["name"], patch))
             return
-        if live is not None and (ours := _as_applied(live["metadata"])):
+        if live is not None and (ours := as_applied(live["metadata"], names.FIELD_MANAGER)):
             answer = await self._kubernetes.patch(kind, metadata["namespace"], metadata["name"], {"metadata": ours})
             if "resourceVersion" in metadata and metadata["resourceVersion"] == live["metadata"]["resourceVersion"]:
                 manifest["metadata"] = {**metadata, "resourceVersion": answer["metadata"]["resourceVersion"]}
@@ -347,25 +351,3 @@ def _is_garbage(live: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
         return next(((r.get("kind"), r.get("name")) for r in references if r.get("controller")), (None, None))
 
     return owner(live) == owner(manifest) and owner_uid(live) != owner_uid(manifest)
-
-
-def _as_applied(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
-    """``metadata`` by which what we have created or patched counts as applied by us; ``None`` if there is no need.
-
-    Until then a field that is left out of what is applied would stay, as one that the creator still wants.
-    client-go does the same: https://pkg.go.dev/k8s.io/client-go/util/csaupgrade
-    """
-    entries = metadata.get("managedFields") or []
-    written = [
-        e
-        for e in entries
-        if e.get("manager") == names.FIELD_MANAGER and not e.get("subresource") and e.get("operation") != "Apply"
-    ]
-    if not written:
-        return None
-    applied = any(e.get("manager") == names.FIELD_MANAGER and e.get("operation") == "Apply" for e in entries)
-    upgraded = [] if applied else [{**written[0], "operation": "Apply"}]
-    return {
-        "managedFields": [*(entry for entry in entries if entry not in written), *upgraded],
-        "resourceVersion": metadata["resourceVersion"],
-    }

@@ -26,13 +26,15 @@ from dask_crds import names
 from dask_crds.model import KINDS
 from dask_resources.scheduler import DEFAULT_CLUSTER_DOMAIN
 
-from . import credentials
+from ..kube.api import ApiError
+from ..kube.client import Kubernetes
+from ..kube.credentials import ConfigError
+from ..kube.lease import Lease
+from ..kube.workqueue import Queue
 from .execute import log_fields
-from .kubernetes import RESOURCES, ApiError, Kubernetes
-from .lease import Lease
 from .metrics import Metrics, serve
-from .queue import Queue
 from .reconcile import Reconciler
+from .resources import OPERATOR, RESOURCES
 from .schedulers import Schedulers
 from .start import start
 from .world import CLUSTER_GATHER_SECONDS, GATHER_SECONDS, Key, World
@@ -91,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
         try:
             sys.exit(asyncio.run(start(yaml.safe_load(options.file.read_text()))))
-        except (credentials.ConfigError, OSError, yaml.YAMLError) as error:
+        except (ConfigError, OSError, yaml.YAMLError) as error:
             sys.exit(f"dask-controller start: {error}")
     kopf.configure(verbose=options.verbose, log_format=kopf.LogFormat[options.log_format.upper()])
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line per event is a third of kopf's time
@@ -106,7 +108,7 @@ async def run(options: argparse.Namespace) -> None:
     measured = Metrics()
     async with AsyncExitStack() as stack:
         kubernetes = await stack.enter_async_context(
-            Kubernetes.from_environment(connections=options.requests, on_request=measured.requested)
+            Kubernetes.from_environment(OPERATOR, connections=options.requests, on_request=measured.requested)
         )
         await _check_crds(kubernetes, options.namespace)
         queue: Queue[Key] = Queue(
@@ -292,8 +294,7 @@ def _registry(queue: Queue[Key], world: World, kubernetes: Kubernetes) -> kopf.O
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
         # Metadata only: all that is wanted is what has changed, and a spec may have a megabyte.
-        server, session = kubernetes.metadata_session()
-        return kopf.AiohttpSession(server=server, aiohttp_session=session)
+        return kopf.AiohttpSession(server=kubernetes.server, aiohttp_session=kubernetes.metadata_session())
 
     for kind in KINDS:
         on_event = kopf.on.event(

@@ -26,9 +26,9 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .informer import Informer
-from .probes import CONNECTION_SECONDS, Answer, Page, listen
-from .queue import Queue, Result
+from ..kube.informer import Informer
+from ..kube.small_http import CONNECTION_SECONDS, Answer, Page, listen
+from ..kube.workqueue import Queue, Result
 
 #: Says what is wrong, or ``None``.
 Probe = Callable[[], str | None]
@@ -154,7 +154,7 @@ async def serve(
     host: str | None = None,
     seconds: float = CONNECTION_SECONDS,
 ) -> AsyncGenerator[int, None]:
-    """Answer ``/metrics``, ``/healthz`` and ``/readyz`` while the context lasts; see `probes` for what is bounded.
+    """Answer ``/metrics``, ``/healthz`` and ``/readyz`` while the context lasts; see `small_http` for what is bounded.
 
     kopf's own probes answer only after its start-up handlers: too late for a process that waits for its lease.
 

@@ -40,9 +40,10 @@ from ..core.observed import (
 from ..core.runner import refusals_count_from
 from ..core.time import time_or
 from ..core.worker_group import plan_worker_group, worker_group_status
-from .courtesy import Courtesy
+from ..kube.api import ApiError
+from ..kube.client import Kubernetes
+from ..kube.short_first import ShortFirst
 from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor, log_fields
-from .kubernetes import ApiError, Kubernetes
 from .observe import observe, scheduler_address
 from .schedulers import PATIENCE, Schedulers
 from .world import Key, World
@@ -88,8 +89,8 @@ class Reconciler:
         self._kubernetes = kubernetes
         self._world = world
         self._schedulers = schedulers
-        self._courtesy = Courtesy()
-        self._executor = Executor(kubernetes, world, domain=domain, share=share, courtesy=self._courtesy)
+        self._short_first = ShortFirst()
+        self._executor = Executor(kubernetes, world, domain=domain, share=share, short_first=self._short_first)
         self._domain = domain
         self._not_inherited = tuple(not_inherited)
         self._is_prompt = is_prompt
@@ -112,7 +113,7 @@ class Reconciler:
             upkeep = await self._upkeep(key)
             if upkeep is not None:
                 return upkeep.requeue_after
-        with self._courtesy.short() if prompt else contextlib.nullcontext():
+        with self._short_first.short() if prompt else contextlib.nullcontext():
             return await self._reconcile(key, prompt)
 
     async def _upkeep(self, key: Key) -> Plan | None:
@@ -148,7 +149,7 @@ class Reconciler:
             self._schedulers.forget(key)
         if plan.actions or plan.ask is not None:
             return None
-        await self._courtesy.gap()
+        await self._short_first.gap()
         try:
             await self._write_status(value, manifest, self._status(observed, plan, [], now), now)
         except ApiError as error:
@@ -198,7 +199,7 @@ class Reconciler:
         if _comes_up(value, plan, outcomes):
             return COMES_UP_SECONDS
         if not prompt:
-            await self._courtesy.gap()
+            await self._short_first.gap()
         try:
             await self._write_status(value, manifest, self._status(observed, plan, outcomes, now), now)
         except ApiError as error:

@@ -33,8 +33,9 @@ from dask_resources.metadata import remembered
 
 from ..core.autoscaler import in_charge, is_suspended, target
 from ..core.observed import Manifest, Metadata, Pod, PodForm, owner_uid, pod
-from .informer import Informer
-from .kubernetes import RESOURCES, Kubernetes
+from ..kube.client import Kubernetes
+from ..kube.informer import Informer
+from .resources import RESOURCES
 
 
 class Key(NamedTuple):
