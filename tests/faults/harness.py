@@ -31,10 +31,10 @@ from dask_controller.kube.client import Kubernetes
 from dask_controller.kube.credentials import Endpoint, find
 from dask_controller.kube.informer import Informer
 from dask_controller.kube.workqueue import Queue
+from dask_controller.schedulers.pollers import SchedulerPollers
 from dask_controller.shell import reconcile
 from dask_controller.shell.reconcile import Reconciler
 from dask_controller.shell.resources import OPERATOR, RESOURCES
-from dask_controller.shell.schedulers import Schedulers
 from dask_controller.shell.world import Key, World
 from dask_crds.model import KINDS
 
@@ -71,7 +71,7 @@ async def operate(endpoint: Endpoint, namespace: str, queue: Queue[Key]) -> None
         await world.synced()
         for kind in KINDS:
             tasks.create_task(_waker(kubernetes, namespace, queue, kind).run())
-        schedulers = Schedulers[Key](lambda key, _: queue.add(key))
+        schedulers = SchedulerPollers[Key](lambda key, _: queue.add(key))
         try:
             await queue.run(Reconciler(kubernetes, world, schedulers, domain="cluster.local"))
         finally:

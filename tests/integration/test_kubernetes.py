@@ -23,7 +23,8 @@ from dask_controller.kube.api import ApiError, Manifest, api_version
 from dask_controller.kube.client import Kubernetes
 from dask_controller.kube.credentials import Authorization, ConfigError, Endpoint, Fixed, TokenFile, find
 from dask_controller.kube.reading import WatchEvent
-from dask_controller.shell.dask import Question, Scheduler
+from dask_controller.schedulers.answers import Question
+from dask_controller.schedulers.client import SchedulerClient
 from dask_controller.shell.resources import OPERATOR, RESOURCES
 
 real = pytest.mark.control_plane
@@ -445,7 +446,7 @@ async def test_a_cancellation_is_not_mistaken_for_the_end_of_patience(client: st
         raise AssertionError
 
     async with stub(answer) as server, Kubernetes(server, OPERATOR, timeout_seconds=0.3) as k:
-        s = Scheduler(server.server, timeout_seconds=0.3)
+        s = SchedulerClient(server.server, timeout_seconds=0.3)
         asked = asyncio.create_task(
             k.get("Pod", "a", "x") if client == "API server" else s.put(Question([Ask(idle=True)]))
         )

@@ -29,8 +29,8 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from dask_controller.core.actions import Answers, Ask, Share, TargetQuestion
 from dask_controller.core.actions import Worker as Pod
-from dask_controller.shell.dask import Question, SchedulerError
-from dask_controller.shell.dask import Scheduler as Extension
+from dask_controller.schedulers.answers import Question, SchedulerError
+from dask_controller.schedulers.client import SchedulerClient as Extension
 from dask_resources import scheduler_extension
 
 MODULE = Path(scheduler_extension.__file__).with_name(scheduler_extension.MODULE)

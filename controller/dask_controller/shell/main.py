@@ -31,11 +31,11 @@ from ..kube.client import Kubernetes
 from ..kube.credentials import ConfigError
 from ..kube.lease import Lease
 from ..kube.workqueue import Queue
+from ..schedulers.pollers import SchedulerPollers
 from .execute import log_fields
 from .metrics import Metrics, serve
 from .reconcile import Reconciler
 from .resources import OPERATOR, RESOURCES
-from .schedulers import Schedulers
 from .start import start
 from .world import CLUSTER_GATHER_SECONDS, GATHER_SECONDS, Key, World
 
@@ -126,7 +126,7 @@ async def run(options: argparse.Namespace) -> None:
                 queue.add_after(key, seconds)
 
         world = World(kubernetes, options.namespace, wake)
-        schedulers = Schedulers[Key](lambda key, prompt: queue.add(key, prompt=prompt))
+        schedulers = SchedulerPollers[Key](lambda key, prompt: queue.add(key, prompt=prompt))
         stack.push_async_callback(schedulers.close)
         reconciler = Reconciler(
             kubernetes,

@@ -19,7 +19,7 @@ from ..core.observed import (
     Sibling,
 )
 from ..core.scheduler import dashboard_port, pod_to_ask
-from .schedulers import Address
+from ..schedulers.pollers import Address
 from .world import World, named
 
 

@@ -43,9 +43,9 @@ from ..core.worker_group import plan_worker_group, worker_group_status
 from ..kube.api import ApiError
 from ..kube.client import Kubernetes
 from ..kube.short_first import ShortFirst
+from ..schedulers.pollers import PATIENCE, SchedulerPollers
 from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor, log_fields
 from .observe import observe, scheduler_address
-from .schedulers import PATIENCE, Schedulers
 from .world import Key, World
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Reconciler:
         self,
         kubernetes: Kubernetes,
         world: World,
-        schedulers: Schedulers[Key],
+        schedulers: SchedulerPollers[Key],
         *,
         domain: str,
         not_inherited: Sequence[str] = (),
