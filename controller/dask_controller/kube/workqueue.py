@@ -228,6 +228,11 @@ class Queue(Generic[K]):
     # --- how it is going ----------------------------------------------------------------------------------------------
 
     @property
+    def is_running(self) -> bool:
+        """Whether keys that are added are worked on: between the begin of `run` and its end."""
+        return self._run is not None
+
+    @property
     def depth(self) -> int:
         """Keys that wait for a worker."""
         return len(self._waiting)

@@ -1,7 +1,6 @@
 """The operator's process: arguments, leadership, wiring.
 
-kopf is the shell of the process (signals, login, the watches of the four kinds); what its watches report only puts a
-key into our queue.
+What kopf does is in `handlers`.
 """
 
 from __future__ import annotations
@@ -32,12 +31,13 @@ from ..kube.credentials import ConfigError
 from ..kube.lease import Lease
 from ..kube.workqueue import Queue
 from ..schedulers.pollers import SchedulerPollers
+from . import handlers as handlers  # kopf finds them by their decorators
 from .execute import log_fields
 from .metrics import Metrics, serve
 from .reconcile import Reconciler
 from .resources import OPERATOR, RESOURCES
 from .start import start
-from .world import CLUSTER_GATHER_SECONDS, GATHER_SECONDS, Key, World
+from .world import Key, World
 
 logger = logging.getLogger(__name__)
 
@@ -166,8 +166,7 @@ async def run(options: argparse.Namespace) -> None:
         logger.info("serving %s", "all namespaces" if options.all_namespaces else ", ".join(options.namespace))
         try:
             await kopf.operator(
-                registry=_registry(queue, world, kubernetes),
-                settings=_settings(),
+                memo=kopf.Memo(kubernetes=kubernetes, caches=world, queue=queue),  # see `handlers`
                 clusterwide=options.all_namespaces,
                 namespaces=options.namespace or (),
                 standalone=True,
@@ -251,70 +250,3 @@ def _trouble(queue: Queue[Key], world: World) -> str | None:
         return None
     silent = [plural for plural, informer in world.informers.items() if informer.age_seconds() > STUCK_SECONDS]
     return f"nothing heard of {', '.join(silent)}" if silent else None
-
-
-class _NoDiffBase(kopf.AnnotationsDiffBaseStorage):
-    """kopf keeps no copy of a resource in its annotations, and computes none."""
-
-    def build(self, *, body: Any, extra_fields: Any = None) -> Any:
-        return {}
-
-    def fetch(self, *, body: Any) -> Any:
-        return None
-
-    def store(self, **_: Any) -> None:
-        pass
-
-
-class _NoProgress(kopf.AnnotationsProgressStorage):
-    """kopf keeps no progress in annotations: our handlers have none."""
-
-    def clear(self, *, essence: Any) -> Any:
-        return essence
-
-
-def _settings() -> kopf.OperatorSettings:
-    settings = kopf.OperatorSettings()
-    settings.scanning.disabled = True  # else it needs to watch CRDs and namespaces, and waits 54 s where it may not
-    settings.posting.enabled = False
-    settings.persistence.diffbase_storage = _NoDiffBase()
-    settings.persistence.progress_storage = _NoProgress()
-    settings.persistence.consistency_timeout = 0
-    settings.watching.chunk_size = 50  # of a list, which is decoded as a whole
-    settings.watching.server_timeout = 300
-    settings.watching.connect_timeout = 10
-    settings.networking.request_timeout = 30
-    return settings
-
-
-def _registry(queue: Queue[Key], world: World, kubernetes: Kubernetes) -> kopf.OperatorRegistry:
-    """Handlers: every event of the four kinds wakes its resource. They hold no state and write nothing."""
-    registry = kopf.OperatorRegistry()
-
-    @kopf.on.login(registry=registry)
-    async def login(**_: Any) -> kopf.AiohttpSession:
-        # Metadata only: all that is wanted is what has changed, and a spec may have a megabyte.
-        return kopf.AiohttpSession(server=kubernetes.server, aiohttp_session=kubernetes.metadata_session())
-
-    for kind in KINDS:
-        on_event = kopf.on.event(
-            names.GROUP, names.VERSION, RESOURCES[kind].plural, registry=registry, id=f"wake-{kind}"
-        )
-        on_event(_wake(queue, world, kind))
-    return registry
-
-
-def _wake(queue: Queue[Key], world: World, kind: str) -> Any:
-    gather = CLUSTER_GATHER_SECONDS if kind == "DaskCluster" else GATHER_SECONDS
-
-    async def wake(name: str, namespace: str, meta: Any, memo: kopf.Memo, **_: Any) -> None:
-        key, generation = Key(kind, namespace, name), meta.get("generation")
-        seen = memo.get("generation")
-        if seen is None:  # not seen by us: maybe by the operator before
-            seen = ((world.cached(key) or {}).get("status") or {}).get("observedGeneration")
-        memo["generation"] = generation
-        # What is asked for is looked at now, before all else. A status is mostly our own: what it comes with gathers.
-        asked = seen != generation
-        queue.add_after(key, 0.0 if asked else gather, prompt=asked)
-
-    return wake
