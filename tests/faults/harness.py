@@ -33,9 +33,10 @@ from dask_controller.kube.informer import Informer
 from dask_controller.kube.workqueue import Queue
 from dask_controller.schedulers.pollers import SchedulerPollers
 from dask_controller.shell import reconcile
+from dask_controller.shell.caches import Caches, Key
 from dask_controller.shell.reconcile import Reconciler
 from dask_controller.shell.resources import OPERATOR, RESOURCES
-from dask_controller.shell.world import Key, World
+from dask_controller.shell.wakeups import wake_by
 from dask_crds.model import KINDS
 
 from .observer import Manifest, Observer, Record, Violation
@@ -65,17 +66,17 @@ async def operate(endpoint: Endpoint, namespace: str, queue: Queue[Key]) -> None
         Kubernetes(endpoint, OPERATOR, timeout_seconds=TIMEOUT_SECONDS) as kubernetes,
         asyncio.TaskGroup() as tasks,
     ):
-        world = World(kubernetes, [namespace], queue.add_after)
-        for informer in world.informers.values():
+        caches = Caches(kubernetes, [namespace], wake_by(queue.add_after))
+        for informer in caches.informers.values():
             tasks.create_task(informer.run())
-        await world.synced()
+        await caches.synced()
         for kind in KINDS:
             tasks.create_task(_waker(kubernetes, namespace, queue, kind).run())
-        schedulers = SchedulerPollers[Key](lambda key, _: queue.add(key))
+        pollers = SchedulerPollers[Key](lambda key, _: queue.add(key))
         try:
-            await queue.run(Reconciler(kubernetes, world, schedulers, domain="cluster.local"))
+            await queue.run(Reconciler(kubernetes, caches, pollers, domain="cluster.local"))
         finally:
-            await schedulers.close()
+            await pollers.close()
 
 
 def _waker(kubernetes: Kubernetes, namespace: str, queue: Queue[Key], kind: str) -> Informer[Manifest]:

@@ -300,7 +300,9 @@ async def test_draining_waits_for_what_is_being_done_and_starts_nothing_more() -
         finished.append(key)
         return 1
 
+    assert not queue.is_running
     async with running(queue, reconcile, workers=2) as task:
+        assert queue.is_running
         for key in "abc":
             queue.add(key)
         queue.add_after("d", 2)

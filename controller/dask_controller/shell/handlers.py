@@ -14,7 +14,8 @@ import kopf
 from dask_crds import names
 from dask_crds.model import KINDS
 
-from .world import CLUSTER_GATHER_SECONDS, GATHER_SECONDS, Key
+from .caches import Key
+from .wakeups import how_soon
 
 
 class NoDiffBase(kopf.AnnotationsDiffBaseStorage):
@@ -71,10 +72,6 @@ async def wake(
 ) -> None:
     """Have a resource looked at: at once if its ``spec`` has changed, or it is being deleted; else soon."""
     key, generation = Key(str(resource.kind), str(namespace), name), meta.get("generation")
-    seen = memo.get("generation")  # this memo is the resource's own
-    if seen is None:  # not seen by us: maybe by the operator before
-        seen = ((memo.caches.cached(key) or {}).get("status") or {}).get("observedGeneration")
-    memo.generation = generation
-    asked = seen != generation
-    gather = CLUSTER_GATHER_SECONDS if key.kind == "DaskCluster" else GATHER_SECONDS
-    memo.queue.add_after(key, 0.0 if asked else gather, prompt=asked)
+    seconds, prompt = how_soon(memo.caches, key, generation, memo.get("generation"))
+    memo.generation = generation  # this memo is the resource's own
+    memo.queue.add_after(key, seconds, prompt=prompt)

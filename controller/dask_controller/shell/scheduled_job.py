@@ -32,7 +32,7 @@ LOOK_SECONDS = 5.0
 LONGEST_PAUSE = 60.0
 
 
-async def start(template: Manifest) -> int:
+async def follow(template: Manifest) -> int:
     """Create the DaskJob of a template, follow it until it has ended.
 
     Returns:
