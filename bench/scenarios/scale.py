@@ -7,7 +7,8 @@ import math
 import time
 from pathlib import Path
 
-from dask_controller.shell.kubernetes import Kubernetes
+from dask_controller.kube.client import Kubernetes
+from dask_controller.shell.caller import OPERATOR
 from dask_synth.render import render
 
 from ..api import Replicas, greatest_age
@@ -110,7 +111,7 @@ def create_clusters(bench: Bench, nobody: Operator, number: int) -> None:
     """
 
     async def create(namespace: str) -> None:
-        async with Kubernetes.from_environment(str(bench.plane.kubeconfig)) as kubernetes:
+        async with Kubernetes.from_environment(OPERATOR, str(bench.plane.kubeconfig)) as kubernetes:
             await asyncio.gather(*(create_one(kubernetes, namespace, f"c{n}") for n in range(number)))
 
     async def create_one(kubernetes: Kubernetes, namespace: str, name: str) -> None:

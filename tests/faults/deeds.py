@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dask_controller.shell.kubernetes import ApiError
+from dask_controller.kube.api import ApiError
 from dask_crds import names
 
 if TYPE_CHECKING:

@@ -26,14 +26,18 @@ from tests.support.fault_proxy import Answer, CutAfter, FaultProxy, Hold, Late, 
 from tests.support.patience import Patience
 
 from dask_controller.core import worker_group
+from dask_controller.kube.api import ApiError
+from dask_controller.kube.client import Kubernetes
+from dask_controller.kube.credentials import Endpoint, find
+from dask_controller.kube.informer import Informer
+from dask_controller.kube.workqueue import Queue
+from dask_controller.schedulers.pollers import SchedulerPollers
 from dask_controller.shell import reconcile
-from dask_controller.shell.credentials import Endpoint, find
-from dask_controller.shell.informer import Informer
-from dask_controller.shell.kubernetes import RESOURCES, ApiError, Kubernetes
-from dask_controller.shell.queue import Queue
+from dask_controller.shell.caches import Caches, Key
+from dask_controller.shell.caller import OPERATOR
 from dask_controller.shell.reconcile import Reconciler
-from dask_controller.shell.schedulers import Schedulers
-from dask_controller.shell.world import Key, World
+from dask_controller.shell.wakeups import wake_by
+from dask_crds.kinds import RESOURCES
 from dask_crds.model import KINDS
 
 from .observer import Manifest, Observer, Record, Violation
@@ -60,20 +64,20 @@ CONCURRENCY = int(os.environ.get("FAULTS_CONCURRENCY", "40"))
 async def operate(endpoint: Endpoint, namespace: str, queue: Queue[Key]) -> None:
     """An operator until cancelled: `dask_controller.shell.main.run` for one namespace, without kopf and probes."""
     async with (
-        Kubernetes(endpoint, timeout_seconds=TIMEOUT_SECONDS) as kubernetes,
+        Kubernetes(endpoint, OPERATOR, timeout_seconds=TIMEOUT_SECONDS) as kubernetes,
         asyncio.TaskGroup() as tasks,
     ):
-        world = World(kubernetes, [namespace], queue.add_after)
-        for informer in world.informers.values():
+        caches = Caches(kubernetes, [namespace], wake_by(queue.add_after))
+        for informer in caches.informers.values():
             tasks.create_task(informer.run())
-        await world.synced()
+        await caches.synced()
         for kind in KINDS:
             tasks.create_task(_waker(kubernetes, namespace, queue, kind).run())
-        schedulers = Schedulers[Key](lambda key, _: queue.add(key))
+        pollers = SchedulerPollers[Key](lambda key, _: queue.add(key))
         try:
-            await queue.run(Reconciler(kubernetes, world, schedulers, domain="cluster.local"))
+            await queue.run(Reconciler(kubernetes, caches, pollers, domain="cluster.local"))
         finally:
-            await schedulers.close()
+            await pollers.close()
 
 
 def _waker(kubernetes: Kubernetes, namespace: str, queue: Queue[Key], kind: str) -> Informer[Manifest]:
@@ -477,8 +481,8 @@ async def arena(plane: ControlPlane) -> AsyncIterator[Arena]:
     shorter.enter_context(mock.patch.object(reconcile, "PERMANENT_RETRY_SECONDS", RETRY_SECONDS))
     try:
         async with (
-            Kubernetes(upstream, connections=100) as kubernetes,
-            Hand(upstream, connections=100) as hand,
+            Kubernetes(upstream, OPERATOR, connections=100) as kubernetes,
+            Hand(upstream, OPERATOR, connections=100) as hand,
             policies(hand),
             upstream_session(upstream) as session,
             Observer(kubernetes) as observer,

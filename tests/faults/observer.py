@@ -11,15 +11,17 @@ from typing import Any, NamedTuple, Self
 
 from tests.support.patience import Patience
 
-from dask_controller.shell.kubernetes import RESOURCES, ApiError, Kubernetes, Resource
+from dask_controller.kube.api import ApiError
+from dask_controller.kube.client import Kubernetes
 from dask_crds import names
+from dask_crds.kinds import RESOURCES, ApiResource
 
 Manifest = dict[str, Any]
 
 KINDS = (
     *(RESOURCES[kind] for kind in ("DaskJob", "DaskCluster", "DaskWorkerGroup")),
     *(RESOURCES[kind] for kind in ("Pod", "Job", "Deployment", "Service", "ConfigMap", "PodDisruptionBudget")),
-    Resource("apps", "v1", "replicasets", "ReplicaSet"),
+    ApiResource("apps", "v1", "replicasets", "ReplicaSet"),
 )
 
 
@@ -128,10 +130,10 @@ class Observer:
             if isinstance(result, Exception):
                 raise result
 
-    async def _version(self, kind: Resource) -> str:
+    async def _version(self, kind: ApiResource) -> str:
         return [page.resource_version async for page in self._kubernetes.pages(kind)][-1]
 
-    async def _follow(self, kind: Resource, version: str) -> None:
+    async def _follow(self, kind: ApiResource, version: str) -> None:
         labels = None if kind.group == names.GROUP else names.CLUSTER
         while True:
             watch = self._kubernetes.watch(

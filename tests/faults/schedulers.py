@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.fake_scheduler import answer_one
 
-from dask_controller.shell.kubernetes import ApiError
+from dask_controller.kube.api import ApiError
 from dask_crds import names
 
 from .observer import Change, Manifest

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.patience import Patience
 
-from dask_controller.shell.kubernetes import RESOURCES, ApiError, Kubernetes, Resource
+from dask_controller.kube.api import ApiError
+from dask_controller.kube.client import Kubernetes
 from dask_crds import names
+from dask_crds.kinds import RESOURCES, ApiResource
 
 from .deeds import DEEDS, PROXY, Absent, Kind, Undo
 from .observer import Manifest, Violation
@@ -25,10 +27,10 @@ if TYPE_CHECKING:
 
 _ADMISSION = "admissionregistration.k8s.io"
 MORE = (
-    Resource("", "v1", "namespaces", "Namespace", namespaced=False),
-    Resource("", "v1", "resourcequotas", "ResourceQuota"),
+    ApiResource("", "v1", "namespaces", "Namespace", namespaced=False),
+    ApiResource("", "v1", "resourcequotas", "ResourceQuota"),
     *(
-        Resource(_ADMISSION, "v1", plural, kind, namespaced=False)
+        ApiResource(_ADMISSION, "v1", plural, kind, namespaced=False)
         for action in ("Mutating", "Validating")
         for kind, plural in (
             (f"{action}AdmissionPolicy", f"{action.lower()}admissionpolicies"),

@@ -13,10 +13,13 @@ import pytest
 from tests.cluster import ControlPlane
 from tests.support.fault_proxy import Answer, Break, FaultProxy, is_watch
 
-from dask_controller.shell import kubernetes as module
-from dask_controller.shell.credentials import find
-from dask_controller.shell.informer import Informer
-from dask_controller.shell.kubernetes import RESOURCES, ApiError, Kubernetes, Manifest
+from dask_controller.kube import reading as module
+from dask_controller.kube.api import ApiError, Manifest
+from dask_controller.kube.client import Kubernetes
+from dask_controller.kube.credentials import find
+from dask_controller.kube.informer import Informer
+from dask_controller.shell.caller import OPERATOR
+from dask_crds.kinds import RESOURCES
 
 pytestmark = pytest.mark.control_plane
 
@@ -26,7 +29,7 @@ GONE = Answer(410, "Expired")
 @pytest.fixture
 async def kubernetes(control_plane: ControlPlane) -> AsyncIterator[Kubernetes]:
     """Not through the proxy: what others do."""
-    async with Kubernetes.from_environment(str(control_plane.kubeconfig)) as client:
+    async with Kubernetes.from_environment(OPERATOR, str(control_plane.kubeconfig)) as client:
         yield client
 
 
@@ -58,7 +61,7 @@ class Cache:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[Informer[Kept], None]:
-        async with Kubernetes(self._proxy.endpoint) as client:
+        async with Kubernetes(self._proxy.endpoint, OPERATOR) as client:
             informer = Informer(
                 client,
                 RESOURCES["ConfigMap"],
@@ -299,7 +302,7 @@ async def test_after_a_storm_it_knows_what_exists(
 
 async def test_it_waits_for_a_right_it_does_not_have_yet(proxy: FaultProxy, namespace: str) -> None:
     proxy.fault = lambda _: Answer(403, "Forbidden")
-    async with Kubernetes(proxy.endpoint) as client:
+    async with Kubernetes(proxy.endpoint, OPERATOR) as client:
         informer = Informer(client, RESOURCES["ConfigMap"], project=keep, namespaces=[namespace])
         task = asyncio.create_task(informer.run())
         await asyncio.sleep(0.3)

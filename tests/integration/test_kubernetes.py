@@ -18,17 +18,22 @@ from tests.cluster import ControlPlane
 from tests.support.fault_proxy import Answer, FaultProxy
 
 from dask_controller.core.actions import Ask
-from dask_controller.shell import kubernetes as module
-from dask_controller.shell.credentials import Authorization, ConfigError, Endpoint, Fixed, TokenFile, find
-from dask_controller.shell.dask import Question, Scheduler
-from dask_controller.shell.kubernetes import RESOURCES, ApiError, Kubernetes, Manifest, WatchEvent
+from dask_controller.kube import reading, transport
+from dask_controller.kube.api import ApiError, Manifest, api_version
+from dask_controller.kube.client import Kubernetes
+from dask_controller.kube.credentials import Authorization, ConfigError, Endpoint, Fixed, TokenFile, find
+from dask_controller.kube.reading import WatchEvent
+from dask_controller.schedulers.answers import Question
+from dask_controller.schedulers.client import SchedulerClient
+from dask_controller.shell.caller import OPERATOR
+from dask_crds.kinds import RESOURCES
 
 real = pytest.mark.control_plane
 
 
 @pytest.fixture
 async def kubernetes(control_plane: ControlPlane) -> AsyncIterator[Kubernetes]:
-    async with Kubernetes.from_environment(str(control_plane.kubeconfig)) as client:
+    async with Kubernetes.from_environment(OPERATOR, str(control_plane.kubeconfig)) as client:
         yield client
 
 
@@ -74,15 +79,15 @@ async def test_get(kubernetes: Kubernetes, namespace: str) -> None:
 async def test_every_kind_is_where_the_table_says(kubernetes: Kubernetes, kind: str) -> None:
     for item in await kubernetes.list(kind):
         assert item["kind"] == kind
-        assert item["apiVersion"] == RESOURCES[kind].api_version
+        assert item["apiVersion"] == api_version(RESOURCES[kind])
 
 
 @real
 async def test_a_list_is_whole_whatever_the_size_of_its_pages(
     proxy: FaultProxy, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PAGE", 3)
-    async with Kubernetes(proxy.endpoint) as client:
+    monkeypatch.setattr(reading, "PAGE", 3)
+    async with Kubernetes(proxy.endpoint, OPERATOR) as client:
         await asyncio.gather(*(client.create(config_map(namespace, f"x{n}")) for n in range(10)))
         proxy.seen.clear()
         found = await client.list("ConfigMap", namespace, labels="app=x")
@@ -114,7 +119,7 @@ async def test_metadata_only(kubernetes: Kubernetes, namespace: str) -> None:
 async def test_names_are_those_that_exist_now(
     kubernetes: Kubernetes, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PAGE", 3)
+    monkeypatch.setattr(reading, "PAGE", 3)
     assert await kubernetes.names("ConfigMap", namespace, labels="app=x") == set()
     await asyncio.gather(*(kubernetes.create(config_map(namespace, f"x{n}")) for n in range(7)))
     assert await kubernetes.names("ConfigMap", namespace, labels="app=x") == {f"x{n}" for n in range(7)}
@@ -305,7 +310,7 @@ async def test_a_watch_tells_what_happens_after_a_version(kubernetes: Kubernetes
 
 @real
 async def test_a_silent_watch_ends_and_a_cut_one_is_an_error(proxy: FaultProxy, namespace: str) -> None:
-    async with Kubernetes(proxy.endpoint) as client:
+    async with Kubernetes(proxy.endpoint, OPERATOR) as client:
         version = (await client.create(config_map(namespace)))["metadata"]["resourceVersion"]
 
         async def watch(idle_seconds: float) -> None:
@@ -330,7 +335,7 @@ async def test_it_is_patient_as_the_server_asks(proxy: FaultProxy, namespace: st
     counts = Counter[int]()
     answers = iter([Answer(429, "TooManyRequests", (("Retry-After", "0"),))] * 2)
     proxy.fault = lambda _: next(answers, None)
-    async with Kubernetes(proxy.endpoint, on_request=lambda _v, _r, code: counts.update([code])) as client:
+    async with Kubernetes(proxy.endpoint, OPERATOR, on_request=lambda _v, _r, code: counts.update([code])) as client:
         assert await client.get("ConfigMap", namespace, "x") is None
     assert counts == {429: 2, 404: 1}
 
@@ -338,18 +343,18 @@ async def test_it_is_patient_as_the_server_asks(proxy: FaultProxy, namespace: st
 @real
 async def test_its_patience_ends(proxy: FaultProxy, namespace: str) -> None:
     proxy.fault = lambda _: Answer(429, "TooManyRequests", (("Retry-After", "0"),))
-    async with Kubernetes(proxy.endpoint) as client:
+    async with Kubernetes(proxy.endpoint, OPERATOR) as client:
         with refused(429, "TooManyRequests") as caught:
             await client.get("ConfigMap", namespace, "x")
     assert caught.value.retry_after == 0
-    assert len(proxy.seen) == module.ATTEMPTS
+    assert len(proxy.seen) == transport.ATTEMPTS
 
 
 @real
 @pytest.mark.parametrize("fault", ["cut", "hang", "lose"])
 async def test_no_answer_is_an_error_without_a_status(proxy: FaultProxy, namespace: str, fault: Any) -> None:
     proxy.fault = lambda _: fault
-    async with Kubernetes(proxy.endpoint, timeout_seconds=1) as client:
+    async with Kubernetes(proxy.endpoint, OPERATOR, timeout_seconds=1) as client:
         with refused(0, "Unreachable"):
             await client.create(config_map(namespace))
         proxy.fault = lambda _: None
@@ -359,7 +364,7 @@ async def test_no_answer_is_an_error_without_a_status(proxy: FaultProxy, namespa
 
 async def test_a_server_that_is_not_there_is_an_error_without_a_status(unused_tcp_port: int) -> None:
     server = Endpoint(f"http://127.0.0.1:{unused_tcp_port}", ssl.create_default_context(), Fixed(None))
-    async with Kubernetes(server) as client:
+    async with Kubernetes(server, OPERATOR) as client:
         with refused(0, "Unreachable"):
             await client.get("Pod", "a", "x")
         with refused(0, "Unreachable"):
@@ -397,7 +402,7 @@ async def test_requests_wait_for_their_turn_but_leases_do_not() -> None:
         under_way -= 1
         return web.json_response({})
 
-    async with stub(answer) as server, Kubernetes(server, connections=3) as client:
+    async with stub(answer) as server, Kubernetes(server, OPERATOR, connections=3) as client:
         pods = [asyncio.create_task(client.get("Pod", "a", f"x{n}")) for n in range(9)]
         await asyncio.sleep(0.02)
         await client.get("Lease", "a", "x")
@@ -408,7 +413,7 @@ async def test_requests_wait_for_their_turn_but_leases_do_not() -> None:
 
 async def test_a_page_of_large_objects_is_asked_for_with_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Security finding 3: five hundred objects of a megabyte and a half, which anybody can make, are no page."""
-    monkeypatch.setattr(module, "PAGE_BYTES", 10_000)
+    monkeypatch.setattr(reading, "PAGE_BYTES", 10_000)
     sizes = [100] * 600 + [5000] * 9 + [50_000] + [100] * 600
     asked: list[tuple[int, int]] = []
 
@@ -423,7 +428,7 @@ async def test_a_page_of_large_objects_is_asked_for_with_fewer(monkeypatch: pyte
         return web.Response(body=body)
 
     items = []
-    async with stub(answer) as server, Kubernetes(server) as client:
+    async with stub(answer) as server, Kubernetes(server, OPERATOR) as client:
         async for page in client.raw_pages(RESOURCES["ConfigMap"]):
             size = sum(memoryview(item).nbytes for item in page.items)
             assert size <= 10_000 or len(page.items) == 1
@@ -441,8 +446,8 @@ async def test_a_cancellation_is_not_mistaken_for_the_end_of_patience(client: st
         await asyncio.sleep(3600)
         raise AssertionError
 
-    async with stub(answer) as server, Kubernetes(server, timeout_seconds=0.3) as k:
-        s = Scheduler(server.server, timeout_seconds=0.3)
+    async with stub(answer) as server, Kubernetes(server, OPERATOR, timeout_seconds=0.3) as k:
+        s = SchedulerClient(server.server, timeout_seconds=0.3)
         asked = asyncio.create_task(
             k.get("Pod", "a", "x") if client == "API server" else s.put(Question([Ask(idle=True)]))
         )
@@ -462,7 +467,7 @@ async def test_a_version_that_is_forgotten_is_an_error(status: int) -> None:
         body = gone if status == 410 else {"type": "ERROR", "object": gone}
         return web.Response(body=msgspec.json.encode(body) + b"\n", status=status)
 
-    async with stub(answer) as server, Kubernetes(server) as client:
+    async with stub(answer) as server, Kubernetes(server, OPERATOR) as client:
         with refused(410, "Expired"):
             async for _ in client.watch(RESOURCES["Pod"], resource_version="1"):
                 pass
@@ -476,7 +481,7 @@ async def test_a_token_that_is_not_accepted_is_read_again(tmp_path: Path) -> Non
         return web.json_response({"kind": "Pod"}, status=200 if seen[-1] == "Bearer new" else 401)
 
     token.write_text("old\n")
-    async with stub(answer, TokenFile(token)) as server, Kubernetes(server) as client:
+    async with stub(answer, TokenFile(token)) as server, Kubernetes(server, OPERATOR) as client:
         with refused(401, "Unauthorized"):
             await client.get("Pod", "a", "x")
         token.write_text("new\n")
@@ -491,7 +496,7 @@ async def test_no_identity_is_an_error_like_any_other() -> None:
     async def answer(request: web.Request) -> web.Response:
         raise AssertionError
 
-    async with stub(answer, refuse) as server, Kubernetes(server) as client:
+    async with stub(answer, refuse) as server, Kubernetes(server, OPERATOR) as client:
         with refused(401, "Unauthorized"):
             await client.get("Pod", "a", "x")
 
@@ -501,12 +506,12 @@ async def test_errors_hold_no_secrets(caplog: pytest.LogCaptureFixture, unused_t
         return web.Response(text=f"<html>{request.headers['Authorization']} {await request.text()}</html>", status=502)
 
     secret = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "a", "name": "x"}, "data": {"a": "s3"}}
-    async with stub(answer, Fixed("Bearer s3")) as server, Kubernetes(server) as client:
+    async with stub(answer, Fixed("Bearer s3")) as server, Kubernetes(server, OPERATOR) as client:
         with refused(502, "BadGateway") as caught:
             await client.create(secret)
         assert "s3" not in repr(caught.value) + str(caught.value)
     unreachable = Endpoint(f"http://127.0.0.1:{unused_tcp_port}", ssl.create_default_context(), Fixed("Bearer s3"))
-    async with Kubernetes(unreachable) as client:
+    async with Kubernetes(unreachable, OPERATOR) as client:
         with refused(0, "Unreachable") as caught:
             await client.create(secret)
         assert "s3" not in repr(caught.value) + str(caught.value)
@@ -520,7 +525,7 @@ async def test_it_says_who_it_is_and_follows_nobody() -> None:
         agents.append(request.headers["User-Agent"])
         raise web.HTTPFound("http://127.0.0.1:1/elsewhere")
 
-    async with stub(answer, Fixed("Bearer s3")) as server, Kubernetes(server) as client:
+    async with stub(answer, Fixed("Bearer s3")) as server, Kubernetes(server, OPERATOR) as client:
         with pytest.raises(ApiError):
             await client.get("Pod", "a", "x")
     assert [agent.split("/")[0] for agent in agents] == ["dask-operator"]
@@ -533,7 +538,7 @@ async def test_every_request_is_counted_by_verb_and_resource() -> None:
         return web.json_response({"items": [], "metadata": {"resourceVersion": "1"}})
 
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "a", "name": "x"}}
-    async with stub(answer) as server, Kubernetes(server, on_request=lambda *c: counted.append(c)) as client:
+    async with stub(answer) as server, Kubernetes(server, OPERATOR, on_request=lambda *c: counted.append(c)) as client:
         await client.get("Pod", "a", "x")
         await client.list("Pod")
         await client.create(pod)

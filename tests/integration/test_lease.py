@@ -12,16 +12,17 @@ import pytest
 from tests.cluster import ControlPlane
 from tests.support.fault_proxy import FaultProxy
 
-from dask_controller.shell.credentials import find
-from dask_controller.shell.kubernetes import Kubernetes
-from dask_controller.shell.lease import Lease, LeaseLost
+from dask_controller.kube.client import Kubernetes
+from dask_controller.kube.credentials import find
+from dask_controller.kube.lease import Lease, LeaseLost
+from dask_controller.shell.caller import OPERATOR
 
 pytestmark = pytest.mark.control_plane
 
 
 @pytest.fixture
 async def kubernetes(control_plane: ControlPlane) -> AsyncIterator[Kubernetes]:
-    async with Kubernetes.from_environment(str(control_plane.kubeconfig)) as client:
+    async with Kubernetes.from_environment(OPERATOR, str(control_plane.kubeconfig)) as client:
         yield client
 
 
@@ -65,7 +66,10 @@ async def test_a_released_lease_is_taken_soon(kubernetes: Kubernetes, namespace:
 async def test_a_leader_that_is_cut_off_stops_before_another_starts(
     kubernetes: Kubernetes, control_plane: ControlPlane, namespace: str
 ) -> None:
-    async with FaultProxy(find(str(control_plane.kubeconfig))) as proxy, Kubernetes(proxy.endpoint) as cut_off:
+    async with (
+        FaultProxy(find(str(control_plane.kubeconfig))) as proxy,
+        Kubernetes(proxy.endpoint, OPERATOR) as cut_off,
+    ):
         a, b = candidate(cut_off, namespace, "a"), candidate(kubernetes, namespace, "b")
         await a.acquire()
         keeping = asyncio.create_task(a.keep())

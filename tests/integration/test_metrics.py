@@ -14,9 +14,9 @@ import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dask_controller.shell import metrics as module
-from dask_controller.shell import probes
-from dask_controller.shell.metrics import Metrics, serve
+from dask_controller.kube import metrics as module
+from dask_controller.kube import small_http
+from dask_controller.kube.metrics import Metrics, serve
 
 HALF = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 WHOLE = HALF + b"Connection: close\r\n\r\n"
@@ -53,7 +53,12 @@ async def serving(
     """By default so patient that nothing is closed because of its age."""
     async with AsyncExitStack() as stack:
         served = serve(
-            measured or Metrics(), healthy=lambda: None, ready=lambda: None, port=port, host=host, seconds=seconds
+            measured or Metrics("x"),
+            healthy=lambda: None,
+            ready=lambda: None,
+            port=port,
+            host=host,
+            seconds=seconds,
         )
         async with served as bound:
             yield Server(bound, stack)
@@ -76,7 +81,7 @@ async def closed(connections: Iterable[Connection]) -> None:
 
 async def test_probes_say_what_is_wrong() -> None:
     problems: list[str | None] = [None]
-    metrics = Metrics()
+    metrics = Metrics("x")
     metrics.requested("get", "pods", 200)
     probes = serve(metrics, healthy=lambda: problems[0], ready=lambda: "filling", port=0, host="127.0.0.1")
     async with probes as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
@@ -122,7 +127,7 @@ async def test_who_keeps_sending_is_closed_too() -> None:
 
 async def test_the_oldest_connection_makes_room() -> None:
     async with serving() as server:
-        connections = [await server.send(HALF) for _ in range(probes.CONNECTIONS + 100)]
+        connections = [await server.send(HALF) for _ in range(small_http.CONNECTIONS + 100)]
         await closed(connections[:100])
         assert (await server.get("/healthz")).endswith(b"ok")
         await closed(connections[100:101])
@@ -149,7 +154,7 @@ async def test_probes_are_answered_in_a_flood_of_half_sent_connections() -> None
             answers += 1
         await flooding
         assert answers > 10
-        await closed(held[: -probes.CONNECTIONS])
+        await closed(held[: -small_http.CONNECTIONS])
 
 
 @pytest.mark.parametrize("after", [0, 1, 400])
@@ -242,7 +247,7 @@ async def test_metrics_are_rendered_at_most_once_a_second() -> None:
         def collect(self) -> Iterable[Metric]:
             yield GaugeMetricFamily("renders", "How often it was rendered.", next(self.renders))
 
-    measured, counting = Metrics(), Counting()
+    measured, counting = Metrics("x"), Counting()
     measured.registry.register(counting)
     async with serving(measured=measured) as server:
         begin = asyncio.get_running_loop().time()
@@ -256,7 +261,7 @@ async def test_metrics_are_rendered_at_most_once_a_second() -> None:
 
 async def test_it_ends_at_once_whoever_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "generate_latest", lambda _: bytes(LARGE))
-    served = serve(Metrics(), healthy=lambda: None, ready=lambda: None, port=0, host="127.0.0.1", seconds=600.0)
+    served = serve(Metrics("x"), healthy=lambda: None, ready=lambda: None, port=0, host="127.0.0.1", seconds=600.0)
     async with AsyncExitStack() as stack, asyncio.timeout(PATIENCE):
         async with served as port:
             server = Server(port, stack)

@@ -18,8 +18,8 @@ from distributed import Client, Scheduler, Worker
 import dask_resources
 from dask_controller.core.actions import Answers, Ask, Share, TargetQuestion
 from dask_controller.core.actions import Worker as Pod
-from dask_controller.shell.dask import Question
-from dask_controller.shell.dask import Scheduler as Extension
+from dask_controller.schedulers.answers import Question
+from dask_controller.schedulers.client import SchedulerClient as Extension
 from dask_resources.scheduler_extension import MODULE as _PRELOADED
 
 MODULE = Path(dask_resources.__file__).parent / "in_pod" / "scheduler" / _PRELOADED

@@ -12,7 +12,7 @@ from typing import Literal, Self
 import aiohttp
 from aiohttp import web
 
-from dask_controller.shell.credentials import Endpoint, Fixed
+from dask_controller.kube.credentials import Endpoint, Fixed
 
 #: ``cut``: close the connection without an answer. ``hang``: never answer. ``lose``: let the request be done, then cut.
 Break = Literal["cut", "hang", "lose"]

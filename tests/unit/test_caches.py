@@ -11,8 +11,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.offline import OFFLINE
 from tests.support.states import autoscaler, cluster, group, job, metadata
 
+from dask_controller.core.cached_child import LARGEST_CHILD_BYTES, CachedChild
+from dask_controller.core.cached_resource import CachedResource
 from dask_controller.core.children import contains
 from dask_controller.core.observed import (
     LONGEST_MESSAGE,
@@ -24,8 +27,7 @@ from dask_controller.core.observed import (
     pod,
 )
 from dask_controller.core.runner import is_finished, is_suspended
-from dask_controller.shell.kubernetes import RESOURCES
-from dask_controller.shell.world import LARGEST_CHILD_BYTES, Child, Resource, World
+from dask_controller.shell.caches import Caches
 from dask_crds import names
 from dask_crds.model import dump
 from dask_crds.validation import LARGEST_SPEC_BYTES
@@ -61,8 +63,8 @@ def stored(manifest: dict[str, Any], **status: Any) -> dict[str, Any]:
 
 def kept(manifest: dict[str, Any]) -> Any:
     """What the cache of the kind has after the object was put into it."""
-    world = World(None, None, lambda key, delay: None)  # type: ignore[arg-type]
-    informer = world.informers[RESOURCES[manifest["kind"]].plural]
+    caches = Caches(OFFLINE, None)
+    informer = caches.informers[manifest["kind"]]
     informer.put(manifest)
     (found,) = informer.store.values()
     return found
@@ -84,7 +86,7 @@ class TestChild:
     def test_what_planners_read_of_a_deployment(self) -> None:
         c = cluster()
         failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "quota"}
-        found: Child = kept(
+        found: CachedChild = kept(
             stored(
                 scheduler_deployment(c),
                 observedGeneration=1,
@@ -197,7 +199,7 @@ def test_what_is_kept_of_a_child_is_bounded(manifest: dict[str, Any], absurd: st
     manifest = stored(manifest)
     manifest.setdefault("spec", {})
     ABSURD[absurd](manifest)
-    found: Child = kept(manifest)
+    found: CachedChild = kept(manifest)
     assert len(found.kept) <= LARGEST_CHILD_BYTES
     assert size(found) <= 1.1 * LARGEST_CHILD_BYTES
     assert owner_uid(found.manifest)
@@ -217,7 +219,7 @@ class TestResource:
         applied = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(manifest), "note": "x"}
         manifest["metadata"]["annotations"] = applied
         wanted["metadata"]["annotations"] = {"note": "x"}
-        found: Resource = kept(manifest)
+        found: CachedResource = kept(manifest)
         assert found.whole
         assert found.manifest == wanted
         assert found.value is not None
@@ -227,7 +229,7 @@ class TestResource:
 
     def test_what_wakes_and_indices_look_at(self) -> None:
         conditions = [{"type": "Ready", "status": "True", "reason": "Suspended", "lastTransitionTime": "x"}]
-        found: Resource = kept(stored(dump(group()), conditions=conditions))
+        found: CachedResource = kept(stored(dump(group()), conditions=conditions))
         assert (found.cluster, found.suspended, found.of_job) == ("simple", True, False)
         found = kept(stored(dump(autoscaler())))
         assert (found.cluster, found.group) == ("simple", "simple-default")
@@ -243,7 +245,7 @@ class TestResource:
         manifest["spec"]["idleTimeout"] = None
         manifest["spec"]["worker"]["spec"]["containers"][0]["env"] = None
         manifest["spec"]["worker"]["spec"]["volumes"] = [{"name": "x", "emptyDir": None}]
-        found: Resource = kept(manifest)
+        found: CachedResource = kept(manifest)
         assert found.value is not None
         assert not found.unreadable
         assert "null" not in found.kept.decode()
@@ -257,7 +259,7 @@ class TestResource:
         assert len("é".encode()) == 2
         for excess, unreadable in ((0, False), (2, True)):
             container["command"] = [characters * ((space + excess) // len(characters.encode()))]
-            found: Resource = kept(manifest)
+            found: CachedResource = kept(manifest)
             assert found.unreadable == unreadable
             sent = msgspec.json.encode(manifest).replace(b"<", b"\\u003c")
             assert as_sent("DaskWorkerGroup", sent).unreadable == unreadable
@@ -271,7 +273,7 @@ class TestResource:
     def test_what_does_not_parse_is_unreadable(self) -> None:
         manifest = stored(dump(autoscaler(worker_group="gpu")))
         manifest["spec"] |= {"minimum": "many", "env": [MEGABYTE]}
-        found: Resource = kept(manifest)
+        found: CachedResource = kept(manifest)
         assert found.unreadable
         assert (found.cluster, found.group) == ("simple", "gpu")
         assert len(found.kept) < 1000
@@ -284,7 +286,7 @@ class TestResource:
         draining = [{"name": f"x{n}", "since": "2026-01-01T00:00:00Z"} for n in range(10_000)]
         manifest = stored(dump(group()), readyReplicas=3, conditions=[ready], draining=draining)
         manifest["metadata"]["annotations"] = {"mine": MEGABYTE, names.LAST_APPLIED: MEGABYTE}
-        found: Resource = kept(manifest)
+        found: CachedResource = kept(manifest)
         assert not found.whole
         assert len(found.kept) < 4096
         value: Any = found.value
@@ -296,8 +298,8 @@ class TestResource:
 
 def as_sent(kind: str, content: bytes) -> Any:
     """What is kept of an object that comes from the API server."""
-    world = World(None, None, lambda key, delay: None)  # type: ignore[arg-type]
-    informer = world.informers[RESOURCES[kind].plural]
+    caches = Caches(OFFLINE, None)
+    informer = caches.informers[kind]
     informer._set(informer._decoded(msgspec.Raw(content)))
     (found,) = informer.store.values()
     return found

@@ -10,7 +10,7 @@ from tests.support.constructs import Manifest, chart, errors, synth
 
 from dask_constructs import DaskCronJob, DaskJob, problems
 from dask_controller.shell.main import arguments
-from dask_controller.shell.start import FAILED, OWNER, REFUSED
+from dask_controller.shell.scheduled_job import FAILED, OWNER, REFUSED
 from dask_crds.model import DaskJobSpec, parse
 
 IMAGE = "registry.example.com/report:1"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tests.cluster.pki import Authority
 
-from dask_controller.shell import credentials
-from dask_controller.shell.credentials import ConfigError, Endpoint, TokenFile, find, from_kubeconfig, in_cluster
+from dask_controller.kube import credentials
+from dask_controller.kube.credentials import ConfigError, Endpoint, TokenFile, find, from_kubeconfig, in_cluster
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ async def test_a_token_file_is_read_again_after_a_minute_or_when_it_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
-    monkeypatch.setattr("dask_controller.shell.credentials.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("dask_controller.kube.credentials.time.monotonic", lambda: clock[0])
     path = tmp_path / "token"
     path.write_text("one")
     token = TokenFile(path)

@@ -12,20 +12,20 @@ from tests.support.virtual_time import now, virtual_time
 
 from dask_controller.core.actions import STEP, Apply, Create, Delete, Plan
 from dask_controller.core.children import fingerprint
-from dask_controller.shell.courtesy import Courtesy
+from dask_controller.kube.api import NAMESPACE_TERMINATING, ApiError
+from dask_controller.kube.short_first import ShortFirst
+from dask_controller.kube.workqueue import Queue
+from dask_controller.shell.caches import Caches, Key
 from dask_controller.shell.execute import (
-    LARGEST_SHARE,
+    MOST_PARALLEL_REQUESTS,
     NAME_TAKEN,
     STEP_SECONDS,
     TERMINATING_SECONDS,
     Executor,
-    log_fields,
 )
-from dask_controller.shell.kubernetes import NAMESPACE_TERMINATING, ApiError
-from dask_controller.shell.queue import Queue
 from dask_controller.shell.reconcile import _next_look
-from dask_controller.shell.world import Key, World
 from dask_crds import names
+from dask_crds.kinds import RESOURCES
 from dask_resources.scheduler import scheduler_deployment, scheduler_service, selector
 from dask_resources.worker import worker_labels, worker_pod
 
@@ -47,14 +47,14 @@ class _Server:
         await self.create(None)
 
 
-class _World:
+class _Caches:
     class pods:
         put = staticmethod(lambda manifest: None)
         remove = staticmethod(lambda uid: None)
 
 
 def executor(server: _Server) -> Executor:
-    return Executor(server, _World, domain="x", share=2, courtesy=Courtesy())  # type: ignore[arg-type]
+    return Executor(server, _Caches, domain="x", parallel_requests=2, short_first=ShortFirst())  # type: ignore[arg-type]
 
 
 CREATIONS = tuple(Create(group(), ordinal) for ordinal in range(STEP))
@@ -67,7 +67,7 @@ async def test_a_plan_begins_nothing_more_when_its_time_is_up() -> None:
         server, began = _Server(0.1), now()
         outcomes = await executor(server).execute(group(), actions, NOW)
         assert now() - began <= STEP_SECONDS + 0.2
-        assert 10 <= len(outcomes) == server.writes <= 11 * LARGEST_SHARE
+        assert 10 <= len(outcomes) == server.writes <= 11 * MOST_PARALLEL_REQUESTS
         assert _next_look(Plan(actions=actions, requeue_after=60), outcomes) == 0.0, "the rest follows at once"
 
 
@@ -102,6 +102,8 @@ async def test_in_a_namespace_that_goes_nothing_more_is_tried_for_a_while() -> N
 class _Names:
     """An API server that has some objects already."""
 
+    kinds = RESOURCES
+
     def __init__(self, *there: dict[str, Any]) -> None:
         self.there = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in there}
         self.patched: list[Any] = []
@@ -127,9 +129,9 @@ class _Names:
         return self.there[manifest["kind"], manifest["metadata"]["name"]]
 
 
-def on(server: _Names) -> tuple[Executor, World]:
-    world = World(server, None, lambda key, delay: None)  # type: ignore[arg-type]
-    return Executor(server, world, domain="x", share=2, courtesy=Courtesy()), world  # type: ignore[arg-type]
+def on(server: _Names) -> tuple[Executor, Caches]:
+    caches = Caches(server, None)  # type: ignore[arg-type]
+    return Executor(server, caches, domain="x", parallel_requests=2, short_first=ShortFirst()), caches  # type: ignore[arg-type]
 
 
 def existing(manifest: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -144,30 +146,30 @@ class TestNames:
     async def test_a_pod_of_somebody_elses_costs_its_place_and_nothing_else(self) -> None:
         g = group()
         theirs = [existing(worker_pod(g, n, "x"), ownerReferences=[], labels={}) for n in (0, 3)]
-        execute, world = on(server := _Names(*theirs))
+        execute, caches = on(server := _Names(*theirs))
         outcomes = await execute.execute(g, [Create(g, n) for n in range(6)], NOW)
         assert [o.action.ordinal for o in outcomes if not o.error] == [1, 2, 4, 5]
         assert {o.reason for o in outcomes if o.error} == {NAME_TAKEN}
-        assert world.taken(g.namespace, g.name) == {0, 3}
+        assert caches.taken(g.namespace, g.name) == {0, 3}
         assert server.patched == [], "a stranger's object is not touched"
 
     @virtual_time
     async def test_so_does_one_of_an_earlier_group_that_still_drains(self) -> None:
         g = group()
         earlier = existing(worker_pod(g, 0, "x"), ownerReferences=[{"uid": "earlier", "controller": True}])
-        execute, world = on(_Names(earlier))
+        execute, caches = on(_Names(earlier))
         await execute.execute(g, [Create(g, 0)], NOW)
-        assert world.taken(g.namespace, g.name) == {0}
+        assert caches.taken(g.namespace, g.name) == {0}
 
     @virtual_time
     async def test_a_worker_of_ours_from_which_somebody_took_the_label_gets_it_back(self) -> None:
         g = group()
         hidden = existing(worker_pod(g, 0, "x"), labels={"theirs": "1"})
-        execute, world = on(server := _Names(hidden))
+        execute, caches = on(server := _Names(hidden))
         await execute.execute(g, [Create(g, 0), Create(g, 1)], NOW)
         assert [(kind, name) for kind, name, _ in server.patched] == [("Pod", "simple-default-worker-0")]
         assert server.patched[0][2]["metadata"] == {"uid": "there", "labels": worker_labels(g)}
-        assert world.taken(g.namespace, g.name) == frozenset()
+        assert caches.taken(g.namespace, g.name) == frozenset()
 
 
 class TestApply:
@@ -221,20 +223,20 @@ class TestApply:
         """(controller 8) Else it would be applied at every look."""
         service = scheduler_service(cluster())
         live = existing(service)
-        execute, world = on(_Names(live))
+        execute, caches = on(_Names(live))
         await execute.execute(cluster(), [Apply(service)], NOW)
-        assert world.settled(live) == {fingerprint(service)}
+        assert caches.settled(live) == {fingerprint(service)}
 
 
 @virtual_time
 async def test_a_pod_that_is_gone_at_once_is_forgotten() -> None:
     """Of one that had ended the API server answers with the object, without a version."""
-    execute, world = on(_Gone())
+    execute, caches = on(_Gone())
     ended = existing(worker_pod(group(), 0, "x"))
-    world.pods.put(ended)
+    caches.pods.put(ended)
     (outcome,) = await execute.execute(group(), [Delete("Pod", "team", ended["metadata"]["name"], "there")], NOW)
     assert outcome.error == ""
-    assert len(world.pods) == 0
+    assert len(caches.pods) == 0
 
 
 class _Gone(_Names):
@@ -267,7 +269,7 @@ class TestLog:
         async def refused(key: Key) -> float | None:
             raise ApiError(409, "Conflict", "somebody was quicker")
 
-        queue = Queue[Key](expected=ApiError, log_fields=lambda key: log_fields(*key))
+        queue = Queue[Key](expected=ApiError, log_fields=lambda key: key.log_fields)
         task = asyncio.create_task(queue.run(refused))
         queue.add(Key("DaskCluster", "team", "simple"))
         await asyncio.sleep(60)

@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.virtual_time import virtual_time
 
-from dask_controller.shell.informer import Informer
-from dask_controller.shell.kubernetes import RESOURCES, ApiError, Manifest, RawEvent, RawPage
+from dask_controller.kube.api import ApiError, Manifest
+from dask_controller.kube.informer import Informer
+from dask_controller.kube.reading import RawEvent, RawPage
+from dask_crds.kinds import RESOURCES
 
 
 def raw(manifest: Manifest) -> msgspec.Raw:

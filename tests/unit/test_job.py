@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from tests.support.offline import OFFLINE
 from tests.support.states import NOW, PULL_ERROR, cluster, condition, group, job, scheduler_pod
 
 from dask_controller.core.actions import Answers, Apply, Delete, Event, Patch, Progress, Versions
@@ -14,9 +15,9 @@ from dask_controller.core.job_status import job_status
 from dask_controller.core.observed import Container, ObservedJob, Pod, Problem
 from dask_controller.core.runner import refusals_count_from
 from dask_controller.core.time import format_time
-from dask_controller.shell.observe import observe
-from dask_controller.shell.reconcile import Reconciler
-from dask_controller.shell.world import Key, World
+from dask_controller.shell.caches import Caches, Key
+from dask_controller.shell.observe import Observer, observe
+from dask_controller.shell.wakeups import wake_by
 from dask_crds import names
 from dask_crds.merge import merged
 from dask_crds.model import (
@@ -1562,7 +1563,7 @@ class ApiServer:
 
     def __init__(self, *there):
         self.there = [{**m, "metadata": {"uid": "u", "resourceVersion": "1", **m["metadata"]}} for m in there]
-        self.world = World(None, None, lambda *_: None)
+        self.caches = Caches(OFFLINE, None)
         self.written = []
 
     async def list(self, kind, namespace, *, fields):
@@ -1576,8 +1577,7 @@ class ApiServer:
         return merged(live, patch)
 
     def looks(self, job):
-        reconciler = Reconciler(self, self.world, None, domain="cluster.local", clock=lambda: NOW)
-        return reconciler, observe(job, self.world)
+        return Observer(self, self.caches, lambda: NOW), observe(job, self.caches)
 
 
 async def test_a_runner_whose_labels_somebody_has_taken_away_is_not_lost():
@@ -1585,18 +1585,18 @@ async def test_a_runner_whose_labels_somebody_has_taken_away_is_not_lost():
     run = Run().up_to_running()
     runner = {**run.runner, "kind": "Job", "metadata": {**run.runner["metadata"], "labels": {}}}
     server = ApiServer(runner)
-    reconciler, seen = server.looks(run.job)
-    found = await reconciler._found_again(seen)
+    observer, seen = server.looks(run.job)
+    found = await observer._found_again(seen)
     assert found.runner["metadata"]["labels"] == {names.CLUSTER: "hello", names.COMPONENT: names.JOB_RUNNER}
     assert len(server.written) == 1
-    assert (await reconciler._found_again(found)) is found
+    assert (await observer._found_again(found)) is found
 
 
 async def test_a_runner_of_somebody_elses_is_not_found():
     run = Run().up_to_running()
     server = ApiServer({**run.runner, "metadata": {**run.runner["metadata"], "labels": {}, "ownerReferences": []}})
-    reconciler, seen = server.looks(run.job)
-    assert (await reconciler._found_again(seen)).runner is None
+    observer, seen = server.looks(run.job)
+    assert (await observer._found_again(seen)).runner is None
     assert server.written == []
 
 
@@ -1610,18 +1610,18 @@ async def test_only_events_of_this_attempt_tell_why_there_is_no_pod(seconds, tol
         for name, text, at in (("old", "of another attempt", -3600), ("new", REFUSED, seconds))
     )
     server = ApiServer(new, old)
-    reconciler, _ = server.looks(run.job)
-    assert (await reconciler._refused(run.observed)).creation_problem == told
+    observer, _ = server.looks(run.job)
+    assert (await observer._refused(run.observed)).creation_problem == told
 
 
 def test_a_group_learns_at_once_that_it_has_to_stand_back():
     """(public 15) An annotation counts as no change of a cluster otherwise."""
     woken = set()
-    world = World(None, None, lambda key, _: woken.add(key))
-    world.groups.put(dump(group()))
+    caches = Caches(OFFLINE, None, wake_by(lambda key, _: woken.add(key)))
+    caches.groups.put(dump(group()))
     for version, found in enumerate(({}, {names.MOST_WORKERS: "1"}, {names.MOST_WORKERS: "1", "x": "y"}, {})):
         woken.clear()
         value = dump(cluster())
         value["metadata"] |= {"annotations": found, "resourceVersion": str(version + 1)}
-        world.clusters.put(value)
+        caches.clusters.put(value)
         assert (Key("DaskWorkerGroup", "team", "simple-default") in woken) is (version != 2)

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.virtual_time import now, virtual_time
 
-from dask_controller.shell.kubernetes import ApiError, Manifest
-from dask_controller.shell.lease import Lease, LeaseLost
+from dask_controller.kube.api import ApiError, Manifest
+from dask_controller.kube.lease import Lease, LeaseLost
 
 T = TypeVar("T")
 

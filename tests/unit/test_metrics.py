@@ -8,8 +8,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support.virtual_time import virtual_time
 
-from dask_controller.shell.metrics import Metrics, sparing
-from dask_controller.shell.queue import Queue
+from dask_controller.kube.metrics import Metrics, sparing
+from dask_controller.kube.workqueue import Queue
 
 
 class Key(NamedTuple):
@@ -26,7 +26,7 @@ def shown(metrics: Metrics) -> dict[str, float]:
 
 @virtual_time
 async def test_it_shows_what_dashboards_for_controllers_expect() -> None:
-    metrics = Metrics()
+    metrics = Metrics("dask_operator")
     queue: Queue[Key] = Queue(on_done=metrics.reconciled)
     informer = SimpleNamespace(store={"a": 1, "b": 2}, relists=3, age_seconds=lambda: 4.0)
     metrics.observe(queue, {"pods": informer}, lambda: True)  # type: ignore[dict-item]

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.virtual_time import now, virtual_time
 
-from dask_controller.shell.queue import UPKEEP_EVERY, K, Queue, Reconcile, Turn, Turns
+from dask_controller.kube.turns import UPKEEP_EVERY, K, Turn, Turns
+from dask_controller.kube.workqueue import Queue, Reconcile
 
 
 @contextlib.asynccontextmanager
@@ -272,7 +273,7 @@ async def test_a_surprise_is_logged_with_its_traceback_and_what_is_expected_with
     async def reconcile(key: str) -> None:
         raise KeyError(key) if key == "expected" else ValueError(key)
 
-    logger = logging.getLogger("dask_controller.shell.queue")
+    logger = logging.getLogger("dask_controller.kube.workqueue")
     logger.addHandler(handler := Keep())
     logger.setLevel(logging.INFO)
     try:
@@ -299,7 +300,9 @@ async def test_draining_waits_for_what_is_being_done_and_starts_nothing_more() -
         finished.append(key)
         return 1
 
+    assert not queue.is_running
     async with running(queue, reconcile, workers=2) as task:
+        assert queue.is_running
         for key in "abc":
             queue.add(key)
         queue.add_after("d", 2)

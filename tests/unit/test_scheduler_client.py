@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 
 from dask_controller.core.actions import Answers, Ask, Progress, Share, TargetQuestion, Worker
-from dask_controller.shell import dask
-from dask_controller.shell.dask import Question, Reply, Scheduler, SchedulerError
+from dask_controller.schedulers import client as module
+from dask_controller.schedulers.answers import Question, Reply, SchedulerError
+from dask_controller.schedulers.client import SchedulerClient
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -83,8 +84,8 @@ async def stage(play: Callable[..., Awaitable[None]]) -> AsyncIterator[Stage]:
 
 
 @asynccontextmanager
-async def client(of: Stage, **options: Any) -> AsyncIterator[Scheduler]:
-    scheduler = Scheduler(of.url, **options)
+async def client(of: Stage, **options: Any) -> AsyncIterator[SchedulerClient]:
+    scheduler = SchedulerClient(of.url, **options)
     try:
         yield scheduler
     finally:
@@ -555,7 +556,7 @@ async def test_a_cancellation_is_not_mistaken_for_the_end_of_patience() -> None:
 async def test_nobody_there_is_unreachable() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        scheduler = Scheduler(f"http://127.0.0.1:{unused.getsockname()[1]}")
+        scheduler = SchedulerClient(f"http://127.0.0.1:{unused.getsockname()[1]}")
         with pytest.raises(SchedulerError, match="cannot be reached: ConnectionRefusedError") as raised:
             await scheduler.put(Question([EVERYTHING]))
     assert raised.value.kind == "Unreachable"
@@ -615,7 +616,7 @@ async def test_another_connection_is_made_when_the_scheduler_has_restarted() -> 
 
 
 async def test_a_connection_that_is_not_used_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask, "KEEP_SECONDS", 0.5)
+    monkeypatch.setattr(module, "KEEP_SECONDS", 0.5)
     question = Question([Ask(target=EVERYTHING.target)])
     async with stage(saying(answers({"target": 1}))) as on, client(on) as scheduler:
         for _ in range(3):
@@ -654,7 +655,7 @@ async def test_an_address_of_version_6_is_reached() -> None:
     except OSError:
         pytest.skip("no IPv6 on this machine")
     async with server:
-        scheduler = Scheduler(f"http://[::1]:{server.sockets[0].getsockname()[1]}/")
+        scheduler = SchedulerClient(f"http://[::1]:{server.sockets[0].getsockname()[1]}/")
         assert (await scheduler.put(Question([Ask(target=EVERYTHING.target)]))).answers == (Answers(target=1),)
         scheduler.close()
         on.end()

@@ -12,8 +12,16 @@ import pytest
 from tests.support.virtual_time import now, virtual_time
 
 from dask_controller.core.actions import Answers, Ask, Worker
-from dask_controller.shell.dask import Question, Reply, SchedulerError
-from dask_controller.shell.schedulers import FRESH, LONGEST_REST, PATIENCE, SILENT, SPEAKING, Address, Schedulers
+from dask_controller.schedulers.answers import Question, Reply, SchedulerError
+from dask_controller.schedulers.pollers import (
+    FRESH,
+    LONGEST_REST,
+    PATIENCE,
+    SILENT,
+    SPEAKING,
+    Address,
+    SchedulerPollers,
+)
 
 IDLE = Ask(idle=True)
 EVERY_5 = Ask(every=5.0, progress=True)
@@ -28,7 +36,9 @@ class World:
         self.asked: list[tuple[float, str, tuple[Ask, ...]]] = []
         self.woken: list[tuple[float, str]] = []
         self.active = self.most_active = self.closed = 0
-        self.schedulers = Schedulers[str](lambda key, prompt: self.woken.append((round(now(), 2), key)), self.client)
+        self.schedulers = SchedulerPollers[str](
+            lambda key, prompt: self.woken.append((round(now(), 2), key)), self.client
+        )
 
     def client(self, url: str):
         return _Client(self, url)

@@ -19,16 +19,18 @@ from ..core.actions import Action, Apply, Create, Delete, Event, Outcome, Patch
 from ..core.children import fingerprint
 from ..core.observed import owner_uid
 from ..core.time import format_time
-from .courtesy import Courtesy
-from .kubernetes import NAMESPACE_TERMINATING, ApiError, Kubernetes
-from .world import World
+from ..kube.api import NAMESPACE_TERMINATING, ApiError
+from ..kube.client import Kubernetes
+from ..kube.managed_fields import as_applied
+from ..kube.short_first import ShortFirst
+from .caches import Caches, Key
 
 logger = logging.getLogger(__name__)
 
 #: More actions than this at a time stand back for shorter plans.
 FEW = 8
 #: Requests of such a plan that may be under way at a time while there is no other one.
-LARGEST_SHARE = 10
+MOST_PARALLEL_REQUESTS = 10
 
 #: Seconds after which a plan begins nothing more: what is left follows at the next look. Status is written in between,
 #: and others have their turn.
@@ -53,21 +55,23 @@ class Executor:
 
     Args:
         kubernetes: the client.
-        world: the caches; what was written is put there, so the next plan does not miss it.
+        caches: the watch caches; what was written is put there, so the next plan does not miss it.
         domain: the cluster's DNS domain.
-        share: requests of a plan that may be under way at a time in any case. Plans take the client's connections in
-            the order of their requests: one that starts a thousand workers must not queue them all before a small
-            cluster's few.
-        courtesy: who of those that call `execute` does short work.
+        parallel_requests: how many requests of a plan may be under way in any case. Plans take the client's
+            connections in the order of their requests: one that starts a thousand workers must not queue them all
+            before a small cluster's few.
+        short_first: who of those that call `execute` does short work.
     """
 
-    def __init__(self, kubernetes: Kubernetes, world: World, *, domain: str, share: int, courtesy: Courtesy) -> None:
+    def __init__(
+        self, kubernetes: Kubernetes, caches: Caches, *, domain: str, parallel_requests: int, short_first: ShortFirst
+    ) -> None:
         self._kubernetes = kubernetes
-        self._share = share
+        self._parallel_requests = parallel_requests
         self._long_plans = 0  # that are being executed
-        self._world = world
+        self._caches = caches
         self._domain = domain
-        self._courtesy = courtesy
+        self._short_first = short_first
         self._terminating: dict[str, float] = {}  # namespaces, and until when that is believed
 
     def is_terminating(self, namespace: str) -> bool:
@@ -120,13 +124,13 @@ class Executor:
         clock = asyncio.get_running_loop().time
 
         async def perform(action: Action) -> Outcome | None:
-            async with share:
+            async with turn:
                 if many:
-                    await self._courtesy.gap()
+                    await self._short_first.gap()
                 return await self._perform(parent, action, now) if clock() < until else None
 
         with self._long() if many else contextlib.nullcontext():
-            share = asyncio.Semaphore(max(self._share, LARGEST_SHARE // max(1, self._long_plans)))
+            turn = asyncio.Semaphore(max(self._parallel_requests, MOST_PARALLEL_REQUESTS // max(1, self._long_plans)))
             return [outcome for outcome in await asyncio.gather(*map(perform, actions)) if outcome is not None]
 
     @contextlib.contextmanager
@@ -134,7 +138,7 @@ class Executor:
         """Meanwhile a plan with many actions is executed."""
         self._long_plans += 1
         try:
-            with self._courtesy.long():
+            with self._short_first.long():
                 yield
         finally:
             self._long_plans -= 1
@@ -159,8 +163,8 @@ class Executor:
                 self._terminating[parent.namespace] = asyncio.get_running_loop().time() + TERMINATING_SECONDS
             return Outcome(action, str(error), error.reason, error.reason in PERMANENT)
         if not isinstance(action, Event):
-            about = f"{parent.kind} {parent.namespace}/{parent.name}"
-            logger.info("%s: %s", about, _told(action), extra=log_fields(parent.kind, parent.namespace, parent.name))
+            key = Key(parent.kind, parent.namespace, parent.name)
+            logger.info("%s: %s", key, _told(action), extra=key.log_fields)
         return Outcome(action)
 
     async def _create_worker(self, action: Create) -> None:
@@ -173,19 +177,19 @@ class Executor:
         pod = worker_pod(action.group, action.ordinal, secrets.token_hex(3)[:5], domain=self._domain)
         metadata, group = pod["metadata"], action.group
         try:
-            self._world.pods.put(await self._kubernetes.create(pod))
+            self._caches.pods.put(await self._kubernetes.create(pod))
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
             live = await self._live("Pod", group.namespace, metadata["name"])
             if live is not None and owner_uid(live) != group.uid:
-                self._world.take(group.namespace, group.name, action.ordinal)
+                self._caches.take(group.namespace, group.name, action.ordinal)
             elif live is not None:
                 if labels := _missing_labels(live, {"metadata": {"labels": worker_labels(group)}}):
                     # Somebody has taken our labels away, and so it out of our sight.
                     patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}}
                     live = await self._kubernetes.patch("Pod", group.namespace, metadata["name"], patch)
-                self._world.pods.put(live)
+                self._caches.pods.put(live)
             raise ApiError(409, NAME_TAKEN, f"Pod {metadata['name']} exists already") from error
 
     async def _apply(self, manifest: dict[str, Any], *, new: bool) -> None:
@@ -210,23 +214,23 @@ class Executor:
         if live is not None and new and (labels := _missing_labels(live, manifest)):
             # Somebody has taken our labels away, and so it out of our sight. What else it needs is seen then.
             patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}}
-            self._world.remember(await self._kubernetes.patch(kind, metadata["namespace"], metadata["name"], patch))
+            self._caches.remember(await self._kubernetes.patch(kind, metadata["namespace"], metadata["name"], patch))
             return
-        if live is not None and (ours := _as_applied(live["metadata"])):
+        if live is not None and (ours := as_applied(live["metadata"], names.FIELD_MANAGER)):
             answer = await self._kubernetes.patch(kind, metadata["namespace"], metadata["name"], {"metadata": ours})
             if "resourceVersion" in metadata and metadata["resourceVersion"] == live["metadata"]["resourceVersion"]:
                 manifest["metadata"] = {**metadata, "resourceVersion": answer["metadata"]["resourceVersion"]}
             live = answer
         answer = await self._kubernetes.apply(manifest)
         if live is not None and answer["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]:
-            self._world.settle(answer, fingerprint(manifest))
+            self._caches.settle(answer, fingerprint(manifest))
         self._remember(answer)
 
     def _remember(self, answer: dict[str, Any]) -> None:
         """Take in an object that is as we have just stated it."""
         if answer["kind"] in LOOKED_OVER:
-            self._world.verify(answer)
-        self._world.remember(answer)
+            self._caches.verify(answer)
+        self._caches.remember(answer)
 
     async def _patch(self, action: Patch) -> None:
         patch = dict(action.patch)
@@ -238,7 +242,7 @@ class Executor:
             if action.uid is None or error.status not in (404, 409) or await self._is_unchanged(action):
                 raise
             return  # it is gone, maybe replaced
-        self._world.remember(answer)
+        self._caches.remember(answer)
 
     async def _delete(self, action: Delete) -> None:
         try:
@@ -255,9 +259,9 @@ class Executor:
                 raise
             return  # Conflict: it is another object, or has changed
         if action.kind == "Pod" and answer is not None and answer.get("metadata", {}).get("resourceVersion"):
-            self._world.pods.put(answer)
+            self._caches.pods.put(answer)
         elif action.kind == "Pod":  # one that had ended is gone at once, and the answer may be without a version
-            self._world.pods.remove(action.uid)
+            self._caches.pods.remove(action.uid)
 
     async def _is_unchanged(self, action: Patch | Delete) -> bool:
         """Whether an object still is what ``action`` is for, though the API server answered 409: then try again.
@@ -270,7 +274,7 @@ class Executor:
         patched = {} if isinstance(action, Delete) else action.patch.get("metadata", {})
         version = action.resource_version if isinstance(action, Delete) else patched.get("resourceVersion")
         unchanged = live["metadata"]["uid"] == action.uid and version in (None, live["metadata"]["resourceVersion"])
-        self._world.remember(live)
+        self._caches.remember(live)
         return unchanged
 
     async def _live(self, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None:
@@ -317,11 +321,6 @@ def _missing_labels(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[
     return {key: value for key, value in ours.items() if labels.get(key) != value}
 
 
-def log_fields(kind: str, namespace: str, name: str) -> dict[str, Any]:
-    """What a line of the log is about, as fields of JSON: kopf writes them under ``object``."""
-    return {"k8s_ref": {"apiVersion": names.API_VERSION, "kind": kind, "namespace": namespace, "name": name}}
-
-
 def _told(action: Action) -> str:
     """What was done, for the log."""
     match action:
@@ -346,25 +345,3 @@ def _is_garbage(live: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
         return next(((r.get("kind"), r.get("name")) for r in references if r.get("controller")), (None, None))
 
     return owner(live) == owner(manifest) and owner_uid(live) != owner_uid(manifest)
-
-
-def _as_applied(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
-    """``metadata`` by which what we have created or patched counts as applied by us; ``None`` if there is no need.
-
-    Until then a field that is left out of what is applied would stay, as one that the creator still wants.
-    client-go does the same: https://pkg.go.dev/k8s.io/client-go/util/csaupgrade
-    """
-    entries = metadata.get("managedFields") or []
-    written = [
-        e
-        for e in entries
-        if e.get("manager") == names.FIELD_MANAGER and not e.get("subresource") and e.get("operation") != "Apply"
-    ]
-    if not written:
-        return None
-    applied = any(e.get("manager") == names.FIELD_MANAGER and e.get("operation") == "Apply" for e in entries)
-    upgraded = [] if applied else [{**written[0], "operation": "Apply"}]
-    return {
-        "managedFields": [*(entry for entry in entries if entry not in written), *upgraded],
-        "resourceVersion": metadata["resourceVersion"],
-    }

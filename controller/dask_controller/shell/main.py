@@ -1,7 +1,6 @@
 """The operator's process: arguments, leadership, wiring.
 
-kopf is the shell of the process (signals, login, the watches of the four kinds); what its watches report only puts a
-key into our queue.
+What kopf does is in `handlers`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Coroutine, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,19 +22,23 @@ import kopf
 import yaml
 
 from dask_crds import names
+from dask_crds.kinds import RESOURCES
 from dask_crds.model import KINDS
 from dask_resources.scheduler import DEFAULT_CLUSTER_DOMAIN
 
-from . import credentials
-from .execute import log_fields
-from .kubernetes import RESOURCES, ApiError, Kubernetes
-from .lease import Lease
-from .metrics import Metrics, serve
-from .queue import Queue
+from ..kube.api import ApiError
+from ..kube.client import Kubernetes
+from ..kube.credentials import ConfigError
+from ..kube.lease import Lease
+from ..kube.metrics import Metrics, serve
+from ..kube.workqueue import Queue
+from ..schedulers.pollers import SchedulerPollers
+from . import handlers as handlers  # kopf finds them by their decorators
+from .caches import Caches, Key
+from .caller import OPERATOR
 from .reconcile import Reconciler
-from .schedulers import Schedulers
-from .start import start
-from .world import CLUSTER_GATHER_SECONDS, GATHER_SECONDS, Key, World
+from .scheduled_job import follow
+from .wakeups import wake_by
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +83,7 @@ def arguments() -> argparse.ArgumentParser:
     run.add_argument("--log-format", choices=("plain", "full", "json"), default="plain", help="format of log lines")
     run.add_argument("--verbose", action="store_true", help="log what is done and why")
     once = commands.add_parser("start", help="create a DaskJob and follow it to its end, as a scheduled job does")
-    once.add_argument("file", type=Path, help="its manifest; needs POD_NAMESPACE, JOB_NAME and JOB_UID, see `start.py`")
+    once.add_argument("file", type=Path, help="its manifest; needs POD_NAMESPACE, JOB_NAME and JOB_UID")
     return parser
 
 
@@ -90,8 +93,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.command == "start":
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
         try:
-            sys.exit(asyncio.run(start(yaml.safe_load(options.file.read_text()))))
-        except (credentials.ConfigError, OSError, yaml.YAMLError) as error:
+            sys.exit(asyncio.run(follow(yaml.safe_load(options.file.read_text()))))
+        except (ConfigError, OSError, yaml.YAMLError) as error:
             sys.exit(f"dask-controller start: {error}")
     kopf.configure(verbose=options.verbose, log_format=kopf.LogFormat[options.log_format.upper()])
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line per event is a third of kopf's time
@@ -103,71 +106,41 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 async def run(options: argparse.Namespace) -> None:
     """Run until a signal comes, or leadership is lost."""
-    measured = Metrics()
+    measured = Metrics("dask_operator")
     async with AsyncExitStack() as stack:
         kubernetes = await stack.enter_async_context(
-            Kubernetes.from_environment(connections=options.requests, on_request=measured.requested)
+            Kubernetes.from_environment(OPERATOR, connections=options.requests, on_request=measured.requested)
         )
         await _check_crds(kubernetes, options.namespace)
-        queue: Queue[Key] = Queue(
-            expected=ApiError,
-            log_fields=lambda key: log_fields(*key),
-            on_done=measured.reconciled,
-            tenant=lambda key: key.namespace,
-            per_tenant=None if len(options.namespace or ()) == 1 else options.workers - options.workers // 4,
-            reserved=options.workers // 4,
-        )
-        working: asyncio.Task[None] | None = None
+        queue = _queue(options, measured)
 
         def wake(key: Key, seconds: float) -> None:
-            if working is not None:  # a replica in waiting follows what happens, and all are looked at when it leads
+            if queue.is_running:  # a replica in waiting follows what happens, and all are looked at when it leads
                 queue.add_after(key, seconds)
 
-        world = World(kubernetes, options.namespace, wake)
-        schedulers = Schedulers[Key](lambda key, prompt: queue.add(key, prompt=prompt))
-        stack.push_async_callback(schedulers.close)
-        reconciler = Reconciler(
-            kubernetes,
-            world,
-            schedulers,
-            domain=options.cluster_domain,
-            not_inherited=options.not_inherited,
-            share=max(1, options.requests // options.workers),
-            is_prompt=queue.is_prompt,
-            clock=kubernetes.now,
-        )
+        caches = Caches(kubernetes, options.namespace, wake_by(wake))
+        pollers = SchedulerPollers[Key](lambda key, prompt: queue.add(key, prompt=prompt))
+        stack.push_async_callback(pollers.close)
         lease = _lease(kubernetes) if options.leader_elect else None
-
-        def leading() -> bool:
-            return lease is None or lease.held
-
-        measured.observe(queue, world.informers, leading)
-        if options.port:
-            probes = serve(
-                measured,
-                healthy=lambda: _trouble(queue, world) if leading() else None,
-                ready=lambda: None if not leading() or world.is_synced else "the watch caches are being filled",
-                port=options.port,
-            )
-            await stack.enter_async_context(probes)
+        await stack.enter_async_context(_probes(options.port, measured, queue, caches, lease))
         # Before leadership: who takes over has the caches filled by then, however much there is.
-        for plural, informer in world.informers.items():
-            _supervise(informer.run(), f"the watch of {plural} ended")
+        for informer in caches.informers.values():
+            _supervise(informer.run(), f"the watch of {informer.resource.plural} ended")
         if lease is not None:
             await lease.acquire()
             stack.push_async_callback(lease.release)
             _supervise(lease.keep(), "leadership was lost")
-        await world.synced()
+        await caches.synced()
         gc.freeze()  # what was read at start lives as long as we do; collecting it over and over costs most of the CPU
         _supervise(_resync(kubernetes, queue, options.namespace), "the resync ended")
+        reconciler = _reconciler(options, kubernetes, caches, pollers, queue)
         working = _supervise(queue.run(reconciler, workers=options.workers), "the queue ended")
-        for key in world.unobserved():  # now, before kopf lists all that has been there for long
+        for key in caches.unobserved():  # now, before kopf lists all that has been there for long
             queue.add(key, prompt=True)
         logger.info("serving %s", "all namespaces" if options.all_namespaces else ", ".join(options.namespace))
         try:
             await kopf.operator(
-                registry=_registry(queue, world, kubernetes),
-                settings=_settings(),
+                memo=kopf.Memo(kubernetes=kubernetes, caches=caches, queue=queue),  # see `handlers`
                 clusterwide=options.all_namespaces,
                 namespaces=options.namespace or (),
                 standalone=True,
@@ -176,6 +149,55 @@ async def run(options: argparse.Namespace) -> None:
         finally:
             working.remove_done_callback(_die)
             await queue.drain(DRAIN_SECONDS)
+
+
+def _queue(options: argparse.Namespace, measured: Metrics) -> Queue[Key]:
+    return Queue(
+        expected=ApiError,
+        log_fields=lambda key: key.log_fields,
+        on_done=measured.reconciled,
+        tenant=lambda key: key.namespace,
+        per_tenant=None if len(options.namespace or ()) == 1 else options.workers - options.workers // 4,
+        reserved=options.workers // 4,
+    )
+
+
+def _reconciler(
+    options: argparse.Namespace,
+    kubernetes: Kubernetes,
+    caches: Caches,
+    pollers: SchedulerPollers[Key],
+    queue: Queue[Key],
+) -> Reconciler:
+    return Reconciler(
+        kubernetes,
+        caches,
+        pollers,
+        domain=options.cluster_domain,
+        not_inherited=options.not_inherited,
+        parallel_requests=max(1, options.requests // options.workers),
+        is_prompt=queue.is_prompt,
+        clock=kubernetes.now,
+    )
+
+
+def _probes(
+    port: int, measured: Metrics, queue: Queue[Key], caches: Caches, lease: Lease | None
+) -> AbstractAsyncContextManager[Any]:
+    """Show how it is going, while the context lasts; nowhere if ``port`` is 0."""
+
+    def leading() -> bool:
+        return lease is None or lease.held
+
+    measured.observe(queue, {i.resource.plural: i for i in caches.informers.values()}, leading)
+    if not port:
+        return nullcontext()
+    return serve(
+        measured,
+        healthy=lambda: _trouble(queue, caches) if leading() else None,
+        ready=lambda: None if not leading() or caches.are_synced else "the watch caches are being filled",
+        port=port,
+    )
 
 
 async def _check_crds(kubernetes: Kubernetes, namespaces: Sequence[str] | None) -> None:
@@ -244,78 +266,10 @@ def _die(task: asyncio.Task[None]) -> None:
         os._exit(1)
 
 
-def _trouble(queue: Queue[Key], world: World) -> str | None:
+def _trouble(queue: Queue[Key], caches: Caches) -> str | None:
     if queue.idle_seconds() > STUCK_SECONDS:
         return f"nothing has been reconciled for {queue.idle_seconds():.0f} s, though there is something to do"
-    if not world.is_synced:
+    if not caches.are_synced:
         return None
-    silent = [plural for plural, informer in world.informers.items() if informer.age_seconds() > STUCK_SECONDS]
+    silent = [i.resource.plural for i in caches.informers.values() if i.age_seconds() > STUCK_SECONDS]
     return f"nothing heard of {', '.join(silent)}" if silent else None
-
-
-class _NoDiffBase(kopf.AnnotationsDiffBaseStorage):
-    """kopf keeps no copy of a resource in its annotations, and computes none."""
-
-    def build(self, *, body: Any, extra_fields: Any = None) -> Any:
-        return {}
-
-    def fetch(self, *, body: Any) -> Any:
-        return None
-
-    def store(self, **_: Any) -> None:
-        pass
-
-
-class _NoProgress(kopf.AnnotationsProgressStorage):
-    """kopf keeps no progress in annotations: our handlers have none."""
-
-    def clear(self, *, essence: Any) -> Any:
-        return essence
-
-
-def _settings() -> kopf.OperatorSettings:
-    settings = kopf.OperatorSettings()
-    settings.scanning.disabled = True  # else it needs to watch CRDs and namespaces, and waits 54 s where it may not
-    settings.posting.enabled = False
-    settings.persistence.diffbase_storage = _NoDiffBase()
-    settings.persistence.progress_storage = _NoProgress()
-    settings.persistence.consistency_timeout = 0
-    settings.watching.chunk_size = 50  # of a list, which is decoded as a whole
-    settings.watching.server_timeout = 300
-    settings.watching.connect_timeout = 10
-    settings.networking.request_timeout = 30
-    return settings
-
-
-def _registry(queue: Queue[Key], world: World, kubernetes: Kubernetes) -> kopf.OperatorRegistry:
-    """Handlers: every event of the four kinds wakes its resource. They hold no state and write nothing."""
-    registry = kopf.OperatorRegistry()
-
-    @kopf.on.login(registry=registry)
-    async def login(**_: Any) -> kopf.AiohttpSession:
-        # Metadata only: all that is wanted is what has changed, and a spec may have a megabyte.
-        server, session = kubernetes.metadata_session()
-        return kopf.AiohttpSession(server=server, aiohttp_session=session)
-
-    for kind in KINDS:
-        on_event = kopf.on.event(
-            names.GROUP, names.VERSION, RESOURCES[kind].plural, registry=registry, id=f"wake-{kind}"
-        )
-        on_event(_wake(queue, world, kind))
-    return registry
-
-
-def _wake(queue: Queue[Key], world: World, kind: str) -> Any:
-    gather = CLUSTER_GATHER_SECONDS if kind == "DaskCluster" else GATHER_SECONDS
-
-    async def wake(name: str, namespace: str, meta: Any, memo: kopf.Memo, **_: Any) -> None:
-        key, generation = Key(kind, namespace, name), meta.get("generation")
-        seen = memo.get("generation")
-        if seen is None:  # not seen by us: maybe by the operator before
-            seen = ((world.cached(key) or {}).get("status") or {}).get("observedGeneration")
-        memo["generation"] = generation
-        # What is asked for is looked at now, before all else. A status is mostly our own: what it comes with gathers.
-        asked = seen != generation
-        queue.add_after(key, 0.0 if asked else gather, prompt=asked)
-
-    return wake

@@ -1,49 +1,215 @@
-"""From a key to a snapshot: the custom resource itself is read live, its children come from the watch caches."""
+"""From a resource to a snapshot: its children come from the watch caches, what these cannot tell is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import msgspec
 
 from dask_crds import names
 from dask_crds.model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, Kind
+from dask_resources.scheduler import scheduler_deployment
 
+from ..core import children
 from ..core.autoscaler import target
+from ..core.job_own import own
 from ..core.observed import (
+    LONGEST_MESSAGE,
     Observed,
     ObservedAutoscaler,
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
     Pod,
+    Problem,
     Sibling,
+    owner_uid,
+    told,
 )
+from ..core.runner import refusals_count_from
 from ..core.scheduler import dashboard_port, pod_to_ask
-from .schedulers import Address
-from .world import World, named
+from ..core.time import time_or
+from ..kube.api import ApiError
+from ..kube.client import Kubernetes
+from ..schedulers.pollers import Address
+from .caches import Caches, named
+
+#: Seconds for which the list of a group's Pods counts as fresh.
+FRESH_SECONDS = 5.0
+#: Seconds after which it is looked why a Pod waits on its node, and how often: most start earlier.
+UNEXPLAINED_SECONDS = 15.0
 
 
-def observe(value: Kind, world: World) -> Observed:
+def observe(value: Kind, caches: Caches) -> Observed:
     """The snapshot for one custom resource."""
-    if isinstance(value, DaskCluster):
-        return _cluster(value, world)
-    if isinstance(value, DaskWorkerGroup):
-        return _group(value, world)
-    if isinstance(value, DaskJob):
-        return _job(value, world)
-    return _autoscaler(value, world)
+    snapshot: Observed = _SNAPSHOTS[type(value)](value, caches)
+    return snapshot
 
 
-def scheduler_address(o: Observed, world: World) -> Address | None:
+def scheduler_address(o: Observed, caches: Caches) -> Address | None:
     """Where the scheduler of a snapshot is asked; ``None`` while it has no address."""
     pod = pod_to_ask(o.scheduler_pods)
     if pod is None:
         return None
     cluster = pod.labels.get(names.CLUSTER, "")
-    service = named(world.services.by_index((pod.namespace, cluster)), names.scheduler(cluster))
+    service = named(caches.services.by_index((pod.namespace, cluster)), names.scheduler(cluster))
     host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
     life = f"{pod.uid}/{sum(c.restarts for c in pod.containers)}/{pod.ready}"
     return Address(pod.namespace, life, f"http://{host}:{dashboard_port(pod, service)}")
+
+
+class Observer:
+    """Makes snapshots, and asks the API server for what the caches cannot tell.
+
+    Args:
+        kubernetes: the client.
+        caches: the watch caches.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, kubernetes: Kubernetes, caches: Caches, clock: Callable[[], float]) -> None:
+        self._kubernetes = kubernetes
+        self._caches = caches
+        self._clock = clock
+        self._fresh: dict[str, float] = {}  # groups, and until when the list of their Pods counts as fresh
+
+    def cached(self, value: Kind) -> Observed | None:
+        """The snapshot, if the caches suffice for it."""
+        if isinstance(value, DaskCluster) and value.spec.suspend:
+            return None  # who has suspended it is told by its managed fields, which are not cached
+        observed = observe(value, self._caches)
+        if isinstance(observed, ObservedGroup) and observed.cluster is None:
+            return None
+        if isinstance(observed, ObservedCluster) and self._unseen(observed):
+            return None
+        return None if _unexplained(observed, self._clock()) is not None else observed
+
+    async def observe(self, value: Kind) -> tuple[Observed, Problem | None]:
+        """The snapshot, and why nothing can be decided with it, if so.
+
+        Workers go when their cluster is gone: that is not believed of a cache that may lag behind.
+        """
+        observed = observe(value, self._caches)
+        if isinstance(observed, ObservedGroup) and observed.cluster is None and observed.pods:
+            cluster = await self._kubernetes.get("DaskCluster", value.namespace, observed.group.spec.cluster)
+            if cluster is not None:
+                self._caches.clusters.put(cluster)
+                observed = observe(value, self._caches)
+        if isinstance(observed, ObservedGroup | ObservedJob) and observed.cluster is None:
+            name = observed.group.spec.cluster if isinstance(observed, ObservedGroup) else observed.job.name
+            if self._caches.is_unreadable(value.namespace, name):
+                message = f"DaskCluster {name} cannot be read, its status says why; its Pods are left alone until then"
+                return observed, Problem("ClusterUnreadable", message)
+        observed = await self._explained(observed)
+        if isinstance(observed, ObservedCluster):
+            return await self._looked_over(observed), None
+        if isinstance(observed, ObservedJob):
+            return await self._refused(await self._found_again(observed)), None
+        return observed, None
+
+    async def with_fresh_pods(self, o: ObservedGroup) -> ObservedGroup:
+        """With a fresh list of its Pods, before any is made: a stale cache must not lead to one too many.
+
+        Once for the steps that follow one another: what we make meanwhile we know. Then it is ``o`` itself.
+        """
+        clock = asyncio.get_running_loop().time()
+        self._fresh = {uid: until for uid, until in self._fresh.items() if until > clock}
+        group, labels = o.group, f"{names.WORKER_GROUP}={o.group.name}"
+        if group.uid in self._fresh:
+            return o
+        if not await self._kubernetes.names("Pod", group.namespace, labels=labels) <= {p.name for p in o.pods}:
+            for manifest in await self._kubernetes.list("Pod", group.namespace, labels=labels):
+                self._caches.pods.put(manifest)
+        self._fresh[group.uid] = clock + FRESH_SECONDS  # not before: the list may have failed
+        return msgspec.structs.replace(_group(group, self._caches), answers=o.answers)
+
+    def _unseen(self, o: ObservedCluster) -> list[Mapping[str, Any]]:
+        """The children of which it is not known whether they are as stated: somebody may have changed them."""
+        found = [o.config_map, None if children.is_held(o) else o.deployment]
+        return [live for live in found if live and children.mine(o, live) and not self._caches.is_verified(live)]
+
+    async def _looked_over(self, o: ObservedCluster) -> ObservedCluster:
+        """With the whole of those children that somebody has changed in what we state."""
+        for seen in self._unseen(o):
+            kind = "Deployment" if seen is o.deployment else "ConfigMap"
+            metadata = seen["metadata"]
+            found = await self._kubernetes.list(kind, metadata["namespace"], fields=f"metadata.name={metadata['name']}")
+            live = next((one for one in found if one["metadata"]["uid"] == metadata["uid"]), None)
+            if live is None:
+                continue
+            field = "deployment" if kind == "Deployment" else "config_map"
+            looked = msgspec.structs.replace(o, **{field: {"data": {}, **live}})  # left out where there is none
+            if children.stands(looked, kind) or (kind == "Deployment" and await self._stands_as_stored(looked)):
+                self._caches.verify(live)
+            else:
+                o = looked
+        return o
+
+    async def _stands_as_stored(self, o: ObservedCluster) -> bool:
+        """Whether the Deployment is as stated if what we state is written as the API server would write it."""
+        try:
+            stored = await self._kubernetes.apply(scheduler_deployment(o.cluster), dry_run=True)
+        except ApiError as error:
+            if error.status != 422:
+                raise
+            return False  # ours does not go together with what somebody has made of it
+        return children.stands_as_stored(o, stored)
+
+    async def _explained(self, o: Observed) -> Observed:
+        """With the reason why a Pod waits on its node, if only an event tells: volumes, networks, Secrets."""
+        pod = _unexplained(o, self._clock())
+        if pod is None:
+            return o
+        fields = f"involvedObject.uid={pod.uid},type=Warning"
+        events = await self._kubernetes.list("Event", pod.namespace, fields=fields)
+        last = max(events, key=_last_seen, default=None)
+        if last is None:
+            return o
+        problem = told(last.get("reason") or "Warning", f"{pod.name}: {last.get('message')}")
+        explained = msgspec.structs.replace(pod, problem=problem)
+        pods = tuple(explained if p is pod else p for p in _pods(o))
+        field = "scheduler_pods" if isinstance(o, ObservedCluster) else "pods"
+        return msgspec.structs.replace(o, **{field: pods})
+
+    async def _found_again(self, o: ObservedJob) -> ObservedJob:
+        """With the runner of a run that goes on, if it is but out of sight: somebody has taken our labels away.
+
+        A run whose runner is gone has ended, and that cannot be taken back.
+        """
+        if o.runner is not None or o.job.status.job_status != "Running":
+            return o
+        name = names.runner(o.job.name)
+        found = await self._kubernetes.list("Job", o.job.namespace, fields=f"metadata.name={name}")
+        live = next((job for job in found if owner_uid(job) == o.job.uid), None)
+        if live is None:
+            return o
+        labels = {names.CLUSTER: o.job.name, names.COMPONENT: names.JOB_RUNNER}
+        patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}}
+        self._caches.jobs.put(await self._kubernetes.patch("Job", o.job.namespace, name, patch))
+        again = observe(o.job, self._caches)
+        assert isinstance(again, ObservedJob)
+        return again
+
+    async def _refused(self, o: ObservedJob) -> ObservedJob:
+        """With the reason why Kubernetes makes no Pod of the runner, if it makes none: only an event tells."""
+        mine = own(o)
+        since = refusals_count_from(mine)
+        if mine.runner is None or since is None:
+            return o
+        metadata = mine.runner["metadata"]
+        fields = f"involvedObject.uid={metadata['uid']},reason=FailedCreate"
+        events = await self._kubernetes.list("Event", metadata["namespace"], fields=fields)
+        last = max(events, key=_last_seen, default=None)
+        if last is None or not (seen := _last_seen(last)) or time_or(seen, 0.0) < since:
+            return o
+        groups = self._caches.groups_of(o.job.namespace, o.job.name)
+        return msgspec.structs.replace(
+            o,
+            creation_problem=str(last.get("message") or "")[:LONGEST_MESSAGE],
+            leaving=sum(pod.deleting for group in groups for pod in self._caches.workers_of(group)),
+        )
 
 
 def _living(pods: Iterable[Pod]) -> tuple[Pod, ...]:
@@ -51,19 +217,19 @@ def _living(pods: Iterable[Pod]) -> tuple[Pod, ...]:
     return tuple(pod for pod in pods if not pod.is_finished)
 
 
-def _scheduler_pods(cluster: DaskCluster | None, world: World) -> tuple[Pod, ...]:
-    return _living(world.scheduler_pods(cluster)) if cluster is not None else ()
+def _scheduler_pods(cluster: DaskCluster | None, caches: Caches) -> tuple[Pod, ...]:
+    return _living(caches.scheduler_pods(cluster)) if cluster is not None else ()
 
 
-def _cluster(cluster: DaskCluster, world: World) -> ObservedCluster:
+def _cluster(cluster: DaskCluster, caches: Caches) -> ObservedCluster:
     key = cluster.namespace, cluster.name
-    scheduler, pods = names.scheduler(cluster.name), world.scheduler_pods(cluster)
+    scheduler, pods = names.scheduler(cluster.name), caches.scheduler_pods(cluster)
     ended = (pod for pod in pods if pod.is_finished)
     last = max(ended, key=lambda pod: pod.created, default=None)
-    groups = world.groups_of(*key)
-    config_map = named(world.config_maps.by_index(key), names.scheduler_extension(cluster.name))
-    deployment, service = world.deployment(*key), named(world.services.by_index(key), scheduler)
-    budget = named(world.disruption_budgets.by_index(key), scheduler)
+    groups = caches.groups_of(*key)
+    config_map = named(caches.config_maps.by_index(key), names.scheduler_extension(cluster.name))
+    deployment, service = caches.deployment(*key), named(caches.services.by_index(key), scheduler)
+    budget = named(caches.disruption_budgets.by_index(key), scheduler)
     default = [{"metadata": g.metadata} for g in groups if g.name == names.default_group(cluster.name)]
     return ObservedCluster(
         cluster=cluster,
@@ -72,56 +238,94 @@ def _cluster(cluster: DaskCluster, world: World) -> ObservedCluster:
         service=service,
         disruption_budget=budget,
         groups=groups,
-        settled=world.settled(config_map, deployment, service, budget, *default),
+        settled=caches.settled(config_map, deployment, service, budget, *default),
         scheduler_pods=_living(pods),
         last_problem=last.problem if last is not None else None,
     )
 
 
-def _group(group: DaskWorkerGroup, world: World) -> ObservedGroup:
-    cluster = world.cluster(group.namespace, group.spec.cluster)
+def _group(group: DaskWorkerGroup, caches: Caches) -> ObservedGroup:
+    cluster = caches.cluster(group.namespace, group.spec.cluster)
     return ObservedGroup(
         group=group,
         cluster=cluster,
-        autoscaler=world.autoscaler_of(group),
-        pods=world.workers_of(group),
-        taken=world.taken(group.namespace, group.name),
-        scheduler_pods=_scheduler_pods(cluster, world),
-        scheduler=world.deployment(group.namespace, group.spec.cluster),
+        autoscaler=caches.autoscaler_of(group),
+        pods=caches.workers_of(group),
+        taken=caches.taken(group.namespace, group.name),
+        scheduler_pods=_scheduler_pods(cluster, caches),
+        scheduler=caches.deployment(group.namespace, group.spec.cluster),
     )
 
 
-def _job(job: DaskJob, world: World) -> ObservedJob:
+def _job(job: DaskJob, caches: Caches) -> ObservedJob:
     key = job.namespace, job.name
-    found: Any = next(iter(world.clusters.by_index(key)), None)
+    found: Any = next(iter(caches.clusters.by_index(key)), None)
     cluster = found.value if found is not None and isinstance(found.value, DaskCluster) else None
     return ObservedJob(
         job=job,
         cluster=cluster,
-        runner=named(world.jobs.by_index(key), names.runner(job.name)),
-        pods=tuple(world.pods.by_index((*key, names.JOB_RUNNER))),
-        scheduler_pods=_scheduler_pods(cluster, world),
-        service=named(world.services.by_index(key), names.scheduler(job.name)),
-        leftovers=world.leftover_schedulers(*key),
+        runner=named(caches.jobs.by_index(key), names.runner(job.name)),
+        pods=tuple(caches.pods.by_index((*key, names.JOB_RUNNER))),
+        scheduler_pods=_scheduler_pods(cluster, caches),
+        service=named(caches.services.by_index(key), names.scheduler(job.name)),
+        leftovers=caches.leftover_schedulers(*key),
     )
 
 
-def _autoscaler(autoscaler: DaskAutoscaler, world: World) -> ObservedAutoscaler:
+def _autoscaler(autoscaler: DaskAutoscaler, caches: Caches) -> ObservedAutoscaler:
     namespace, name = autoscaler.namespace, target(autoscaler)
-    cluster = world.cluster(namespace, autoscaler.spec.cluster)
-    groups = world.groups_of(namespace, autoscaler.spec.cluster)
+    cluster = caches.cluster(namespace, autoscaler.spec.cluster)
+    groups = caches.groups_of(namespace, autoscaler.spec.cluster)
     group = next((g for g in groups if g.name == name), None)
-    first = world.autoscaler_of(group, autoscaler) if group else None
+    first = caches.autoscaler_of(group, autoscaler) if group else None
     return ObservedAutoscaler(
         autoscaler=autoscaler,
         rival=first if first is not None and first.name != autoscaler.name else None,
         group=group,
         cluster=cluster,
-        pods=world.workers_of(group) if group else (),
+        pods=caches.workers_of(group) if group else (),
         siblings=tuple(
-            Sibling(group=g, autoscaler=world.autoscaler_of(g), pods=world.workers_of(g))
+            Sibling(group=g, autoscaler=caches.autoscaler_of(g), pods=caches.workers_of(g))
             for g in groups
             if g is not group
         ),
-        scheduler_pods=_scheduler_pods(cluster, world),
+        scheduler_pods=_scheduler_pods(cluster, caches),
     )
+
+
+_SNAPSHOTS: dict[type[Kind], Callable[[Any, Caches], Observed]] = {
+    DaskCluster: _cluster,
+    DaskWorkerGroup: _group,
+    DaskJob: _job,
+    DaskAutoscaler: _autoscaler,
+}
+
+
+def _pods(o: Observed) -> tuple[Pod, ...]:
+    """The Pods whose state a snapshot's status tells of."""
+    match o:
+        case ObservedCluster():
+            return o.scheduler_pods
+        case ObservedGroup() | ObservedJob():
+            return o.pods
+    return ()
+
+
+def _waits_on_its_node(pod: Pod) -> bool:
+    return pod.phase == "Pending" and pod.problem is None and pod.started is not None and not pod.deleting
+
+
+def has_waiting_pods(o: Observed) -> bool:
+    """Whether a Pod waits on its node, and nobody has said why."""
+    return any(map(_waits_on_its_node, _pods(o)))
+
+
+def _unexplained(o: Observed, now: float) -> Pod | None:
+    """A Pod that has been waiting on its node for so long that there is a reason."""
+    waiting = (p for p in _pods(o) if _waits_on_its_node(p) and now - p.created >= UNEXPLAINED_SECONDS)
+    return min(waiting, key=lambda p: p.created, default=None)
+
+
+def _last_seen(event: Mapping[str, Any]) -> str:
+    times = (event.get("lastTimestamp"), (event.get("series") or {}).get("lastObservedTime"), event.get("eventTime"))
+    return next((time for time in times if time), "")

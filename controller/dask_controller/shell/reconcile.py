@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,46 +15,34 @@ from dask_crds import names
 from dask_crds.model import Condition, DaskCluster, DaskJob, DaskWorkerGroup, InvalidManifest, Kind, dump, parse
 from dask_crds.validation import too_large
 from dask_resources.metadata import without
-from dask_resources.scheduler import scheduler_deployment
 
-from ..core import children
 from ..core.actions import STEP, Create, Outcome, Plan
 from ..core.autoscaler import autoscaler_status, plan_autoscaler
 from ..core.cluster import cluster_status, plan_cluster
 from ..core.conditions import condition, events, merge
 from ..core.job import plan_job
-from ..core.job_own import own
 from ..core.job_status import job_status
 from ..core.observed import (
-    LONGEST_MESSAGE,
     Observed,
     ObservedAutoscaler,
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
-    Pod,
     Problem,
-    owner_uid,
-    told,
 )
-from ..core.runner import refusals_count_from
-from ..core.time import time_or
 from ..core.worker_group import plan_worker_group, worker_group_status
-from .courtesy import Courtesy
-from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor, log_fields
-from .kubernetes import ApiError, Kubernetes
-from .observe import observe, scheduler_address
-from .schedulers import PATIENCE, Schedulers
-from .world import Key, World
+from ..kube.api import ApiError
+from ..kube.client import Kubernetes
+from ..kube.short_first import ShortFirst
+from ..schedulers.pollers import PATIENCE, SchedulerPollers
+from .caches import Caches, Key
+from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor
+from .observe import UNEXPLAINED_SECONDS, Observer, has_waiting_pods, scheduler_address
 
 logger = logging.getLogger(__name__)
 
 #: What only a change by somebody can mend is tried again this often: not every such change can be watched.
 PERMANENT_RETRY_SECONDS = 30.0
-#: Seconds for which the list of a group's Pods counts as fresh.
-RECHECK_SECONDS = 5.0
-#: Seconds after which it is looked why a Pod waits on its node, and how often: most start earlier.
-UNEXPLAINED_SECONDS = 15.0
 #: Seconds after which a new resource has its first status: a write of it costs the API server as much as two Pods.
 COMES_UP_SECONDS = 0.3
 
@@ -64,11 +52,11 @@ class Reconciler:
 
     Args:
         kubernetes: the client.
-        world: the watch caches.
+        caches: the watch caches.
         schedulers: for questions to Dask schedulers.
         domain: the cluster's DNS domain.
         not_inherited: beginnings of labels and annotations that children do not take over, see `without`.
-        share: see `Executor`.
+        parallel_requests: see `Executor`.
         is_prompt: whether a user waits for what is done about a key.
         clock: seconds since the epoch.
     """
@@ -76,25 +64,38 @@ class Reconciler:
     def __init__(
         self,
         kubernetes: Kubernetes,
-        world: World,
-        schedulers: Schedulers[Key],
+        caches: Caches,
+        schedulers: SchedulerPollers[Key],
         *,
         domain: str,
         not_inherited: Sequence[str] = (),
-        share: int = 2,
+        parallel_requests: int = 2,
         is_prompt: Callable[[Key], bool] = lambda _: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._kubernetes = kubernetes
-        self._world = world
+        self._caches = caches
         self._schedulers = schedulers
-        self._courtesy = Courtesy()
-        self._executor = Executor(kubernetes, world, domain=domain, share=share, courtesy=self._courtesy)
-        self._domain = domain
+        self._short_first = ShortFirst()
+        self._observer = Observer(kubernetes, caches, clock)
+        self._executor = Executor(
+            kubernetes, caches, domain=domain, parallel_requests=parallel_requests, short_first=self._short_first
+        )
         self._not_inherited = tuple(not_inherited)
         self._is_prompt = is_prompt
         self._clock = clock
-        self._rechecked: dict[str, float] = {}  # groups, and until when they need it not again
+        self._planners: dict[type[Observed], Callable[[Any, float], Plan]] = {
+            ObservedCluster: plan_cluster,
+            ObservedGroup: plan_worker_group,
+            ObservedJob: functools.partial(plan_job, domain=domain),
+            ObservedAutoscaler: plan_autoscaler,
+        }
+        self._statuses: dict[type[Observed], Callable[..., msgspec.Struct]] = {
+            ObservedCluster: functools.partial(cluster_status, domain=domain),
+            ObservedGroup: worker_group_status,
+            ObservedJob: job_status,
+            ObservedAutoscaler: autoscaler_status,
+        }
 
     async def __call__(self, key: Key) -> float | None:
         """Reconcile ``key``.
@@ -112,7 +113,7 @@ class Reconciler:
             upkeep = await self._upkeep(key)
             if upkeep is not None:
                 return upkeep.requeue_after
-        with self._courtesy.short() if prompt else contextlib.nullcontext():
+        with self._short_first.short() if prompt else contextlib.nullcontext():
             return await self._reconcile(key, prompt)
 
     async def _upkeep(self, key: Key) -> Plan | None:
@@ -121,34 +122,26 @@ class Reconciler:
         This is most of what there is to do, and to read the object for it would cost the API server more than we need
         for all the rest. The cache may lag behind, but a status that was made from an older object is refused.
         """
-        manifest = self._world.cached(key)
+        manifest = self._caches.cached(key)
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
             return None
         value, problem = _read(manifest, self._not_inherited)
         if value is None or problem or isinstance(value, DaskJob):
             return None
-        if isinstance(value, DaskCluster) and value.spec.suspend:
-            return None  # who has suspended it is told by its managed fields, which are not cached
+        observed = self._observer.cached(value)
+        if observed is None:
+            return None
         now = self._clock()
-        observed = observe(value, self._world)
-        if isinstance(observed, ObservedGroup) and observed.cluster is None:
-            return None
-        if isinstance(observed, ObservedCluster) and self._unseen(observed):
-            return None
-        if _unexplained(observed, now) is not None:
-            return None
         plan = self._plan(observed, now)
-        if plan.ask is not None and plan.ask.only_reads and plan.ask.every is not None:
-            answers = self._schedulers.answer(key, scheduler_address(observed, self._world), plan.ask)
-            if answers is None:
-                return Plan(requeue_after=PATIENCE)
-            observed = msgspec.structs.replace(observed, answers=answers)
-            plan = self._plan(observed, now)
-        elif plan.ask is None:
-            self._schedulers.forget(key)
+        if plan.ask is not None and not (plan.ask.only_reads and plan.ask.every is not None):
+            return None
+        answered = self._answered(key, observed, plan, now)
+        if answered is None:
+            return Plan(requeue_after=PATIENCE)
+        observed, plan = answered
         if plan.actions or plan.ask is not None:
             return None
-        await self._courtesy.gap()
+        await self._short_first.gap()
         try:
             await self._write_status(value, manifest, self._status(observed, plan, [], now), now)
         except ApiError as error:
@@ -158,7 +151,7 @@ class Reconciler:
         return plan
 
     async def _reconcile(self, key: Key, prompt: bool) -> float | None:
-        manifest = self._world.cached(key)
+        manifest = self._caches.cached(key)
         if manifest is None or not _is_new(manifest):
             manifest = await self._kubernetes.get(key.kind, key.namespace, key.name)
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
@@ -167,38 +160,39 @@ class Reconciler:
         value, problem = _read(manifest, self._not_inherited)
         if value is None:
             del manifest["spec"]  # what is too large is not kept while we wait
-        if value is not None:
-            observed, problem = await self._observe(value)
+        else:
+            observed, problem = await self._observer.observe(value)
         if value is None or problem is not None:
             self._schedulers.forget(key)
             assert problem is not None
             await self._report(manifest, problem)
             return None
+        return await self._carry_out(key, value, manifest, observed, prompt)
+
+    async def _carry_out(
+        self, key: Key, value: Kind, manifest: Mapping[str, Any], observed: Observed, prompt: bool
+    ) -> float | None:
+        """Plan, execute, write status."""
         now = self._clock()
-        plan = self._plan(observed, now)
-        if plan.ask is None:
-            self._schedulers.forget(key)
-        else:
-            address = scheduler_address(observed, self._world)
-            answers = self._schedulers.answer(key, address, plan.ask, prompt=prompt)
-            if answers is None:
-                return PATIENCE  # or earlier, when there is an answer
-            observed = msgspec.structs.replace(observed, answers=answers)
-            plan = self._plan(observed, now)
+        answered = self._answered(key, observed, self._plan(observed, now), now, prompt=prompt)
+        if answered is None:
+            return PATIENCE  # or earlier, when there is an answer
+        observed, plan = answered
         if any(isinstance(action, Create) for action in plan.actions) and not _is_new(manifest):
-            observed, plan = await self._recheck(observed, plan, now)
+            assert isinstance(observed, ObservedGroup)
+            observed = await self._observer.with_fresh_pods(observed)
+            plan = self._plan(observed, now)
         outcomes = await self._executor.execute(value, plan.actions, now)
         if self._executor.is_terminating(key.namespace):
             return TERMINATING_SECONDS  # with what is said and done about it, its end would only take longer
-        unexplained = any(_waits_on_its_node(pod) for pod in _pods(observed))
         outcomes = [outcome for outcome in outcomes if outcome.reason != NAME_TAKEN]  # another place is tried at once
         for outcome in outcomes:
             if outcome.error and outcome.permanent:  # others are told by the queue, which tries again
-                logger.warning("%s: %s", key, outcome.error, extra=log_fields(*key))
+                logger.warning("%s: %s", key, outcome.error, extra=key.log_fields)
         if _comes_up(value, plan, outcomes):
             return COMES_UP_SECONDS
         if not prompt:
-            await self._courtesy.gap()
+            await self._short_first.gap()
         try:
             await self._write_status(value, manifest, self._status(observed, plan, outcomes, now), now)
         except ApiError as error:
@@ -206,158 +200,28 @@ class Reconciler:
                 raise
             return 0.0  # it has changed since it was read, or is gone: look again
         look = _next_look(plan, outcomes)
-        return min(look if look is not None else UNEXPLAINED_SECONDS, UNEXPLAINED_SECONDS) if unexplained else look
+        if has_waiting_pods(observed):
+            return UNEXPLAINED_SECONDS if look is None else min(look, UNEXPLAINED_SECONDS)
+        return look
 
-    async def _observe(self, value: Kind) -> tuple[Observed, Problem | None]:
-        """The snapshot, and why nothing can be decided with it, if so.
-
-        Workers go when their cluster is gone: that is not believed of a cache that may lag behind.
-        """
-        observed = observe(value, self._world)
-        if isinstance(observed, ObservedGroup) and observed.cluster is None and observed.pods:
-            cluster = await self._kubernetes.get("DaskCluster", value.namespace, observed.group.spec.cluster)
-            if cluster is not None:
-                self._world.clusters.put(cluster)
-                observed = observe(value, self._world)
-        if isinstance(observed, ObservedGroup | ObservedJob) and observed.cluster is None:
-            name = observed.group.spec.cluster if isinstance(observed, ObservedGroup) else observed.job.name
-            if self._world.is_unreadable(value.namespace, name):
-                message = f"DaskCluster {name} cannot be read, its status says why; its Pods are left alone until then"
-                return observed, Problem("ClusterUnreadable", message)
-        observed = await self._explained(observed)
-        if isinstance(observed, ObservedCluster):
-            return await self._looked_over(observed), None
-        if isinstance(observed, ObservedJob):
-            return await self._refused(await self._found_again(observed)), None
-        return observed, None
-
-    def _unseen(self, o: ObservedCluster) -> list[Mapping[str, Any]]:
-        """The children of which it is not known whether they are as stated: somebody may have changed them."""
-        found = [o.config_map, None if children.is_held(o) else o.deployment]
-        return [live for live in found if live and children.mine(o, live) and not self._world.is_verified(live)]
-
-    async def _looked_over(self, o: ObservedCluster) -> ObservedCluster:
-        """With the whole of those children that somebody has changed in what we state."""
-        for seen in self._unseen(o):
-            kind = "Deployment" if seen is o.deployment else "ConfigMap"
-            metadata = seen["metadata"]
-            found = await self._kubernetes.list(kind, metadata["namespace"], fields=f"metadata.name={metadata['name']}")
-            live = next((one for one in found if one["metadata"]["uid"] == metadata["uid"]), None)
-            if live is None:
-                continue
-            field = "deployment" if kind == "Deployment" else "config_map"
-            looked = msgspec.structs.replace(o, **{field: {"data": {}, **live}})  # left out where there is none
-            if children.stands(looked, kind) or (kind == "Deployment" and await self._stands_as_stored(looked)):
-                self._world.verify(live)
-            else:
-                o = looked
-        return o
-
-    async def _stands_as_stored(self, o: ObservedCluster) -> bool:
-        """Whether the Deployment is as stated if what we state is written as the API server would write it."""
-        try:
-            stored = await self._kubernetes.apply(scheduler_deployment(o.cluster), dry_run=True)
-        except ApiError as error:
-            if error.status != 422:
-                raise
-            return False  # ours does not go together with what somebody has made of it
-        return children.stands_as_stored(o, stored)
-
-    async def _explained(self, o: Observed) -> Observed:
-        """With the reason why a Pod waits on its node, if only an event tells: volumes, networks, Secrets."""
-        pod = _unexplained(o, self._clock())
-        if pod is None:
-            return o
-        fields = f"involvedObject.uid={pod.uid},type=Warning"
-        events = await self._kubernetes.list("Event", pod.namespace, fields=fields)
-        last = max(events, key=_last_seen, default=None)
-        if last is None:
-            return o
-        problem = told(last.get("reason") or "Warning", f"{pod.name}: {last.get('message')}")
-        explained = msgspec.structs.replace(pod, problem=problem)
-        pods = tuple(explained if p is pod else p for p in _pods(o))
-        field = "scheduler_pods" if isinstance(o, ObservedCluster) else "pods"
-        return msgspec.structs.replace(o, **{field: pods})
-
-    async def _found_again(self, o: ObservedJob) -> ObservedJob:
-        """With the runner of a run that goes on, if it is but out of sight: somebody has taken our labels away.
-
-        A run whose runner is gone has ended, and that cannot be taken back.
-        """
-        if o.runner is not None or o.job.status.job_status != "Running":
-            return o
-        name = names.runner(o.job.name)
-        found = await self._kubernetes.list("Job", o.job.namespace, fields=f"metadata.name={name}")
-        live = next((job for job in found if owner_uid(job) == o.job.uid), None)
-        if live is None:
-            return o
-        labels = {names.CLUSTER: o.job.name, names.COMPONENT: names.JOB_RUNNER}
-        patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}}
-        self._world.jobs.put(await self._kubernetes.patch("Job", o.job.namespace, name, patch))
-        again = observe(o.job, self._world)
-        assert isinstance(again, ObservedJob)
-        return again
-
-    async def _refused(self, o: ObservedJob) -> ObservedJob:
-        """With the reason why Kubernetes makes no Pod of the runner, if it makes none: only an event tells."""
-        mine = own(o)
-        since = refusals_count_from(mine)
-        if mine.runner is None or since is None:
-            return o
-        metadata = mine.runner["metadata"]
-        fields = f"involvedObject.uid={metadata['uid']},reason=FailedCreate"
-        events = await self._kubernetes.list("Event", metadata["namespace"], fields=fields)
-        last = max(events, key=_last_seen, default=None)
-        if last is None or not (seen := _last_seen(last)) or time_or(seen, 0.0) < since:
-            return o
-        groups = self._world.groups_of(o.job.namespace, o.job.name)
-        return msgspec.structs.replace(
-            o,
-            creation_problem=str(last.get("message") or "")[:LONGEST_MESSAGE],
-            leaving=sum(pod.deleting for group in groups for pod in self._world.workers_of(group)),
-        )
+    def _answered(
+        self, key: Key, observed: Observed, plan: Plan, now: float, *, prompt: bool = False
+    ) -> tuple[Observed, Plan] | None:
+        """With the scheduler's answers, and a plan made with them, if it asks for any; ``None`` until there are any."""
+        if plan.ask is None:
+            self._schedulers.forget(key)
+            return observed, plan
+        answers = self._schedulers.answer(key, scheduler_address(observed, self._caches), plan.ask, prompt=prompt)
+        if answers is None:
+            return None
+        observed = msgspec.structs.replace(observed, answers=answers)
+        return observed, self._plan(observed, now)
 
     def _plan(self, observed: Observed, now: float) -> Plan:
-        match observed:
-            case ObservedCluster():
-                return plan_cluster(observed, now)
-            case ObservedGroup():
-                return plan_worker_group(observed, now)
-            case ObservedJob():
-                return plan_job(observed, now, domain=self._domain)
-            case ObservedAutoscaler():
-                return plan_autoscaler(observed, now)
+        return self._planners[type(observed)](observed, now)
 
-    def _status(self, observed: Observed, plan: Plan, outcomes: Any, now: float) -> msgspec.Struct:
-        match observed:
-            case ObservedCluster():
-                return cluster_status(observed, plan, outcomes, now, domain=self._domain)
-            case ObservedGroup():
-                return worker_group_status(observed, plan, outcomes, now)
-            case ObservedJob():
-                return job_status(observed, plan, outcomes, now)
-            case ObservedAutoscaler():
-                return autoscaler_status(observed, plan, outcomes, now)
-
-    async def _recheck(self, observed: Observed, plan: Plan, now: float) -> tuple[Observed, Plan]:
-        """Plan again on a fresh list before any Pod is made: a stale cache must not lead to one too many.
-
-        Once for the steps that follow one another: what we make meanwhile we know.
-        """
-        assert isinstance(observed, ObservedGroup)
-        clock = asyncio.get_running_loop().time()
-        self._rechecked = {uid: until for uid, until in self._rechecked.items() if until > clock}
-        if observed.group.uid in self._rechecked:
-            return observed, plan
-        group, labels = observed.group, f"{names.WORKER_GROUP}={observed.group.name}"
-        if not await self._kubernetes.names("Pod", group.namespace, labels=labels) <= {p.name for p in observed.pods}:
-            for manifest in await self._kubernetes.list("Pod", group.namespace, labels=labels):
-                self._world.pods.put(manifest)
-        self._rechecked[group.uid] = clock + RECHECK_SECONDS  # not before: the list may have failed
-        fresh = observe(group, self._world)
-        assert isinstance(fresh, ObservedGroup)
-        fresh = msgspec.structs.replace(fresh, answers=observed.answers)
-        return fresh, self._plan(fresh, now)
+    def _status(self, observed: Observed, plan: Plan, outcomes: Sequence[Outcome], now: float) -> msgspec.Struct:
+        return self._statuses[type(observed)](observed, plan, outcomes, now)
 
     async def _write_status(self, value: Kind, manifest: Mapping[str, Any], status: Any, now: float) -> None:
         """Write the whole status, unless it says the same already; then tell people what has changed."""
@@ -387,7 +251,7 @@ class Reconciler:
         metadata = {key: manifest["metadata"][key] for key in ("name", "namespace", "resourceVersion")}
         body = {"apiVersion": names.API_VERSION, "kind": manifest["kind"], "metadata": metadata, "status": status}
         try:
-            self._world.remember(await self._kubernetes.apply_status(body))
+            self._caches.remember(await self._kubernetes.apply_status(body))
         except ApiError as error:
             if "field not declared in schema" not in error.message:
                 raise
@@ -403,31 +267,6 @@ def _read(manifest: dict[str, Any], not_inherited: tuple[str, ...]) -> tuple[Kin
         return msgspec.structs.replace(value, metadata=without(value.metadata, not_inherited)), None
     except InvalidManifest as error:
         return None, Problem("Invalid", str(error))
-
-
-def _pods(o: Observed) -> tuple[Pod, ...]:
-    """The Pods whose state a snapshot's status tells of."""
-    match o:
-        case ObservedCluster():
-            return o.scheduler_pods
-        case ObservedGroup() | ObservedJob():
-            return o.pods
-    return ()
-
-
-def _waits_on_its_node(pod: Pod) -> bool:
-    return pod.phase == "Pending" and pod.problem is None and pod.started is not None and not pod.deleting
-
-
-def _unexplained(o: Observed, now: float) -> Pod | None:
-    """A Pod that has been waiting on its node for so long that there is a reason."""
-    waiting = (p for p in _pods(o) if _waits_on_its_node(p) and now - p.created >= UNEXPLAINED_SECONDS)
-    return min(waiting, key=lambda p: p.created, default=None)
-
-
-def _last_seen(event: Mapping[str, Any]) -> str:
-    times = (event.get("lastTimestamp"), (event.get("series") or {}).get("lastObservedTime"), event.get("eventTime"))
-    return next((time for time in times if time), "")
 
 
 def _is_new(manifest: Mapping[str, Any]) -> bool:

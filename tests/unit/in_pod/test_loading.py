@@ -17,7 +17,7 @@ from tests.support.dask_scheduler import MODULE, ROUTES, Extension, Pod, ask, ha
 from tests.support.states import cluster
 
 from dask_controller.core.actions import Ask, TargetQuestion
-from dask_controller.shell.dask import Question, SchedulerError
+from dask_controller.schedulers.answers import Question, SchedulerError
 from dask_resources.scheduler import extension_config_map
 
 pytestmark = pytest.mark.timeout(60)

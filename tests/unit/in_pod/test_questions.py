@@ -13,7 +13,7 @@ from distributed.utils import import_file
 from tests.support.dask_scheduler import MODULE, ROUTES, Extension, ask, having, pods, until
 
 from dask_controller.core.actions import Answers, Ask, TargetQuestion
-from dask_controller.shell.dask import Question, SchedulerError
+from dask_controller.schedulers.answers import Question, SchedulerError
 
 pytestmark = pytest.mark.timeout(60)
 

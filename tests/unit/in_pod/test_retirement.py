@@ -11,7 +11,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from tests.support.dask_scheduler import logged, pods, runs, until
 
 from dask_controller.core.actions import Answers, Ask
-from dask_controller.shell.dask import Question
+from dask_controller.schedulers.answers import Question
 
 pytestmark = pytest.mark.timeout(60)
 

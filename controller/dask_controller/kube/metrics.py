@@ -27,8 +27,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from .informer import Informer
-from .probes import CONNECTION_SECONDS, Answer, Page, listen
-from .queue import Queue, Result
+from .small_http import CONNECTION_SECONDS, Answer, Page, listen
+from .workqueue import Queue, Result
 
 #: Says what is wrong, or ``None``.
 Probe = Callable[[], str | None]
@@ -51,9 +51,14 @@ class Key(Protocol):
 
 
 class Metrics:
-    """What is measured; each instance has a registry of its own."""
+    """What is measured; each instance has a registry of its own.
 
-    def __init__(self) -> None:
+    Args:
+        prefix: beginning of the names of those metrics that no other controller has.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
         self.registry = registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
@@ -106,13 +111,16 @@ class Metrics:
             informers: the caches by plural.
             leading: whether we are the leader.
         """
-        self.registry.register(_Present(queue, informers, leading))
+        self.registry.register(_Present(self._prefix, queue, informers, leading))
 
 
 class _Present(Collector):
     """What is read when somebody asks, rather than counted; `serve` asks in the event loop's thread, as it must be."""
 
-    def __init__(self, queue: Queue[Any], informers: Mapping[str, Informer[Any]], leading: Callable[[], bool]) -> None:
+    def __init__(
+        self, prefix: str, queue: Queue[Any], informers: Mapping[str, Informer[Any]], leading: Callable[[], bool]
+    ) -> None:
+        self._prefix = prefix
         self._queue = queue
         self._informers = informers
         self._leading = leading
@@ -130,10 +138,10 @@ class _Present(Collector):
         )
         yield GaugeMetricFamily("controller_runtime_active_workers", "Keys that are being reconciled.", queue.active)
         yield GaugeMetricFamily("leader_election_master_status", "1 while this process leads.", float(self._leading()))
-        objects = GaugeMetricFamily("dask_operator_informer_objects", "Objects in the cache.", labels=["resource"])
-        relists = CounterMetricFamily("dask_operator_informer_relists", "Complete lists.", labels=["resource"])
+        objects = GaugeMetricFamily(f"{self._prefix}_informer_objects", "Objects in the cache.", labels=["resource"])
+        relists = CounterMetricFamily(f"{self._prefix}_informer_relists", "Complete lists.", labels=["resource"])
         age = GaugeMetricFamily(
-            "dask_operator_informer_age_seconds",
+            f"{self._prefix}_informer_age_seconds",
             "Seconds since the API server was heard on the quietest watch; up to 150 is normal.",
             labels=["resource"],
         )
@@ -154,7 +162,7 @@ async def serve(
     host: str | None = None,
     seconds: float = CONNECTION_SECONDS,
 ) -> AsyncGenerator[int, None]:
-    """Answer ``/metrics``, ``/healthz`` and ``/readyz`` while the context lasts; see `probes` for what is bounded.
+    """Answer ``/metrics``, ``/healthz`` and ``/readyz`` while the context lasts; see `small_http` for what is bounded.
 
     kopf's own probes answer only after its start-up handlers: too late for a process that waits for its lease.
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 from ..core.actions import Answers, Ask
-from .dask import Question, Reply, Scheduler, SchedulerError
+from .answers import Question, Reply, SchedulerError
+from .client import SchedulerClient
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class _Poller(Generic[K]):
     """The questions to one scheduler."""
 
     address: Address
-    scheduler: Scheduler
+    scheduler: SchedulerClient
     interests: dict[K, _Interest] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     silent: str = ""  #: why the last request was not answered
@@ -82,7 +83,7 @@ class _Poller(Generic[K]):
         return self.question
 
 
-class Schedulers(Generic[K]):
+class SchedulerPollers(Generic[K]):
     """What planners want to know of schedulers.
 
     The scheduler's Pod rather than its Service is asked, so that an answer is known to come from the scheduler that was
@@ -93,7 +94,9 @@ class Schedulers(Generic[K]):
         client: makes the client of the scheduler at a URL.
     """
 
-    def __init__(self, wake: Callable[[K, bool], None], client: Callable[[str], Scheduler] = Scheduler) -> None:
+    def __init__(
+        self, wake: Callable[[K, bool], None], client: Callable[[str], SchedulerClient] = SchedulerClient
+    ) -> None:
         self._wake = wake
         self._client = client
         self._pollers: dict[Address, _Poller[K]] = {}

@@ -14,8 +14,10 @@ import signal
 from dask_crds.model import DaskJob, InvalidManifest, parse
 
 from ..core.start import Owner, belongs_to, dask_job, verdict
-from .credentials import ConfigError
-from .kubernetes import ApiError, Kubernetes, Manifest
+from ..kube.api import ApiError, Manifest
+from ..kube.client import Kubernetes
+from ..kube.credentials import ConfigError
+from .caller import OPERATOR
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ LOOK_SECONDS = 5.0
 LONGEST_PAUSE = 60.0
 
 
-async def start(template: Manifest) -> int:
+async def follow(template: Manifest) -> int:
     """Create the DaskJob of a template, follow it until it has ended.
 
     Returns:
@@ -44,7 +46,7 @@ async def start(template: Manifest) -> int:
     if not all(identity):
         raise ConfigError(f"needs the environment variables {', '.join(OWNER)}, as a DaskCronJob sets them")
     owner = Owner(*identity)
-    async with Kubernetes.from_environment() as kubernetes:
+    async with Kubernetes.from_environment(OPERATOR) as kubernetes:
         work = asyncio.create_task(_run(kubernetes, template, owner))
         # The first process of a container does not die of a signal that it has no handler for.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)

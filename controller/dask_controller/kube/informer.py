@@ -18,7 +18,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from .kubernetes import IDLE_SECONDS, ApiError, Kubernetes, Manifest, Resource
+from .api import ApiError, ApiResource, Manifest
+from .reading import IDLE_SECONDS, Reader
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +77,8 @@ class Informer(Generic[T]):
 
     def __init__(
         self,
-        kubernetes: Kubernetes,
-        resource: Resource,
+        kubernetes: Reader,
+        resource: ApiResource,
         *,
         project: Callable[[Any], T],
         form: Any = dict[str, Any],
@@ -121,7 +122,7 @@ class Informer(Generic[T]):
     def age_seconds(self) -> float:
         """Seconds since the server was heard on the quietest stream; infinite before the first list.
 
-        Bookmarks come every minute and a silent connection is replaced after `kubernetes.IDLE_SECONDS`, so much more
+        Bookmarks come every minute and a silent connection is replaced after `reading.IDLE_SECONDS`, so much more
         than the sum of both means that this cache has lost touch.
         """
         now = asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""Who is found in the caches, and whom a change concerns."""
+"""Who is found in the caches, and whom a change wakes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support.offline import OFFLINE
 from tests.support.states import NAMESPACE, autoscaler, cluster, group, job, metadata
 from tests.support.virtual_time import virtual_time
 
 from dask_controller.core.observed import ObservedCluster
+from dask_controller.shell.caches import TAKEN_SECONDS, Caches, Key
 from dask_controller.shell.observe import observe
-from dask_controller.shell.world import (
+from dask_controller.shell.wakeups import (
     AUTOSCALER_GATHER_SECONDS,
     CLUSTER_GATHER_SECONDS,
     GATHER_SECONDS,
-    TAKEN_SECONDS,
-    Key,
-    World,
+    wake_by,
 )
 from dask_crds import names
 from dask_crds.model import Kind, dump
@@ -40,11 +40,11 @@ JOB, SCALER, GPU_SCALER = (
 
 
 class Site:
-    """A world into which objects are put, and whom it wakes."""
+    """Caches into which objects are put, and whom that wakes."""
 
     def __init__(self) -> None:
         self.woken: dict[Key, float] = {}
-        self.world = World(None, None, self._wake)  # type: ignore[arg-type]
+        self.caches = Caches(OFFLINE, None, wake_by(self._wake))
         self._version = 0
 
     def _wake(self, key: Key, delay: float) -> None:
@@ -57,13 +57,13 @@ class Site:
         manifest["metadata"].update(resourceVersion=str(self._version), **changes)
         manifest["metadata"].setdefault("uid", f"uid-{manifest['metadata']['name']}")
         self.woken.clear()
-        for informer in self.world.informers.values():
+        for informer in self.caches.informers.values():
             informer.put(manifest)
         return dict(self.woken)
 
-    def remove(self, plural: str, uid: str) -> dict[Key, float]:
+    def remove(self, kind: str, uid: str) -> dict[Key, float]:
         self.woken.clear()
-        self.world.informers[plural].remove(uid)
+        self.caches.informers[kind].remove(uid)
         return dict(self.woken)
 
 
@@ -93,7 +93,7 @@ def scheduler_pod(**metadata_fields: Any) -> dict[str, Any]:
     return {"kind": "Pod", "metadata": metadata("scheduler-x", labels=labels, **metadata_fields), "spec": spec}
 
 
-# --- whom a change concerns -------------------------------------------------------------------------------------------
+# --- whom a change wakes ----------------------------------------------------------------------------------------------
 
 
 def test_a_worker_concerns_its_group_and_all_autoscalers_of_its_cluster(site: Site) -> None:
@@ -102,7 +102,7 @@ def test_a_worker_concerns_its_group_and_all_autoscalers_of_its_cluster(site: Si
     scalers = {SCALER: AUTOSCALER_GATHER_SECONDS, GPU_SCALER: AUTOSCALER_GATHER_SECONDS}
     assert woken == {GROUP: GATHER_SECONDS, **scalers}
     assert site.put(worker_pod(group(), 0, "abcde"), deletionTimestamp="2026-01-01T00:00:00Z") == woken
-    assert site.remove("pods", "uid-simple-default-worker-0") == woken
+    assert site.remove("Pod", "uid-simple-default-worker-0") == woken
 
 
 def test_a_scheduler_concerns_all_whose_questions_go_to_it(site: Site) -> None:
@@ -120,15 +120,15 @@ def test_a_scheduler_concerns_the_job_that_waits_for_it_to_come_or_to_go(site: S
     owner = {"apiVersion": names.API_VERSION, "kind": "DaskJob", "name": "simple", "uid": "x", "controller": True}
     assert JOB in site.put(cluster(), ownerReferences=[owner])
     assert site.put(scheduler_pod())[JOB] == 0.0
-    site.remove("daskclusters", "uid-simple")
-    assert JOB in site.remove("pods", "uid-scheduler-x")
+    site.remove("DaskCluster", "uid-simple")
+    assert JOB in site.remove("Pod", "uid-scheduler-x")
 
 
 def test_what_a_cluster_asks_for_concerns_its_groups_and_its_status_does_not(site: Site) -> None:
     groups = {GROUP: GATHER_SECONDS, OTHER: GATHER_SECONDS}
     assert site.put(cluster(), generation=2) == groups
     assert site.put({**dump(cluster()), "status": {"phase": "Running"}}, generation=2) == {}
-    assert site.remove("daskclusters", "uid-simple") == groups
+    assert site.remove("DaskCluster", "uid-simple") == groups
 
 
 def test_what_a_group_asks_for_concerns_all_autoscalers_of_its_cluster_and_its_status_does_not(site: Site) -> None:
@@ -158,7 +158,7 @@ def test_an_autoscaler_that_turns_to_another_group_concerns_the_one_it_has_left(
 
 def test_what_comes_and_goes_concerns_its_rivals(site: Site) -> None:
     assert site.put(autoscaler_of("simple", "rival"))[SCALER] == GATHER_SECONDS
-    assert site.remove("daskautoscalers", "uid-rival")[SCALER] == GATHER_SECONDS
+    assert site.remove("DaskAutoscaler", "uid-rival")[SCALER] == GATHER_SECONDS
 
 
 def test_children_concern_their_cluster_or_job(site: Site) -> None:
@@ -178,12 +178,12 @@ def test_workers_are_those_in_the_groups_own_namespace(site: Site) -> None:
     """Security finding 6: a uid in an owner reference is what somebody says; of another namespace it is nothing."""
     site.put(worker_pod(group(), 0, "abcde"))
     site.put(worker_pod(group(), 1, "abcde"), namespace="evil", uid="evil")
-    assert [pod.uid for pod in site.world.workers_of(group())] == ["uid-simple-default-worker-0"]
+    assert [pod.uid for pod in site.caches.workers_of(group())] == ["uid-simple-default-worker-0"]
 
 
 def test_a_worker_is_found_by_its_owner_whatever_its_labels_say(site: Site) -> None:
     site.put(worker_pod(group(), 0, "abcde"), labels=selector("simple"))
-    assert len(site.world.workers_of(group())) == 1
+    assert len(site.caches.workers_of(group())) == 1
 
 
 @pytest.mark.parametrize(
@@ -196,47 +196,47 @@ def test_a_worker_is_found_by_its_owner_whatever_its_labels_say(site: Site) -> N
 )
 def test_a_cluster_that_cannot_be_read_is_not_one_that_is_gone(site: Site, spec: Any) -> None:
     """Finding 10 of the controller: its workers would be deleted."""
-    world = site.world
-    assert not world.is_unreadable(NAMESPACE, "simple")
+    caches = site.caches
+    assert not caches.is_unreadable(NAMESPACE, "simple")
     site.put({**dump(cluster()), "spec": spec}, generation=2)
-    assert world.cluster(NAMESPACE, "simple") is None
-    assert world.is_unreadable(NAMESPACE, "simple")
-    assert not world.is_unreadable(NAMESPACE, "other")
-    assert not world.is_unreadable("elsewhere", "simple")
-    assert world.cached(CLUSTER) is None
+    assert caches.cluster(NAMESPACE, "simple") is None
+    assert caches.is_unreadable(NAMESPACE, "simple")
+    assert not caches.is_unreadable(NAMESPACE, "other")
+    assert not caches.is_unreadable("elsewhere", "simple")
+    assert caches.cached(CLUSTER) is None
     site.put({**dump(cluster()), "spec": spec}, generation=3, deletionTimestamp="2026-01-01T00:00:00Z")
-    assert not world.is_unreadable(NAMESPACE, "simple")
-    assert not world.is_unreadable(NAMESPACE, "never there")
+    assert not caches.is_unreadable(NAMESPACE, "simple")
+    assert not caches.is_unreadable(NAMESPACE, "never there")
 
 
 def test_what_is_being_deleted_is_not_there(site: Site) -> None:
-    world = site.world
-    assert len(world.groups_of(NAMESPACE, "simple")) == 2
+    caches = site.caches
+    assert len(caches.groups_of(NAMESPACE, "simple")) == 2
     for value in (cluster(), group(), autoscaler()):
         site.put(value, deletionTimestamp="2026-01-01T00:00:00Z")
-    assert world.cluster(NAMESPACE, "simple") is None
-    assert [g.name for g in world.groups_of(NAMESPACE, "simple")] == ["simple-gpu"]
-    assert world.autoscaler_of(group()) is None
+    assert caches.cluster(NAMESPACE, "simple") is None
+    assert [g.name for g in caches.groups_of(NAMESPACE, "simple")] == ["simple-gpu"]
+    assert caches.autoscaler_of(group()) is None
 
 
 def test_the_oldest_autoscaler_is_in_charge(site: Site) -> None:
     site.put(autoscaler(), creationTimestamp="2026-01-02T00:00:00Z")
     site.put(autoscaler_of("simple", "rival"), creationTimestamp="2026-01-01T00:00:00Z")
-    found = site.world.autoscaler_of(group())
+    found = site.caches.autoscaler_of(group())
     assert found is not None
     assert found.name == "rival"
 
 
 def test_a_whole_resource_is_found_by_its_key(site: Site) -> None:
     for key in (CLUSTER, GROUP, SCALER):
-        manifest = site.world.cached(key)
+        manifest = site.caches.cached(key)
         assert manifest is not None
         assert (manifest["kind"], manifest["metadata"]["name"]) == (key.kind, key.name)
-    assert site.world.cached(JOB) is None
-    assert site.world.cached(Key("DaskCluster", NAMESPACE, "none")) is None
+    assert site.caches.cached(JOB) is None
+    assert site.caches.cached(Key("DaskCluster", NAMESPACE, "none")) is None
     site.put(group(), annotations={"note": "x" * 100_000})
-    assert site.world.cached(GROUP) is None
-    assert len(site.world.groups_of(NAMESPACE, "simple")) == 2
+    assert site.caches.cached(GROUP) is None
+    assert len(site.caches.groups_of(NAMESPACE, "simple")) == 2
 
 
 def test_a_resource_whose_present_spec_no_status_speaks_of_is_known(site: Site) -> None:
@@ -258,7 +258,7 @@ class TestSchedulerPods:
         site.put(scheduler_deployment(cluster()), uid="deployment")
         assert CLUSTER in site.put(replica_set("set", "deployment"))
         site.put(scheduler("mine", "set"))
-        assert [pod.uid for pod in site.world.scheduler_pods(cluster())] == ["mine"]
+        assert [pod.uid for pod in site.caches.scheduler_pods(cluster())] == ["mine"]
 
     @pytest.mark.parametrize(
         ("of_deployment", "of_set", "of_pod"),
@@ -275,14 +275,14 @@ class TestSchedulerPods:
         site.put(deployment, uid="deployment")
         site.put(replica_set("set", of_set))
         site.put(scheduler("theirs", of_pod))
-        assert site.world.scheduler_pods(cluster()) == ()
+        assert site.caches.scheduler_pods(cluster()) == ()
 
     def test_one_in_another_namespace_is_not_taken(self, site: Site) -> None:
         """(security 6)"""
         site.put(scheduler_deployment(cluster()), uid="deployment")
         site.put(replica_set("set", "deployment"))
         site.put(scheduler("theirs", "set"), namespace="elsewhere")
-        assert site.world.scheduler_pods(cluster()) == ()
+        assert site.caches.scheduler_pods(cluster()) == ()
 
     def test_one_that_was_evicted_is_no_scheduler_but_tells_why(self, site: Site) -> None:
         """(controller 1, strangers 8) It stays beside its successor, with its address."""
@@ -291,19 +291,19 @@ class TestSchedulerPods:
         evicted = scheduler("evicted", "set")
         evicted["status"] = {"phase": "Failed", "reason": "Evicted", "message": "no disk", "podIP": "10.0.0.1"}
         site.put(evicted)
-        observed = observe(cluster(), site.world)
+        observed = observe(cluster(), site.caches)
         assert isinstance(observed, ObservedCluster)
         assert observed.scheduler_pods == ()
         assert observed.last_problem is not None
         assert observed.last_problem.reason == "Evicted"
         site.put(scheduler("successor", "set"))
         for value in (cluster(), group(), autoscaler()):
-            assert [pod.uid for pod in observe(value, site.world).scheduler_pods] == ["successor"], value.kind
+            assert [pod.uid for pod in observe(value, site.caches).scheduler_pods] == ["successor"], value.kind
 
     def test_what_a_cluster_that_is_gone_has_left(self, site: Site) -> None:
         site.put(scheduler("garbage", "set"))
         site.put(scheduler("a claim", None))
-        assert [pod.uid for pod in site.world.leftover_schedulers(NAMESPACE, "simple")] == ["garbage"]
+        assert [pod.uid for pod in site.caches.leftover_schedulers(NAMESPACE, "simple")] == ["garbage"]
 
 
 def replica_set(uid: str, deployment: str) -> dict[str, Any]:
@@ -327,38 +327,38 @@ class TestLookedOver:
 
     def test_another_version_is_not_known_to_be_as_stated(self, site: Site) -> None:
         seen = {"metadata": {"uid": "x", "resourceVersion": "1"}}
-        site.world.verify(seen)
-        assert site.world.is_verified(seen)
-        assert not site.world.is_verified({"metadata": {"uid": "x", "resourceVersion": "2"}})
-        assert not site.world.is_verified({"metadata": {"uid": "y", "resourceVersion": "1"}})
+        site.caches.verify(seen)
+        assert site.caches.is_verified(seen)
+        assert not site.caches.is_verified({"metadata": {"uid": "x", "resourceVersion": "2"}})
+        assert not site.caches.is_verified({"metadata": {"uid": "y", "resourceVersion": "1"}})
 
     def test_status_does_not_count_where_there_is_a_generation(self, site: Site) -> None:
-        site.world.verify({"metadata": {"uid": "x", "resourceVersion": "1", "generation": 3}})
-        assert site.world.is_verified({"metadata": {"uid": "x", "resourceVersion": "9", "generation": 3}})
+        site.caches.verify({"metadata": {"uid": "x", "resourceVersion": "1", "generation": 3}})
+        assert site.caches.is_verified({"metadata": {"uid": "x", "resourceVersion": "9", "generation": 3}})
 
     def test_what_had_no_effect_is_known_for_that_version(self, site: Site) -> None:
         seen = {"metadata": {"uid": "x", "resourceVersion": "1"}}
-        site.world.settle(seen, "digest")
-        assert site.world.settled(None, seen) == {"digest"}
-        assert site.world.settled({"metadata": {"uid": "x", "resourceVersion": "2"}}) == frozenset()
+        site.caches.settle(seen, "digest")
+        assert site.caches.settled(None, seen) == {"digest"}
+        assert site.caches.settled({"metadata": {"uid": "x", "resourceVersion": "2"}}) == frozenset()
 
     def test_it_is_forgotten_with_the_child(self, site: Site) -> None:
         site.put(scheduler_deployment(cluster()), uid="deployment", generation=1)
-        seen = site.world.deployment(NAMESPACE, "simple")
+        seen = site.caches.deployment(NAMESPACE, "simple")
         assert seen is not None
-        site.world.verify(seen)
-        site.world.settle(seen, "digest")
-        site.remove("deployments", "deployment")
-        assert not site.world.is_verified(seen)
-        assert site.world.settled(seen) == frozenset()
+        site.caches.verify(seen)
+        site.caches.settle(seen, "digest")
+        site.remove("Deployment", "deployment")
+        assert not site.caches.is_verified(seen)
+        assert site.caches.settled(seen) == frozenset()
 
 
 @virtual_time
 async def test_a_name_is_believed_to_be_taken_for_some_time() -> None:
     """(controller 7, strangers 10)"""
-    world = Site().world
-    world.take(NAMESPACE, "simple-default", 0)
-    assert world.taken(NAMESPACE, "simple-default") == {0}
-    assert world.taken(NAMESPACE, "other") == frozenset()
+    caches = Site().caches
+    caches.take(NAMESPACE, "simple-default", 0)
+    assert caches.taken(NAMESPACE, "simple-default") == {0}
+    assert caches.taken(NAMESPACE, "other") == frozenset()
     await asyncio.sleep(TAKEN_SECONDS)
-    assert world.taken(NAMESPACE, "simple-default") == frozenset()
+    assert caches.taken(NAMESPACE, "simple-default") == frozenset()

@@ -12,7 +12,8 @@ import logging
 import random
 from datetime import UTC, datetime
 
-from .kubernetes import ApiError, Kubernetes, Manifest
+from .api import ApiError, Manifest
+from .client import Kubernetes
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Short work that somebody waits for comes first: other work stands back, now and then, but never for long."""
+"""Let short work overtake long work, which waits for no more than a moment each time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 
 
-class Courtesy:
+class ShortFirst:
     """Counts the short work that is under way, and lets other work wait for a gap in it.
 
     On a busy API server each request of a small cluster otherwise waits for those of a large one.
@@ -26,7 +26,7 @@ class Courtesy:
 
     @contextlib.contextmanager
     def short(self) -> Iterator[None]:
-        """What is done meanwhile is short work."""
+        """Marks what is done in this context as short."""
         token = self._is_short.set(True)
         try:
             with self._counted(1):
@@ -36,7 +36,7 @@ class Courtesy:
 
     @contextlib.contextmanager
     def long(self) -> Iterator[None]:
-        """What is done meanwhile takes long, also within `short`."""
+        """Marks what is done in this context as long, even within `short`."""
         with self._counted(-1) if self._is_short.get() else contextlib.nullcontext():
             yield
 

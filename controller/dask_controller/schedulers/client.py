@@ -1,0 +1,196 @@
+"""The client of the scheduler's module (``dask_resources.scheduler_extension``)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ..core.actions import Answers, Ask
+from .answers import (
+    LARGEST_ANSWER,
+    LARGEST_STATE,
+    Limits,
+    Question,
+    Reply,
+    SaidForm,
+    SchedulerError,
+    StateForm,
+    believed,
+    complaint,
+    decoded,
+    registered,
+    unexpected,
+    wire,
+)
+from .connection import Connection
+
+PREFIX = "/dask-gitops/v1"
+
+#: How long a connection is kept for the next question; who routes it may forget it after some minutes of silence.
+KEEP_SECONDS = 60.0
+
+
+class SchedulerClient:
+    """One scheduler, asked one question at a time.
+
+    Args:
+        url: of its dashboard's port, ``http``.
+        timeout_seconds: for an answer; it comes from memory, so longer means that the scheduler is stuck.
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float = 5.0) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._path, self._authority = parts.path.rstrip("/") + PREFIX, parts.netloc
+        self._seconds = timeout_seconds
+        self._kept: Connection | None = None
+        self._forget: asyncio.TimerHandle | None = None
+        self._is_old = False  #: its module has no route ``ask``; a restart, which ends connections, may change that
+
+    async def put(self, question: Question, last: Reply | None = None) -> Reply:
+        """The answers to a question.
+
+        Args:
+            question: what is asked.
+            last: the last reply; returned as it is, undecoded, where the scheduler says the same again.
+
+        Raises:
+            SchedulerError: there is none, or none that makes sense.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                reply = None if self._is_old else await self._put(question, last)
+                return await self._put_singly(question, last) if reply is None else reply
+        except SchedulerError:
+            self.close()  # who talks nonsense may be in the middle of it
+            raise
+        except TimeoutError as error:
+            raise SchedulerError("Unreachable", "the scheduler does not answer in time") from error
+        except EOFError as error:
+            raise SchedulerError("Unreachable", "the scheduler closes the connection before it has answered") from error
+        except OSError as error:
+            raise SchedulerError("Unreachable", f"the scheduler cannot be reached: {type(error).__name__}") from error
+
+    def close(self) -> None:
+        """Close the connection that is kept for the next question; one that is not used for a minute ends by itself."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
+        if self._forget is not None:
+            self._forget.cancel()
+
+    async def _put(self, question: Question, last: Reply | None) -> Reply | None:
+        """All at once; ``None`` if there is no route for that."""
+        try:
+            raw = await self._call("ask", question.limits, question.body)
+        except SchedulerError as error:
+            if error.kind == "NoExtension":
+                return None
+            raise
+        if last is not None and last.question is question and last.raw == raw:
+            return last
+        said = decoded("ask", raw, SaidForm).answers
+        if len(said) != len(question.asks):
+            raise unexpected("ask", f"it has {len(said)} answers to {len(question.asks)} questions")
+        return Reply(raw, tuple(map(believed, question.asks, said)), question)
+
+    # --- modules of VERSION 3 and older -------------------------------------------------------------------------------
+
+    async def _put_singly(self, question: Question, last: Reply | None) -> Reply:
+        """One after the other, by the routes that every module has."""
+        state = None
+        if not self._is_old or any(ask.idle or ask.registered for ask in question.asks):
+            text = await self._call("state", Limits(LARGEST_ANSWER, LARGEST_STATE))
+            state = decoded("state", text, StateForm)
+            self._is_old = True
+        answers = tuple([await self._ask_singly(ask, state) for ask in question.asks])
+        if last is not None and last.question is question and last.answers == answers:
+            return last
+        return Reply(b"", answers, question)
+
+    async def _ask_singly(self, ask: Ask, state: StateForm | None) -> Answers:
+        limits = Limits.of([ask])
+
+        async def told(route: str, **body: Any) -> dict[str, Any]:
+            text = await self._call(route, limits, msgspec.json.encode(body) if body else None)
+            return decoded(route, text, dict[str, Any])
+
+        try:
+            said: dict[str, Any] = {}
+            if ask.resume and (found := (await told("resume", workers=wire(ask.resume))).get("workers")) is not None:
+                said["resumption"] = found
+            if state is not None:
+                said |= {"idle_seconds": state.idle_seconds, "registered": registered(state, ask.registered)}
+            if ask.progress:
+                said["progress"] = await told("progress")
+            if ask.versions:
+                said["versions"] = await told("versions")
+            if ask.rank:
+                said["ranked"] = (await told("workers_to_close", workers=wire(ask.rank))).get("workers")
+            if ask.target:
+                target = wire(ask.target)
+                others = {"before": target["before"], "after": target["after"]}
+                said["target"] = (await told("adaptive_target", **target["group"], **others)).get("target")
+            if ask.retire:
+                said["retirement"] = (await told("retire", workers=wire(ask.retire))).get("workers")
+            return believed(ask, said)
+        except SchedulerError as error:
+            return Answers(silent=str(error))
+
+    # --- HTTP ---------------------------------------------------------------------------------------------------------
+
+    async def _call(self, route: str, limits: Limits, body: bytes | None = None) -> bytes:
+        """The JSON that a route answers.
+
+        Raises:
+            OSError: the scheduler cannot be reached.
+            EOFError: it breaks off.
+            SchedulerError: it says something else.
+        """
+        head = [
+            f"{'GET' if body is None else 'POST'} {self._path}/{route} HTTP/1.1",
+            f"Host: {self._authority}",
+            "Accept-Encoding: identity",
+            *(() if body is None else ("Content-Type: application/json", f"Content-Length: {len(body)}")),
+        ]
+        request = "\r\n".join([*head, "\r\n"]).encode() + (body or b"")
+        try:
+            status, content = await self._exchange(request, limits.bytes)
+        except ValueError as error:
+            raise unexpected(route, str(error)) from error
+        if status == 404:
+            raise SchedulerError("NoExtension", "the scheduler has not loaded the operator's extension")
+        if status != 200:
+            raise SchedulerError("Unexpected", f"the scheduler answers {status} to {route}{complaint(content)}")
+        if content.count(b",") + content.count(b"[") + content.count(b"{") > limits.values:
+            raise unexpected(route, "it says more than it was asked for")
+        return content
+
+    async def _exchange(self, request: bytes, limit: int) -> tuple[int, bytes]:
+        """The status and the content of the answer to a request; raises `ValueError` if it is none or too long."""
+        connection = await self._connection()
+        try:
+            status, content = await connection.exchange(request, limit)
+        except BaseException:
+            connection.close()
+            raise
+        if connection.is_of_use:
+            self.close()
+            self._kept = connection
+            self._forget = asyncio.get_running_loop().call_later(KEEP_SECONDS, self.close)
+        else:
+            connection.close()
+        return status, content
+
+    async def _connection(self) -> Connection:
+        kept, self._kept = self._kept, None
+        self.close()
+        if kept is not None:
+            if kept.is_of_use:
+                return kept
+            kept.close()
+        self._is_old = False
+        return await Connection.open(self._host, self._port)
