@@ -245,10 +245,10 @@ def test_a_resource_whose_present_spec_no_status_speaks_of_is_known(site: Site) 
     for value in (cluster(), group(), group("simple-gpu"), autoscaler()):
         site.put(dump(value) | observed)
     for key in (CLUSTER, GROUP, SCALER):
-        assert key not in set(site.world.unobserved())
+        assert key not in set(site.caches.unobserved())
     site.put(dump(group()) | observed, generation=2)
     site.put(dump(group("simple-gpu")) | observed, generation=2, deletionTimestamp="2026-01-01T00:00:00Z")
-    assert {key for key in site.world.unobserved() if key.name.startswith("simple")} == {GROUP}
+    assert {key for key in site.caches.unobserved() if key.name.startswith("simple")} == {GROUP}
 
 
 class TestSchedulerPods:
