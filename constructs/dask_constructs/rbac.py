@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 from dask_crds import names
 
+#: API group of Roles and of their bindings.
+RBAC_GROUP = "rbac.authorization.k8s.io"
+
 
 class Permission(NamedTuple):
     """Verbs on the resources of one API group."""
