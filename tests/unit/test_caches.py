@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.states import autoscaler, cluster, group, job, metadata
 
-from dask_controller.core.children import contains
+from dask_controller.core.compare import contains
 from dask_controller.core.observed import (
     LONGEST_MESSAGE,
     LONGEST_WORDS,

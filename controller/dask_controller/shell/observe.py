@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from dask_crds import names
-from dask_crds.model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, Kind
+from dask_crds.model import KINDS, DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, Kind
+from dask_resources.cluster import children
 
 from ..core.autoscaler import target
 from ..core.observed import (
@@ -19,6 +20,7 @@ from ..core.observed import (
     Sibling,
 )
 from ..core.scheduler import dashboard_port, pod_to_ask
+from .kubernetes import RESOURCES
 from .schedulers import Address
 from .world import World, named
 
@@ -57,22 +59,23 @@ def _scheduler_pods(cluster: DaskCluster | None, world: World) -> tuple[Pod, ...
 
 def _cluster(cluster: DaskCluster, world: World) -> ObservedCluster:
     key = cluster.namespace, cluster.name
-    scheduler, pods = names.scheduler(cluster.name), world.scheduler_pods(cluster)
+    pods = world.scheduler_pods(cluster)
     ended = (pod for pod in pods if pod.is_finished)
     last = max(ended, key=lambda pod: pod.created, default=None)
     groups = world.groups_of(*key)
-    config_map = named(world.config_maps.by_index(key), names.scheduler_extension(cluster.name))
-    deployment, service = world.deployment(*key), named(world.services.by_index(key), scheduler)
-    budget = named(world.disruption_budgets.by_index(key), scheduler)
+    caches = world.informers
+    found = {
+        child.kind: live
+        for child in children(cluster)
+        if child.kind not in KINDS
+        and (live := named(caches[RESOURCES[child.kind].plural].by_index(key), child.name)) is not None
+    }
     default = [{"metadata": g.metadata} for g in groups if g.name == names.default_group(cluster.name)]
     return ObservedCluster(
         cluster=cluster,
-        config_map=config_map,
-        deployment=deployment,
-        service=service,
-        disruption_budget=budget,
+        children=found,
         groups=groups,
-        settled=world.settled(config_map, deployment, service, budget, *default),
+        settled=world.settled(*found.values(), *default),
         scheduler_pods=_living(pods),
         last_problem=last.problem if last is not None else None,
     )

@@ -233,8 +233,8 @@ class Reconciler:
 
     def _unseen(self, o: ObservedCluster) -> list[Mapping[str, Any]]:
         """The children of which it is not known whether they are as stated: somebody may have changed them."""
-        found = [o.config_map, None if children.is_held(o) else o.deployment]
-        return [live for live in found if live and children.mine(o, live) and not self._world.is_verified(live)]
+        found = [o.children.get("ConfigMap"), None if children.is_held(o) else o.deployment]
+        return [live for live in found if live and children.is_mine(o, live) and not self._world.is_verified(live)]
 
     async def _looked_over(self, o: ObservedCluster) -> ObservedCluster:
         """With the whole of those children that somebody has changed in what we state."""
@@ -245,8 +245,8 @@ class Reconciler:
             live = next((one for one in found if one["metadata"]["uid"] == metadata["uid"]), None)
             if live is None:
                 continue
-            field = "deployment" if kind == "Deployment" else "config_map"
-            looked = msgspec.structs.replace(o, **{field: {"data": {}, **live}})  # left out where there is none
+            # `data` is left out where there is none.
+            looked = msgspec.structs.replace(o, children={**o.children, kind: {"data": {}, **live}})
             if children.stands(looked, kind) or (kind == "Deployment" and await self._stands_as_stored(looked)):
                 self._world.verify(live)
             else:
