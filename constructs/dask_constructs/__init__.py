@@ -14,20 +14,19 @@ from ._node import provide_node
 
 provide_node()  # before anything imports cdk8s, which starts Node.js
 
+from .argocd import ArgoCDApplications, ArgoCDSettings, ArgoCDTenant  # noqa: E402
+from .autoscaler import DaskAutoscaler  # noqa: E402
+from .cluster import DaskCluster  # noqa: E402
 from .cron_job import DaskCronJob  # noqa: E402
-from .dask import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup  # noqa: E402
-from .gitops import (  # noqa: E402
-    ArgoCDApplications,
-    ArgoCDSettings,
-    ArgoCDTenant,
-    FluxKustomizations,
-    FluxTenant,
-    Source,
-)
-from .manifest import DaskResource, problems  # noqa: E402
+from .flux import FluxKustomizations, FluxTenant  # noqa: E402
+from .job import DaskJob  # noqa: E402
+from .manifest import problems  # noqa: E402
 from .operator import DaskCustomResourceDefinitions, DaskOperator  # noqa: E402
 from .policy import DaskAdmissionPolicy  # noqa: E402
+from .resource import DaskResource  # noqa: E402
+from .source import Source  # noqa: E402
 from .tenant import DaskTenant  # noqa: E402
+from .worker_group import DaskWorkerGroup  # noqa: E402
 
 __all__ = [
     "ArgoCDApplications",

@@ -14,14 +14,14 @@ from cronsim import CronSim, CronSimError
 
 from dask_crds import names
 from dask_crds.model import DaskJobSpec, dump
-from dask_resources import templates
 
-from . import rbac
-from .dask import JobProps, check_keywords, named, state_replicas
-from .manifest import Metadata, Validation, api_object, problems
+from . import rbac, templates
+from .job import JobProps
+from .manifest import api_object, problems
 from .operator import DEFAULT_IMAGE, RESTRICTED_CONTAINER, RESTRICTED_POD
+from .rbac import RBAC_GROUP
+from .resource import Metadata, Validation, check_keywords, named, state_replicas
 
-_RBAC = "rbac.authorization.k8s.io"
 _MACROS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
 #: Jobs, and so their DaskJobs and clusters, are named like the CronJob, with a dash and ten digits at most.
 _MAX_NAME = names.MAX_CLUSTER_NAME - 11
@@ -73,7 +73,7 @@ class DaskCronJob(Construct):
         schedule: five fields of cron, or ``@daily`` and its like.
         image: container image with dask and distributed.
         command: the program; ``distributed.Client()`` without arguments finds the cluster.
-        props: see ``ScheduleProps``, ``dask_resources.templates.JobOptions`` and ``Metadata``; ``name`` (default: the
+        props: see ``ScheduleProps``, ``dask_constructs.options.JobOptions`` and ``Metadata``; ``name`` (default: the
             construct's id) has at most 42 characters.
 
     Attributes:
@@ -170,10 +170,10 @@ def starter_account(scope: Construct, name: str, namespace: str | None) -> str:
     where = {} if namespace is None else {"namespace": namespace}
     bodies: dict[str, dict[str, Any]] = {
         "ServiceAccount": {"apiVersion": "v1", "automountServiceAccountToken": False},
-        "Role": {"apiVersion": f"{_RBAC}/v1", "rules": rbac.rules(rbac.JOB_STARTER)},
+        "Role": {"apiVersion": f"{RBAC_GROUP}/v1", "rules": rbac.rules(rbac.JOB_STARTER)},
         "RoleBinding": {
-            "apiVersion": f"{_RBAC}/v1",
-            "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": name},
+            "apiVersion": f"{RBAC_GROUP}/v1",
+            "roleRef": {"apiGroup": RBAC_GROUP, "kind": "Role", "name": name},
             "subjects": [{"kind": "ServiceAccount", "name": name, **where}],
         },
     }

@@ -5,13 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any, ClassVar, TypedDict, cast
+from typing import Any, cast
 
-import jsii
 from cdk8s import ApiObject, ApiObjectMetadata, Chart, JsonPatch
-from constructs import Construct, IValidation
+from constructs import Construct
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
@@ -23,19 +22,6 @@ from dask_resources.job import job_cluster
 from dask_resources.pod import main_container
 from dask_resources.scheduler import service_selects
 from dask_resources.scheduler_extension import MOUNT_PATH
-
-
-class Metadata(TypedDict, total=False):
-    """Metadata of a resource."""
-
-    name: str
-    """Name of the resource; left out, cdk8s makes one up from the construct's path."""
-    namespace: str
-    """Namespace; left out, that of the chart."""
-    labels: Mapping[str, str]
-    """Labels; what the operator makes gets them as well, but for those by which tools track or queue what is theirs."""
-    annotations: Mapping[str, str]
-    """Annotations; they are passed on like labels."""
 
 
 def api_object(scope: Construct, id: str, manifest: Mapping[str, Any]) -> ApiObject:
@@ -64,58 +50,6 @@ def cluster_scoped(scope: Construct, id: str, manifest: Mapping[str, Any]) -> Ap
     if Chart.of(made).namespace is not None:
         made.add_json_patch(JsonPatch.remove("/metadata/namespace"))
     return made
-
-
-class DaskResource(Construct):
-    """One of our four kinds: a cdk8s object that is checked at synth.
-
-    Attributes:
-        api_object: the manifest; ``api_object.add_json_patch(...)`` has the last word on it, and is checked as well.
-        spec: the spec as it was declared, before such patches.
-    """
-
-    KIND: ClassVar[str]
-
-    def __init__(self, scope: Construct, id: str, spec: Mapping[str, Any], metadata: Metadata) -> None:
-        super().__init__(scope, id)
-        self.spec = spec
-        self.api_object = api_object(
-            self,
-            "Resource",
-            {
-                "apiVersion": names.API_VERSION,
-                "kind": self.KIND,
-                "metadata": {key: value for key, value in metadata.items() if key in Metadata.__annotations__},
-                "spec": spec,
-            },
-        )
-        self.node.add_validation(Validation(self.problems))
-
-    def problems(self) -> list[str]:
-        """What is wrong with the manifest as it will be written, JSON patches included."""
-        return problems(self.api_object.to_json())
-
-    @property
-    def name(self) -> str:
-        """``metadata.name``."""
-        return self.api_object.name
-
-    @property
-    def namespace(self) -> str | None:
-        """``metadata.namespace``, ``None`` where neither the resource nor its chart states one."""
-        return self.api_object.metadata.namespace
-
-
-@jsii.implements(IValidation)
-class Validation:
-    """A check that runs at synth; each message it returns is an error at its construct's path."""
-
-    def __init__(self, check: Callable[[], list[str]]) -> None:
-        self._check = check
-
-    def validate(self) -> list[str]:
-        """Messages of what is wrong."""
-        return self._check()
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------

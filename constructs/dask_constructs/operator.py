@@ -12,7 +12,9 @@ from dask_crds.model import KINDS
 from dask_crds.schema import custom_resource_definition
 
 from . import rbac
+from .argocd import sync_wave
 from .manifest import api_object, cluster_scoped
+from .rbac import RBAC_GROUP
 
 VERSION = "0.1.0"
 DEFAULT_IMAGE = f"ghcr.io/dask-gitops/operator:{VERSION}"
@@ -38,14 +40,8 @@ RESTRICTED_CONTAINER = {
     "readOnlyRootFilesystem": True,
 }
 
-_RBAC = "rbac.authorization.k8s.io"
 #: No ephemeral storage: a node that does not measure it has none to give, and the operator would stay Pending.
 _RESOURCES = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
-
-
-def sync_wave(number: int) -> dict[str, str]:
-    """Argo CD applies lower waves first, and prunes them last."""
-    return {"argocd.argoproj.io/sync-wave": str(number)}
 
 
 class DaskCustomResourceDefinitions(Construct):
@@ -111,10 +107,7 @@ class DaskOperator(Construct):
         args: Sequence[str] = (),
     ) -> None:
         super().__init__(scope, id)
-        if namespaces is not None and not namespaces:
-            raise ValueError("namespaces is empty; leave it out to look after all namespaces")
-        if isinstance(not_inherited, str) or not all(not_inherited):
-            raise ValueError(f"not_inherited must be a list of beginnings of keys, not {not_inherited!r}")
+        _check(namespaces, not_inherited)
         self._namespace = namespace
         if crds:
             DaskCustomResourceDefinitions(self, "crds")
@@ -132,11 +125,9 @@ class DaskOperator(Construct):
             image=image,
             args=[*_arguments(namespaces, cluster_domain, not_inherited), *args],
             resources=resources or _RESOURCES,
+            priority_class=priority_class,
+            image_pull_secrets=image_pull_secrets,
         )
-        if priority_class is not None:
-            pod["priorityClassName"] = priority_class
-        if image_pull_secrets:
-            pod["imagePullSecrets"] = [{"name": name} for name in image_pull_secrets]
         self.deployment = self._object("deployment", "apps/v1", "Deployment", spec=_deployment(replicas, pod))
 
     def _object(
@@ -162,13 +153,13 @@ class DaskOperator(Construct):
         permissions = rbac.rules(rbac.OPERATOR)
         if namespaces is None:
             metadata = {"name": _NAME, "labels": _LABELS, "annotations": sync_wave(-5)}
-            role = {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole", "metadata": metadata, "rules": permissions}
+            role = {"apiVersion": f"{RBAC_GROUP}/v1", "kind": "ClusterRole", "metadata": metadata, "rules": permissions}
             cluster_scoped(self, "cluster-role", role)
             binding = {
-                "apiVersion": f"{_RBAC}/v1",
+                "apiVersion": f"{RBAC_GROUP}/v1",
                 "kind": "ClusterRoleBinding",
                 "metadata": metadata,
-                "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": _NAME},
+                "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": _NAME},
                 "subjects": [subject],
             }
             cluster_scoped(self, "cluster-role-binding", binding)
@@ -177,22 +168,30 @@ class DaskOperator(Construct):
 
     def _role(self, id: str, name: str, namespace: str, rules: list[dict[str, Any]], subject: dict[str, str]) -> None:
         where: dict[str, Any] = {"name": name, "namespace": namespace, "wave": -5}
-        self._object(id, f"{_RBAC}/v1", "Role", **where, rules=rules)
-        reference = {"apiGroup": _RBAC, "kind": "Role", "name": name}
-        self._object(f"{id}-binding", f"{_RBAC}/v1", "RoleBinding", **where, roleRef=reference, subjects=[subject])
+        self._object(id, f"{RBAC_GROUP}/v1", "Role", **where, rules=rules)
+        reference = {"apiGroup": RBAC_GROUP, "kind": "Role", "name": name}
+        self._object(f"{id}-binding", f"{RBAC_GROUP}/v1", "RoleBinding", **where, roleRef=reference, subjects=[subject])
 
     def _aggregated_roles(self) -> None:
         for name, permissions, into in (
             ("dask-view", rbac.VIEW, ("view", "edit", "admin")),
             ("dask-edit", rbac.EDIT, ("edit", "admin")),
         ):
-            aggregate = {f"{_RBAC}/aggregate-to-{role}": "true" for role in into}
+            aggregate = {f"{RBAC_GROUP}/aggregate-to-{role}": "true" for role in into}
             metadata = {"name": name, "labels": _LABELS | aggregate, "annotations": sync_wave(-5)}
-            manifest = {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole", "metadata": metadata}
+            manifest = {"apiVersion": f"{RBAC_GROUP}/v1", "kind": "ClusterRole", "metadata": metadata}
             cluster_scoped(self, name, {**manifest, "rules": rbac.rules(permissions)})
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def _check(namespaces: Sequence[str] | None, not_inherited: Sequence[str]) -> None:
+    """Refuse arguments whose meaning would surprise."""
+    if namespaces is not None and not namespaces:
+        raise ValueError("namespaces is empty; leave it out to look after all namespaces")
+    if isinstance(not_inherited, str) or not all(not_inherited):
+        raise ValueError(f"not_inherited must be a list of beginnings of keys, not {not_inherited!r}")
 
 
 def _namespace(name: str) -> dict[str, Any]:
@@ -261,8 +260,48 @@ def _deployment(replicas: int, pod: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _pod(*, image: str, args: Sequence[str], resources: Mapping[str, Any]) -> dict[str, Any]:
-    container = {
+#: Rather on different nodes than on one, but rather on one than not at all.
+_APART = {
+    "podAntiAffinity": {
+        "preferredDuringSchedulingIgnoredDuringExecution": [
+            {
+                "weight": 100,
+                "podAffinityTerm": {
+                    "topologyKey": "kubernetes.io/hostname",
+                    "labelSelector": {"matchLabels": _SELECTOR},
+                },
+            }
+        ]
+    }
+}
+
+
+def _pod(
+    *,
+    image: str,
+    args: Sequence[str],
+    resources: Mapping[str, Any],
+    priority_class: str | None,
+    image_pull_secrets: Sequence[str],
+) -> dict[str, Any]:
+    pod: dict[str, Any] = {
+        "serviceAccountName": _NAME,
+        "automountServiceAccountToken": True,
+        "enableServiceLinks": False,
+        "securityContext": RESTRICTED_POD,
+        "affinity": _APART,
+        "containers": [_container(image, args, resources)],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }
+    if priority_class is not None:
+        pod["priorityClassName"] = priority_class
+    if image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in image_pull_secrets]
+    return pod
+
+
+def _container(image: str, args: Sequence[str], resources: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         "name": "operator",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
@@ -277,27 +316,6 @@ def _pod(*, image: str, args: Sequence[str], resources: Mapping[str, Any]) -> di
         "resources": resources,
         "securityContext": RESTRICTED_CONTAINER,
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
-    }
-    return {
-        "serviceAccountName": _NAME,
-        "automountServiceAccountToken": True,
-        "enableServiceLinks": False,
-        "securityContext": RESTRICTED_POD,
-        "affinity": {
-            "podAntiAffinity": {
-                "preferredDuringSchedulingIgnoredDuringExecution": [
-                    {
-                        "weight": 100,
-                        "podAffinityTerm": {
-                            "topologyKey": "kubernetes.io/hostname",
-                            "labelSelector": {"matchLabels": _SELECTOR},
-                        },
-                    }
-                ]
-            }
-        },
-        "containers": [container],
-        "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
 
 

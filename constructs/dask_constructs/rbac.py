@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 from dask_crds.kinds import DASK_KINDS, RESOURCES
 
+#: API group of Roles and of their bindings.
+RBAC_GROUP = "rbac.authorization.k8s.io"
+
 
 class Permission(NamedTuple):
     """Verbs on kinds of one API group, or on subresources of theirs (``DaskCluster/scale``)."""

@@ -12,8 +12,8 @@ from dask_crds import names
 
 from .cron_job import starter_account
 from .manifest import api_object, cluster_scoped
+from .rbac import RBAC_GROUP
 
-_RBAC = "rbac.authorization.k8s.io"
 _DASHBOARD = {"port": names.DASHBOARD_PORT_NUMBER, "protocol": "TCP"}
 _COMM = {"port": names.COMM_PORT_NUMBER, "protocol": "TCP"}
 #: ServiceAccount for the scheduled jobs of the namespace: who may only edit makes no Roles.
@@ -61,14 +61,14 @@ class DaskTenant(Construct):
         cluster_scoped(self, "namespace", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         if quota is not None:
             self._object("quota", "v1", "ResourceQuota", "quota", spec={"hard": dict(quota)})
-        subjects = [{"kind": "Group", "name": group, "apiGroup": _RBAC} for group in groups]
+        subjects = [{"kind": "Group", "name": group, "apiGroup": RBAC_GROUP} for group in groups]
         if deployer is not None:
             self._object("deployer", "v1", "ServiceAccount", deployer, automountServiceAccountToken=False)
             subjects.append({"kind": "ServiceAccount", "name": deployer, "namespace": namespace})
         if subjects:
             # `edit` holds the Dask kinds too, see the aggregated roles of DaskOperator.
-            role = {"apiGroup": _RBAC, "kind": "ClusterRole", "name": "edit"}
-            self._object("edit", f"{_RBAC}/v1", "RoleBinding", "edit", roleRef=role, subjects=subjects)
+            role = {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": "edit"}
+            self._object("edit", f"{RBAC_GROUP}/v1", "RoleBinding", "edit", roleRef=role, subjects=subjects)
         starter_account(self, STARTER, namespace)
         for name, spec in network_policies(client_namespaces, egress, operator_namespace).items():
             self._object(f"network-{name}", "networking.k8s.io/v1", "NetworkPolicy", name, spec=spec)

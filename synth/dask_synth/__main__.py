@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 import yaml
@@ -22,6 +22,7 @@ from dask_crds.model import KINDS
 from .app import write
 from .config import Configuration, ConfigurationError, load
 from .init import start
+from .output import contents, put
 from .reference import reference
 from .release import ReleaseError, release
 from .render import render
@@ -31,18 +32,15 @@ _LOCK = Path("controller/requirements.lock")
 _REFERENCE = Path("docs/reference.md")
 
 
+class Failure(Exception):
+    """Something that the user has to mend; the message says what."""
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point; exits with 1 if there is something to complain about."""
     options = _parser().parse_args(argv)
     try:
-        configuration = _configuration(options.config)
-        if options.command == "init":
-            sys.exit(_init(options.directory))
-        if options.command == "release":
-            sys.exit(_release(options, configuration))
-        if options.command == "render":
-            sys.exit(_render(options.file, options.namespace, configuration))
-        sys.exit(_synthesize(options, configuration))
+        sys.exit(options.run(options, _configuration(options.config)))
     except (Failure, ConfigurationError, ReleaseError) as error:
         sys.exit(str(error))
 
@@ -53,6 +51,31 @@ def _parser() -> argparse.ArgumentParser:
         description="Write all that derives from the constructs and the typed API: the manifests in dist/, and the "
         f"API reference {_REFERENCE}.",
     )
+    parser.set_defaults(run=_synthesize)
+    _add_options(parser)
+    commands = parser.add_subparsers(metavar="COMMAND")
+    render = commands.add_parser(
+        "render", help="print the children that the operator would create for the Dask resources in a file"
+    )
+    render.set_defaults(run=_render)
+    render.add_argument("file", type=argparse.FileType(), help="YAML with one or more manifests; - for standard input")
+    render.add_argument("--namespace", default="default", help="for manifests that name none (default: %(default)s)")
+    publish = commands.add_parser(
+        "release", help="write a release: archive and OCI artifact of the manifests, SBOM, checksums"
+    )
+    publish.set_defaults(run=_release)
+    publish.add_argument("directory", type=Path, metavar="DIR", help="where it goes; must be empty")
+    publish.add_argument("--image", metavar="REF", help="the operator's image, best name:tag@sha256:...")
+    publish.add_argument(
+        "--revision", metavar="COMMIT", help="noted in the artifact (default: the commit of the clone)"
+    )
+    init = commands.add_parser("init", help="write a repository to start from: environments, tenant, clusters, CI")
+    init.set_defaults(run=_init)
+    init.add_argument("directory", type=Path, metavar="DIR", help="the new repository, or an empty one")
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help=f"configuration (default: {_CONFIGURATION}, if there is one)"
     )
@@ -73,23 +96,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check", action="store_true", help="write nothing; list the files that are not as they would be written"
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    render = commands.add_parser(
-        "render", help="print the children that the operator would create for the Dask resources in a file"
-    )
-    render.add_argument("file", type=argparse.FileType(), help="YAML with one or more manifests; - for standard input")
-    render.add_argument("--namespace", default="default", help="for manifests that name none (default: %(default)s)")
-    publish = commands.add_parser(
-        "release", help="write a release: archive and OCI artifact of the manifests, SBOM, checksums"
-    )
-    publish.add_argument("directory", type=Path, metavar="DIR", help="where it goes; must be empty")
-    publish.add_argument("--image", metavar="REF", help="the operator's image, best name:tag@sha256:...")
-    publish.add_argument(
-        "--revision", metavar="COMMIT", help="noted in the artifact (default: the commit of the clone)"
-    )
-    init = commands.add_parser("init", help="write a repository to start from: environments, tenant, clusters, CI")
-    init.add_argument("directory", type=Path, metavar="DIR", help="the new repository, or an empty one")
-    return parser
 
 
 def _release(options: argparse.Namespace, configuration: Configuration) -> int:
@@ -111,10 +117,6 @@ def _commit() -> str | None:
         return None
 
 
-class Failure(Exception):
-    """Something that the user has to mend; the message says what."""
-
-
 def _synthesize(options: argparse.Namespace, configuration: Configuration) -> int:
     """Write or check; the exit status.
 
@@ -126,8 +128,8 @@ def _synthesize(options: argparse.Namespace, configuration: Configuration) -> in
             write(fresh, configuration)
         except RuntimeError as error:  # how jsii passes on the errors that constructs report at synth
             raise Failure(str(error)) from None
-        wanted = _contents(fresh, at=options.output)
-    present = _contents(options.output, at=options.output)
+        wanted = contents(fresh, at=options.output)
+    present = contents(options.output, at=options.output)
     if options.reference.parent.is_dir():
         wanted[options.reference] = reference().encode()
         if options.reference.exists():
@@ -140,40 +142,23 @@ def _synthesize(options: argparse.Namespace, configuration: Configuration) -> in
     if present.keys() - wanted.keys() and options.output / "install.yaml" not in present:
         raise Failure(f"{options.output} holds files of others, which would be deleted: name another folder")
     for path in differing:
-        _put(path, wanted.get(path))
+        put(path, wanted.get(path))
     return 0
 
 
-def _contents(directory: Path, *, at: Path) -> dict[Path, bytes]:
-    """All files below ``directory``, named as if it were ``at``."""
-    files = (path for path in directory.rglob("*") if path.is_file())
-    return {at / path.relative_to(directory): path.read_bytes() for path in files}
-
-
-def _put(path: Path, content: bytes | None) -> None:
-    """Write a file, or delete what an earlier run has left, as ``cdk8s synth`` does."""
-    if content is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        return
-    path.unlink()
-    if not any(path.parent.iterdir()):
-        path.parent.rmdir()
-
-
-def _init(directory: Path) -> int:
+def _init(options: argparse.Namespace, _: Configuration) -> int:
     try:
-        written = start(directory)
+        written = start(options.directory)
     except OSError as error:
         raise Failure(str(error)) from None
     for path in written:
         print(path)
-    print(f"\nGo on with {directory / 'README.md'}")
+    print(f"\nGo on with {options.directory / 'README.md'}")
     return 0
 
 
-def _render(file: TextIO, namespace: str, configuration: Configuration) -> int:
-    documents = [document for document in yaml.safe_load_all(file) if document is not None]
+def _render(options: argparse.Namespace, configuration: Configuration) -> int:
+    documents = [document for document in yaml.safe_load_all(options.file) if document is not None]
     manifests = [manifest for manifest in _unpacked(documents) if manifest.get("kind") in KINDS]
     for manifest in manifests:
         if found := problems(manifest):
@@ -183,7 +168,7 @@ def _render(file: TextIO, namespace: str, configuration: Configuration) -> int:
         for manifest in manifests
         for child in render(
             manifest,
-            namespace=namespace,
+            namespace=options.namespace,
             domain=configuration.cluster_domain,
             not_inherited=configuration.not_inherited,
         )

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dask_crds.model import KINDS, DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, Kind, parse
+from dask_resources.cluster import children
 from dask_resources.job import job_cluster, runner_job
 from dask_resources.metadata import without
-from dask_resources.scheduler import disruption_budget, extension_config_map, scheduler_deployment, scheduler_service
-from dask_resources.worker import default_worker_group, worker_pod
+from dask_resources.worker import worker_pod
 
 #: Stands for what the API server and the operator make up.
 _UID = "00000000-0000-0000-0000-000000000000"
@@ -31,26 +31,23 @@ def render(
     if not metadata.get("name"):
         metadata["name"] = f"{metadata.get('generateName', '')}{_INCARNATION}"
     value = parse({**manifest, "metadata": without(metadata, tuple(not_inherited))})
+    held = isinstance(value, DaskCluster) and value.spec.suspend  # its groups have no Pods then
     for child in _children(value, domain):
         yield child
-        if child.get("kind") in KINDS:
+        if child["kind"] in KINDS and not held:
             yield from render(child, namespace=namespace, domain=domain, not_inherited=not_inherited)
 
 
 def _children(value: Kind, domain: str) -> Iterator[dict[str, Any]]:
     match value:
         case DaskCluster():
-            yield extension_config_map(value)
-            yield scheduler_service(value)
-            yield scheduler_deployment(value)
-            if value.spec.scheduler.eviction_policy != "Allow":
-                yield disruption_budget(value)
-            yield default_worker_group(value, 0 if value.spec.suspend else value.spec.worker.replicas)
+            yield from (child.build(value) for child in children(value) if child.wanted)
         case DaskWorkerGroup():
             for ordinal in range(value.spec.worker.replicas):
                 yield worker_pod(value, ordinal, _INCARNATION, domain=domain)
         case DaskJob():
             yield job_cluster(value)
-            yield runner_job(value, domain=domain)
+            if not value.spec.suspend:
+                yield runner_job(value, domain=domain)
         case DaskAutoscaler():
             return

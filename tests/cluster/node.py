@@ -121,7 +121,8 @@ class Node(ControlPlane):
         ):
             subprocess.run(command, check=True, capture_output=True, text=True)
 
-    def _containerd(self) -> None:
+    def _pod_network(self) -> None:
+        """How containerd connects Pods."""
         network = {
             "cniVersion": "1.0.0",
             "name": "pods",
@@ -143,6 +144,9 @@ class Node(ControlPlane):
         }
         (self.folder / "cni").mkdir()
         (self.folder / "cni" / "10-pods.conflist").write_text(json.dumps(network))
+
+    def _containerd(self) -> None:
+        self._pod_network()
         config = self.folder / "containerd.toml"
         config.write_text(
             f"""version = 3

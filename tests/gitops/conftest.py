@@ -7,8 +7,11 @@ from collections.abc import Iterator
 import pytest
 from tests.cluster import ControlPlane
 from tests.e2e.support import Kubectl, Manifests, eventually
-from tests.gitops.harness import Application, GitServer, Manifest, Repository, Tool, start_operator
 from tests.support import clusters
+from tests.support.controller import start_operator
+
+from .git import GitServer, Manifest, Repository
+from .tool import Application, Tool
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from tests.support.clusters import or_skip
 from tests.support.constructs import chart, synth
 
 from dask_constructs import ArgoCDTenant, Source
-from dask_constructs.gitops import argocd_settings
+from dask_constructs.argocd import argocd_settings
 
+from .argocd import ARGO_NAMESPACE, ArgoCD
 from .conftest import Site
-from .harness import ARGO_NAMESPACE, ArgoCD
 from .scenarios import Scenarios, cluster, config_map, group, job, uid, uids
 
 pytestmark = pytest.mark.control_plane

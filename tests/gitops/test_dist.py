@@ -14,16 +14,20 @@ import yaml
 from tests.cluster import ControlPlane, components, images
 from tests.cluster.processes import free_port
 from tests.e2e.support import Kubectl, Manifests, eventually, ready_pods
-from tests.gitops.harness import ArgoCD, Flux, GitServer, start_operator
 from tests.support import clusters, template
 from tests.support.clusters import or_skip
 from tests.support.constructs import chart, synth
+from tests.support.controller import start_operator
 
 from dask_constructs import ArgoCDApplications, FluxKustomizations, Source
 from dask_constructs.operator import VERSION
 from dask_synth.app import write
 from dask_synth.config import Configuration
 from dask_synth.release import release
+
+from .argocd import ArgoCD
+from .flux import Flux
+from .git import GitServer
 
 pytestmark = pytest.mark.control_plane
 
@@ -188,6 +192,33 @@ def cpu(workloads: Kubectl) -> str:
     return workloads("get", "daskcluster", "c", "-o", f"jsonpath={path}")
 
 
+def refresh(argocd: Kubectl, name: str) -> None:
+    """It looks every few minutes otherwise: changes of status alone do not wake it."""
+    argocd("annotate", "application", name, "argocd.argoproj.io/refresh=normal", "--overwrite")
+
+
+def looked_at(argocd: Kubectl, name: str) -> str:
+    """The time of its last look, in seconds: it is asked to look until there was one in another second."""
+    refresh(argocd, name)
+    return argocd.status("application", name)["reconciledAt"]
+
+
+def settle(argocd: Kubectl, name: str) -> None:
+    """Wait until an application is synced and healthy."""
+
+    def settled() -> bool:
+        status = argocd.status("application", name)
+        if (status["sync"]["status"], status["health"]["status"]) == ("Synced", "Healthy"):
+            return True
+        refresh(argocd, name)
+        return False
+
+    try:
+        eventually(settled, seconds=180)
+    except AssertionError:
+        raise AssertionError(json.dumps(argocd.status("application", name), indent=1)) from None
+
+
 def test_argo_cd(plane: ControlPlane, argocd: Kubectl, dist: Path):
     workloads = Kubectl(plane.kubectl, NAMESPACE)
     settings = dist / "argocd/settings/argocd-cm.yaml"
@@ -195,32 +226,10 @@ def test_argo_cd(plane: ControlPlane, argocd: Kubectl, dist: Path):
     readdress(plane, dist / "argocd/applications.yaml")
     argocd("apply", "-k", str(dist / "argocd"))
 
-    def refresh(name: str) -> None:
-        """It looks every few minutes otherwise: changes of status alone do not wake it."""
-        argocd("annotate", "application", name, "argocd.argoproj.io/refresh=normal", "--overwrite")
-
-    def looked_at(name: str) -> str:
-        """The time of its last look, in seconds: it is asked to look until there was one in another second."""
-        refresh(name)
-        return argocd.status("application", name)["reconciledAt"]
-
-    def settle(name: str) -> None:
-        def settled() -> bool:
-            status = argocd.status("application", name)
-            if (status["sync"]["status"], status["health"]["status"]) == ("Synced", "Healthy"):
-                return True
-            refresh(name)
-            return False
-
-        try:
-            eventually(settled, seconds=180)
-        except AssertionError:
-            raise AssertionError(json.dumps(argocd.status("application", name), indent=1)) from None
-
-    settle("dask-crds")
+    settle(argocd, "dask-crds")
     start_operator(plane)
     for name in APPLICATIONS:
-        settle(name)
+        settle(argocd, name)
     workloads.wait_ready("daskcluster", "c")
 
     # The same number, written otherwise, is no drift; another one is, and is healed.
@@ -229,8 +238,8 @@ def test_argo_cd(plane: ControlPlane, argocd: Kubectl, dist: Path):
         patch = f'[{{"op": "replace", "path": "{path}", "value": "{number}"}}]'
         workloads("patch", "daskcluster", "c", "--type=json", "-p", patch)
         before = argocd.status("application", "dask-workloads")["reconciledAt"]
-        eventually(lambda t=before: looked_at("dask-workloads") != t)
-        settle("dask-workloads")
+        eventually(lambda t=before: looked_at(argocd, "dask-workloads") != t)
+        settle(argocd, "dask-workloads")
         assert cpu(workloads) == healed
 
     finalizer = '{"metadata": {"finalizers": ["resources-finalizer.argocd.argoproj.io"]}}'

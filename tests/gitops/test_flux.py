@@ -12,7 +12,7 @@ from tests.e2e.support import eventually
 from tests.support.clusters import or_skip
 
 from .conftest import Site
-from .harness import Flux
+from .flux import Flux
 from .scenarios import Scenarios, cluster, group, job
 
 pytestmark = pytest.mark.control_plane

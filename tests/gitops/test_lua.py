@@ -16,13 +16,13 @@ from jsonschema import Draft202012Validator
 from tests.cluster import components
 from tests.support.clusters import or_skip
 
-from dask_constructs.gitops import RESOURCE_CUSTOMIZATIONS
+from dask_constructs.argocd import RESOURCE_CUSTOMIZATIONS
 from dask_crds import names
 from dask_crds.model import KINDS, parse
 from dask_crds.schema import json_schema
 
 TREE = RESOURCE_CUSTOMIZATIONS / names.GROUP
-PATCH = RESOURCE_CUSTOMIZATIONS.with_name("custom_actions_test.patch")
+PATCH = Path(__file__).with_name("custom_actions_test.patch")
 SETTINGS = Path(__file__).parents[2] / "dist/argocd/settings/argocd-cm.yaml"
 TESTS = ("TestLuaHealthScript", "TestLuaResourceActionsScript")
 

@@ -7,13 +7,20 @@ from typing import Any
 import pytest
 
 # isort: off
-import dask_constructs  # noqa: F401 - first, because it finds Node.js for cdk8s
+from dask_constructs import Source  # first, because it finds Node.js for cdk8s
 import cdk8s
 # isort: on
+
+from dask_crds.kubernetes import PodSpec
 
 JsonPatch = cdk8s.JsonPatch
 
 Manifest = dict[str, Any]
+
+IMAGE = "ghcr.io/dask/dask:2026.8.0"
+POD: PodSpec = {"containers": [{"name": "main", "image": IMAGE}]}
+#: Where a GitOps tool finds everything.
+GIT = Source(repository="https://git.example.com/platform.git")
 
 
 def chart(namespace: str | None = None) -> cdk8s.Chart:
@@ -38,3 +45,19 @@ def errors(chart: cdk8s.Chart) -> list[str]:
     with pytest.raises(RuntimeError, match="Validation failed") as caught:
         synth(chart)
     return [line.strip() for line in str(caught.value).splitlines()[1:]]
+
+
+def container(manifest: dict[str, Any], *path: str) -> dict[str, Any]:
+    """The first container of the Pod at a path below ``spec``."""
+    node = manifest["spec"]
+    for field in path:
+        node = node[field]
+    first: dict[str, Any] = node["spec"]["containers"][0]
+    return first
+
+
+def synthesized(construct: type, **properties: Any) -> dict[tuple[str, str], dict[str, Any]]:
+    """What a construct writes, by kind and name."""
+    c = chart()
+    construct(c, "it", **properties)
+    return {(m["kind"], m["metadata"]["name"]): m for m in synth(c)}

@@ -37,3 +37,9 @@ class Controller:
         log = self._log.read()
         self._log.close()
         return log
+
+
+def start_operator(plane: ControlPlane) -> None:
+    """Our operator as a process, for every namespace."""
+    command = [sys.executable, "-m", "dask_controller", "run", "--all-namespaces", "--port", "0"]
+    plane.processes.start("operator", *command, env={"KUBECONFIG": str(plane.kubeconfig)})

@@ -152,34 +152,40 @@ class FaultProxy:
             if fault == "lose":
                 await upstream.read()
                 return _cut(request)
-            response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
-            for name in ("Content-Type", "Content-Encoding", "Retry-After"):
-                if name in upstream.headers:
-                    response.headers[name] = upstream.headers[name]
-            transport = request.transport
-            if transport is None:  # the client has gone meanwhile
-                return response
-            self._open.add(transport)
-            self._answers.add(upstream)
-            loop = asyncio.get_running_loop()
-            started = loop.time()
-            cut = loop.call_later(fault.seconds, _abort, transport) if isinstance(fault, CutAfter) else None
-            try:
-                await response.prepare(request)
-                async for chunk in upstream.content.iter_any():
-                    if isinstance(fault, Hold) and loop.time() >= started + fault.after:
-                        await asyncio.sleep(started + fault.after + fault.seconds - loop.time())
-                    await self._flowing.wait()
-                    await response.write(chunk)
-                await response.write_eof()
-            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
-                _abort(transport)  # one of the two has gone meanwhile
-            finally:
-                self._open.discard(transport)
-                self._answers.discard(upstream)
-                if cut is not None:
-                    cut.cancel()
+            return await self._pass_on(request, upstream, fault)
+
+    async def _pass_on(
+        self, request: web.Request, upstream: aiohttp.ClientResponse, fault: object
+    ) -> web.StreamResponse:
+        """Send on the answer as it comes."""
+        response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
+        for name in ("Content-Type", "Content-Encoding", "Retry-After"):
+            if name in upstream.headers:
+                response.headers[name] = upstream.headers[name]
+        transport = request.transport
+        if transport is None:  # the client has gone meanwhile
             return response
+        self._open.add(transport)
+        self._answers.add(upstream)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        cut = loop.call_later(fault.seconds, _abort, transport) if isinstance(fault, CutAfter) else None
+        try:
+            await response.prepare(request)
+            async for chunk in upstream.content.iter_any():
+                if isinstance(fault, Hold) and loop.time() >= started + fault.after:
+                    await asyncio.sleep(started + fault.after + fault.seconds - loop.time())
+                await self._flowing.wait()
+                await response.write(chunk)
+            await response.write_eof()
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
+            _abort(transport)  # one of the two has gone meanwhile
+        finally:
+            self._open.discard(transport)
+            self._answers.discard(upstream)
+            if cut is not None:
+                cut.cancel()
+        return response
 
 
 @functools.cache

@@ -153,16 +153,24 @@ def observed_group(of: DaskWorkerGroup, *pods: Pod, **fields: Any) -> ObservedGr
     return ObservedGroup(group=of, pods=pods, **(defaults | fields))
 
 
-def observed_cluster(of: DaskCluster, **fields: Any) -> ObservedCluster:
-    defaults: dict[str, Any] = {
-        "config_map": None,
-        "deployment": None,
-        "service": None,
-        "disruption_budget": None,
-        "groups": (),
-        "scheduler_pods": (),
+def observed_cluster(
+    of: DaskCluster,
+    *,
+    config_map: Any = None,
+    service: Any = None,
+    disruption_budget: Any = None,
+    deployment: Any = None,
+    **fields: Any,
+) -> ObservedCluster:
+    """With the children that are given."""
+    given = {
+        "ConfigMap": config_map,
+        "Service": service,
+        "PodDisruptionBudget": disruption_budget,
+        "Deployment": deployment,
     }
-    return ObservedCluster(cluster=of, **(defaults | fields))
+    children = {kind: child for kind, child in given.items() if child is not None}
+    return ObservedCluster(cluster=of, children=children, **({"groups": (), "scheduler_pods": ()} | fields))
 
 
 def condition(conditions: list[Condition] | None, type: str) -> Condition:

@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.support.states import NOW, cluster, condition, scheduler_pod
+from tests.support.states import NOW, cluster, condition, observed_cluster, scheduler_pod
 from tests.unit.test_cluster import applied, complete, live, live_group
 
 from dask_controller.core.actions import Answers, Apply, Delete, Outcome, Patch
-from dask_controller.core.children import contains, fingerprint, picked, stands, stands_as_stored
+from dask_controller.core.children import fingerprint, stands, stands_as_stored
 from dask_controller.core.cluster import cluster_status, plan_cluster
+from dask_controller.core.compare import contains
 from dask_controller.core.observed import ObservedCluster
 from dask_crds import names
 from dask_crds.model import DaskCluster, DaskClusterStatus, SchedulerUpdateStrategy, UpdateStrategy, dump, parse
@@ -32,12 +33,6 @@ def changed(manifest: dict[str, Any], **spec: Any) -> dict[str, Any]:
     manifest = live(copy.deepcopy(manifest))
     manifest["spec"] |= spec
     return manifest
-
-
-def new() -> ObservedCluster:
-    """A cluster of which nothing is there yet."""
-    nothing = dict.fromkeys(("config_map", "deployment", "service", "disruption_budget"))
-    return ObservedCluster(cluster=cluster(), groups=(), scheduler_pods=(), **nothing)
 
 
 def actions(o: ObservedCluster) -> list[Any]:
@@ -345,11 +340,10 @@ class TestNames:
         build = {"config_map": extension_config_map, "service": scheduler_service}[field]
         foreign = live(build(c))
         foreign["metadata"]["ownerReferences"] = []
-        assert applied(plan_cluster(new(), NOW)) == ["ConfigMap", "Service", "Deployment", "DaskWorkerGroup"]
-        assert actions(msgspec.structs.replace(new(), **{field: foreign})) == []
+        assert actions(observed_cluster(c, **{field: foreign})) == []
 
     def test_others_wait_for_the_config_map_and_the_service(self) -> None:
-        needed = [a.manifest["kind"] for a in actions(new()) if a.needed]
+        needed = [a.manifest["kind"] for a in actions(observed_cluster(cluster())) if a.needed]
         assert needed == ["ConfigMap", "Service"]
 
 
@@ -361,35 +355,3 @@ class TestIdleness:
         plan = plan_cluster(complete(c, answers=Answers(idle_seconds=1e9)), NOW)
         assert plan.actions == ()
         assert plan.requeue_after == 3540
-
-
-def test_of_what_is_stored_just_that_is_compared_which_is_stated() -> None:
-    stored = {"a": 1, "more": 2, "list": [{"name": "x", "v": 1, "w": 2}, {"name": "y"}], "args": ["1"]}
-    assert picked(stored, {"a": 0, "list": [{"name": "x", "v": 0}], "args": ["2"], "gone": 1}) == {
-        "a": 1,
-        "list": [{"name": "x", "v": 1}],
-        "args": ["1"],
-    }
-
-
-@pytest.mark.parametrize(
-    ("there", "wanted", "same"),
-    [
-        ([{"name": "b"}, {"name": "a", "x": 1}], [{"name": "a"}], True),
-        ([{"name": "a", "x": 2}], [{"name": "a", "x": 1}], False),
-        ([{"name": "b"}], [{"name": "a"}], False),
-        ([{"name": "a"}], [{"name": "a"}, {"name": "a"}], False),
-        ([{"key": "b"}, {"key": "a"}], [{"key": "a"}], False),
-        (["1", "2"], ["1"], False),
-        (["1"], ["1"], True),
-        ([], [], True),
-        (
-            [{"containerPort": 1, "protocol": "TCP"}, {"containerPort": 1, "protocol": "UDP"}],
-            [{"containerPort": 1, "protocol": "UDP"}],
-            True,
-        ),
-        ("x", [], False),
-    ],
-)
-def test_members_of_lists_are_told_apart_as_the_api_server_does(there: Any, wanted: Any, same: bool) -> None:
-    assert contains(there, wanted) is same

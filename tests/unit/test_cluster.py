@@ -7,7 +7,6 @@ import pytest
 from tests.support.states import NOW, PULL_ERROR, cluster, condition, observed_cluster, scheduler_pod
 
 from dask_controller.core.actions import Answers, Apply, Delete, Event, Outcome, Patch
-from dask_controller.core.children import contains
 from dask_controller.core.cluster import cluster_status, plan_cluster
 from dask_controller.core.conditions import condition as make_condition
 from dask_crds import names
@@ -433,12 +432,6 @@ class TestLabels:
     def test_a_changed_label_restarts_no_scheduler(self):
         c = with_scheduler(cluster(), metadata=TemplateMetadata(labels={"a": "1"}))
         assert applied(plan_cluster(msgspec.structs.replace(complete(cluster()), cluster=c), NOW)) == []
-
-
-def test_contains_compares_lists_as_wholes():
-    assert contains({"a": [{"b": 1, "c": 2}], "d": 1}, {"a": [{"b": 1}]})
-    assert not contains({"a": [{"b": 1}, {"b": 2}]}, {"a": [{"b": 1}]})
-    assert not contains({}, {"a": None})
 
 
 def test_the_default_group_of_the_cluster_is_found_by_name():

@@ -1,4 +1,4 @@
-"""A team's namespace, and an organisation's rules, as constructs."""
+"""A team's namespace as a construct."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.support.constructs import Manifest, chart, synth
 
-from dask_constructs import DaskAdmissionPolicy, DaskTenant
+from dask_constructs import DaskTenant
 from dask_crds import names
 from dask_synth.render import render
 
@@ -158,10 +158,3 @@ def test_names_are_resolved_and_stores_are_reached_where_that_is_said() -> None:
     rule = {"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "others"}}}]}
     assert Network(egress=[rule]).connects(all_pods["worker"], all_pods["neighbour"], 9000)
     assert not Network(egress=[rule]).connects(all_pods["stranger"], all_pods["neighbour"], 9000)
-
-
-def test_a_policy_that_forbids_nothing_is_a_mistake() -> None:
-    with pytest.raises(ValueError, match="forbids nothing"):
-        DaskAdmissionPolicy(chart(), "policy")
-    with pytest.raises(TypeError, match="list of texts"):
-        DaskAdmissionPolicy(chart(), "policy", image_registries="registry.example.com/")

@@ -6,9 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -237,93 +235,6 @@ def test_a_missing_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_an_empty_configuration_is_the_default(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("# nothing\n")
     assert load(tmp_path / "config.yaml") == Configuration()
-
-
-# --- render -----------------------------------------------------------------------------------------------------------
-
-
-def rendered(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
-    with pytest.raises(SystemExit) as caught:
-        main(["render", *arguments])
-    assert not caught.value.code
-    return list(yaml.safe_load_all(capsys.readouterr().out))
-
-
-def test_render_a_job(capsys: pytest.CaptureFixture[str]) -> None:
-    children = rendered(capsys, str(ROOT / "dist/examples/dask-job.yaml"), "--namespace", "data")
-    assert [(child["kind"], child["metadata"]["name"]) for child in children] == [
-        ("DaskCluster", "hello"),
-        ("ConfigMap", "hello-scheduler-extension"),
-        ("Service", "hello-scheduler"),
-        ("Deployment", "hello-scheduler"),
-        ("PodDisruptionBudget", "hello-scheduler"),
-        ("DaskWorkerGroup", "hello-default"),
-        ("Pod", "hello-default-worker-0"),
-        ("Pod", "hello-default-worker-1"),
-        ("Job", "hello-runner"),
-    ]
-    assert {child["metadata"]["namespace"] for child in children} == {"data"}
-
-
-def test_render_reads_all_documents_of_standard_input(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = "kind: ConfigMap\n---\n"
-    monkeypatch.setattr("sys.stdin", StringIO(other + (ROOT / "dist/examples/worker-groups.yaml").read_text()))
-    pods = [child["metadata"]["name"] for child in rendered(capsys, "-") if child["kind"] == "Pod"]
-    assert pods == ["groups-default-worker-0", "groups-big-worker-0"]
-
-
-def test_render_looks_into_lists(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """As `kubectl get -o yaml` prints them: nothing came out, and the exit status was 0 (public)."""
-    groups = list(yaml.safe_load_all((ROOT / "dist/examples/worker-groups.yaml").read_text()))
-    inner = {"apiVersion": "v1", "kind": "List", "items": [{"kind": "ConfigMap"}, groups[0]]}
-    outer = {"apiVersion": "v1", "kind": "List", "items": [inner, *groups[1:], {"kind": "List", "items": None}]}
-    (tmp_path / "list.yaml").write_text(yaml.safe_dump_all([outer, {"kind": "PriceList"}]))
-    found = rendered(capsys, str(tmp_path / "list.yaml"))
-    assert found == rendered(capsys, str(ROOT / "dist/examples/worker-groups.yaml"))
-
-
-@pytest.mark.parametrize("text", ["- kind: DaskCluster", "DaskCluster", "kind: List\nitems: [5]"])
-def test_render_wants_manifests(tmp_path: Path, text: str) -> None:
-    (tmp_path / "wrong.yaml").write_text(text)
-    with pytest.raises(SystemExit, match="not a manifest"):
-        main(["render", str(tmp_path / "wrong.yaml")])
-
-
-def test_render_makes_up_a_name_as_the_api_server_does(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Refused offline, accepted there (public 04)."""
-    manifest = yaml.safe_load((ROOT / "dist/examples/dask-cluster.yaml").read_text())
-    manifest["metadata"] = {"generateName": "mine-"}
-    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(manifest))
-    names = {child["metadata"]["name"] for child in rendered(capsys, str(tmp_path / "cluster.yaml"))}
-    assert {"mine-00000-scheduler", "mine-00000-default", "mine-00000-default-worker-0"} < names
-
-
-def test_render_passes_on_what_the_operator_would(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """An admin may name keys that no child takes over (controller 14)."""
-    manifest = yaml.safe_load((ROOT / "dist/examples/dask-cluster.yaml").read_text())
-    manifest["metadata"]["labels"] = {"team": "data", "corp.example/owner": "x", "applyset.kubernetes.io/part-of": "y"}
-    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(manifest))
-    (tmp_path / "config.yaml").write_text("notInherited: [corp.example/]")
-    children = rendered(capsys, str(tmp_path / "cluster.yaml"))
-    assert all(child["metadata"]["labels"]["corp.example/owner"] == "x" for child in children)
-    with pytest.raises(SystemExit):
-        main(["--config", str(tmp_path / "config.yaml"), "render", str(tmp_path / "cluster.yaml")])
-    for child in yaml.safe_load_all(capsys.readouterr().out):
-        labels = child["metadata"]["labels"]
-        assert labels["team"] == "data"
-        assert not labels.keys() & {"corp.example/owner", "applyset.kubernetes.io/part-of"}
-
-
-def test_render_refuses_what_the_api_server_would(tmp_path: Path) -> None:
-    manifest = (ROOT / "dist/examples/dask-cluster.yaml").read_text().replace("worker:", "workers:")
-    (tmp_path / "wrong.yaml").write_text(manifest)
-    with pytest.raises(SystemExit) as caught:
-        main(["render", str(tmp_path / "wrong.yaml")])
-    assert "DaskCluster spec.workers: unknown field, did you mean 'worker'?" in str(caught.value.code)
 
 
 # --- Node.js ----------------------------------------------------------------------------------------------------------

@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from dask_crds import names
-from dask_crds.model import DaskWorkerGroup, Worker, dump, stated
+from dask_crds.model import KINDS, DaskWorkerGroup, Worker, dump, stated
+from dask_resources.cluster import Child, children
 from dask_resources.metadata import metadata_patch, remembered
 from dask_resources.revision import canonical, revision
 from dask_resources.scheduler import (
-    disruption_budget,
     extension_config_map,
     scheduler_deployment,
     scheduler_metadata,
     scheduler_revision,
-    scheduler_service,
 )
-from dask_resources.worker import default_worker_group
 
 from .actions import Action, Apply, Delete, Patch
+from .compare import contains, picked
 from .observed import Manifest, ObservedCluster, Problem, owner_uid
 
 #: Labels by which children are found.
@@ -34,33 +35,37 @@ _LABELS = (names.CLUSTER, names.COMPONENT)
 
 
 def changes(o: ObservedCluster) -> Iterator[Action]:
-    """What has to be written.
+    """What has to be written: the children in the order in which they are made, then labels and annotations.
 
     Nothing is made beside a ConfigMap or Service that somebody else has: a scheduler would load his module, and workers
     would connect to wherever his Service leads.
     """
-    foreign = not (mine(o, o.config_map) and mine(o, o.service))
-    for action in (_config_map(o), _service(o), _budget(o), _deployment(o), _default_group(o), *_relabelled(o)):
+    found = existing(o)
+    compared = [(child, found.get(child.kind), child.build(o.cluster)) for child in children(o.cluster)]
+    actions = [_change(o, *each) for each in compared]
+    # A Dask resource is applied as a whole: that restarts nothing.
+    actions += [_relabel(o, live, desired) for child, live, desired in compared if live and child.kind not in KINDS]
+    foreign = any(child.needed and live and not is_mine(o, live) for child, live, _ in compared)
+    for action in actions:
         if action is not None and not (foreign and isinstance(action, Apply) and action.new):
             yield action
+    yield from _relabelled_pods(o)
+
+
+def existing(o: ObservedCluster) -> dict[str, Manifest]:
+    """The children that exist, by kind; of the default group just the metadata."""
+    group = default_group(o)
+    return {**o.children, **({"DaskWorkerGroup": {"metadata": group.metadata}} if group else {})}
 
 
 def conflict(o: ObservedCluster) -> tuple[Problem | None, str]:
     """Whose the name of a child is, if it is not ours: what is wrong, or what is merely waited for."""
-    group = default_group(o)
-    children = [
-        ("ConfigMap", o.config_map),
-        ("Service", o.service),
-        ("PodDisruptionBudget", o.disruption_budget),
-        ("Deployment", o.deployment),
-        ("DaskWorkerGroup", dump(group) if group else None),
-    ]
     waiting = ""
-    for kind, live in children:
-        if live is None or mine(o, live):
+    for kind, child in existing(o).items():
+        if is_mine(o, child):
             continue
-        name = live["metadata"]["name"]
-        if not is_going(live, o.cluster.name):
+        name = child["metadata"]["name"]
+        if not is_going(child, o.cluster.name):
             message = f"{kind} {name} exists and belongs to somebody else; rename it or the cluster"
             return Problem("NameConflict", message), ""
         waiting = waiting or f"waiting for {kind} {name} of the cluster before to be gone"
@@ -76,9 +81,9 @@ def is_going(live: Manifest, cluster: str) -> bool:
     )
 
 
-def mine(o: ObservedCluster, live: Manifest | None) -> bool:
-    """Whether the child is ours to write: absent, or controlled by this very cluster."""
-    return live is None or owner_uid(live) == o.cluster.uid
+def is_mine(o: ObservedCluster, live: Manifest) -> bool:
+    """Whether a child is ours to write: controlled by this very cluster."""
+    return owner_uid(live) == o.cluster.uid
 
 
 def default_group(o: ObservedCluster) -> DaskWorkerGroup | None:
@@ -94,33 +99,43 @@ def is_outdated(o: ObservedCluster) -> bool:
 # --- one child after the other ----------------------------------------------------------------------------------------
 
 
-def _config_map(o: ObservedCluster) -> Action | None:
-    live, desired = o.config_map, extension_config_map(o.cluster)
-    if not mine(o, live):
+def _change(o: ObservedCluster, child: Child, live: Manifest | None, desired: dict[str, Any]) -> Action | None:
+    """What has to be written of a child."""
+    if live is None:
+        made = child.wanted and (o.scheduler_pods or not child.awaits_pod)
+        return Apply(desired, new=True, needed=child.needed) if made else None
+    if not is_mine(o, live):
         return None
+    if not child.wanted:
+        return _delete(live, desired)
+    action = _COMPARED.get(child.kind, _any_child)(o, live, desired)
+    return msgspec.structs.replace(action, needed=child.needed) if isinstance(action, Apply) else action
+
+
+def _any_child(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | None:
+    """A child of which no more is to be said than that its spec should stand."""
+    return None if _stands(live, desired) else _apply(o, desired)
+
+
+def _config_map(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | None:
     # The data is there to be compared only if nobody has looked at this version yet, see `stands`.
     ours: Manifest = desired["data"]
-    present: Manifest = ours if live is None else live.get("data", ours)
-    if live is not None and present.keys() - ours:
+    present: Manifest = live.get("data", ours)
+    if present.keys() - ours:
         # Python would find it: a file beside ours is no addition but a change of what runs. All that differs is set
         # right at once, so that no scheduler starts with the files of two releases.
-        data = {name: ours.get(name) for name in sorted({*present, *ours}) if present.get(name) != ours.get(name)}
-        return Patch("ConfigMap", o.cluster.namespace, live["metadata"]["name"], {"data": data}, _uid(live))
-    same = live is not None and present == ours and _is_labelled(live, desired) and _is_revised(live, desired)
-    return None if same else _apply(o, live, desired, needed=True)
+        differing = {name for name in {*present, *ours} if present.get(name) != ours.get(name)}
+        return _patch(live, desired, {"data": {name: ours.get(name) for name in sorted(differing)}})
+    same = present == ours and _is_labelled(live, desired) and _is_revised(live, desired)
+    return None if same else _apply(o, desired)
 
 
-def _service(o: ObservedCluster) -> Action | None:
-    live, desired = o.service, scheduler_service(o.cluster)
-    if not mine(o, live):
+def _service(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | None:
+    if _stands(live, desired):
         return None
-    same = live is not None and contains(canonical(live["spec"]), canonical(desired["spec"]))
-    if same and _is_labelled(live, desired) and _is_revised(live, desired):
-        return None
-    if live is not None and (ports := _ports(live["spec"], desired["spec"])):
-        # Ports are merged by number: one that somebody has renumbered would stay beside ours, with the same name.
-        return Patch("Service", o.cluster.namespace, live["metadata"]["name"], {"spec": {"ports": ports}}, _uid(live))
-    return _apply(o, live, desired, needed=True)
+    # Ports are merged by number: one that somebody has renumbered would stay beside ours, with the same name.
+    ports = _ports(live["spec"], desired["spec"])
+    return _patch(live, desired, {"spec": {"ports": ports}}) if ports else _apply(o, desired)
 
 
 def _ports(live: Manifest, desired: Manifest) -> list[Any]:
@@ -150,32 +165,21 @@ def _ports(live: Manifest, desired: Manifest) -> list[Any]:
     return [*with_node_ports, *kept]
 
 
-def _budget(o: ObservedCluster) -> Action | None:
-    """The PodDisruptionBudget, as long as there is a scheduler to protect: Kubernetes warns of one without a Pod."""
-    live, desired = o.disruption_budget, disruption_budget(o.cluster)
-    if not mine(o, live):
-        return None
-    wanted = o.cluster.spec.scheduler.eviction_policy != "Allow" and not o.cluster.spec.suspend
-    if live is None:
-        return Apply(desired, new=True) if wanted and o.scheduler_pods else None
-    if not wanted or "minAvailable" in live["spec"]:  # beside which ours would be refused: it is made anew
-        return Delete("PodDisruptionBudget", o.cluster.namespace, live["metadata"]["name"], _uid(live))
-    same = contains(canonical(live["spec"]), canonical(desired["spec"])) and _is_labelled(live, desired)
-    return None if same else _apply(o, live, desired)
+def _budget(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | None:
+    if "minAvailable" in live["spec"]:  # beside which ours would be refused: it is made anew
+        return _delete(live, desired)
+    return _any_child(o, live, desired)
 
 
-def _deployment(o: ObservedCluster) -> Action | None:
-    live, desired = o.deployment, scheduler_deployment(o.cluster)
-    if live is None or not mine(o, live):
-        return Apply(desired, new=True) if live is None else None
+def _deployment(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | None:
     if change := _deployment_change(live, desired):
-        return Patch("Deployment", o.cluster.namespace, live["metadata"]["name"], change, _uid(live))
+        return _patch(live, desired, change)
     if live["spec"].get("replicas") != desired["spec"]["replicas"]:
-        return _apply(o, live, desired)
+        return _apply(o, desired)
     if is_held(o):
         return None
     same = _is_revised(live, desired) and _deployment_stands(live, desired, stated_template(live, desired, o))
-    return None if same else _apply(o, live, desired)
+    return None if same else _apply(o, desired)
 
 
 def _deployment_change(live: Manifest, desired: Manifest) -> dict[str, Any]:
@@ -210,7 +214,8 @@ def _deployment_stands(live: Manifest, desired: Manifest, stated: Manifest) -> b
 def stands(o: ObservedCluster, kind: str) -> bool:
     """Whether the ConfigMap or Deployment of a snapshot, which is there as a whole, says all that we state."""
     if kind == "ConfigMap":
-        return o.config_map is not None and o.config_map.get("data") == extension_config_map(o.cluster)["data"]
+        config_map = o.children.get("ConfigMap")
+        return config_map is not None and config_map.get("data") == extension_config_map(o.cluster)["data"]
     if o.deployment is None:
         return False
     desired = scheduler_deployment(o.cluster)
@@ -237,29 +242,23 @@ def stated_template(live: Manifest, desired: Manifest, o: ObservedCluster) -> Ma
     return stated
 
 
-def _default_group(o: ObservedCluster) -> Action | None:
+def _default_group(o: ObservedCluster, live: Manifest, desired: dict[str, Any]) -> Action | None:
     """The default group. Its size is handed on only when the cluster's own ``replicas`` has changed.
 
     Clients and ``kubectl scale`` set the size on the group itself; applying the cluster's number every time would
     undo them.
     """
-    live = default_group(o)
-    wanted = o.cluster.spec.worker.replicas
-    if live is None:
-        return Apply(default_worker_group(o.cluster, wanted), new=True)
-    manifest = dump(live)
-    if not mine(o, manifest):
+    (worker,) = (group.spec.worker for group in o.groups if group.name == desired["metadata"]["name"])
+    handed_on = _annotation(live, names.CLUSTER_REPLICAS) == _annotation(desired, names.CLUSTER_REPLICAS)
+    before, after = (_annotation(one, names.LAST_APPLIED) or "" for one in (live, desired))
+    same_metadata = remembered(before) == remembered(after) and _is_labelled(live, desired)
+    if handed_on and same_metadata and _is_handed_on(live, worker, desired, o.cluster.spec.worker):
         return None
-    handed_on = _annotation(manifest, names.CLUSTER_REPLICAS) == str(wanted)
-    replicas = live.spec.worker.replicas if handed_on else wanted
-    desired = default_worker_group(o.cluster, replicas)
-    before, after = (_annotation(one, names.LAST_APPLIED) or "" for one in (manifest, desired))
-    same_metadata = remembered(before) == remembered(after) and _is_labelled(manifest, desired)
-    if handed_on and same_metadata and _is_handed_on(manifest, live.spec.worker, desired, o.cluster.spec.worker):
-        return None
+    if handed_on:
+        desired["spec"]["worker"]["replicas"] = worker.replicas
     # With the version that was read, so that a scaling in between is not undone but leads to another look.
-    desired["metadata"]["resourceVersion"] = live.metadata.get("resourceVersion")
-    return _apply(o, manifest, desired)
+    desired["metadata"]["resourceVersion"] = live["metadata"].get("resourceVersion")
+    return _apply(o, desired)
 
 
 def _is_handed_on(manifest: Manifest, live: Worker, desired: Manifest, wanted: Worker) -> bool:
@@ -278,58 +277,70 @@ def _template(worker: Worker) -> str:
     return revision({key: value for key, value in dump(worker).items() if key != "replicas"})
 
 
+#: How the children are compared of which more is to be said than that their spec should stand.
+_COMPARED: Mapping[str, Callable[[ObservedCluster, Manifest, dict[str, Any]], Action | None]] = {
+    "ConfigMap": _config_map,
+    "Service": _service,
+    "PodDisruptionBudget": _budget,
+    "Deployment": _deployment,
+    "DaskWorkerGroup": _default_group,
+}
+
+
 # --- labels and annotations -------------------------------------------------------------------------------------------
 
 
-def _relabelled(o: ObservedCluster) -> list[Action | None]:
-    """Labels and annotations that come from the user brought up to date where that restarts nothing."""
-    cluster = o.cluster
-    pods = scheduler_metadata(cluster)
-    return [
-        _relabel("ConfigMap", o, o.config_map, extension_config_map(cluster)),
-        _relabel("Service", o, o.service, scheduler_service(cluster)),
-        _relabel("PodDisruptionBudget", o, o.disruption_budget, disruption_budget(cluster)),
-        _relabel("Deployment", o, o.deployment, scheduler_deployment(cluster)),
-        *(
-            Patch("Pod", pod.namespace, pod.name, {"metadata": patch}, pod.uid)
-            for pod in o.scheduler_pods
-            if not pod.deleting and (patch := metadata_patch(pods, pod.last_applied))
-        ),
-    ]
+def _relabelled_pods(o: ObservedCluster) -> Iterator[Action]:
+    """Labels and annotations of the scheduler's Pods that come from the user, where they are not up to date."""
+    desired = scheduler_metadata(o.cluster)
+    for pod in o.scheduler_pods:
+        if not pod.deleting and (patch := metadata_patch(desired, pod.last_applied)):
+            yield Patch("Pod", pod.namespace, pod.name, {"metadata": patch}, pod.uid)
 
 
-def _relabel(kind: str, o: ObservedCluster, live: Manifest | None, desired: Manifest) -> Action | None:
-    if live is None or not mine(o, live):
+def _relabel(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | None:
+    """The same for a child: nothing has to be applied for them, which may restart the scheduler."""
+    if not is_mine(o, live):
         return None
-    metadata = live["metadata"]
     patch = metadata_patch(desired["metadata"], _annotation(live, names.LAST_APPLIED) or "")
-    if patch is None:
-        return None
-    return Patch(kind, metadata["namespace"], metadata["name"], {"metadata": patch}, metadata["uid"])
+    return None if patch is None else _patch(live, desired, {"metadata": patch})
 
 
-def _is_labelled(live: Manifest | None, desired: Manifest) -> bool:
+def _stands(live: Manifest, desired: Manifest) -> bool:
+    """Whether the spec of a child is as stated, and its labels and revision."""
+    same = contains(canonical(live["spec"]), canonical(desired["spec"]))
+    return same and _is_labelled(live, desired) and _is_revised(live, desired)
+
+
+def _is_labelled(live: Manifest, desired: Manifest) -> bool:
     """Whether a child has the labels by which clients find it."""
-    labels = ((live or {}).get("metadata", {}).get("labels")) or {}
-    wanted: Mapping[str, str] = desired["metadata"]["labels"]
+    labels, wanted = live["metadata"].get("labels") or {}, desired["metadata"]["labels"]
     return all(labels.get(key) == wanted[key] for key in _LABELS)
 
 
-def _is_revised(live: Manifest | None, desired: Manifest) -> bool:
-    return _annotation(live, names.REVISION) == _annotation(desired, names.REVISION)
+def _is_revised(live: Manifest, desired: Manifest) -> bool:
+    return _annotation(desired, names.REVISION) in (None, _annotation(live, names.REVISION))
 
 
-def _annotation(manifest: Manifest | None, key: str) -> str | None:
-    return ((manifest or {}).get("metadata", {}).get("annotations") or {}).get(key)
+def _annotation(manifest: Manifest, key: str) -> str | None:
+    return (manifest["metadata"].get("annotations") or {}).get(key)
 
 
-def _uid(live: Manifest) -> str:
-    uid: str = live["metadata"]["uid"]
-    return uid
+# --- actions ----------------------------------------------------------------------------------------------------------
 
 
-def _apply(o: ObservedCluster, live: Manifest | None, desired: dict[str, Any], *, needed: bool = False) -> Apply | None:
-    return None if fingerprint(desired) in o.settled else Apply(desired, new=live is None, needed=needed)
+def _patch(live: Manifest, desired: Manifest, patch: Manifest) -> Patch:
+    metadata = desired["metadata"]
+    return Patch(desired["kind"], metadata["namespace"], metadata["name"], patch, live["metadata"]["uid"])
+
+
+def _delete(live: Manifest, desired: Manifest) -> Delete:
+    metadata = desired["metadata"]
+    return Delete(desired["kind"], metadata["namespace"], metadata["name"], live["metadata"]["uid"])
+
+
+def _apply(o: ObservedCluster, desired: Manifest) -> Apply | None:
+    return None if fingerprint(desired) in o.settled else Apply(desired)
 
 
 def fingerprint(manifest: Manifest) -> str:
@@ -337,51 +348,3 @@ def fingerprint(manifest: Manifest) -> str:
     metadata = {key: value for key, value in manifest["metadata"].items() if key != "resourceVersion"}
     text = json.dumps({**manifest, "metadata": metadata}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-# --- comparing --------------------------------------------------------------------------------------------------------
-
-#: By which fields the members of a list are told apart, the first that all have; others are compared by their places.
-_KEYS = (
-    ("name",),
-    ("mountPath",),
-    ("devicePath",),
-    ("containerPort", "protocol"),
-    ("port", "protocol"),
-    ("topologyKey", "whenUnsatisfiable"),
-    ("ip",),
-)
-
-
-def contains(live: Any, desired: Any) -> bool:
-    """Whether ``live`` has all that ``desired`` says; what the API server or others added does not matter."""
-    if isinstance(desired, Mapping):
-        return isinstance(live, Mapping) and all(key in live and contains(live[key], desired[key]) for key in desired)
-    if isinstance(desired, list):
-        pairs = _pairs(live, desired)
-        return pairs is not None and all(contains(a, b) for a, b in pairs)
-    return bool(live == desired)
-
-
-def picked(stored: Any, stated: Any) -> Any:
-    """Of ``stored`` just the fields that ``stated`` has."""
-    if isinstance(stated, Mapping) and isinstance(stored, Mapping):
-        return {key: picked(stored[key], stated[key]) for key in stated if key in stored}
-    if isinstance(stated, list) and isinstance(stored, list):
-        pairs = _pairs(stored, stated)
-        return stored if pairs is None else [picked(a, b) for a, b in pairs]
-    return stored
-
-
-def _pairs(live: Any, desired: list[Any]) -> Iterable[tuple[Any, Any]] | None:
-    """Each member of ``desired`` with that of ``live`` which it is about; ``None`` if that is not there."""
-    if not isinstance(live, list):
-        return None
-    for fields in _KEYS:
-        names_of = [tuple(item.get(field) for field in fields) if isinstance(item, Mapping) else () for item in desired]
-        if desired and all(found and found[0] is not None for found in names_of) and len(set(names_of)) == len(desired):
-            by_name = {tuple(item.get(field) for field in fields): item for item in live if isinstance(item, Mapping)}
-            if not all(found in by_name for found in names_of):
-                return None
-            return [(by_name[found], item) for found, item in zip(names_of, desired, strict=True)]
-    return zip(live, desired, strict=True) if len(live) == len(desired) else None

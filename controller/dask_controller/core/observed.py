@@ -412,18 +412,25 @@ def _ending(terminated: Manifest) -> str:
 
 
 class ObservedCluster(Struct, frozen=True, kw_only=True):
-    """A DaskCluster and its children; ``None`` where one does not exist."""
+    """A DaskCluster and its children."""
 
     cluster: DaskCluster
-    config_map: Manifest | None
-    deployment: Manifest | None
-    service: Manifest | None
-    disruption_budget: Manifest | None
+    children: Mapping[str, Manifest]  #: those that exist, by kind, but for the default group: that is in ``groups``
     groups: tuple[DaskWorkerGroup, ...]  #: every group that names this cluster, the default one included
     scheduler_pods: tuple[Pod, ...]  #: those that are its own, see ``World.scheduler_pods``, and have not ended
     last_problem: Problem | None = None  #: why the last scheduler Pod that has ended did so
     settled: frozenset[str] = frozenset()  #: children, by `fingerprint`, for which to apply that has changed nothing
     answers: Answers | None = None  #: of the scheduler; ``None``: not asked
+
+    @property
+    def deployment(self) -> Manifest | None:
+        """That of the scheduler, if it exists."""
+        return self.children.get("Deployment")
+
+    @property
+    def service(self) -> Manifest | None:
+        """That of the scheduler, if it exists."""
+        return self.children.get("Service")
 
 
 class ObservedGroup(Struct, frozen=True, kw_only=True):

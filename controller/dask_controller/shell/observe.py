@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from dask_crds import names
-from dask_crds.model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, Kind
+from dask_crds.model import KINDS, DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, Kind
+from dask_resources.cluster import children as children_of
 from dask_resources.scheduler import scheduler_deployment
 
 from ..core import children
@@ -127,8 +128,8 @@ class Observer:
 
     def _unseen(self, o: ObservedCluster) -> list[Mapping[str, Any]]:
         """The children of which it is not known whether they are as stated: somebody may have changed them."""
-        found = [o.config_map, None if children.is_held(o) else o.deployment]
-        return [live for live in found if live and children.mine(o, live) and not self._caches.is_verified(live)]
+        found = [o.children.get("ConfigMap"), None if children.is_held(o) else o.deployment]
+        return [live for live in found if live and children.is_mine(o, live) and not self._caches.is_verified(live)]
 
     async def _looked_over(self, o: ObservedCluster) -> ObservedCluster:
         """With the whole of those children that somebody has changed in what we state."""
@@ -139,8 +140,8 @@ class Observer:
             live = next((one for one in found if one["metadata"]["uid"] == metadata["uid"]), None)
             if live is None:
                 continue
-            field = "deployment" if kind == "Deployment" else "config_map"
-            looked = msgspec.structs.replace(o, **{field: {"data": {}, **live}})  # left out where there is none
+            # `data` is left out where there is none.
+            looked = msgspec.structs.replace(o, children={**o.children, kind: {"data": {}, **live}})
             if children.stands(looked, kind) or (kind == "Deployment" and await self._stands_as_stored(looked)):
                 self._caches.verify(live)
             else:
@@ -223,22 +224,22 @@ def _scheduler_pods(cluster: DaskCluster | None, caches: Caches) -> tuple[Pod, .
 
 def _cluster(cluster: DaskCluster, caches: Caches) -> ObservedCluster:
     key = cluster.namespace, cluster.name
-    scheduler, pods = names.scheduler(cluster.name), caches.scheduler_pods(cluster)
+    pods = caches.scheduler_pods(cluster)
     ended = (pod for pod in pods if pod.is_finished)
     last = max(ended, key=lambda pod: pod.created, default=None)
     groups = caches.groups_of(*key)
-    config_map = named(caches.config_maps.by_index(key), names.scheduler_extension(cluster.name))
-    deployment, service = caches.deployment(*key), named(caches.services.by_index(key), scheduler)
-    budget = named(caches.disruption_budgets.by_index(key), scheduler)
+    found = {
+        child.kind: live
+        for child in children_of(cluster)
+        if child.kind not in KINDS
+        and (live := named(caches.informers[child.kind].by_index(key), child.name)) is not None
+    }
     default = [{"metadata": g.metadata} for g in groups if g.name == names.default_group(cluster.name)]
     return ObservedCluster(
         cluster=cluster,
-        config_map=config_map,
-        deployment=deployment,
-        service=service,
-        disruption_budget=budget,
+        children=found,
         groups=groups,
-        settled=caches.settled(config_map, deployment, service, budget, *default),
+        settled=caches.settled(*found.values(), *default),
         scheduler_pods=_living(pods),
         last_problem=last.problem if last is not None else None,
     )

@@ -1,10 +1,8 @@
-"""What Argo CD and Flux have to know of Dask resources, and how they apply CRDs, operator and workloads from Git."""
+"""What Argo CD has to know of Dask resources, and how it applies CRDs, operator and workloads from Git."""
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,52 +14,26 @@ from dask_crds.model import KINDS
 from dask_crds.schema import embedded_types
 
 from .manifest import api_object
-from .operator import sync_wave
+from .rbac import RBAC_GROUP
+from .source import Source
 
 #: Health checks and actions, laid out as in Argo CD's repository.
-RESOURCE_CUSTOMIZATIONS = Path(__file__).parent / "argocd" / "resource_customizations"
+RESOURCE_CUSTOMIZATIONS = Path(__file__).parent / "resource_customizations"
 
-_RBAC = "rbac.authorization.k8s.io"
-#: What workloads may not bring along: it is for who owns the namespace to say. A list of what is allowed instead would
-#: hide the workloads' Pods from Argo CD's users.
+#: What workloads may not bring along: that is for the namespace's owner to decide. A list of what is allowed instead
+#: would hide the workloads' Pods from Argo CD's users.
 _PLATFORM_KINDS = [
     {"group": "", "kind": "LimitRange"},
     {"group": "", "kind": "ResourceQuota"},
     {"group": "networking.k8s.io", "kind": "NetworkPolicy"},
-    {"group": _RBAC, "kind": "Role"},
-    {"group": _RBAC, "kind": "RoleBinding"},
+    {"group": RBAC_GROUP, "kind": "Role"},
+    {"group": RBAC_GROUP, "kind": "RoleBinding"},
 ]
-#: Longer than the ten minutes after which the operator says of something that it will not get better by itself.
-_PATIENCE = "15m"
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where the manifests are.
-
-    Attributes:
-        repository: URL of a Git repository; ``oci://...`` for an artifact.
-        revision: branch of the repository; tag of the artifact.
-        manifests: folder with ``crds`` and ``operator``; ``.`` in the artifact of a release.
-        workloads: folder with Dask resources.
-    """
-
-    repository: str
-    revision: str = "main"
-    manifests: str = "dist"
-    workloads: str = "clusters"
-
-    @property
-    def is_artifact(self) -> bool:
-        """Whether it is an OCI artifact."""
-        return self.repository.startswith("oci://")
-
-    def folder(self, name: str) -> str:
-        """Path of a folder of the manifests."""
-        return posixpath.normpath(posixpath.join(self.manifests, name))
-
-
-# --- Argo CD ----------------------------------------------------------------------------------------------------------
+def sync_wave(number: int) -> dict[str, str]:
+    """The annotation of a wave: lower ones are applied first, and pruned last."""
+    return {"argocd.argoproj.io/sync-wave": str(number)}
 
 
 class ArgoCDSettings(Construct):
@@ -151,8 +123,8 @@ class ArgoCDApplications(Construct):
         cluster_kinds = [
             {"group": "apiextensions.k8s.io", "kind": "CustomResourceDefinition"},
             {"group": "", "kind": "Namespace"},
-            {"group": _RBAC, "kind": "ClusterRole"},
-            {"group": _RBAC, "kind": "ClusterRoleBinding"},
+            {"group": RBAC_GROUP, "kind": "ClusterRole"},
+            {"group": RBAC_GROUP, "kind": "ClusterRoleBinding"},
             {"group": "admissionregistration.k8s.io", "kind": "ValidatingAdmissionPolicy"},
             {"group": "admissionregistration.k8s.io", "kind": "ValidatingAdmissionPolicyBinding"},
         ]
@@ -264,74 +236,3 @@ def _argocd_object(
     metadata = {"name": name, "namespace": namespace, **({"annotations": annotations} if annotations else {})}
     manifest = {"apiVersion": "argoproj.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
     api_object(scope, f"{kind}-{name}", manifest)
-
-
-# --- Flux -------------------------------------------------------------------------------------------------------------
-
-
-class FluxKustomizations(Construct):
-    """CRDs, operator and workloads as three Kustomizations, each applied when the one before is ready.
-
-    ``wait`` needs no ``healthCheckExprs``: statuses are as kstatus reads them, from the first moment on.
-
-    Args:
-        source: where the manifests are.
-        namespace: of Flux.
-    """
-
-    def __init__(self, scope: Construct, id: str, *, source: Source, namespace: str = "flux-system") -> None:
-        super().__init__(scope, id)
-        parts = _Flux(self, source, name="dask", namespace=namespace)
-        parts.kustomization("dask-crds", source.folder("crds"), prune=False)
-        parts.kustomization("dask-operator", source.folder("operator"), dependsOn=[{"name": "dask-crds"}])
-        # When it is removed, its workloads are, while the operator can still look after them.
-        parts.kustomization(
-            "dask-workloads",
-            source.workloads,
-            deletionPolicy="WaitForTermination",
-            dependsOn=[{"name": "dask-operator"}],
-        )
-
-
-class FluxTenant(Construct):
-    """A team's source and Kustomization in the team's namespace, applied with the rights of its ServiceAccount.
-
-    Args:
-        source: where the manifests are; ``workloads`` is the team's folder.
-        tenant: the team's namespace.
-        deployer: the ServiceAccount there, see ``DaskTenant``.
-    """
-
-    def __init__(self, scope: Construct, id: str, *, source: Source, tenant: str, deployer: str = "deployer") -> None:
-        super().__init__(scope, id)
-        parts = _Flux(self, source, name=tenant, namespace=tenant)
-        parts.kustomization(tenant, source.workloads, serviceAccountName=deployer, targetNamespace=tenant)
-
-
-class _Flux:
-    """What fetches the manifests, and the Kustomizations of its folders."""
-
-    def __init__(self, scope: Construct, source: Source, *, name: str, namespace: str) -> None:
-        kind, reference = ("OCIRepository", "tag") if source.is_artifact else ("GitRepository", "branch")
-        self._scope, self._namespace = scope, namespace
-        self._source = {"kind": kind, "name": name}
-        spec = {"interval": "1m", "url": source.repository, "ref": {reference: source.revision}}
-        self._object("source.toolkit.fluxcd.io/v1", kind, name, spec)
-
-    def kustomization(self, name: str, path: str, *, prune: bool = True, **more: Any) -> None:
-        spec = {
-            "interval": "10m",
-            "retryInterval": "1m",
-            "timeout": _PATIENCE,
-            "sourceRef": self._source,
-            "path": f"./{path}",
-            "prune": prune,
-            "wait": True,
-            **more,
-        }
-        self._object("kustomize.toolkit.fluxcd.io/v1", "Kustomization", name, spec)
-
-    def _object(self, api_version: str, kind: str, name: str, spec: Mapping[str, Any]) -> None:
-        metadata = {"name": name, "namespace": self._namespace}
-        manifest = {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec}
-        api_object(self._scope, f"{kind}-{name}", manifest)

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dask_constructs import templates
+from dask_constructs.options import ClusterOptions, JobOptions
 from dask_crds.kubernetes import Container, PodSpec
 from dask_crds.model import DaskCluster, DaskJob, dump
 from dask_crds.quantity import parse_quantity
 from dask_crds.validation import problems
-from dask_resources import templates
-from dask_resources.templates import ClusterOptions, JobOptions
 
 IMAGE = "ghcr.io/dask/dask:2026.8.0"
 

@@ -1,0 +1,110 @@
+"""What the four kinds as constructs have in common: the exact form, escape hatches, and what they refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support.constructs import IMAGE, POD, JsonPatch, chart, container, errors, only, synth
+
+from dask_constructs import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup
+from dask_crds.model import (
+    DaskAutoscalerSpec,
+    DaskClusterSpec,
+    DaskJobSpec,
+    DaskWorkerGroupSpec,
+    JobCluster,
+    JobTemplate,
+    RollingUpdate,
+    Scheduler,
+    UpdateStrategy,
+    Worker,
+)
+
+
+def test_the_exact_form_writes_what_the_spec_says() -> None:
+    c = chart()
+    cluster = DaskClusterSpec(
+        scheduler=Scheduler(spec=POD),
+        worker=Worker(spec=POD, replicas=2, update_strategy=UpdateStrategy(rolling_update=RollingUpdate(max_surge=1))),
+        idle_timeout=60,
+    )
+    DaskCluster.from_spec(c, "c", spec=cluster, name="c", labels={"team": "a"})
+    DaskWorkerGroup.from_spec(c, "g", spec=DaskWorkerGroupSpec(cluster="c", worker=Worker(spec=POD)), name="g")
+    job = DaskJobSpec(cluster=JobCluster(spec=cluster), job=JobTemplate(spec=POD), run_id="1")
+    DaskJob.from_spec(c, "j", spec=job, name="j")
+    DaskAutoscaler.from_spec(c, "a", spec=DaskAutoscalerSpec(cluster="c", minimum=1, maximum=2), name="a")
+    expected = {
+        "scheduler": {"spec": POD},
+        "worker": {"spec": POD, "replicas": 2, "updateStrategy": {"rollingUpdate": {"maxSurge": 1}}},
+        "idleTimeout": 60,
+    }
+    assert [manifest["spec"] for manifest in synth(c)] == [
+        expected,
+        {"cluster": "c", "worker": {"spec": POD}},
+        {"cluster": {"spec": expected}, "job": {"spec": POD}, "runId": "1"},
+        {"cluster": "c", "minimum": 1, "maximum": 2},
+    ]
+    assert synth(c)[0]["metadata"] == {"name": "c", "labels": {"team": "a"}}
+
+
+def test_the_exact_form_has_the_methods_of_the_short_one() -> None:
+    c = chart()
+    spec = DaskClusterSpec(scheduler=Scheduler(spec=POD), worker=Worker(spec=POD))
+    cluster = DaskCluster.from_spec(c, "c", spec=spec, name="c")
+    assert isinstance(cluster, DaskCluster)
+    cluster.add_worker_group("big").autoscale(minimum=0, maximum=1)
+    assert [manifest["metadata"]["name"] for manifest in synth(c)] == ["c", "c-big", "c-big"]
+    assert container(synth(c)[1], "worker")["image"] == IMAGE
+
+
+def test_a_json_patch_has_the_last_word_and_is_checked() -> None:
+    c = chart()
+    cluster = DaskCluster(c, "cluster", image=IMAGE)
+    cluster.api_object.add_json_patch(JsonPatch.add("/spec/suspend", True))
+    assert only(c)["spec"]["suspend"] is True
+    cluster.api_object.add_json_patch(JsonPatch.add("/spec/suspended", True))
+    assert errors(c) == ["[test/cluster] spec.suspended: unknown field, did you mean 'suspend'?"]
+
+
+def test_all_mistakes_are_reported_at_once_with_path_and_field() -> None:
+    c = chart()
+    DaskCluster(c, "long", name="a" * 54, image=IMAGE)
+    DaskCluster(c, "digit", name="1a", image=IMAGE, worker_pod={"nodeSelectors": {"a": "b"}})
+    DaskAutoscaler(c, "bounds", cluster="a", minimum=5, maximum=3)
+    DaskJob(c, "job", image=IMAGE, command=["true"], runner_pod={"restartPolicy": "Always"})
+    wrong_type: Any = [1, 2]
+    DaskJob(c, "command", image=IMAGE, command=wrong_type)
+    DaskCluster(c, "many", image=IMAGE, workers=6_000_000)
+    DaskCluster(c, "large", image=IMAGE, env={"SCRIPT": "x" * 2**20})
+    found = errors(c)
+    large = [line for line in found if line.startswith("[test/large]")]
+    assert len(large) == 1
+    assert large[0].startswith("[test/large] spec: has 2,0")
+    assert [line for line in found if line not in large] == [
+        "[test/long] metadata.name: must have at most 53 characters, has 54: the Service is named <name>-scheduler",
+        "[test/digit] spec.worker.spec.nodeSelectors: unknown field, did you mean 'nodeSelector'?",
+        "[test/digit] metadata.name: '1a' must be a DNS label that starts with a letter: the Service is named after it",
+        "[test/bounds] spec.minimum: must not be greater than spec.maximum (5 > 3)",
+        "[test/job] spec.job.spec.restartPolicy: must be Never or OnFailure: a runner runs to completion",
+        "[test/command] spec.job.spec.containers[0].args[0]: must be of type string, not 1",
+        "[test/command] spec.job.spec.containers[0].args[1]: must be of type string, not 2",
+        "[test/many] spec.worker.replicas: 6000000 is greater than the maximum of 200000",
+    ]
+
+
+def test_a_bad_quantity_is_reported_with_path_and_argument() -> None:
+    with pytest.raises(ValueError, match=r"^\[test/a\] memory: '4GB' is not a Kubernetes quantity"):
+        DaskCluster(chart(), "a", image=IMAGE, memory="4GB")
+    with pytest.raises(ValueError, match=r"^\[test/a\] scheduler_cores: 'x' is not"):
+        DaskCluster(chart(), "a", image=IMAGE, scheduler_cores="x")
+
+
+def test_unknown_arguments_are_refused_as_python_does() -> None:
+    wrong: Any = {"worker": 3}
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'worker'; did you mean 'workers'\?"):
+        DaskCluster(chart(), "a", image=IMAGE, **wrong)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'jupyter'"):
+        DaskCluster(chart(), "a", image=IMAGE).add_worker_group("g", jupyter=True)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'image'"):
+        DaskCluster(chart(), "a")  # type: ignore[call-arg]
