@@ -27,8 +27,8 @@ from distributed import Client, Scheduler, Worker
 from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from dask_controller.core.actions import Answers, Ask, Share, TargetQuestion
-from dask_controller.core.actions import Worker as Pod
+from dask_controller.core.actions import Answers, Ask, Claim, TargetQuestion
+from dask_controller.core.actions import WorkerId as Pod
 from dask_controller.shell.dask import Question, SchedulerError
 from dask_controller.shell.dask import Scheduler as Extension
 from dask_resources import scheduler_extension
@@ -60,9 +60,9 @@ async def ask(extension: Extension, **asked) -> Answers:
     return (await extension.put(Question([Ask(**asked)]))).answers[0]
 
 
-def having(*names: str, maximum: int = 1000, **share) -> Share:
+def having(*names: str, maximum: int = 1000, **share) -> Claim:
     """A worker group that has these workers."""
-    return Share(workers=pods(*names), maximum=maximum, **share)
+    return Claim(workers=pods(*names), maximum=maximum, **share)
 
 
 class Rig:

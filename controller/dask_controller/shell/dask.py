@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ..core.actions import Answers, Ask, Progress, Versions, Worker
+from ..core.actions import Answers, Ask, Progress, Versions, WorkerId
 
 PREFIX = "/dask-gitops/v1"
 
@@ -362,7 +362,7 @@ class _Part(NamedTuple):
     new: bool = False  #: whether a module of ``VERSION`` 4 or older does without
 
 
-def _notes(notes: Mapping[str, str], asked: Iterable[Worker]) -> dict[str, str]:
+def _notes(notes: Mapping[str, str], asked: Iterable[WorkerId]) -> dict[str, str]:
     return {name: _words(notes[name]) for name in _asked_for(notes, asked)}
 
 
@@ -385,7 +385,7 @@ def _encodable(ask: Ask) -> dict[str, Any]:
 
 def _wire(asked: Any) -> Any:
     """What is asked, as the module takes it."""
-    if isinstance(asked, Worker):
+    if isinstance(asked, WorkerId):
         # The first one is for modules that know of no others; Dask prefers IPv4 where a Pod has both.
         first = next((ip for ip in asked.ips if ":" not in ip), next(iter(asked.ips), ""))
         others = {"ips": asked.ips} if len(asked.ips) > 1 else {}
@@ -417,7 +417,7 @@ def _answers(ask: Ask, said: Mapping[str, Any]) -> Answers:
     return Answers(**taken)
 
 
-def _asked_for(names: Iterable[str], workers: Iterable[Worker]) -> Iterable[str]:
+def _asked_for(names: Iterable[str], workers: Iterable[WorkerId]) -> Iterable[str]:
     """Those of the names that were asked for, once each and in their order."""
     asked = {worker.name for worker in workers}
     return (name for name in dict.fromkeys(names) if name in asked)
@@ -427,7 +427,7 @@ def _asked_for(names: Iterable[str], workers: Iterable[Worker]) -> Iterable[str]
 _OWN_NAME = re.compile(r"(.*-worker-[0-9]+-[0-9a-f]{5})(?:-.*)?", re.DOTALL)
 
 
-def _registered(state: _State, workers: Iterable[Worker]) -> list[str]:
+def _registered(state: _State, workers: Iterable[WorkerId]) -> list[str]:
     """Names of the Pods of which a scheduler knows a worker, as later modules find them.
 
     By name, by ``<name>-<n>``, or by an address that is the Pod's alone: one where a worker is that has its name from

@@ -15,9 +15,9 @@ from ..core.observed import (
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
-    Pod,
     Sibling,
 )
+from ..core.pod import Pod
 from ..core.scheduler import dashboard_port, pod_to_ask
 from .schedulers import Address
 from .world import World, named
@@ -87,7 +87,7 @@ def _group(group: DaskWorkerGroup, world: World) -> ObservedGroup:
         pods=world.workers_of(group),
         taken=world.taken(group.namespace, group.name),
         scheduler_pods=_scheduler_pods(cluster, world),
-        scheduler=world.deployment(group.namespace, group.spec.cluster),
+        scheduler_deployment=world.deployment(group.namespace, group.spec.cluster),
     )
 
 

@@ -13,33 +13,27 @@ import msgspec
 
 from dask_crds import names
 from dask_crds.model import Condition, DaskCluster, DaskJob, DaskWorkerGroup, InvalidManifest, Kind, dump, parse
+from dask_crds.reasons import Reason
 from dask_crds.validation import too_large
 from dask_resources.metadata import without
 from dask_resources.scheduler import scheduler_deployment
 
 from ..core import children
-from ..core.actions import STEP, Create, Outcome, Plan
-from ..core.autoscaler import autoscaler_status, plan_autoscaler
-from ..core.cluster import cluster_status, plan_cluster
+from ..core.actions import STEP, CreateWorker, Outcome, Plan
+from ..core.autoscaler import plan_autoscaler
+from ..core.autoscaler_status import autoscaler_status
+from ..core.cluster import plan_cluster
+from ..core.cluster_status import cluster_status
 from ..core.conditions import condition, events, merge
 from ..core.job import plan_job
-from ..core.job_own import own
 from ..core.job_status import job_status
-from ..core.observed import (
-    LONGEST_MESSAGE,
-    Observed,
-    ObservedAutoscaler,
-    ObservedCluster,
-    ObservedGroup,
-    ObservedJob,
-    Pod,
-    Problem,
-    owner_uid,
-    told,
-)
-from ..core.runner import refusals_count_from
+from ..core.observed import Observed, ObservedAutoscaler, ObservedCluster, ObservedGroup, ObservedJob
+from ..core.ownership import owner_uid
+from ..core.pod import LONGEST_MESSAGE, Pod, Problem, quoted
+from ..core.run import Run
 from ..core.time import time_or
-from ..core.worker_group import plan_worker_group, worker_group_status
+from ..core.worker_group import plan_worker_group
+from ..core.worker_group_status import worker_group_status
 from .courtesy import Courtesy
 from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor, log_fields
 from .kubernetes import ApiError, Kubernetes
@@ -185,7 +179,7 @@ class Reconciler:
                 return PATIENCE  # or earlier, when there is an answer
             observed = msgspec.structs.replace(observed, answers=answers)
             plan = self._plan(observed, now)
-        if any(isinstance(action, Create) for action in plan.actions) and not _is_new(manifest):
+        if any(isinstance(action, CreateWorker) for action in plan.actions) and not _is_new(manifest):
             observed, plan = await self._recheck(observed, plan, now)
         outcomes = await self._executor.execute(value, plan.actions, now)
         if self._executor.is_terminating(key.namespace):
@@ -223,7 +217,7 @@ class Reconciler:
             name = observed.group.spec.cluster if isinstance(observed, ObservedGroup) else observed.job.name
             if self._world.is_unreadable(value.namespace, name):
                 message = f"DaskCluster {name} cannot be read, its status says why; its Pods are left alone until then"
-                return observed, Problem("ClusterUnreadable", message)
+                return observed, Problem(Reason.CLUSTER_UNREADABLE, message)
         observed = await self._explained(observed)
         if isinstance(observed, ObservedCluster):
             return await self._looked_over(observed), None
@@ -273,7 +267,7 @@ class Reconciler:
         last = max(events, key=_last_seen, default=None)
         if last is None:
             return o
-        problem = told(last.get("reason") or "Warning", f"{pod.name}: {last.get('message')}")
+        problem = quoted(last.get("reason") or "Warning", f"{pod.name}: {last.get('message')}")
         explained = msgspec.structs.replace(pod, problem=problem)
         pods = tuple(explained if p is pod else p for p in _pods(o))
         field = "scheduler_pods" if isinstance(o, ObservedCluster) else "pods"
@@ -300,13 +294,12 @@ class Reconciler:
 
     async def _refused(self, o: ObservedJob) -> ObservedJob:
         """With the reason why Kubernetes makes no Pod of the runner, if it makes none: only an event tells."""
-        mine = own(o)
-        since = refusals_count_from(mine)
-        if mine.runner is None or since is None:
+        runner = Run(o, self._clock()).runner
+        since = runner.refusals_count_from if runner is not None else None
+        if runner is None or since is None:
             return o
-        metadata = mine.runner["metadata"]
-        fields = f"involvedObject.uid={metadata['uid']},reason=FailedCreate"
-        events = await self._kubernetes.list("Event", metadata["namespace"], fields=fields)
+        fields = f"involvedObject.uid={runner.uid},reason={Reason.FAILED_CREATE}"
+        events = await self._kubernetes.list("Event", runner.namespace, fields=fields)
         last = max(events, key=_last_seen, default=None)
         if last is None or not (seen := _last_seen(last)) or time_or(seen, 0.0) < since:
             return o
@@ -391,18 +384,20 @@ class Reconciler:
         except ApiError as error:
             if "field not declared in schema" not in error.message:
                 raise
-            raise ApiError(error.status, "OutdatedCRDs", f"{error}; apply the CRDs of this release first") from error
+            raise ApiError(
+                error.status, Reason.OUTDATED_CRDS, f"{error}; apply the CRDs of this release first"
+            ) from error
 
 
 def _read(manifest: dict[str, Any], not_inherited: tuple[str, ...]) -> tuple[Kind | None, Problem | None]:
     """The value of a custom resource, or why it has none."""
     if message := too_large(manifest.get("spec") or {}):
-        return None, Problem("TooLarge", message)
+        return None, Problem(Reason.TOO_LARGE, message)
     try:
         value = parse(manifest)
         return msgspec.structs.replace(value, metadata=without(value.metadata, not_inherited)), None
     except InvalidManifest as error:
-        return None, Problem("Invalid", str(error))
+        return None, Problem(Reason.INVALID, str(error))
 
 
 def _pods(o: Observed) -> tuple[Pod, ...]:
@@ -444,7 +439,7 @@ def _comes_up(value: Kind, plan: Plan, outcomes: Sequence[Outcome]) -> bool:
     """Whether all that a new resource consists of has just been made, so that its first status can tell more soon."""
     made = isinstance(value, DaskCluster | DaskWorkerGroup) and value.status.observed_generation in (None, -1)
     complete = 0 < len(outcomes) == len(plan.actions) < STEP
-    return made and complete and not plan.notes and not any(outcome.error for outcome in outcomes)
+    return made and complete and not plan.draining and not any(outcome.error for outcome in outcomes)
 
 
 def _conditions(status: Mapping[str, Any]) -> list[Condition]:

@@ -32,7 +32,9 @@ from dask_crds.validation import LARGEST_SPEC_BYTES, too_large
 from dask_resources.metadata import remembered
 
 from ..core.autoscaler import in_charge, is_suspended, target
-from ..core.observed import Manifest, Metadata, Pod, PodForm, owner_uid, pod
+from ..core.ownership import owner_uid
+from ..core.pod import Manifest, Pod, pod
+from ..core.pod_form import Metadata, PodForm
 from .informer import Informer
 from .kubernetes import RESOURCES, Kubernetes
 
