@@ -16,7 +16,6 @@ from dask_resources.scheduler import DEFAULT_CLUSTER_DOMAIN
 
 from . import runner_room
 from .actions import Action, Apply, Ask, Delete, Event, Patch, Plan
-from .conditions import find, is_true
 from .observed import ObservedJob
 from .run import Run
 from .run_words import ending
@@ -46,7 +45,7 @@ def plan_job(o: ObservedJob, now: Time, *, domain: str = DEFAULT_CLUSTER_DOMAIN)
     run = Run(o, now)
     if run.remains:
         return Plan(actions=tuple(action for it in run.remains for action in _delete(it)))
-    if run.is_over:
+    if run.ended:
         return _tidy_up(run)
     ask = _question(run)
     if ask is not None and run.answers is None:
@@ -82,12 +81,11 @@ def _start(run: Run, domain: str) -> list[Action]:
     if run.has_lost_scheduler:
         message = "the scheduler was lost, and with it all work: the runner is started again"
         return [Event(Reason.SCHEDULER_LOST, message, True), *_delete(runner)]
-    suspend = _set(runner, {names.SUSPENDED: format_time(run.now)}, suspend=True)
-    if runner.is_adopted:
-        return [suspend]
+    due = (runner.suspended_at or 0.0) + SUSPEND_AGAIN_SECONDS
+    if runner.is_adopted or (suspended and not runner.is_suspended and run.now >= due):
+        return [_set(runner, {names.SUSPENDED: format_time(run.now)}, suspend=True)]
     if suspended:
-        due = (runner.suspended_at or 0.0) + SUSPEND_AGAIN_SECONDS
-        return [suspend] if not runner.is_suspended and run.now >= due else []
+        return []
     if not runner.is_suspended:
         return runner_room.makes_room(run)
     if run.missing:
@@ -120,7 +118,7 @@ def _question(run: Run) -> Ask | None:
         return ask if run.minimum_workers else None
     if not run.is_running:
         return None
-    unknown = find(run.status.conditions, "VersionsConsistent") is None
+    unknown = "VersionsConsistent" not in run.conditions
     if run.runner is not None and run.runner.is_finished:
         return Ask(progress=True, versions=unknown)  # the last word, so not one from before
     gate = run.enforces_versions and unknown
@@ -158,7 +156,7 @@ def _tidy_up(run: Run) -> Plan:
             actions.extend(_delete(it))
 
     policy = DELETION_POLICIES[spec.cluster.deletion_policy or "Always"]
-    if run.cluster is not None and any(is_true(run.status.conditions, type) for type in policy):
+    if run.cluster is not None and not run.ended.isdisjoint(policy):
         delete_after(spec.cluster.deletion_delay_seconds or 0, run.cluster)
     elif run.cluster is not None:
         actions += _hand_over(run, run.cluster)

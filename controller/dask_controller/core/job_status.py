@@ -28,7 +28,7 @@ _STATES: tuple[Literal["JobCreated", "ClusterCreated", "Running"], ...] = ("JobC
 def job_status(o: ObservedJob, plan: Plan, outcomes: Sequence[Outcome], now: Time) -> DaskJobStatus:
     """The status after the plan was executed."""
     run = Run(o, now)
-    if run.is_over:
+    if run.ended:
         return _terminal_status(run)
     if run.remains:
         return _waits_for_remains(run, outcomes)
@@ -40,7 +40,7 @@ def job_status(o: ObservedJob, plan: Plan, outcomes: Sequence[Outcome], now: Tim
 
 def _goes_on(run: Run, outcomes: Sequence[Outcome]) -> DaskJobStatus:
     job, state, suspended = run.job, _STATES[_state(run)], bool(run.job.spec.suspend)
-    runner_started = run.runner.status.get("startTime") if run.runner is not None else None
+    runner_started = run.runner.started if run.runner is not None else None
     started = run.status.start_time
     if state == "Running" and not started:
         started = runner_started or format_time(run.now)
@@ -165,7 +165,7 @@ def _retries(run: Run) -> int:
     if runner is None or (loss is not None and loss.runner_uid == runner.uid):
         return before or run.status.retries or 0
     if runner.is_finished:
-        return before + max(0, runner.failures - (1 if runner.condition("Failed") else 0))
+        return before + max(0, runner.failures - (1 if runner.conditions.get("Failed") else 0))
     limit = max(0, (run.job.spec.backoff_limit or 0) - (loss.failures if loss else 0))
     # The last failure may be counted already.
     return before + (min(runner.failures, limit) if runner.is_decided else runner.failures)
@@ -177,7 +177,7 @@ def _findings(run: Run) -> list[Condition]:
 
 
 def _up_to_date(run: Run) -> Condition:
-    yet_to_come = run.begins or (run.runner is None and not run.is_over)
+    yet_to_come = run.begins or (run.runner is None and not run.ended)
     if yet_to_come or run.status.revision in (None, job_revision(run.job)):
         return condition("UpToDate", True, Reason.UP_TO_DATE)
     message = "the templates have changed since this run began; to run them, set spec.runId to a new value"
@@ -199,7 +199,7 @@ def _runner_pod(run: Run) -> str | None:
 
 def _ended(run: Run, end: Ending) -> DaskJobStatus:
     job, succeeded = run.job, end.type == "Complete"
-    started = run.status.start_time or (run.runner.status.get("startTime") if run.runner is not None else None)
+    started = run.status.start_time or (run.runner.started if run.runner is not None else None)
     on_success, on_failure = (end.message, "") if succeeded else ("", end.message)
     conditions = [
         # For kstatus: a completed job is current, a failed one has failed and will not get better by itself.

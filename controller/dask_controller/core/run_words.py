@@ -55,7 +55,7 @@ def ending(run: Run) -> Ending | None:
 
 def _end_of_runner(run: Run, runner: Runner) -> Ending:
     """What a Job says that has ended."""
-    complete, failed = runner.condition("Complete"), runner.condition("Failed") or {}
+    complete, failed = runner.conditions.get("Complete"), runner.conditions.get("Failed") or {}
     time = time_or((complete or failed).get("lastTransitionTime") or "", run.now)
     if complete is not None:
         return Ending("Complete", Reason.COMPLETED, "the runner has completed", time)
@@ -111,9 +111,9 @@ def _stopping_all(run: Run) -> str:
 
 def _runner_is(run: Run, runner: Runner) -> tuple[str, Problem | None]:
     """What a runner is at whose Job is there."""
-    if runner.condition("SuccessCriteriaMet"):
+    if runner.conditions.get("SuccessCriteriaMet"):
         return "the runner has completed, its Pod is ending", None
-    if (decision := runner.condition("FailureTarget")) is not None:
+    if (decision := runner.conditions.get("FailureTarget")) is not None:
         text = _stopped(run, runner, decision, "is being stopped")
         return text, Problem(decision.get("reason") or Reason.FAILED, text)
     pod = runner.newest

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 from dask_crds import names
@@ -20,122 +18,63 @@ from .time import Time, time_or
 _DECISIONS = ("Complete", "Failed", "SuccessCriteriaMet", "FailureTarget")
 
 
-@dataclass(frozen=True)
 class Runner:
-    """A runner as it is at one moment."""
+    """A runner as it is at one moment.
+
+    Queues suspend Jobs until it is their turn. What the operator has not suspended it does not resume.
+
+    Attributes:
+        job: the job.
+        pods: those whose controller is the runner's Job.
+        metadata: of that Job.
+        namespace: likewise.
+        name: likewise.
+        uid: likewise.
+        conditions: those of the Job that are True, by type.
+        failures: Pods that have failed.
+        started: when the Job was started, as Kubernetes writes it.
+        started_for: the life of the scheduler that it was started for, see `Run`.
+        is_finished: whether the Job has ended, well or not.
+        is_decided: whether it is clear how it ends; the Job is finished only once all its Pods have ended.
+        is_suspended: whether the Job is suspended.
+        note: the operator's note that it has suspended the Job itself, and when; empty without one.
+        suspended_at: when that was; ``None`` if it has not since the job was resumed.
+        holder: who else has set ``spec.suspend``, as far as is known.
+        is_adopted: whether an earlier release of the operator suspended it, which left no note.
+        is_held: whether somebody else has suspended it.
+        newest: the present Pod, else the last one.
+        lacks_pod: whether Kubernetes should make a Pod, and there is none.
+    """
 
     kind: ClassVar[str] = "Job"
 
-    job: DaskJob
-    manifest: Manifest  #: of the batch/v1 Job
-    pods: tuple[Pod, ...] = ()  #: those whose controller is that Job
+    def __init__(self, job: DaskJob, manifest: Manifest, pods: tuple[Pod, ...] = ()) -> None:
+        metadata, status = manifest["metadata"], manifest.get("status") or {}
+        self.job, self.pods, self.metadata = job, pods, metadata
+        self.namespace, self.name, self.uid = job.namespace, names.runner(job.name), str(metadata["uid"])
+        self.conditions = {c["type"]: c for c in status.get("conditions") or () if c["status"] == "True"}
+        self.failures: int = status.get("failed") or 0
+        self.started: str | None = status.get("startTime")
+        self.is_finished = any(type in self.conditions for type in ("Complete", "Failed"))
+        decided = any(type in self.conditions for type in _DECISIONS)
+        self.is_decided = decided or any(pod.phase == "Succeeded" for pod in pods)
 
-    @property
-    def metadata(self) -> Manifest:
-        """``metadata`` of the Job."""
-        metadata: Manifest = self.manifest["metadata"]
-        return metadata
+        self.is_suspended = bool(manifest["spec"].get("suspend"))
+        self.started_for = annotation(metadata, names.SCHEDULER_ID)
+        self.note = annotation(metadata, names.SUSPENDED)
+        setters = set_by(metadata, *SUSPEND)
+        self.suspended_at = time_or(self.note, 0.0) or None
+        self.holder = next((m for m in setters if m and m != names.FIELD_MANAGER), "")
+        # The API server knows that the operator was the last to set the field, and that it has changed since the Job
+        # was made: what others change in the request that makes it counts as ours.
+        ours = set(setters) == {names.FIELD_MANAGER} and metadata.get("generation", 1) > 1
+        was_suspended = bool(job.spec.suspend) or is_true(job.status.conditions, "Suspended")
+        self.is_adopted = self.is_suspended and not self.note and was_suspended and ours
+        self.is_held = self.is_suspended and (not self.note or bool(self.holder)) and not self.is_adopted
 
-    @property
-    def namespace(self) -> str:
-        """The job's namespace."""
-        return self.job.namespace
-
-    @property
-    def name(self) -> str:
-        """Name of the Job."""
-        return names.runner(self.job.name)
-
-    @property
-    def uid(self) -> str:
-        """Uid of the Job."""
-        return str(self.metadata["uid"])
-
-    @cached_property
-    def status(self) -> Manifest:
-        """``status`` of the Job."""
-        return self.manifest.get("status") or {}
-
-    @property
-    def started_for(self) -> str:
-        """The life of the scheduler that it was started for, see `Run.scheduler_life`."""
-        return annotation(self.metadata, names.SCHEDULER_ID)
-
-    @property
-    def failures(self) -> int:
-        """Pods that have failed."""
-        return self.status.get("failed") or 0
-
-    def condition(self, type: str) -> Manifest | None:
-        """The condition of that type, if it is True."""
-        conditions = self.status.get("conditions") or []
-        return next((c for c in conditions if c["type"] == type and c["status"] == "True"), None)
-
-    @cached_property
-    def is_finished(self) -> bool:
-        """Whether the Job has ended, well or not."""
-        return any(self.condition(type) for type in ("Complete", "Failed"))
-
-    @cached_property
-    def is_decided(self) -> bool:
-        """Whether it is clear how it ends; the Job is finished only once all its Pods have ended."""
-        return any(self.condition(type) for type in _DECISIONS) or any(p.phase == "Succeeded" for p in self.pods)
-
-    # --- who holds it -------------------------------------------------------------------------------------------------
-    # Queues suspend Jobs until it is their turn. What the operator has not suspended it does not resume.
-
-    @property
-    def is_suspended(self) -> bool:
-        """Whether the Job is suspended."""
-        return bool(self.manifest["spec"].get("suspend"))
-
-    @property
-    def note(self) -> str:
-        """The operator's note that it has suspended the Job itself, and when; empty without one."""
-        return annotation(self.metadata, names.SUSPENDED)
-
-    @property
-    def suspended_at(self) -> Time | None:
-        """When the operator suspended it last; ``None`` if it has not since the job was resumed."""
-        return time_or(self.note, 0.0) or None
-
-    @cached_property
-    def holder(self) -> str:
-        """Who else has set ``spec.suspend``, as far as is known."""
-        return next((m for m in set_by(self.metadata, *SUSPEND) if m and m != names.FIELD_MANAGER), "")
-
-    @cached_property
-    def is_held(self) -> bool:
-        """Whether somebody else has suspended it."""
-        ours = self.note and not self.holder
-        return self.is_suspended and not ours and not self.is_adopted
-
-    @cached_property
-    def is_adopted(self) -> bool:
-        """Whether an earlier release of the operator suspended it, which left no note.
-
-        The API server knows that the operator was the last to set the field, and that it has changed since the Job was
-        made: what others change in the request that makes it counts as ours.
-        """
-        if not self.is_suspended or self.note:
-            return False
-        was_suspended = self.job.spec.suspend or is_true(self.job.status.conditions, "Suspended")
-        ours = set(set_by(self.metadata, *SUSPEND)) == {names.FIELD_MANAGER} and self.metadata.get("generation", 1) > 1
-        return bool(was_suspended and ours)
-
-    # --- its Pods -----------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def newest(self) -> Pod | None:
-        """The present Pod, else the last one."""
-        return max(self.pods, key=lambda p: (not p.deleting, not p.is_finished, p.created), default=None)
-
-    @cached_property
-    def lacks_pod(self) -> bool:
-        """Whether Kubernetes should make a Pod, and there is none."""
-        if self.is_suspended or self.metadata.get("deletionTimestamp"):
-            return False
-        return not self.is_decided and all(pod.is_finished for pod in self.pods)
+        self.newest = max(pods, key=lambda p: (not p.deleting, not p.is_finished, p.created), default=None)
+        tries = not self.is_suspended and not self.is_decided and not metadata.get("deletionTimestamp")
+        self.lacks_pod = tries and all(pod.is_finished for pod in pods)
 
     @property
     def refusals_count_from(self) -> Time | None:
@@ -143,10 +82,9 @@ class Runner:
 
         ``None`` where none is lacking, or Kubernetes has not tried yet.
         """
-        started = self.status.get("startTime")
-        if not self.lacks_pod or started is None:
+        if not self.lacks_pod or self.started is None:
             return None
-        return max(time_or(started, 0.0), *(pod.created + 1 for pod in self.pods), 0.0)
+        return max(time_or(self.started, 0.0), *(pod.created + 1 for pod in self.pods), 0.0)
 
     def last_problem(self, stored: str | None) -> str | None:
         """How its container ended last, if not well, or what keeps it from starting.
@@ -158,7 +96,7 @@ class Runner:
             stored: what was seen before in the same run.
         """
         pods = [pod for pod in self.pods if not pod.deleting]
-        failed = self.condition("FailureTarget") or self.condition("Failed")
+        failed = self.conditions.get("FailureTarget") or self.conditions.get("Failed")
         by_itself = failed is not None and failed.get("reason") != Reason.DEADLINE_EXCEEDED
         if not pods and (stored or not by_itself):
             return stored
