@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Mapping
+from itertools import chain, islice, zip_longest
 from typing import Any, Protocol, Self
 
 from msgspec import Struct
@@ -175,17 +175,8 @@ STEP = 200
 
 def step(*kinds: Iterable[Action]) -> tuple[Action, ...]:
     """As many actions as a plan holds, of each kind in turn: none waits for another one to come to an end."""
-
-    def in_turns() -> Iterator[Action]:
-        waiting = [iter(kind) for kind in kinds]
-        while waiting:
-            for kind in tuple(waiting):
-                try:
-                    yield next(kind)
-                except StopIteration:
-                    waiting.remove(kind)
-
-    return tuple(islice(in_turns(), STEP))
+    in_turns = chain.from_iterable(zip_longest(*kinds))
+    return tuple(islice((action for action in in_turns if action is not None), STEP))
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -196,7 +187,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     actions: tuple[Action, ...] = ()
     ask: Ask | None = None
-    requeue_after: float | None = None  #: seconds until a look is due though nothing has changed
+    requeue_after: float | None = None  #: seconds until the next look, though nothing may have changed
     draining: Mapping[str, str] = {}  #: the ledger as it is to be: by a Pod's name, how far it is
 
 

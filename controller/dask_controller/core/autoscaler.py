@@ -121,7 +121,7 @@ def _adoption(o: ObservedAutoscaler) -> tuple[Patch, ...]:
 def plan_autoscaler(o: ObservedAutoscaler, now: Time) -> Plan:
     """Ask for the demand as long as there is a scheduler to ask.
 
-    What the load wants wakes us when it changes. A look is due though it has not only while the number still follows.
+    A change of what the load wants wakes us. Otherwise another look is due only while the number still follows it.
     """
     group, actions = scaled_group(o), _adoption(o)
     if group is None or not is_ready(o.scheduler_pods):

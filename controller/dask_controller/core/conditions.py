@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from dask_crds.model import Condition
 from dask_crds.reasons import Reason
@@ -51,17 +52,8 @@ def merge(
     merged = []
     for new in wanted:
         old = find(before, new.type)
-        kept = old is not None and old.status == new.status
-        merged.append(
-            Condition(
-                type=new.type,
-                status=new.status,
-                reason=new.reason,
-                message=new.message,
-                last_transition_time=old.last_transition_time if old is not None and kept else format_time(now),
-                observed_generation=generation,
-            )
-        )
+        since = old.last_transition_time if old is not None and old.status == new.status else format_time(now)
+        merged.append(replace(new, last_transition_time=since, observed_generation=generation))
     return merged
 
 
@@ -107,26 +99,18 @@ def readiness(
     failed = next((o for o in errors if o.permanent), next(iter(errors), None))
     problem = named_problem(failed.reason or Reason.WRITE_FAILED, failed.error) if failed else standing.problem
     waiting = standing.waiting or next((o.error for o in passing), "")
-    if problem is None and not waiting:
-        return [
-            condition("Ready", True, standing.ready, standing.message),
-            condition("Reconciling", False, standing.ready),
-            condition("Stalled", False, standing.ready),
-        ]
-    problem = problem or Problem(Reason.PROGRESSING, waiting)
+    if problem is None and waiting:
+        problem = Problem(Reason.PROGRESSING, waiting)
+    reason, message = (problem.reason, problem.message) if problem else (standing.ready, standing.message)
     lasting = standing.lasting or (failed is not None and failed.permanent)
     overdue = standing.bounded and _deadline_exceeded(before, generation, now, standing.progress or 0.0)
-    not_ready = condition("Ready", False, problem.reason, problem.message)
-    if not lasting and not overdue:
-        return [
-            not_ready,
-            condition("Reconciling", True, problem.reason, problem.message),
-            condition("Stalled", False, problem.reason),
-        ]
+    stalled = problem is not None and (lasting or overdue)
+    reconciling = problem is not None and not stalled
+    stalled_reason = reason if lasting or not stalled else Reason.PROGRESS_DEADLINE_EXCEEDED
     return [
-        not_ready,
-        condition("Reconciling", False, problem.reason),
-        condition("Stalled", True, problem.reason if lasting else Reason.PROGRESS_DEADLINE_EXCEEDED, problem.message),
+        condition("Ready", problem is None, reason, message),
+        condition("Reconciling", reconciling, reason, message if reconciling else ""),
+        condition("Stalled", stalled, stalled_reason, message if stalled else ""),
     ]
 
 

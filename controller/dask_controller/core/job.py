@@ -126,7 +126,7 @@ def _question(run: Run) -> Ask | None:
 
 
 def _next_look(run: Run) -> float | None:
-    """Seconds until a look is due though neither a watch nor the scheduler tells of anything."""
+    """Seconds until the next look, if neither a watch nor the scheduler reports anything first."""
     looks = [OBSTACLE_POLL_SECONDS] if run.obstacle is not None else []
     deadline, runner = run.job.spec.active_deadline_seconds, run.runner
     if run.job.spec.suspend:
@@ -181,5 +181,5 @@ def _set(runner: Runner, annotations: dict[str, str | None], *, suspend: bool | 
 
 
 def _delete(it: Runner | DaskCluster) -> list[Action]:
-    """Nothing has to be done about one that is on its way out."""
+    """Nothing has to be done about one that is already going."""
     return [] if it.metadata.get("deletionTimestamp") else [Delete.of(it)]

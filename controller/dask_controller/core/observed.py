@@ -26,7 +26,7 @@ class ObservedCluster(Struct, frozen=True, kw_only=True):
 
 
 class ObservedGroup(Struct, frozen=True, kw_only=True):
-    """A DaskWorkerGroup, its Pods, and what decides over their number."""
+    """A DaskWorkerGroup, its Pods, and what decides their number."""
 
     group: DaskWorkerGroup
     cluster: DaskCluster | None

@@ -228,7 +228,7 @@ def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
 def _next_look(
     o: ObservedGroup, b: Buckets, begun: Sequence[Pod], draining: Mapping[str, str], now: Time
 ) -> float | None:
-    """Seconds until a look is due though neither a watch nor the scheduler tells of anything."""
+    """Seconds until the next look, if neither a watch nor the scheduler reports anything first."""
     looks = [wait for p in b.finished if (wait := replaceable_at(p, o, now) - now) > 0]
     if begun:
         looks.append(DRAIN_POLL_SECONDS)

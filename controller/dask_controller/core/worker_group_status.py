@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from dask_crds import names
-from dask_crds.model import DaskWorkerGroupStatus, DrainingWorker, UpdateStrategy
+from dask_crds.model import DaskWorkerGroupStatus, UpdateStrategy
 from dask_crds.reasons import Reason
 from dask_resources.worker import worker_labels, worker_revision
 
@@ -24,39 +24,33 @@ from .worker_group import Buckets, buckets, desired_replicas, replaceable_at
 
 def worker_group_status(o: ObservedGroup, plan: Plan, outcomes: Sequence[Outcome], now: Time) -> DaskWorkerGroupStatus:
     """The status after the plan was executed."""
-    b = buckets(o)
+    b, desired, revision = buckets(o), desired_replicas(o), worker_revision(o.group)
     gone = {out.action.name for out in outcomes if isinstance(out.action, Delete) and not out.error}
     active = [p for p in (*b.kept, *b.draining) if p.name not in gone]
     created = sum(1 for out in outcomes if isinstance(out.action, CreateWorker) and not out.error)
-    desired = desired_replicas(o)
-    outdated = [p for p in b.outdated if p.name not in gone]
-    revision = worker_revision(o.group)
-    updated = sum(1 for p in active if p.labels.get(names.REVISION) == revision)
-    ready = sum(1 for p in active if p.ready)
-    ledger = entries(o, plan.draining, active, now)
+    outdated = sum(1 for p in b.outdated if p.name not in gone)
     before, another = o.group.status.conditions, foreign_scheduler(o.group.spec.cluster, o.scheduler_deployment)
-    replicas = len(active) + created
-    waiting = _waiting_for(o, ledger, ready=ready, desired=desired, outdated=len(outdated), replicas=replicas)
     status = DaskWorkerGroupStatus(
         observed_generation=o.group.generation,
-        replicas=replicas,
-        ready_replicas=ready,
-        updated_replicas=updated + created,
+        replicas=len(active) + created,
+        ready_replicas=sum(1 for p in active if p.ready),
+        updated_replicas=sum(1 for p in active if p.labels.get(names.REVISION) == revision) + created,
         desired_replicas=desired,
         autoscaler=o.autoscaler.name if o.autoscaler and number_for(o.autoscaler, o.group) is not None else None,
         selector=",".join(f"{key}={value}" for key, value in worker_labels(o.group).items()),
-        draining=ledger or None,
+        draining=entries(o, plan.draining, active, now) or None,
     )
+    waiting = _waiting_for(o, status, outdated)
     progressed = format_time(now) if _progressed(o.group.status, status) else o.group.status.last_progress_time
     standing = Standing(
         waiting=waiting,
         problem=another or _group_problem(o, b, waiting, now),
         lasting=another is not None,
-        bounded=not ledger,  # `drainTimeoutSeconds` bounds that
+        bounded=not status.draining,  # `drainTimeoutSeconds` bounds that
         progress=time_or(progressed, now) if progressed else None,
         ready=Reason.SUSPENDED if o.cluster is not None and o.cluster.spec.suspend else Reason.READY,
         message=_are_ready(desired, desired)
-        + (f", {len(outdated)} with the old template until you delete them (OnDelete)" if outdated else "")
+        + (f", {outdated} with the old template until you delete them (OnDelete)" if outdated else "")
         + (f"; DaskAutoscaler {status.autoscaler} sets the number" if status.autoscaler else ""),
     )
     conditions = readiness(standing, outcomes, before, o.group.generation, now)
@@ -77,11 +71,11 @@ def _progressed(before: DaskWorkerGroupStatus, after: DaskWorkerGroupStatus) -> 
     )
 
 
-def _waiting_for(
-    o: ObservedGroup, ledger: Sequence[DrainingWorker], *, ready: int, desired: int, outdated: int, replicas: int
-) -> str:
+def _waiting_for(o: ObservedGroup, status: DaskWorkerGroupStatus, outdated: int) -> str:
     if o.cluster is None:
         return f"DaskCluster {o.group.spec.cluster} does not exist in this namespace"
+    replicas, ready, desired = status.replicas or 0, status.ready_replicas or 0, status.desired_replicas or 0
+    ledger = status.draining or []
     wanted = sum(1 for entry in ledger if is_wanted(entry.message))
     if going := len(ledger) - wanted:
         return f"{_workers_are(going)} draining"
