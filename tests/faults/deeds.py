@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dask_controller.shell.kubernetes import ApiError
 from dask_crds import names
 
 if TYPE_CHECKING:
@@ -502,20 +503,38 @@ async def track(s: Stranger) -> Undo:
 @deed(lives="cluster worker-group", lasts=True)
 async def scale(s: Stranger) -> Undo:
     """``kubectl scale`` by somebody: that is what is asked for, until he takes it back."""
-    live = await s.live("DaskWorkerGroup", s.group)
-    stated = live["spec"]["worker"]["replicas"]
-    await s.patch(live, {"spec": {"replicas": stated + 2}}, "scale")
+    stated = 0
 
-    async def back() -> None:
-        present, parent = await s.live("DaskWorkerGroup", s.group), await s.parent()
-        if parent["kind"] == "DaskCluster":
-            number = parent["spec"]["worker"]["replicas"]
-        else:  # unless its user has stated another number meanwhile
-            number = present["spec"]["worker"]["replicas"]
-            number = stated if number == stated + 2 else number
-        await s.patch(present, {"spec": {"replicas": number}}, "scale")
+    async def to(number: Callable[[Manifest], int]) -> None:
+        """Change it from what it is, not from what it was: its user may state another number at any time."""
+        while True:
+            group = await s.live("DaskWorkerGroup", s.group)
+            version, replicas = group["metadata"]["resourceVersion"], number(await stating(group))
+            try:
+                await s.patch(
+                    group, {"metadata": {"resourceVersion": version}, "spec": {"replicas": replicas}}, "scale"
+                )
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+            else:
+                return
 
-    return back
+    async def stating(group: Manifest) -> Manifest:
+        parent = await s.parent()
+        return parent if parent["kind"] == "DaskCluster" else group
+
+    def more(live: Manifest) -> int:
+        nonlocal stated
+        stated = live["spec"]["worker"]["replicas"]
+        return stated + 2
+
+    def back(live: Manifest) -> int:
+        number: int = live["spec"]["worker"]["replicas"]
+        return stated if number == stated + 2 else number
+
+    await to(more)
+    return lambda: to(back)
 
 
 @deed(lives="cluster worker-group", lasts=True)
@@ -550,7 +569,8 @@ async def suspend_cluster(s: Stranger) -> Undo:
 async def hold_runner(s: Stranger) -> Undo:
     """A queue suspends the runner's Job: it is not released by anybody else."""
     live = await s.live("Job", names.runner(s.name))
-    if any(c["type"] in ("Complete", "Failed") for c in (live.get("status") or {}).get("conditions") or ()):
+    ended = any(c["type"] in ("Complete", "Failed") for c in (live.get("status") or {}).get("conditions") or ())
+    if ended or live["spec"].get("suspend"):  # somebody else holds it, who would release it before we do
         raise Absent
     await s.patch(live, {"spec": {"suspend": True}})
 

@@ -44,7 +44,7 @@ from .stranger import MORE, Hand, Stranger, policies
 #: The operator's patience with a request; shorter than in earnest, so that hanging requests cost little.
 TIMEOUT_SECONDS = 4.0
 #: For how long an operator must have nothing to do before a resource counts as settled.
-QUIET_SECONDS = 1.0
+QUIET_SECONDS, QUIET_LOOKS = 1.0, 20
 #: How long anything may take; the slowest faults cost a few seconds each.
 PATIENCE_SECONDS = 90.0
 #: Seconds that a place whose Pods fail at once stays empty, and after which what was refused is tried again. These are
@@ -222,13 +222,14 @@ class Site:
             Violation: it goes on and on.
         """
         patience = Patience(PATIENCE_SECONDS)
-        while time.monotonic() - self.script.busy_at < QUIET_SECONDS:
+        looks = 0  # that found it idle, one after the other: where the machine stalls, time alone says nothing
+        while looks < QUIET_LOOKS or time.monotonic() - self.script.busy_at < QUIET_SECONDS:
             if not patience.lasts():
                 raise Violation("it is at work without end though nothing changes")
-            await asyncio.sleep(0.05)
-            queue = self._queue
+            await asyncio.sleep(QUIET_SECONDS / QUIET_LOOKS)
+            queue, looks = self._queue, looks + 1
             if queue.depth or queue.active or queue._failures:  # what failed waits for its next attempt
-                self.script.busy_at = time.monotonic()
+                self.script.busy_at, looks = time.monotonic(), 0
 
     async def restarted_in_silence(self) -> None:
         """Start another operator, which may find something that was left, and another, which must not.

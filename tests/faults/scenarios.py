@@ -85,6 +85,8 @@ async def _job(
     await site.stranger.rest()
     await site.settled()
     lost = site.stranger.made_again["*"]
+    if site.strange and kept and site.record.get("DaskCluster", site.name):
+        await _sized(site, "DaskCluster", names.default_group(site.name), 1, "dask:1", last=True)
     assert lost or not kept or site.record.get("DaskCluster", site.name), "the cluster was to be kept"
     await site.restarted_in_silence()
     await site.delete("DaskJob", site.name)

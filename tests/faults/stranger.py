@@ -168,6 +168,7 @@ class Stranger:
         self._left: list[Undo] = []
         self._numbers = itertools.count()
         self._suspicious: list[str] = []
+        self._deleted: set[str] = set()  # by deeds: others keep their hands off them
 
     @property
     def is_about(self) -> bool:
@@ -335,8 +336,8 @@ class Stranger:
             is_one = labels.get(names.COMPONENT) == component and labels.get(names.CLUSTER) == self.cluster
             of_group = component != names.WORKER or labels.get(names.WORKER_GROUP) == self.group
             running = (pod.get("status") or {}).get("phase") == "Running" and not metadata.get("deletionTimestamp")
-            owned = metadata["uid"] not in self._mine and metadata["uid"] not in self.tampered
-            if is_one and of_group and running and owned and metadata["uid"] not in self._suspicious:
+            others = {*self._mine, *self.tampered, *self._suspicious, *self._deleted}
+            if is_one and of_group and running and metadata["uid"] not in others:
                 found.append(pod)
         return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
 
@@ -403,6 +404,7 @@ class Stranger:
 
     async def delete(self, manifest: Manifest) -> None:
         metadata = manifest["metadata"]
+        self._deleted.add(metadata["uid"])
         with contextlib.suppress(ApiError):  # it is another one by now
             await self._hand.delete(manifest["kind"], metadata["namespace"], metadata["name"], uid=metadata["uid"])
 

@@ -35,6 +35,12 @@ def changed(manifest: dict[str, Any], **spec: Any) -> dict[str, Any]:
     return manifest
 
 
+def new() -> ObservedCluster:
+    """A cluster of which nothing is there yet."""
+    nothing = dict.fromkeys(("config_map", "deployment", "service", "disruption_budget"))
+    return ObservedCluster(cluster=cluster(), groups=(), scheduler_pods=(), **nothing)
+
+
 def actions(o: ObservedCluster) -> list[Any]:
     return list(plan_cluster(o, NOW).actions)
 
@@ -322,6 +328,20 @@ class TestNames:
         waits = Outcome(Apply(scheduler_service(c)), "waiting for Service x of before to be gone", "Terminating")
         ready = condition(cluster_status(o, plan_cluster(o, NOW), [waits], NOW).conditions, "Ready")
         assert (ready.status, ready.reason) == ("False", "Progressing")
+
+    @pytest.mark.parametrize("field", ["config_map", "service"])
+    def test_nothing_is_made_beside_a_foreign_child(self, field: str) -> None:
+        """(strangers 2, found again by tests/faults) A scheduler would load a module of somebody's."""
+        c = cluster()
+        build = {"config_map": extension_config_map, "service": scheduler_service}[field]
+        foreign = live(build(c))
+        foreign["metadata"]["ownerReferences"] = []
+        assert applied(plan_cluster(new(), NOW)) == ["ConfigMap", "Service", "Deployment", "DaskWorkerGroup"]
+        assert actions(msgspec.structs.replace(new(), **{field: foreign})) == []
+
+    def test_others_wait_for_the_config_map_and_the_service(self) -> None:
+        needed = [a.manifest["kind"] for a in actions(new()) if a.needed]
+        assert needed == ["ConfigMap", "Service"]
 
 
 class TestIdleness:

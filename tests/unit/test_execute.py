@@ -26,7 +26,7 @@ from dask_controller.shell.queue import Queue
 from dask_controller.shell.reconcile import _next_look
 from dask_controller.shell.world import Key, World
 from dask_crds import names
-from dask_resources.scheduler import scheduler_service, selector
+from dask_resources.scheduler import scheduler_deployment, scheduler_service, selector
 from dask_resources.worker import worker_labels, worker_pod
 
 
@@ -196,6 +196,17 @@ class TestApply:
         (outcome,) = await execute.execute(cluster(), [Apply(service, new=True)], NOW)
         assert (outcome.reason, outcome.permanent) == (reason, permanent)
         assert (server.applied, server.patched) == ([], [])
+
+    @virtual_time
+    async def test_what_is_needed_goes_first_and_stops_the_rest_if_it_fails(self) -> None:
+        c = cluster()
+        wanted = [Apply(scheduler_deployment(c), new=True), Apply(scheduler_service(c), new=True, needed=True)]
+        execute, _ = on(_Names(existing(scheduler_service(c), ownerReferences=[])))
+        (outcome,) = await execute.execute(c, wanted, NOW)
+        assert outcome.reason == "NameConflict"
+        execute, _ = on(_Names())
+        outcomes = await execute.execute(c, wanted, NOW)
+        assert [outcome.action.manifest["kind"] for outcome in outcomes] == ["Service", "Deployment"]
 
     @virtual_time
     async def test_a_child_from_which_somebody_took_our_label_gets_it_back_and_nothing_else(self) -> None:

@@ -31,6 +31,7 @@ from dask_crds.model import (
     parse,
 )
 from dask_resources.job import job_cluster, job_revision, runner_job
+from dask_resources.scheduler import scheduler_service
 
 
 def runner_pod(name="hello-runner-x", **fields):
@@ -56,6 +57,7 @@ class Run:
         self.pods: tuple[Pod, ...] = ()
         self.scheduler_pods: tuple[Pod, ...] = ()
         self.leftovers: tuple[Pod, ...] = ()
+        self.service = scheduler_service
         self.answers = Answers(silent="not asked in this test")
         self.creation_problem, self.leaving = "", 0
         self.runners = 0
@@ -71,6 +73,7 @@ class Run:
             runner=self.runner,
             pods=tuple(pods),
             scheduler_pods=self.scheduler_pods,
+            service=self.service(self.cluster) if self.cluster else None,
             leftovers=self.leftovers,
             creation_problem=self.creation_problem,
             leaving=self.leaving,
@@ -195,6 +198,26 @@ def test_the_runner_waits_for_the_scheduler():
     assert run.status.job_status == "ClusterCreated"
     assert "scheduler" in condition(run.status.conditions, "Ready").message
     run.scheduler_becomes_ready()
+    assert run.step() == ["Apply Job"]
+
+
+@pytest.mark.parametrize("owner", [None, "of another"])
+def test_the_runner_does_not_go_where_somebody_elses_service_leads(owner):
+    """(strangers 2, found again by tests/faults) The scheduler was ready, so the runner was started all the same."""
+    run = Run()
+    run.step(), run.step()
+
+    def foreign(cluster):
+        service = scheduler_service(cluster)
+        references = [{"uid": owner, "controller": True}] if owner else []
+        return {**service, "metadata": {**service["metadata"], "ownerReferences": references}}
+
+    run.service = foreign
+    run.scheduler_becomes_ready()
+    assert run.step() == []
+    run.service = lambda _: None
+    assert run.step() == []
+    run.service = scheduler_service
     assert run.step() == ["Apply Job"]
 
 

@@ -239,6 +239,18 @@ def test_a_whole_resource_is_found_by_its_key(site: Site) -> None:
     assert len(site.world.groups_of(NAMESPACE, "simple")) == 2
 
 
+def test_a_resource_whose_present_spec_no_status_speaks_of_is_known(site: Site) -> None:
+    """A replica that begins to lead looks at those first: of a thousand others nobody waits for any."""
+    observed = {"status": {"observedGeneration": 1}}
+    for value in (cluster(), group(), group("simple-gpu"), autoscaler()):
+        site.put(dump(value) | observed)
+    for key in (CLUSTER, GROUP, SCALER):
+        assert key not in set(site.world.unobserved())
+    site.put(dump(group()) | observed, generation=2)
+    site.put(dump(group("simple-gpu")) | observed, generation=2, deletionTimestamp="2026-01-01T00:00:00Z")
+    assert {key for key in site.world.unobserved() if key.name.startswith("simple")} == {GROUP}
+
+
 class TestSchedulerPods:
     """(security 5, strangers 7) Two labels made any Pod the scheduler; what counts is who has made it."""
 

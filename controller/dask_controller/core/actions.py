@@ -115,6 +115,7 @@ class Apply(Struct, frozen=True, tag=True):
 
     manifest: Mapping[str, Any]
     new: bool = False  #: no such object has been seen: it is created, which costs the API server half as much
+    needed: bool = False  #: by the other objects: they are written after it, and not at all if it fails
 
 
 class CreateWorker(Struct, frozen=True, tag=True):

@@ -37,9 +37,14 @@ _LABELS = (names.CLUSTER, names.COMPONENT)
 
 
 def changes(o: ObservedCluster) -> Iterator[Action]:
-    """What has to be written. The ConfigMap first: the scheduler Pod mounts it."""
+    """What has to be written.
+
+    Nothing is made beside a ConfigMap or Service that somebody else has: a scheduler would load his module, and workers
+    would connect to wherever his Service leads.
+    """
+    foreign = not (mine(o, o.config_map) and mine(o, o.service))
     for action in (_config_map(o), _service(o), _budget(o), _deployment(o), _default_group(o), *_relabelled(o)):
-        if action is not None:
+        if action is not None and not (foreign and isinstance(action, Apply) and action.new):
             yield action
 
 
@@ -102,7 +107,8 @@ def _config_map(o: ObservedCluster) -> Action | None:
         # Python would find it: what lies beside the module is no addition but a change of what runs.
         data = dict.fromkeys(sorted(added))
         return Patch("ConfigMap", o.cluster.namespace, live["metadata"]["name"], {"data": data}, _uid(live))
-    return None if same and _is_labelled(live, desired) and _is_revised(live, desired) else _apply(o, live, desired)
+    same = same and _is_labelled(live, desired) and _is_revised(live, desired)
+    return None if same else _apply(o, live, desired, needed=True)
 
 
 def _service(o: ObservedCluster) -> Action | None:
@@ -115,7 +121,7 @@ def _service(o: ObservedCluster) -> Action | None:
     if live is not None and (ports := _ports(live["spec"], desired["spec"])):
         # Ports are merged by number: one that somebody has renumbered would stay beside ours, with the same name.
         return Patch("Service", o.cluster.namespace, live["metadata"]["name"], {"spec": {"ports": ports}}, _uid(live))
-    return _apply(o, live, desired)
+    return _apply(o, live, desired, needed=True)
 
 
 def _ports(live: Manifest, desired: Manifest) -> list[Any]:
@@ -323,8 +329,8 @@ def _uid(live: Manifest) -> str:
     return uid
 
 
-def _apply(o: ObservedCluster, live: Manifest | None, desired: dict[str, Any]) -> Apply | None:
-    return None if fingerprint(desired) in o.settled else Apply(desired, new=live is None)
+def _apply(o: ObservedCluster, live: Manifest | None, desired: dict[str, Any], *, needed: bool = False) -> Apply | None:
+    return None if fingerprint(desired) in o.settled else Apply(desired, new=live is None, needed=needed)
 
 
 def fingerprint(manifest: Manifest) -> str:

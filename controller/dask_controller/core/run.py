@@ -67,7 +67,7 @@ class Run:
         scheduler_is_lost: whether the runner goes on without the scheduler that it was started for.
         loss_is_new: whether it has just lost it and is to be started again.
 
-        is_reachable: whether there is a scheduler, and its Service leads to it.
+        is_reachable: whether there is a scheduler, and its Service, which may be somebody else's, leads to it.
         is_outdated: whether the cluster was made from other templates than those that the runner will be made from.
         missing: what the runner has to wait for; empty when it may start.
         versions: ``VersionsConsistent``, once everybody's versions are known; then it stands for the rest of the run.
@@ -88,7 +88,7 @@ class Run:
         self.least_workers = min(1, workers) if least is None else least
 
         self._look_for_scheduler()
-        self.is_reachable = self.scheduler_life is not None and (self.cluster is None or service_selects(self.cluster))
+        self.is_reachable = self.scheduler_life is not None and _leads_to_scheduler(o.service, self.cluster)
         self.is_outdated = _is_outdated(self)
         self.missing = _missing(self)
         self.versions = _versions(self)
@@ -179,6 +179,12 @@ def _is_lost(life: str, scheduler_pods: tuple[Pod, ...], container: str) -> bool
         return True
     scheduler = pod.container(container)
     return scheduler.restarts > int(restarts) and scheduler.termination_message != SHUT_DOWN_BY_CLIENT
+
+
+def _leads_to_scheduler(service: Manifest | None, cluster: DaskCluster | None) -> bool:
+    if service is None or cluster is None or owner_uid(service) != cluster.uid:
+        return False
+    return service_selects(cluster)
 
 
 def _is_outdated(run: Run) -> bool:

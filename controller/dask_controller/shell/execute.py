@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 #: More actions than this at a time stand back for shorter plans.
 FEW = 8
 #: Requests of such a plan that may be under way at a time while there is no other one.
-LARGEST_SHARE = 6
+LARGEST_SHARE = 10
 
 #: Seconds after which a plan begins nothing more: what is left follows at the next look. Status is written in between,
 #: and others have their turn.
@@ -78,16 +78,15 @@ class Executor:
         return until is not None
 
     async def execute(self, parent: Kind, actions: Sequence[Action], now: float) -> list[Outcome]:
-        """Perform ``actions``: what is applied, then changes and deletions, then new Pods; events last.
+        """Perform ``actions``: what is applied, that which is needed first; changes and deletions; new Pods; events.
 
-        The first Apply goes alone, because the others may need its object. A failed one stops what follows. Actions for
-        which there was no time have no outcome.
+        A failed Apply stops what follows. Actions for which there was no time have no outcome.
         """
         applied = [a for a in actions if isinstance(a, Apply)]
         changed = [a for a in actions if isinstance(a, Patch | Delete)]
         until = asyncio.get_running_loop().time() + STEP_SECONDS
         outcomes: list[Outcome] = []
-        for step in (applied[:1], applied[1:]):
+        for step in ([a for a in applied if a.needed], [a for a in applied if not a.needed]):
             outcomes += await self._together(step, parent, now)
             if any(outcome.error for outcome in outcomes):
                 return outcomes

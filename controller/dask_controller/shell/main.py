@@ -161,6 +161,8 @@ async def run(options: argparse.Namespace) -> None:
         gc.freeze()  # what was read at start lives as long as we do; collecting it over and over costs most of the CPU
         _supervise(_resync(kubernetes, queue, options.namespace), "the resync ended")
         working = _supervise(queue.run(reconciler, workers=options.workers), "the queue ended")
+        for key in world.unobserved():  # now, before kopf lists all that has been there for long
+            queue.add(key, prompt=True)
         logger.info("serving %s", "all namespaces" if options.all_namespaces else ", ".join(options.namespace))
         try:
             await kopf.operator(

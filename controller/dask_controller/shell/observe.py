@@ -101,6 +101,7 @@ def _job(job: DaskJob, world: World) -> ObservedJob:
         runner=named(world.jobs.by_index(key), names.runner(job.name)),
         pods=tuple(world.pods.by_index((*key, names.JOB_RUNNER))),
         scheduler_pods=_scheduler_pods(cluster, world),
+        service=named(world.services.by_index(key), names.scheduler(job.name)),
         leftovers=world.leftover_schedulers(*key),
     )
 

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import msgspec
@@ -518,6 +518,14 @@ class World:
         caches = {"DaskCluster": self.clusters, "DaskWorkerGroup": self.groups, "DaskAutoscaler": self.autoscalers}
         found = caches[key.kind].by_index(key) if key.kind in caches else []
         return found[0].manifest if len(found) == 1 and found[0].whole else None
+
+    def unobserved(self) -> Iterator[Key]:
+        """Cached resources of ours whose present ``spec`` no status speaks of: their users wait."""
+        for informer in (self.clusters, self.groups, self.autoscalers):
+            for found in informer.store.values():
+                observed = (found.manifest.get("status") or {}).get("observedGeneration")
+                if observed != found.generation and not found.deleting:
+                    yield _key(found)
 
     def cluster(self, namespace: str, name: str) -> DaskCluster | None:
         """The cluster of that name, unless it is being deleted or cannot be read."""
