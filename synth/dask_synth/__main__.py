@@ -23,7 +23,7 @@ from .app import write
 from .config import Configuration, ConfigurationError, load
 from .init import start
 from .output import contents, put
-from .reference import reference
+from .reference import reasons, reference
 from .release import ReleaseError, release
 from .render import render
 
@@ -91,7 +91,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         default=_REFERENCE,
-        help="where the API reference goes, if that folder exists (default: %(default)s)",
+        help="where the API reference goes, and the page of reasons beside it, if that folder exists "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--check", action="store_true", help="write nothing; list the files that are not as they would be written"
@@ -131,9 +132,10 @@ def _synthesize(options: argparse.Namespace, configuration: Configuration) -> in
         wanted = contents(fresh, at=options.output)
     present = contents(options.output, at=options.output)
     if options.reference.parent.is_dir():
-        wanted[options.reference] = reference().encode()
-        if options.reference.exists():
-            present[options.reference] = options.reference.read_bytes()
+        for page, text in ((options.reference, reference()), (options.reference.with_name("reasons.md"), reasons())):
+            wanted[page] = text.encode()
+            if page.exists():
+                present[page] = page.read_bytes()
     differing = sorted(path for path in wanted.keys() | present.keys() if wanted.get(path) != present.get(path))
     if options.check:
         for path in differing:

@@ -1,4 +1,4 @@
-"""The API reference, ``docs/reference.md``, from the typed model."""
+"""The API reference, ``docs/reference.md``, from the typed model, and ``docs/reasons.md`` from the reasons."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dask_crds import names
 from dask_crds.descriptions import schema_components
 from dask_crds.kinds import DASK_KINDS, DaskKind
 from dask_crds.kubernetes import KUBERNETES_VERSION
+from dask_crds.reasons import Reason
 
 Schema = Mapping[str, Any]
 
@@ -35,6 +36,33 @@ def reference() -> str:
     ]
     for row in DASK_KINDS.values():
         lines += _kind(row, components, written)
+    return "\n".join(lines)
+
+
+def reasons() -> str:
+    """The page of all reasons as Markdown."""
+    lines = [
+        "# Reasons",
+        "",
+        "<!-- Generated from crds/dask_crds/reasons.py by `python -m dask_synth`. Do not edit. -->",
+        "",
+        "What the operator writes as `reason` into conditions and Events, what it means, and what to do about it. The "
+        "message beside it says which object is meant.",
+        "",
+        "| reason | |",
+        "| --- | --- |",
+        *(f"| `{reason}` | {reason.meaning} |" for reason in sorted(Reason)),
+        "",
+        "## Reasons that come from Kubernetes",
+        "",
+        "Where a Pod is ill, or the API server refuses something, its reason and message are passed on as they are: of "
+        "scheduling (`Unschedulable`), images (`ImagePullBackOff`, `ErrImagePull`), configuration "
+        "(`CreateContainerConfigError`), crashes (`CrashLoopBackOff`, `Error`), memory (`OOMKilled`: raise the limit), "
+        "nodes (`Evicted`), a runner's Job (`BackoffLimitExceeded`, `PodFailurePolicy`, `DeadlineExceeded`), and of "
+        "Events that explain why a Pod waits on its node (`FailedMount`, `FailedCreatePodSandBox`). `kubectl describe` "
+        "of the object in the message shows more.",
+        "",
+    ]
     return "\n".join(lines)
 
 

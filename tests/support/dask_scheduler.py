@@ -16,8 +16,8 @@ import dask
 from distributed import Client, Scheduler, Worker
 
 import dask_resources
-from dask_controller.core.actions import Answers, Ask, Share, TargetQuestion
-from dask_controller.core.actions import Worker as Pod
+from dask_controller.core.actions import Answers, Ask, Claim, TargetQuestion
+from dask_controller.core.actions import WorkerId as Pod
 from dask_controller.schedulers.answers import Question
 from dask_controller.schedulers.client import SchedulerClient as Extension
 from dask_resources.scheduler_extension import MODULE as _PRELOADED
@@ -47,9 +47,9 @@ async def ask(extension: Extension, **asked) -> Answers:
     return (await extension.put(Question([Ask(**asked)]))).answers[0]
 
 
-def having(*names: str, maximum: int = 1000, **share) -> Share:
+def having(*names: str, maximum: int = 1000, **share) -> Claim:
     """A worker group that has these workers."""
-    return Share(workers=pods(*names), maximum=maximum, **share)
+    return Claim(workers=pods(*names), maximum=maximum, **share)
 
 
 class Rig:

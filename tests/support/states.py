@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dask_controller.core.observed import Container, ObservedCluster, ObservedGroup, Pod, Problem
+from dask_controller.core.observed import ObservedCluster, ObservedGroup
+from dask_controller.core.pod import Container, Pod, Problem
 from dask_crds import names
 from dask_crds.model import (
     Condition,

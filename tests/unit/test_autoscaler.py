@@ -16,18 +16,14 @@ from tests.support.states import (
     worker_pod,
 )
 
-from dask_controller.core.actions import Answers, Patch, Share, Worker
-from dask_controller.core.autoscaler import (
-    INTERVAL_SECONDS,
-    autoscaler_status,
-    in_charge,
-    number_for,
-    plan_autoscaler,
-)
+from dask_controller.core.actions import Answers, Claim, Patch, WorkerId
+from dask_controller.core.autoscaler import INTERVAL_SECONDS, in_charge, number_for, plan_autoscaler
+from dask_controller.core.autoscaler_status import autoscaler_status
 from dask_controller.core.demand import worker_resources, worker_threads
 from dask_controller.core.observed import ObservedAutoscaler, Sibling
 from dask_controller.core.scaling_rules import DOWN_WINDOW_SECONDS
-from dask_controller.core.worker_group import plan_worker_group, worker_group_status
+from dask_controller.core.worker_group import plan_worker_group
+from dask_controller.core.worker_group_status import worker_group_status
 from dask_crds.model import (
     MAX_WORKERS,
     AutoscalerBehavior,
@@ -178,9 +174,9 @@ def test_the_other_groups_come_in_a_fixed_order_with_their_bounds():
         Sibling(group=described("simple-arm"), autoscaler=None, pods=()),
     ]
     question = plan_autoscaler(observed(autoscaler(0, 4), group=gpu, pods=(), siblings=tuple(others)), NOW).ask.target
-    assert question.group == Share(workers=(), resources={"GPU": 2.0}, threads=8, minimum=0, maximum=4)
-    arm = Share(workers=(), minimum=2, maximum=2)
-    default = Share(workers=(Worker("simple-default-worker-0-abcde", ("10.0.0.0",)),), minimum=1, maximum=7)
+    assert question.group == Claim(workers=(), resources={"GPU": 2.0}, threads=8, minimum=0, maximum=4)
+    arm = Claim(workers=(), minimum=2, maximum=2)
+    default = Claim(workers=(WorkerId("simple-default-worker-0-abcde", ("10.0.0.0",)),), minimum=1, maximum=7)
     assert question.before == (default, arm)
     assert question.after == (arm,)  # simple-zoo
     first = plan_autoscaler(observed(autoscaler(), siblings=tuple(others[::2])), NOW).ask.target
@@ -196,8 +192,8 @@ def test_the_scheduler_is_told_no_more_than_a_group_may_have():
     )
     gpu = described("simple-gpu")
     question = plan_autoscaler(observed(unbounded, group=gpu, pods=(), siblings=others), NOW).ask.target
-    assert question.group == Share(workers=(), minimum=3, maximum=MAX_WORKERS)
-    assert question.before == question.after == (Share(workers=(), minimum=MAX_WORKERS, maximum=MAX_WORKERS),)
+    assert question.group == Claim(workers=(), minimum=3, maximum=MAX_WORKERS)
+    assert question.before == question.after == (Claim(workers=(), minimum=MAX_WORKERS, maximum=MAX_WORKERS),)
 
 
 @pytest.mark.parametrize(

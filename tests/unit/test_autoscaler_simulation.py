@@ -12,10 +12,13 @@ import msgspec
 import pytest
 from tests.support.states import NOW, autoscaler, group, observed_group, scheduler_pod, worker_pod
 
-from dask_controller.core.actions import Answers, Create, Delete
-from dask_controller.core.autoscaler import INTERVAL_SECONDS, autoscaler_status, plan_autoscaler
-from dask_controller.core.observed import ObservedAutoscaler, Pod
-from dask_controller.core.worker_group import plan_worker_group, worker_group_status
+from dask_controller.core.actions import Answers, CreateWorker, Delete
+from dask_controller.core.autoscaler import INTERVAL_SECONDS, plan_autoscaler
+from dask_controller.core.autoscaler_status import autoscaler_status
+from dask_controller.core.observed import ObservedAutoscaler
+from dask_controller.core.pod import Pod
+from dask_controller.core.worker_group import plan_worker_group
+from dask_controller.core.worker_group_status import worker_group_status
 from dask_crds.model import AutoscalerBehavior, ScalingPolicy, ScalingRules
 
 TARGET_DURATION = 5.0  #: ``distributed.adaptive.target-duration``
@@ -78,9 +81,9 @@ class World:
         o = observed_group(self.group, *self.pods.values(), autoscaler=self.autoscaler, answers=self.answers())
         plan = plan_worker_group(o, self.now)
         status = worker_group_status(o, plan, [], self.now)
-        self.interrupted += sum(1 for name in plan.notes if name in self.running)
+        self.interrupted += sum(1 for name in plan.draining if name in self.running)
         for action in plan.actions:
-            if isinstance(action, Create):
+            if isinstance(action, CreateWorker):
                 pod = worker_pod(
                     self.group, action.ordinal, phase="Pending", ready=False, created=self.now, ip="", started=None
                 )

@@ -21,18 +21,20 @@ from tests.support.states import (
     worker_pod,
 )
 
-from dask_controller.core import worker_group
-from dask_controller.core.actions import STEP, Answers, Create, Delete, Event, Outcome, Patch, step
+from dask_controller.core.actions import STEP, Answers, CreateWorker, Delete, Event, Outcome, Patch, step
 from dask_controller.core.cluster import plan_cluster
+from dask_controller.core.ledger import MOST_DRAINING
 from dask_controller.core.time import format_time
-from dask_controller.core.worker_group import (
-    MOST_COMPARED,
-    MOST_DRAINING,
-    free_ordinals,
-    plan_worker_group,
-    worker_group_status,
+from dask_controller.core.worker_group import MOST_COMPARED, free_ordinals, plan_worker_group
+from dask_controller.core.worker_group_status import worker_group_status
+from dask_crds.model import (
+    DaskAutoscalerStatus,
+    DaskWorkerGroupStatus,
+    DrainingWorker,
+    RollingUpdate,
+    TemplateMetadata,
+    UpdateStrategy,
 )
-from dask_crds.model import DaskAutoscalerStatus, DaskWorkerGroupStatus, DrainingWorker, TemplateMetadata
 
 ABSURD = [100_000, 6_000_000, 2**31 - 1]
 
@@ -77,7 +79,7 @@ def test_the_same_by_the_autoscalers_number(replicas):
 
 @pytest.mark.parametrize("surge", ["100%", 2**31 - 1, "9" * 5000 + "%"])
 def test_the_same_in_a_rolling_update(surge):
-    strategy = worker_group.UpdateStrategy(rolling_update=worker_group.RollingUpdate(max_surge=surge))
+    strategy = UpdateStrategy(rolling_update=RollingUpdate(max_surge=surge))
     g = group(replicas=6_000_000, update_strategy=strategy)
     plan = plan_worker_group(observed_group(g, worker_pod(g, 0, revision="old")), NOW)
     assert len(plan.actions) == STEP
@@ -102,7 +104,7 @@ def test_ten_thousand_workers_go_step_by_step(drain_timeout):
     assert time.process_time() - began < 5, "comparing each with each takes minutes"
     if drain_timeout:
         assert plan.actions == ()
-        assert len(plan.notes) == MOST_DRAINING
+        assert len(plan.draining) == MOST_DRAINING
         assert len(msgspec.json.encode(worker_group_status(o, plan, [], NOW))) < 100_000
     else:
         assert len(plan.actions) == STEP
@@ -119,7 +121,7 @@ def test_who_was_not_compared_does_not_go():
     o = msgspec.structs.replace(o, answers=Answers(registered=names, ranked=tuple(names)))
     plan = plan_worker_group(o, NOW)
     assert not plan.actions
-    assert {worker.worker_name for worker in workers if worker.name in plan.notes} <= names
+    assert {worker.worker_name for worker in workers if worker.name in plan.draining} <= names
 
 
 def test_no_more_begin_to_drain_than_may_drain_at_a_time():
@@ -132,7 +134,7 @@ def test_no_more_begin_to_drain_than_may_drain_at_a_time():
         registered=frozenset(known), ranked=known, retirement=dict.fromkeys(known[:MOST_DRAINING], "retiring: 1 task")
     )
     plan = plan_worker_group(observed_group(g, *workers, answers=answers), NOW)
-    assert len(plan.notes) == MOST_DRAINING
+    assert len(plan.draining) == MOST_DRAINING
     freed = {**answers.retirement, known[0]: "retired"}
     plan = plan_worker_group(
         observed_group(g, *workers, answers=msgspec.structs.replace(answers, retirement=freed)), NOW
@@ -145,7 +147,7 @@ def test_labels_of_ten_thousand_workers_do_not_keep_others_waiting():
     g = group(replicas=20_000, metadata=TemplateMetadata(labels={"team": "data"}))
     plan = plan_worker_group(observed_group(g, *many_pods(g, 10_000)), NOW)
     kinds = [type(action) for action in plan.actions]
-    assert kinds.count(Patch) == kinds.count(Create) == STEP // 2
+    assert kinds.count(Patch) == kinds.count(CreateWorker) == STEP // 2
 
 
 def test_an_event_for_each_worker_is_bounded_too():
@@ -175,7 +177,7 @@ def test_scheduler_pods_that_claim_to_be_the_clusters_are_bounded():
 
 
 def test_kinds_take_turns():
-    creations = [Create(None, n) for n in range(3)]
+    creations = [CreateWorker(None, n) for n in range(3)]
     events = [Event(str(n), "") for n in range(2)]
     assert step(creations, [], events) == (creations[0], events[0], creations[1], events[1], creations[2])
-    assert len(step(Create(None, n) for n in range(10**6))) == STEP
+    assert len(step(CreateWorker(None, n) for n in range(10**6))) == STEP

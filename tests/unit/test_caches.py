@@ -16,17 +16,10 @@ from tests.support.states import autoscaler, cluster, group, job, metadata
 
 from dask_controller.core.cached_child import LARGEST_CHILD_BYTES, CachedChild
 from dask_controller.core.cached_resource import CachedResource
-from dask_controller.core.children import contains
-from dask_controller.core.observed import (
-    LONGEST_MESSAGE,
-    LONGEST_WORDS,
-    Container,
-    Pod,
-    made_by_another,
-    owner_uid,
-    pod,
-)
-from dask_controller.core.runner import is_finished, is_suspended
+from dask_controller.core.compare import contains
+from dask_controller.core.ownership import foreign_scheduler, owner_uid
+from dask_controller.core.pod import LONGEST_MESSAGE, LONGEST_TERMINATION, Container, Pod, pod
+from dask_controller.core.runner import Runner
 from dask_controller.shell.caches import Caches
 from dask_crds import names
 from dask_crds.model import dump
@@ -129,8 +122,8 @@ class TestChild:
         manifest = runner_job(j, scheduler_id="uid/0")
         manifest["spec"]["suspend"] = True
         live = kept(stored(manifest, failed=2, startTime="2026-01-01T00:00:00Z", conditions=[failed])).manifest
-        assert is_suspended(live)
-        assert is_finished(live)
+        assert Runner(job(), live).is_suspended
+        assert Runner(job(), live).is_finished
         assert live["status"]["failed"] == 2
         assert live["status"]["startTime"] == "2026-01-01T00:00:00Z"
         assert live["metadata"]["annotations"] == {names.SCHEDULER_ID: "uid/0"}
@@ -154,9 +147,9 @@ class TestChild:
         manifest = stored(scheduler_deployment(cluster()))
         if not owned:
             del manifest["metadata"]["ownerReferences"]
-        assert made_by_another("simple", kept(manifest).manifest) is None
+        assert foreign_scheduler("simple", kept(manifest).manifest) is None
         manifest["spec"]["selector"]["matchLabels"] |= {f"label{n}": "x" * 60 for n in range(1000)}
-        assert made_by_another("simple", kept(manifest).manifest) is not None
+        assert foreign_scheduler("simple", kept(manifest).manifest) is not None
 
 
 ABSURD: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -204,7 +197,7 @@ def test_what_is_kept_of_a_child_is_bounded(manifest: dict[str, Any], absurd: st
     assert size(found) <= 1.1 * LARGEST_CHILD_BYTES
     assert owner_uid(found.manifest)
     if manifest["kind"] == "Deployment":
-        made_by_another("simple", found.manifest)
+        foreign_scheduler("simple", found.manifest)
 
 
 # --- resources of ours ------------------------------------------------------------------------------------------------
@@ -372,7 +365,7 @@ class TestPod:
         assert found.last_applied == remembered(MEGABYTE)
         assert found.owner_uid
         del manifest["status"]["containerStatuses"][:3]
-        assert len(kept(manifest).container("dask").last_words) == LONGEST_WORDS
+        assert len(kept(manifest).container("dask").termination_message) == LONGEST_TERMINATION
 
     @pytest.mark.parametrize("time", ["", "x", "0000-01-01T00:00:00Z", "9999-99-99T00:00:00Z", None, 7])
     def test_times_that_are_none(self, time: Any) -> None:
@@ -415,7 +408,7 @@ class TestPod:
         spec = manifest["spec"]
         spec["containers"] = [{"name": "z"}, {"name": "a-proxy"}, *spec["containers"]]
         found: Pod = kept(manifest)
-        assert found.container("dask") == Container(name="dask", restarts=1, exit_code=3, last_words="bye")
+        assert found.container("dask") == Container(name="dask", restarts=1, exit_code=3, termination_message="bye")
         assert found.container("a-proxy") == Container(name="a-proxy", running=True, restarts=7)
         assert found.container("z").finished is not None
         assert found.container("renamed since").name == "z"

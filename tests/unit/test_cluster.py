@@ -7,7 +7,8 @@ import pytest
 from tests.support.states import NOW, PULL_ERROR, cluster, condition, observed_cluster, scheduler_pod
 
 from dask_controller.core.actions import Answers, Apply, Delete, Event, Outcome, Patch
-from dask_controller.core.cluster import cluster_status, plan_cluster
+from dask_controller.core.cluster import plan_cluster
+from dask_controller.core.cluster_status import cluster_status
 from dask_controller.core.conditions import condition as make_condition
 from dask_crds import names
 from dask_crds.model import (

@@ -8,7 +8,7 @@ from tests.support.states import NOW
 from tests.support.states import condition as of_type
 
 from dask_controller.core.actions import Event, Outcome
-from dask_controller.core.conditions import condition, events, readiness
+from dask_controller.core.conditions import Standing, condition, events, readiness
 
 
 class TestEvents:
@@ -47,7 +47,7 @@ class TestEvents:
 def test_a_write_that_lost_a_race_is_progress(reason: str) -> None:
     """(node 4) ``Warning Conflict`` was harmless."""
     lost = Outcome(Event("x", "x"), "somebody was quicker", reason)
-    found = readiness(None, problem=None, waiting="", outcomes=[lost], generation=1, now=NOW)
+    found = readiness(Standing(waiting=""), [lost], None, 1, NOW)
     assert (of_type(found, "Ready").status, of_type(found, "Ready").reason) == ("False", "Progressing")
     assert of_type(found, "Stalled").status == "False"
 
@@ -57,5 +57,5 @@ def test_a_time_that_is_none_wedges_nothing(time: str) -> None:
     """(security 8) Whoever may patch status has written it."""
     reconciling = condition("Reconciling", True, "Progressing")
     reconciling = msgspec.structs.replace(reconciling, last_transition_time=time)
-    found = readiness([reconciling], problem=None, waiting="x", outcomes=[], generation=1, now=NOW)
+    found = readiness(Standing(waiting="x"), [], [reconciling], 1, NOW)
     assert of_type(found, "Stalled").status == "False"

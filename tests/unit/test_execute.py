@@ -10,7 +10,7 @@ import pytest
 from tests.support.states import NOW, cluster, group
 from tests.support.virtual_time import now, virtual_time
 
-from dask_controller.core.actions import STEP, Apply, Create, Delete, Plan
+from dask_controller.core.actions import STEP, Apply, CreateWorker, Delete, Plan
 from dask_controller.core.children import fingerprint
 from dask_controller.kube.api import NAMESPACE_TERMINATING, ApiError
 from dask_controller.kube.short_first import ShortFirst
@@ -57,7 +57,7 @@ def executor(server: _Server) -> Executor:
     return Executor(server, _Caches, domain="x", parallel_requests=2, short_first=ShortFirst())  # type: ignore[arg-type]
 
 
-CREATIONS = tuple(Create(group(), ordinal) for ordinal in range(STEP))
+CREATIONS = tuple(CreateWorker(group(), ordinal) for ordinal in range(STEP))
 DELETIONS = tuple(Delete("Pod", "team", f"p{n}", f"u{n}") for n in range(STEP))
 
 
@@ -147,7 +147,7 @@ class TestNames:
         g = group()
         theirs = [existing(worker_pod(g, n, "x"), ownerReferences=[], labels={}) for n in (0, 3)]
         execute, caches = on(server := _Names(*theirs))
-        outcomes = await execute.execute(g, [Create(g, n) for n in range(6)], NOW)
+        outcomes = await execute.execute(g, [CreateWorker(g, n) for n in range(6)], NOW)
         assert [o.action.ordinal for o in outcomes if not o.error] == [1, 2, 4, 5]
         assert {o.reason for o in outcomes if o.error} == {NAME_TAKEN}
         assert caches.taken(g.namespace, g.name) == {0, 3}
@@ -158,7 +158,7 @@ class TestNames:
         g = group()
         earlier = existing(worker_pod(g, 0, "x"), ownerReferences=[{"uid": "earlier", "controller": True}])
         execute, caches = on(_Names(earlier))
-        await execute.execute(g, [Create(g, 0)], NOW)
+        await execute.execute(g, [CreateWorker(g, 0)], NOW)
         assert caches.taken(g.namespace, g.name) == {0}
 
     @virtual_time
@@ -166,7 +166,7 @@ class TestNames:
         g = group()
         hidden = existing(worker_pod(g, 0, "x"), labels={"theirs": "1"})
         execute, caches = on(server := _Names(hidden))
-        await execute.execute(g, [Create(g, 0), Create(g, 1)], NOW)
+        await execute.execute(g, [CreateWorker(g, 0), CreateWorker(g, 1)], NOW)
         assert [(kind, name) for kind, name, _ in server.patched] == [("Pod", "simple-default-worker-0")]
         assert server.patched[0][2]["metadata"] == {"uid": "there", "labels": worker_labels(g)}
         assert caches.taken(g.namespace, g.name) == frozenset()

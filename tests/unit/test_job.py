@@ -10,10 +10,10 @@ from tests.support.states import NOW, PULL_ERROR, cluster, condition, group, job
 from dask_controller.core.actions import Answers, Apply, Delete, Event, Patch, Progress, Versions
 from dask_controller.core.conditions import condition as make_condition
 from dask_controller.core.job import plan_job
-from dask_controller.core.job_own import own
 from dask_controller.core.job_status import job_status
-from dask_controller.core.observed import Container, ObservedJob, Pod, Problem
-from dask_controller.core.runner import refusals_count_from
+from dask_controller.core.observed import ObservedJob
+from dask_controller.core.pod import Container, Pod, Problem
+from dask_controller.core.run import Run as Derived
 from dask_controller.core.time import format_time
 from dask_controller.shell.caches import Caches, Key
 from dask_controller.shell.observe import Observer, observe
@@ -43,7 +43,9 @@ def runner_pod(name="hello-runner-x", **fields):
 
 def ended(exit_code, reason="Error", words="", name="dask", **fields):
     """A container that has ended."""
-    return Container(name=name, exit_code=exit_code, reason=reason, last_words=words, **({"finished": NOW} | fields))
+    return Container(
+        name=name, exit_code=exit_code, reason=reason, termination_message=words, **({"finished": NOW} | fields)
+    )
 
 
 class Run:
@@ -138,8 +140,8 @@ class Run:
         }
         self.runner["status"] = {"conditions": [ending], "startTime": format_time(NOW)}
 
-    def scheduler_restarts(self, restarts=1, last_words="", **fields):
-        containers = (Container(name="dask", running=True, restarts=restarts, last_words=last_words),)
+    def scheduler_restarts(self, restarts=1, words="", **fields):
+        containers = (Container(name="dask", running=True, restarts=restarts, termination_message=words),)
         self.scheduler_pods = (scheduler_pod("hello", **({"containers": containers} | fields)),)
 
     def is_told(self, *conditions, **status):
@@ -435,7 +437,7 @@ class TestSchedulerFence:
 
     def test_a_program_that_shuts_its_cluster_down_at_the_end_does_not_run_again(self):
         run = Run().up_to_running()
-        run.scheduler_restarts(last_words="shut down by a client")
+        run.scheduler_restarts(words="shut down by a client")
         assert run.step() == [] == run.step()
         run.runner_ends("Complete"), run.step()
         assert (run.status.job_status, run.status.retries) == ("Successful", None)
@@ -846,11 +848,6 @@ class TestWhatIsNotItsOwn:
         )
         assert run.step() == ["Apply DaskCluster"]
 
-    def test_what_is_its_own_is_found_once_for_all(self):
-        run = Run().up_to_running()
-        run.cluster, run.pods = self.foreign_cluster(run, **self.FOREIGN), (*run.pods, runner_pod(owner_uid="before"))
-        assert own(own(run.observed)) == own(run.observed)
-
     def test_a_failed_scheduler_pod_is_none(self):
         """(controller 1) A job whose scheduler was evicted becomes Ready as suspended all the same."""
         run = Run(suspend=True)
@@ -1178,7 +1175,7 @@ class TestProgressAtTheEnd:
         run.answers = Answers(progress=Progress(10, 4, 2), versions=SAME)
         run.step()
         run.answers = Answers(progress=Progress(0, 0, 0))
-        run.scheduler_restarts(last_words="shut down by a client")
+        run.scheduler_restarts(words="shut down by a client")
         run.step(NOW + 15)
         assert run.status.progress.percent == 40
         run.runner_ends("Complete")
@@ -1188,7 +1185,7 @@ class TestProgressAtTheEnd:
     def test_one_that_was_too_quick_to_be_asked(self):
         run = Run().up_to_running()
         run.answers = Answers(progress=Progress(0, 0, 0))
-        run.scheduler_restarts(last_words="shut down by a client")
+        run.scheduler_restarts(words="shut down by a client")
         run.runner_ends("Complete")
         run.step()
         assert (run.status.job_status, run.status.progress) == ("Successful", None)
@@ -1215,7 +1212,9 @@ class TestHowItEnded:
         return run
 
     def test_the_exit_code_of_a_pod_that_is_gone(self):
-        again = Container(name="dask", running=True, restarts=1, exit_code=3, reason="Error", last_words="no such file")
+        again = Container(
+            name="dask", running=True, restarts=1, exit_code=3, reason="Error", termination_message="no such file"
+        )
         run = self.seen(again)
         expected = "hello-runner-x: the runner's container ended with exit code 3 (Error): no such file"
         assert run.status.last_problem == expected
@@ -1391,10 +1390,10 @@ class TestItsLastMoments:
 class TestMainContainers:
     """(controller 9, 18) Whoever injects containers may put them first."""
 
-    def restarted(self, run, *, proxy=0, scheduler=0, last_words=""):
+    def restarted(self, run, *, proxy=0, scheduler=0, words=""):
         containers = (
             Container(name="proxy", running=True, restarts=proxy),
-            Container(name="dask", running=True, restarts=scheduler, last_words=last_words),
+            Container(name="dask", running=True, restarts=scheduler, termination_message=words),
         )
         run.scheduler_pods = (scheduler_pod("hello", containers=containers),)
         return run.step()
@@ -1414,7 +1413,7 @@ class TestMainContainers:
 
     def test_the_schedulers_last_words_are_heard(self):
         run = self.run()
-        self.restarted(run, scheduler=1, last_words="shut down by a client")
+        self.restarted(run, scheduler=1, words="shut down by a client")
         assert run.status.scheduler_loss is None
 
     def test_the_container_is_that_of_the_cluster_that_runs(self):
@@ -1549,13 +1548,17 @@ class TestQuota:
     def test_only_news_count(self):
         """Events stay for an hour: neither one of before the job was suspended, nor of before the last Pod."""
         run = self.run()
-        assert refusals_count_from(own(run.observed)) == NOW
+
+        def since():
+            return Derived(run.observed, NOW).runner.refusals_count_from
+
+        assert since() == NOW
         run.pods = (runner_pod(phase="Failed", created=NOW + 60),)
-        assert refusals_count_from(own(run.observed)) == NOW + 61
+        assert since() == NOW + 61
         run.pods = (runner_pod(phase="Pending"),)
-        assert refusals_count_from(own(run.observed)) is None
+        assert since() is None
         run.pods, run.runner["status"] = (), {}
-        assert refusals_count_from(own(run.observed)) is None, "Kubernetes has not tried yet"
+        assert since() is None, "Kubernetes has not tried yet"
 
 
 class ApiServer:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from dask_controller.core.actions import Answers, Ask, Progress, Share, TargetQuestion, Worker
+from dask_controller.core.actions import Answers, Ask, Claim, Progress, TargetQuestion, WorkerId
 from dask_controller.schedulers import client as module
 from dask_controller.schedulers.answers import Question, Reply, SchedulerError
 from dask_controller.schedulers.client import SchedulerClient
@@ -131,8 +131,8 @@ def answers(*said: Any) -> bytes:
     return http(json.dumps({"answers": list(said)}))
 
 
-def pods(*names: str) -> tuple[Worker, ...]:
-    return tuple(Worker(name) for name in names)
+def pods(*names: str) -> tuple[WorkerId, ...]:
+    return tuple(WorkerId(name) for name in names)
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def little_memory(most: int = MOST_MEMORY) -> Iterator[None]:
     assert peak < most, f"{peak / MIB:.1f} MiB"
 
 
-MANY = tuple(Worker(f"simple-default-worker-{n:05}", (f"10.0.{n // 250}.{n % 250}",)) for n in range(8000))
+MANY = tuple(WorkerId(f"simple-default-worker-{n:05}", (f"10.0.{n // 250}.{n % 250}",)) for n in range(8000))
 EVERYTHING = Ask(
     idle=True,
     progress=True,
@@ -154,7 +154,7 @@ EVERYTHING = Ask(
     registered=pods("a", "b"),
     rank=pods("a", "b"),
     retire=pods("a"),
-    target=TargetQuestion(group=Share(workers=pods("a"), maximum=3)),
+    target=TargetQuestion(group=Claim(workers=pods("a"), maximum=3)),
 )
 ALL = {
     "idle_seconds": 1.5,
@@ -204,11 +204,11 @@ async def test_all_that_is_asked_is_answered() -> None:
 
 
 async def test_a_scheduler_is_told_what_is_asked_for_and_nothing_else() -> None:
-    group = Share(workers=pods("a"), resources={"GPU": 1.0}, threads=2, maximum=3)
+    group = Claim(workers=pods("a"), resources={"GPU": 1.0}, threads=2, maximum=3)
     asks = (
         Ask(idle=True, every=5.0),
-        Ask(resume=(Worker("a", ("10.0.0.1",)),), retire=pods("b")),
-        Ask(target=TargetQuestion(group=group, before=(Share(workers=(), maximum=1),))),
+        Ask(resume=(WorkerId("a", ("10.0.0.1",)),), retire=pods("b")),
+        Ask(target=TargetQuestion(group=group, before=(Claim(workers=(), maximum=1),))),
     )
     async with stage(saying(answers({"idle_seconds": None}, {"retirement": {}}, {"target": 0}))) as on, client(on) as s:
         await s.put(Question(asks))
@@ -244,8 +244,8 @@ async def test_a_scheduler_is_told_what_is_asked_for_and_nothing_else() -> None:
 )
 async def test_all_addresses_of_a_pod_are_told(ips: tuple[str, ...], told: dict[str, Any]) -> None:
     """Dual stack, IPv6 first (controller 17). A module of before takes one: that which Dask prefers."""
-    worker = Worker("a", ips)
-    ask = Ask(retire=(worker,), target=TargetQuestion(group=Share(workers=(worker,), maximum=1)))
+    worker = WorkerId("a", ips)
+    ask = Ask(retire=(worker,), target=TargetQuestion(group=Claim(workers=(worker,), maximum=1)))
     async with stage(saying(answers({"retirement": {}, "target": 0}))) as on, client(on) as s:
         await s.put(Question([ask]))
     (question,) = on.requests[0][1]["questions"]
@@ -587,7 +587,7 @@ async def test_an_answer_that_comes_before_the_question_was_read_is_one() -> Non
         writer.write(answers({"ranked": []}))
         await asyncio.sleep(60)
 
-    asked = Ask(rank=tuple(Worker(f"{n}" * 20) for n in range(60_000)))
+    asked = Ask(rank=tuple(WorkerId(f"{n}" * 20) for n in range(60_000)))
     async with stage(play) as on, client(on) as scheduler:
         for connections in (1, 2):
             assert (await scheduler.put(Question([asked]))).answers == (Answers(ranked=()),)
@@ -689,7 +689,7 @@ async def test_an_older_module_is_asked_one_after_the_other() -> None:
         state=STATE, retire=http('{"workers": {"a": "retired", "b": "x"}}'), adaptive_target=http('{"target": 2}')
     )
     asks = [
-        Ask(idle=True, registered=(*pods("a", "b"), Worker("c", ("10.0.0.1",)))),
+        Ask(idle=True, registered=(*pods("a", "b"), WorkerId("c", ("10.0.0.1",)))),
         Ask(retire=pods("a")),
         Ask(target=EVERYTHING.target),
         Ask(progress=True),
@@ -715,17 +715,17 @@ OWN = "simple-default-worker-0-abcde"
 @pytest.mark.parametrize(
     ("processes", "asked", "known"),
     [
-        ([("mine", "10.0.0.1")], [Worker("a", ("fd00::1", "10.0.0.1"))], {"a"}),
-        ([("mine", "fd00::1")], [Worker("a", ("10.0.0.1", "fd00:0:0::0001"))], {"a"}),
-        ([("mine", "10.0.0.1")], [Worker("a", ("::ffff:10.0.0.1",))], {"a"}),
-        ([("mine", "10.0.0.1")], [Worker("a", ("10.0.0.1",)), Worker("b", ("10.0.0.1",))], set()),
-        ([(OWN, "10.0.0.1"), ("mine", "10.0.0.1")], [Worker("a", ("10.0.0.1",))], set()),
-        ([(f"{OWN}-1", "10.0.0.1")], [Worker("a", ("10.0.0.1",)), Worker(OWN, ("10.0.0.1",))], {OWN}),
-        ([(f"{OWN}-gpu", "10.0.0.1")], [Worker(OWN)], {OWN}),
+        ([("mine", "10.0.0.1")], [WorkerId("a", ("fd00::1", "10.0.0.1"))], {"a"}),
+        ([("mine", "fd00::1")], [WorkerId("a", ("10.0.0.1", "fd00:0:0::0001"))], {"a"}),
+        ([("mine", "10.0.0.1")], [WorkerId("a", ("::ffff:10.0.0.1",))], {"a"}),
+        ([("mine", "10.0.0.1")], [WorkerId("a", ("10.0.0.1",)), WorkerId("b", ("10.0.0.1",))], set()),
+        ([(OWN, "10.0.0.1"), ("mine", "10.0.0.1")], [WorkerId("a", ("10.0.0.1",))], set()),
+        ([(f"{OWN}-1", "10.0.0.1")], [WorkerId("a", ("10.0.0.1",)), WorkerId(OWN, ("10.0.0.1",))], {OWN}),
+        ([(f"{OWN}-gpu", "10.0.0.1")], [WorkerId(OWN)], {OWN}),
     ],
 )
 async def test_an_older_modules_workers_are_known_by_name_or_by_an_address_of_their_own(
-    processes: list[tuple[str, str]], asked: list[Worker], known: set[str]
+    processes: list[tuple[str, str]], asked: list[WorkerId], known: set[str]
 ) -> None:
     """Two stacks (controller 17), and a node's address, which Pods share (controller 3)."""
     workers = [{"name": name, "host": host} for name, host in processes]

@@ -11,7 +11,7 @@ import itertools
 import pytest
 from tests.support.virtual_time import now, virtual_time
 
-from dask_controller.core.actions import Answers, Ask, Worker
+from dask_controller.core.actions import Answers, Ask, WorkerId
 from dask_controller.schedulers.answers import Question, Reply, SchedulerError
 from dask_controller.schedulers.pollers import (
     FRESH,
@@ -128,7 +128,7 @@ async def test_another_question_replaces_the_first_at_once() -> None:
     w = World(seconds=1.0)
     w.schedulers.answer("x", A, EVERY_5)
     await asyncio.sleep(0.5)
-    other = Ask(every=1.0, retire=(Worker("w", ""),))
+    other = Ask(every=1.0, retire=(WorkerId("w", ""),))
     assert w.schedulers.answer("x", A, other) is None
     await asyncio.sleep(0.6)
     assert w.woken == [], "that answer was to the other question"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dask_controller.core.start import Owner, Verdict, belongs_to, dask_job, verdict
+from dask_controller.core.scheduled_job import Owner, Verdict, belongs_to, dask_job, verdict
 from dask_crds.model import DaskJob, parse
 
 OWNER = Owner("team", "report-29400000", "uid-1")

@@ -16,16 +16,11 @@ from tests.support.states import (
     worker_pod,
 )
 
-from dask_controller.core.actions import Answers, Create, Delete, Event, Outcome, Patch, Worker
-from dask_controller.core.observed import Container
+from dask_controller.core.actions import Answers, CreateWorker, Delete, Event, Outcome, Patch, WorkerId
+from dask_controller.core.pod import Container
 from dask_controller.core.time import format_time
-from dask_controller.core.worker_group import (
-    Limits,
-    free_ordinals,
-    limits,
-    plan_worker_group,
-    worker_group_status,
-)
+from dask_controller.core.worker_group import Limits, free_ordinals, limits, plan_worker_group
+from dask_controller.core.worker_group_status import worker_group_status
 from dask_crds import names
 from dask_crds.model import (
     DaskAutoscalerStatus,
@@ -39,7 +34,7 @@ from dask_resources.worker import DEFAULT_DRAIN_TIMEOUT_SECONDS, worker_metadata
 
 
 def created(plan):
-    return [a.ordinal for a in plan.actions if isinstance(a, Create)]
+    return [a.ordinal for a in plan.actions if isinstance(a, CreateWorker)]
 
 
 def deleted(plan):
@@ -80,7 +75,7 @@ def test_without_a_drain_timeout_nobody_is_waited_for():
     g = group(replicas=1, drain_timeout_seconds=0)
     plan = plan_worker_group(observed_group(g, *pods(g, 0, 1), answers=answers(g, 0, 1)), NOW)
     assert deleted(plan) == ["0"]
-    assert not plan.notes
+    assert not plan.draining
 
 
 def test_workers_are_retired_by_their_names_and_deleted_by_those_of_their_pods():
@@ -88,7 +83,7 @@ def test_workers_are_retired_by_their_names_and_deleted_by_those_of_their_pods()
     g = group(replicas=1)
     leaving = worker_pod(g, 1, worker_name="named-otherwise")
     o = observed_group(msgspec.structs.replace(g, status=draining(1)), worker_pod(g, 0), leaving)
-    assert plan_worker_group(o, NOW).ask.retire == (Worker("named-otherwise", leaving.own_ips),)
+    assert plan_worker_group(o, NOW).ask.retire == (WorkerId("named-otherwise", leaving.own_ips),)
     retired = Answers(retirement={"named-otherwise": "retired"})
     (deletion,) = plan_worker_group(msgspec.structs.replace(o, answers=retired), NOW).actions
     assert (deletion.name, deletion.uid) == (leaving.name, leaving.uid)
@@ -144,8 +139,8 @@ def test_scaling_down_asks_the_scheduler_before_it_decides():
     plan = plan_worker_group(observed_group(g, *pods(g, 0, 1)), NOW)
     assert plan.actions == ()
     assert plan.ask.rank == (
-        Worker("simple-default-worker-1-abcde", ("10.0.0.1",)),
-        Worker("simple-default-worker-0-abcde", ("10.0.0.0",)),
+        WorkerId("simple-default-worker-1-abcde", ("10.0.0.1",)),
+        WorkerId("simple-default-worker-0-abcde", ("10.0.0.0",)),
     )
 
 
@@ -170,7 +165,7 @@ def test_issue_659_pods_that_do_not_run_yet_go_first():
     )
     plan = plan_worker_group(o, NOW)
     assert sorted(deleted(plan)) == ["2", "3"]
-    assert not plan.notes
+    assert not plan.draining
 
 
 def test_a_waiting_pod_is_deleted_only_as_it_was_seen():
@@ -192,7 +187,7 @@ def test_issue_914_only_pods_of_the_group_are_ever_considered():
     g = group(replicas=1)
     foreign = Answers(registered=frozenset({"simple-big-worker-0-abcde"}), ranked=("simple-big-worker-0-abcde",))
     plan = plan_worker_group(observed_group(g, *pods(g, 0, 1), answers=foreign), NOW)
-    assert all(name.startswith("simple-default-worker-") for name in plan.notes)
+    assert all(name.startswith("simple-default-worker-") for name in plan.draining)
     assert all(a.name.startswith("simple-default-worker-") for a in plan.actions if isinstance(a, Delete))
 
 
@@ -628,7 +623,7 @@ class TestShortLives:
                 if isinstance(action, Delete):
                     del present[action.name]
             for action in plan.actions:
-                if isinstance(action, Create):
+                if isinstance(action, CreateWorker):
                     made += 1
                     lived = {key: now + value for key, value in times.items()}
                     pod = ended(g, action.ordinal, created=now, uid=f"{made}", problem=PULL_ERROR, **lived)
@@ -649,14 +644,14 @@ def test_rolling_update_surges_first():
     plan = plan_worker_group(observed_group(g, *old), NOW)
     assert created(plan) == [4]
     assert deleted(plan) == []
-    assert not plan.notes
+    assert not plan.draining
 
 
 def test_rolling_update_drains_an_old_worker_for_each_new_one_that_is_ready():
     g = group(replicas=4)
     o = observed_group(g, *pods(g, 0, 1, 2, 3, revision="old"), worker_pod(g, 4), answers=answers(g, 0, 1, 2, 3))
     plan = plan_worker_group(o, NOW)
-    assert list(plan.notes) == ["simple-default-worker-0"]
+    assert list(plan.draining) == ["simple-default-worker-0"]
     assert created(plan) == []
 
 
@@ -721,11 +716,11 @@ class TestSurge:
                 else:
                     pod = worker_pod(g, action.ordinal)
                     present[pod.name] = pod
-            drained = {name: drained.get(name, 0) + 1 for name in plan.notes}
+            drained = {name: drained.get(name, 0) + 1 for name in plan.draining}
             status = worker_group_status(o, plan, [Outcome(action) for action in plan.actions], NOW + look)
             g = msgspec.structs.replace(g, status=status)
             most, fewest = max(most, len(present)), min(fewest, len(present.keys() - drained.keys()))
-            if not plan.actions and not plan.notes:
+            if not plan.actions and not plan.draining:
                 break
         assert all(p.labels[names.REVISION] == worker_revision(g) for p in present.values())
         assert len(present) == replicas
@@ -753,13 +748,13 @@ class TestSurge:
         """Six old ones, two wanted: three were too many and three others outdated, so all six went."""
         g = group(replicas=2)
         o = observed_group(g, *pods(g, *range(6), revision="old"), answers=answers(g, *range(6)))
-        assert len(plan_worker_group(o, NOW).notes) <= 4
+        assert len(plan_worker_group(o, NOW).draining) <= 4
 
     def test_those_that_are_not_ready_go_first(self):
         g = group(replicas=2)
         unready = pods(g, 0, 1, ready=False)
         o = observed_group(g, *unready, *pods(g, 2, 3), answers=answers(g, 3, 2, 1, 0))
-        assert sorted(plan_worker_group(o, NOW).notes) == sorted(p.name for p in unready)
+        assert sorted(plan_worker_group(o, NOW).draining) == sorted(p.name for p in unready)
 
 
 class TestWords:

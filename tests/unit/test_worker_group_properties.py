@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.support.states import NOW, cluster, group, observed_group, scheduler_pod, worker_pod
 
-from dask_controller.core.actions import Answers, Create, Delete, Plan
+from dask_controller.core.actions import Answers, CreateWorker, Delete, Plan
 from dask_controller.core.conditions import is_true
-from dask_controller.core.observed import Container, ObservedGroup, Pod
-from dask_controller.core.worker_group import SHORT_LIFE_SECONDS, limits, plan_worker_group, worker_group_status
+from dask_controller.core.observed import ObservedGroup
+from dask_controller.core.pod import Container, Pod
+from dask_controller.core.worker_group import SHORT_LIFE_SECONDS, limits, plan_worker_group
+from dask_controller.core.worker_group_status import worker_group_status
 from dask_crds import names
 from dask_crds.model import DaskWorkerGroup, RollingUpdate, UpdateStrategy
 from dask_resources.worker import worker_revision
@@ -173,7 +175,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
         if plan.ask is not None:
             observed = msgspec.structs.replace(observed, answers=self._ask(plan.ask))
             plan = plan_worker_group(observed, self.now)
-        if any(isinstance(a, Create) for a in plan.actions):
+        if any(isinstance(a, CreateWorker) for a in plan.actions):
             self._catch_up()  # the shell lists Pods afresh before it makes any
             observed = msgspec.structs.replace(self._observe(), answers=observed.answers)
             plan = plan_worker_group(observed, self.now)
@@ -182,7 +184,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
             if crash():
                 return self._restart()
             match action:
-                case Create():
+                case CreateWorker():
                     self._create(action.ordinal)
                 case Delete():
                     pod = self.pods.get(action.uid)
@@ -204,7 +206,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
         ledger = {entry.name for entry in self.group.status.draining or ()}
         desired = self.group.spec.worker.replicas
         ready = {p.name for p in observed.pods if p.ready and not p.deleting and p.name not in ledger}
-        left = ready - plan.notes.keys() - {a.name for a in plan.actions if isinstance(a, Delete)}
+        left = ready - plan.draining.keys() - {a.name for a in plan.actions if isinstance(a, Delete)}
         enough = desired - limits(self.strategy, desired).unavailable
         assert len(left) == len(ready) or len(left) >= enough, f"{len(ready)} ready, then {len(left)} of {enough}"
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
-from typing import Any
+from collections.abc import Iterable, Mapping
+from itertools import chain, islice, zip_longest
+from typing import Any, Protocol, Self
 
 from msgspec import Struct
+
+from dask_crds.model import DaskWorkerGroup
 
 # --- questions to the scheduler ---------------------------------------------------------------------------------------
 
 
-class Worker(Struct, frozen=True):
+class WorkerId(Struct, frozen=True):
     """A worker Pod as the scheduler can know it: by its worker's name, else by one of its addresses."""
 
     name: str
     ips: tuple[str, ...] = ()  #: empty where it shares them with other Pods
 
 
-class Share(Struct, frozen=True, kw_only=True):
-    """A worker group that can have a share of the load."""
+class Claim(Struct, frozen=True, kw_only=True):
+    """What a worker group can take of the load."""
 
-    workers: tuple[Worker, ...]  #: those that it has
+    workers: tuple[WorkerId, ...]  #: those that it has
     resources: Mapping[str, float] = {}  #: Dask resources of one worker, as far as they are known before one runs
     threads: int = 1  #: of one Pod, likewise
     minimum: int = 0
@@ -31,9 +33,9 @@ class Share(Struct, frozen=True, kw_only=True):
 class TargetQuestion(Struct, frozen=True, kw_only=True):
     """How many workers would do for one of the groups of a cluster."""
 
-    group: Share
-    before: tuple[Share, ...] = ()  #: the groups that come before it where several could run a task
-    after: tuple[Share, ...] = ()
+    group: Claim
+    before: tuple[Claim, ...] = ()  #: the groups that come before it where several could run a task
+    after: tuple[Claim, ...] = ()
 
 
 class Ask(Struct, frozen=True, kw_only=True):
@@ -43,16 +45,15 @@ class Ask(Struct, frozen=True, kw_only=True):
     far are they?". Both may be asked any number of times.
     """
 
-    every: float | None = (
-        None  #: seconds after which the answer is renewed for as long as it is asked for; ``None``: once
-    )
+    #: Seconds after which the answer is renewed for as long as it is asked for; ``None``: once.
+    every: float | None = None
     idle: bool = False
     progress: bool = False  #: how far the tasks are, and how many workers are registered
     versions: bool = False
-    registered: tuple[Worker, ...] = ()  #: which of these the scheduler knows
-    rank: tuple[Worker, ...] = ()  #: order these by how little it costs to close them
-    retire: tuple[Worker, ...] = ()
-    resume: tuple[Worker, ...] = ()
+    registered: tuple[WorkerId, ...] = ()  #: which of these the scheduler knows
+    rank: tuple[WorkerId, ...] = ()  #: order these by how little it costs to close them
+    retire: tuple[WorkerId, ...] = ()
+    resume: tuple[WorkerId, ...] = ()
     target: TargetQuestion | None = None
 
     @property
@@ -84,18 +85,29 @@ class Answers(Struct, frozen=True, kw_only=True):
     idle_seconds: float | None = None  #: ``None`` while it is busy
     registered: frozenset[str] | None = None  #: names of the workers (Pods) that it knows
     ranked: tuple[str, ...] | None = None  #: worker names, first to close first
-    retirement: Mapping[str, str] | None = (
-        None  #: worker name -> ``retired``, ``retiring``, ``unknown``, ``refused: …``
-    )
-    resumption: Mapping[str, str] | None = (
-        None  #: worker name -> ``resuming``, ``unknown``, its status; ``None`` too if the module does not tell
-    )
+    #: Worker name -> ``retired``, ``retiring``, ``unknown``, ``refused: …``.
+    retirement: Mapping[str, str] | None = None
+    #: Worker name -> ``resuming``, ``unknown``, its status; ``None`` too if the module does not tell.
+    resumption: Mapping[str, str] | None = None
     target: int | None = None
     progress: Progress | None = None
     versions: Versions | None = None
 
 
 # --- actions on the API server ----------------------------------------------------------------------------------------
+
+
+class _Object(Protocol):
+    """What tells an object from all others."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
 
 
 class Apply(Struct, frozen=True, tag=True):
@@ -106,10 +118,10 @@ class Apply(Struct, frozen=True, tag=True):
     needed: bool = False  #: by the other objects: they are written after it, and not at all if it fails
 
 
-class Create(Struct, frozen=True, tag=True):
+class CreateWorker(Struct, frozen=True, tag=True):
     """Create a worker Pod; the executor adds what makes its worker's name unique."""
 
-    group: Any  #: DaskWorkerGroup
+    group: DaskWorkerGroup
     ordinal: int
 
 
@@ -126,6 +138,11 @@ class Delete(Struct, frozen=True, tag=True):
     resource_version: str | None = None
     grace_seconds: int | None = None  #: ``None``: as the Pod says
 
+    @classmethod
+    def of(cls, it: _Object, *, version: str | None = None, grace_seconds: int | None = None) -> Self:
+        """The deletion of ``it``."""
+        return cls(it.kind, it.namespace, it.name, it.uid, version, grace_seconds)
+
 
 class Patch(Struct, frozen=True, tag=True):
     """Merge patch; with ``uid`` of exactly this object."""
@@ -136,6 +153,11 @@ class Patch(Struct, frozen=True, tag=True):
     patch: Mapping[str, Any]
     uid: str | None = None
 
+    @classmethod
+    def of(cls, it: _Object, patch: Mapping[str, Any]) -> Self:
+        """A patch of exactly ``it``."""
+        return cls(it.kind, it.namespace, it.name, patch, it.uid)
+
 
 class Event(Struct, frozen=True, tag=True):
     """An Event on the custom resource, for people."""
@@ -145,7 +167,7 @@ class Event(Struct, frozen=True, tag=True):
     warning: bool = False
 
 
-Action = Apply | Create | Delete | Patch | Event
+Action = Apply | CreateWorker | Delete | Patch | Event
 
 #: Actions of one plan at most. The rest follows at the next look, at once: so memory, the age of status, and how long
 #: others wait do not depend on anybody's size.
@@ -154,17 +176,8 @@ STEP = 200
 
 def step(*kinds: Iterable[Action]) -> tuple[Action, ...]:
     """As many actions as a plan holds, of each kind in turn: none waits for another one to come to an end."""
-
-    def in_turns() -> Iterator[Action]:
-        waiting = [iter(kind) for kind in kinds]
-        while waiting:
-            for kind in tuple(waiting):
-                try:
-                    yield next(kind)
-                except StopIteration:
-                    waiting.remove(kind)
-
-    return tuple(islice(in_turns(), STEP))
+    in_turns = chain.from_iterable(zip_longest(*kinds))
+    return tuple(islice((action for action in in_turns if action is not None), STEP))
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -175,8 +188,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     actions: tuple[Action, ...] = ()
     ask: Ask | None = None
-    requeue_after: float | None = None  #: seconds until a look is due though nothing has changed
-    notes: Mapping[str, str] = {}  #: findings that status reports, by Pod name
+    requeue_after: float | None = None  #: seconds until the next look, though nothing may have changed
+    draining: Mapping[str, str] = {}  #: the ledger as it is to be: by a Pod's name, how far it is
 
 
 class Outcome(Struct, frozen=True):

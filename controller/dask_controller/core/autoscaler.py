@@ -6,32 +6,25 @@ The number is published in the autoscaler's status and the worker group reads it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 from dask_crds import names
-from dask_crds.model import Condition, DaskAutoscaler, DaskAutoscalerStatus, DaskWorkerGroup
-from dask_resources.metadata import owner_reference, tracked
+from dask_crds.model import DaskAutoscaler, DaskAutoscalerStatus, DaskWorkerGroup
+from dask_crds.reasons import Reason
+from dask_resources.metadata import tracked
 
-from .actions import Ask, Outcome, Patch, Plan
-from .conditions import condition, find, merge, readiness
+from .actions import Ask, Patch, Plan
+from .conditions import find
 from .demand import target_question
-from .observed import ObservedAutoscaler, Problem
-from .scaling_rules import Scaling, bounded, scale
-from .time import Time, format_time
+from .observed import ObservedAutoscaler
+from .ownership import adoption
+from .pod import Manifest
+from .scaling_rules import Scaling, scale
+from .scheduler import is_ready
+from .time import Time
 
 #: How often the scheduler is asked.
 INTERVAL_SECONDS = 5.0
-
-#: What people read of the reasons, which are those of HorizontalPodAutoscaler.
-_MESSAGES = {
-    "ScaleUpStabilized": "the load has not asked for so many workers throughout the window of scaling up",
-    "ScaleDownStabilized": "the load has asked for more workers within the window of scaling down",
-    "ScaleUpLimit": "the load wants more workers than the policies of scaling up allow for now",
-    "ScaleDownLimit": "the load wants fewer workers than the policies of scaling down allow for now",
-    "TooManyReplicas": "the load wants more workers than the maximum",
-    "TooFewReplicas": "the load wants fewer workers than the minimum",
-}
 
 
 # --- who sets the size of a group -------------------------------------------------------------------------------------
@@ -51,7 +44,7 @@ def in_charge(group: DaskWorkerGroup, autoscalers: Iterable[DaskAutoscaler]) -> 
         a
         for a in autoscalers
         if (a.namespace, a.spec.cluster, target(a)) == (group.namespace, group.spec.cluster, group.name)
-        and not _is_left_behind(a, group)
+        and not is_left_behind(a, group)
     )
     return min(found, key=lambda a: (a.metadata.get("creationTimestamp") or "", a.name), default=None)
 
@@ -61,10 +54,10 @@ def number_for(autoscaler: DaskAutoscaler | None, group: DaskWorkerGroup) -> int
 
     What it has said of another group, or of an earlier one of the same name, counts for nothing.
     """
-    return None if autoscaler is None else _status_for(autoscaler, group).desired_replicas
+    return None if autoscaler is None else status_for(autoscaler, group).desired_replicas
 
 
-def _status_for(autoscaler: DaskAutoscaler, group: DaskWorkerGroup | None) -> DaskAutoscalerStatus:
+def status_for(autoscaler: DaskAutoscaler, group: DaskWorkerGroup | None) -> DaskAutoscalerStatus:
     """The status, but what it says of numbers only if that is about this group."""
     status = autoscaler.status
     if group is None:
@@ -76,28 +69,28 @@ def _status_for(autoscaler: DaskAutoscaler, group: DaskWorkerGroup | None) -> Da
     return status if same else DaskAutoscalerStatus(conditions=status.conditions)
 
 
-def _clusters(metadata: Mapping[str, Any], name: str) -> set[str]:
+def _clusters(metadata: Manifest, name: str) -> set[str]:
     """Uids of the owners that are a DaskCluster of that name."""
     return {owner["uid"] for owner in _owners(metadata) if _is_cluster(owner) and owner.get("name") == name}
 
 
-def _owners(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _owners(metadata: Manifest) -> list[Manifest]:
     return metadata.get("ownerReferences") or []
 
 
-def _is_cluster(owner: Mapping[str, Any]) -> bool:
+def _is_cluster(owner: Manifest) -> bool:
     return owner.get("kind") == "DaskCluster" and owner.get("apiVersion") == names.API_VERSION
 
 
-def _is_left_behind(autoscaler: DaskAutoscaler, group: DaskWorkerGroup) -> bool:
+def is_left_behind(autoscaler: DaskAutoscaler, group: DaskWorkerGroup) -> bool:
     """Whether an autoscaler goes, or should, with an earlier cluster than the group's."""
     its, groups = (_clusters(value.metadata, group.spec.cluster) for value in (autoscaler, group))
     return bool(its and groups) and its.isdisjoint(groups)
 
 
-def _group(o: ObservedAutoscaler) -> DaskWorkerGroup | None:
+def scaled_group(o: ObservedAutoscaler) -> DaskWorkerGroup | None:
     """The group whose size this autoscaler sets, if it does."""
-    if o.group is None or o.rival is not None or _is_left_behind(o.autoscaler, o.group):
+    if o.group is None or o.rival is not None or is_left_behind(o.autoscaler, o.group):
         return None
     return o.group
 
@@ -113,16 +106,13 @@ def _adoption(o: ObservedAutoscaler) -> tuple[Patch, ...]:
     of = o.autoscaler
     if o.cluster is None or o.group is None or of.status.observed_generation is None or tracked(of.metadata):
         return ()
-    if not any(owner.get("uid") == o.cluster.uid for owner in _owners(o.group.metadata)):
-        return ()
-    if _clusters(of.metadata, o.cluster.name):
+    goes_with_cluster = any(owner.get("uid") == o.cluster.uid for owner in _owners(o.group.metadata))
+    if not goes_with_cluster or _clusters(of.metadata, o.cluster.name):
         return ()
     others = [owner for owner in _owners(of.metadata) if not _is_cluster(owner)]  # its cluster was another one before
     if any(owner.get("controller") for owner in others):
         return ()  # who controls it decides when it goes
-    references = [*others, {**owner_reference(o.cluster), "controller": False}]
-    metadata = {"ownerReferences": references, "resourceVersion": of.metadata.get("resourceVersion")}
-    return (Patch("DaskAutoscaler", of.namespace, of.name, {"metadata": metadata}, of.uid),)
+    return (Patch.of(of, adoption(of.metadata, others, o.cluster)),)
 
 
 # --- how many workers it should have ----------------------------------------------------------------------------------
@@ -131,119 +121,38 @@ def _adoption(o: ObservedAutoscaler) -> tuple[Patch, ...]:
 def plan_autoscaler(o: ObservedAutoscaler, now: Time) -> Plan:
     """Ask for the demand as long as there is a scheduler to ask.
 
-    What the load wants wakes us when it changes. A look is due though it has not only while the number still follows.
+    A change of what the load wants wakes us. Otherwise another look is due only while the number still follows it.
     """
-    group, adoption = _group(o), _adoption(o)
-    if group is None or not any(p.ready and not p.deleting for p in o.scheduler_pods):
-        return Plan(actions=adoption)
+    group, actions = scaled_group(o), _adoption(o)
+    if group is None or not is_ready(o.scheduler_pods):
+        return Plan(actions=actions)
     if o.answers is None:
         return Plan(ask=Ask(every=INTERVAL_SECONDS, target=target_question(o, group)))
-    scaling = _scaling(o, now)
-    follows = scaling is not None and not (
-        scaling.stabilized == "ReadyForNewScale" and scaling.limited not in ("ScaleUpLimit", "ScaleDownLimit")
-    )
-    return Plan(actions=adoption, requeue_after=INTERVAL_SECONDS if follows else None)
+    decision = scaling(o, now)
+    limits = (Reason.SCALE_UP_LIMIT, Reason.SCALE_DOWN_LIMIT)
+    settled = decision is None or (decision.stabilized == Reason.READY_FOR_NEW_SCALE and decision.limited not in limits)
+    return Plan(actions=actions, requeue_after=None if settled else INTERVAL_SECONDS)
 
 
-def autoscaler_status(
-    o: ObservedAutoscaler, plan: Plan, outcomes: Sequence[Outcome], now: Time
-) -> DaskAutoscalerStatus:
-    """The status after the plan was executed; ``desiredReplicas`` is what the group works towards."""
-    group, generation = _group(o), o.autoscaler.generation
-    status = _status_for(o.autoscaler, group)
-    suspended = group is not None and is_suspended(group)
-    waiting, problem = ("", None) if suspended else _waiting_for(o)
-    ready = readiness(
-        status.conditions,
-        problem=problem,
-        waiting=waiting,
-        outcomes=outcomes,
-        generation=generation,
-        now=now,
-        ready="Suspended" if suspended else "Ready",
-        message="the cluster is suspended" if suspended else "",
-    )
-    scaling = _scaling(o, now)
-    conditions = merge(status.conditions, [*ready, *_scaling_conditions(o, scaling)], generation=generation, now=now)
-    desired = scaling.replicas if scaling else _steady(o)
-    return DaskAutoscalerStatus(
-        observed_generation=generation,
-        desired_replicas=desired,
-        worker_group_uid=group.uid if group is not None else None,
-        last_scale_time=status.last_scale_time if desired == status.desired_replicas else format_time(now),
-        recommendations=scaling.recommendations if scaling else status.recommendations,
-        scale_events=(scaling.scale_events or None) if scaling else status.scale_events,
-        conditions=conditions,
-    )
-
-
-def _current(o: ObservedAutoscaler) -> int | None:
+def current_number(o: ObservedAutoscaler) -> int | None:
     """The number in force; ``None`` if this autoscaler sets the size of no group."""
-    group = _group(o)
+    group = scaled_group(o)
     if group is None:
         return None
     stated = number_for(o.autoscaler, group)
     return group.spec.worker.replicas if stated is None else stated
 
 
-def _scaling(o: ObservedAutoscaler, now: Time) -> Scaling | None:
+def scaling(o: ObservedAutoscaler, now: Time) -> Scaling | None:
     """The decision, if the scheduler has said what the load wants."""
-    current, group = _current(o), _group(o)
+    current, group = current_number(o), scaled_group(o)
     if current is None or group is None or o.answers is None or o.answers.target is None:
         return None
-    status = _status_for(o.autoscaler, group)
+    status = status_for(o.autoscaler, group)
     return scale(o.autoscaler.spec, status, current=current, wanted=o.answers.target, now=now)
-
-
-def _steady(o: ObservedAutoscaler) -> int | None:
-    """The number while nobody knows what the load wants."""
-    current = _current(o)
-    return None if current is None else bounded(o.autoscaler.spec, current)
-
-
-def _scaling_conditions(o: ObservedAutoscaler, scaling: Scaling | None) -> list[Condition]:
-    """``AbleToScale``, ``ScalingActive`` and ``ScalingLimited`` as HorizontalPodAutoscaler has them."""
-    waiting, problem = _waiting_for(o)
-    able = _current(o) is not None
-    limited = find(o.autoscaler.status.conditions, "ScalingLimited")  # the last that is known
-    if scaling is None:
-        reason = problem.reason if problem else "SchedulerNotReady"
-        return [
-            condition("AbleToScale", able, "SucceededGetScale" if able else reason, "" if able else waiting),
-            condition("ScalingActive", False, reason, waiting),
-            *([limited] if limited else []),
-        ]
-    return [
-        condition("AbleToScale", True, scaling.stabilized, _MESSAGES.get(scaling.stabilized, "")),
-        condition("ScalingActive", True, "ValidMetricFound", "the scheduler says what the load wants"),
-        condition(
-            "ScalingLimited",
-            scaling.limited != "DesiredWithinRange",
-            scaling.limited,
-            _MESSAGES.get(scaling.limited, ""),
-        ),
-    ]
 
 
 def is_suspended(group: DaskWorkerGroup) -> bool:
     """Whether a group has no workers because its cluster is suspended."""
     ready = find(group.status.conditions, "Ready")
-    return ready is not None and ready.status == "True" and ready.reason == "Suspended"
-
-
-def _waiting_for(o: ObservedAutoscaler) -> tuple[str, Problem | None]:
-    if o.rival is not None:
-        text = f"DaskAutoscaler {o.rival.name} sets the size of the same group"
-        return text, Problem("Conflict", text)
-    if o.group is None:
-        name, cluster = target(o.autoscaler), o.autoscaler.spec.cluster
-        text = f"DaskWorkerGroup {name} of cluster {cluster} does not exist in this namespace"
-        return text, Problem("WorkerGroupNotFound", text)
-    if _is_left_behind(o.autoscaler, o.group):
-        text = f"the DaskCluster {o.autoscaler.spec.cluster} that it belongs to is gone, there is another one now"
-        return text, Problem("WorkerGroupNotFound", text)
-    if not any(p.ready and not p.deleting for p in o.scheduler_pods):
-        return "the scheduler is not ready", None
-    if o.answers is not None and o.answers.silent:
-        return o.answers.silent, Problem("SchedulerSilent", o.answers.silent)
-    return "", None
+    return ready is not None and ready.status == "True" and ready.reason == Reason.SUSPENDED

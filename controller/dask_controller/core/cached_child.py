@@ -16,7 +16,9 @@ from msgspec import Raw, Struct
 from dask_crds import names
 from dask_resources.metadata import remembered
 
-from .observed import Manifest, Metadata, owner_uid
+from .ownership import owner_uid
+from .pod import Manifest
+from .pod_form import Metadata
 
 #: Bytes that are kept of a child.
 LARGEST_CHILD_BYTES = 16 * 1024

@@ -15,7 +15,7 @@ from dask_crds.validation import LARGEST_SPEC_BYTES, too_large
 
 from .autoscaler import is_suspended, target
 from .cached_child import IDENTITY, LONGEST_NAME, LONGEST_VALUE, MOST_KEYS, MetadataForm, clipped, reduced
-from .observed import Manifest
+from .pod import Manifest
 
 #: Bytes that are kept of the metadata of a resource of ours, and of its status.
 LARGEST_METADATA_BYTES, LARGEST_STATUS_BYTES = 32 * 1024, 128 * 1024

@@ -16,6 +16,7 @@ import msgspec
 
 from dask_crds import names
 from dask_crds.model import KINDS, DaskWorkerGroup, Worker, dump, stated
+from dask_crds.reasons import Reason
 from dask_resources.cluster import Child, children
 from dask_resources.metadata import metadata_patch, remembered
 from dask_resources.revision import canonical, revision
@@ -28,7 +29,9 @@ from dask_resources.scheduler import (
 
 from .actions import Action, Apply, Delete, Patch
 from .compare import contains, picked
-from .observed import Manifest, ObservedCluster, Problem, owner_uid
+from .observed import ObservedCluster
+from .ownership import owner_uid
+from .pod import Manifest, Problem
 
 #: Labels by which children are found.
 _LABELS = (names.CLUSTER, names.COMPONENT)
@@ -67,7 +70,7 @@ def conflict(o: ObservedCluster) -> tuple[Problem | None, str]:
         name = child["metadata"]["name"]
         if not is_going(child, o.cluster.name):
             message = f"{kind} {name} exists and belongs to somebody else; rename it or the cluster"
-            return Problem("NameConflict", message), ""
+            return Problem(Reason.NAME_CONFLICT, message), ""
         waiting = waiting or f"waiting for {kind} {name} of the cluster before to be gone"
     return None, waiting
 

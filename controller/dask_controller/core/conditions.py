@@ -1,4 +1,4 @@
-"""Conditions by the Kubernetes API conventions, such that kstatus (Flux) and Argo CD read the truth.
+"""Conditions by the Kubernetes API conventions, so that kstatus (Flux) and Argo CD read the truth.
 
 ``Ready`` says whether all is as asked. While it is not, either ``Reconciling`` is True (we are at it) or ``Stalled``
 is (it will not get better by itself).
@@ -8,20 +8,23 @@ https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from dask_crds.model import Condition
+from dask_crds.reasons import Reason
 
 from .actions import Event, Outcome
-from .observed import Problem
+from .pod import Problem
 from .time import Time, format_time, time_or
 
 #: How long something may be in the making before it counts as stalled; the default of a Deployment.
 PROGRESS_DEADLINE_SECONDS = 600.0
 #: Reasons of outcomes that pass: somebody else has written at the same time, or a name is free in a moment.
-PASSING = ("Conflict", "Terminating")
-#: Reasons of a ``Ready`` that is not True and all the same as asked, or soon.
-_AS_ASKED = ("Progressing", "Terminating", "Conflict")
+PASSING = (Reason.CONFLICT, Reason.TERMINATING)
+#: Reasons of a ``Ready`` that is not True but is as asked all the same, or will be soon.
+_AS_ASKED = (Reason.PROGRESSING, *PASSING)
 
 
 def condition(type: str, is_true: bool, reason: str, message: str = "") -> Condition:
@@ -49,75 +52,65 @@ def merge(
     merged = []
     for new in wanted:
         old = find(before, new.type)
-        kept = old is not None and old.status == new.status
-        merged.append(
-            Condition(
-                type=new.type,
-                status=new.status,
-                reason=new.reason,
-                message=new.message,
-                last_transition_time=old.last_transition_time if old is not None and kept else format_time(now),
-                observed_generation=generation,
-            )
-        )
+        since = old.last_transition_time if old is not None and old.status == new.status else format_time(now)
+        merged.append(replace(new, last_transition_time=since, observed_generation=generation))
     return merged
+
+
+def unmet(conditions: Sequence[Condition] | None, type: str) -> Problem | None:
+    """What is wrong where a condition says that it is not True; what is merely under way is no problem."""
+    found = find(conditions, type)
+    if found is None or found.status == "True" or found.reason == Reason.PROGRESSING:
+        return None
+    return Problem(found.reason, found.message)
 
 
 def named_problem(reason: str, message: str) -> Problem:
     """A problem under the name that tells what to do: the API server calls an exhausted quota ``Forbidden``."""
-    return Problem("QuotaExceeded" if "exceeded quota" in message else reason, message)
+    return Problem(Reason.QUOTA_EXCEEDED if "exceeded quota" in message else reason, message)
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """How it stands with a resource."""
+
+    waiting: str  #: what is still missing; empty when all is as asked
+    problem: Problem | None = None  #: what is wrong with a child, if anything
+    lasting: bool = False  #: whether the problem lasts until somebody changes something
+    bounded: bool = True  #: whether being at it for long counts as stalled
+    progress: Time | None = None  #: when something was last achieved, if known; the deadline counts from then
+    ready: Reason = Reason.READY  #: reason of ``Ready`` when nothing is missing
+    message: str = ""  #: likewise its message
 
 
 def readiness(
-    before: Sequence[Condition] | None,
-    *,
-    problem: Problem | None,
-    waiting: str,
-    outcomes: Sequence[Outcome],
-    generation: int,
-    now: Time,
-    ready: Literal["Ready", "Suspended", "Complete"] = "Ready",
-    message: str = "",
-    stalled: bool = False,
-    deadline: bool = True,
-    progress: Time | None = None,
+    standing: Standing, outcomes: Sequence[Outcome], before: Sequence[Condition] | None, generation: int, now: Time
 ) -> list[Condition]:
     """``Ready``, ``Reconciling`` and ``Stalled``.
 
     Args:
-        before: the conditions as they were.
-        problem: what is wrong with a child, if anything.
-        waiting: what is still missing; empty when all is as asked.
+        standing: how it stands with the children.
         outcomes: how the actions went; a permanent error stalls.
+        before: the conditions as they were.
         generation: what is being worked towards; another one has all its time again.
         now: the time.
-        ready: reason of ``Ready`` when nothing is missing.
-        message: message of ``Ready`` when nothing is missing.
-        stalled: whether the problem lasts until somebody changes something.
-        deadline: whether being at it for long counts as stalled.
-        progress: when something was last achieved, as far as that is known; the deadline counts from then.
     """
-    errors = [o for o in outcomes if o.error]
-    failed = next((o for o in errors if o.permanent), None) or next(
-        (o for o in errors if o.reason not in PASSING), None
-    )
-    waiting = waiting or next((o.error for o in errors if o.reason in PASSING), "")
-    if failed is not None:
-        problem = named_problem(failed.reason or "WriteFailed", failed.error)
-    if problem is None and not waiting:
-        return [
-            condition("Ready", True, ready, message),
-            condition("Reconciling", False, ready),
-            condition("Stalled", False, ready),
-        ]
-    reason, text = (problem.reason, problem.message) if problem else ("Progressing", waiting)
-    lasting = stalled or (failed is not None and failed.permanent)
-    stalled = lasting or (deadline and _deadline_exceeded(before, generation, now, progress or 0.0))
-    stalled_reason = reason if lasting else "ProgressDeadlineExceeded"
+    passing = [o for o in outcomes if o.error and o.reason in PASSING]
+    errors = [o for o in outcomes if o.error and (o.permanent or o.reason not in PASSING)]
+    failed = next((o for o in errors if o.permanent), next(iter(errors), None))
+    problem = named_problem(failed.reason or Reason.WRITE_FAILED, failed.error) if failed else standing.problem
+    waiting = standing.waiting or next((o.error for o in passing), "")
+    if problem is None and waiting:
+        problem = Problem(Reason.PROGRESSING, waiting)
+    reason, message = (problem.reason, problem.message) if problem else (standing.ready, standing.message)
+    lasting = standing.lasting or (failed is not None and failed.permanent)
+    overdue = standing.bounded and _deadline_exceeded(before, generation, now, standing.progress or 0.0)
+    stalled = problem is not None and (lasting or overdue)
+    reconciling = problem is not None and not stalled
+    stalled_reason = reason if lasting or not stalled else Reason.PROGRESS_DEADLINE_EXCEEDED
     return [
-        condition("Ready", False, reason, text),
-        condition("Reconciling", not stalled, reason, "" if stalled else text),
-        condition("Stalled", stalled, stalled_reason if stalled else reason, text if stalled else ""),
+        condition("Ready", problem is None, reason, message),
+        condition("Reconciling", reconciling, reason, message if reconciling else ""),
+        condition("Stalled", stalled, stalled_reason, message if stalled else ""),
     ]
 
 
@@ -125,7 +118,7 @@ def _deadline_exceeded(before: Sequence[Condition] | None, generation: int, now:
     """Whether the same generation has been reconciled for too long, with nothing to show for it."""
     stalled, reconciling = find(before, "Stalled"), find(before, "Reconciling")
     if stalled is not None and stalled.status == "True":
-        same = stalled.reason == "ProgressDeadlineExceeded" and stalled.observed_generation == generation
+        same = stalled.reason == Reason.PROGRESS_DEADLINE_EXCEEDED and stalled.observed_generation == generation
         return same and progress <= time_or(stalled.last_transition_time, now)
     if reconciling is None or reconciling.status != "True":
         return False
@@ -143,7 +136,7 @@ def events(before: Sequence[Condition] | None, after: Sequence[Condition]) -> li
         old = find(before, new.type)
         if new.type not in ("Ready", "Complete", "Failed") or (new.type != "Ready" and new.status != "True"):
             continue
-        if old is None and new.reason == "Progressing":
+        if old is None and new.reason == Reason.PROGRESSING:
             continue
         if new.type == "Ready" and new.reason in ended:
             continue  # the end is told once, as what it is

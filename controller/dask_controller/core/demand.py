@@ -1,4 +1,4 @@
-"""What to ask the scheduler about the load, such that groups of one cluster do not all grow for the same tasks."""
+"""What to ask the scheduler about the load, so that groups of one cluster do not all grow for the same tasks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from dask_crds.model import MAX_WORKERS, DaskAutoscaler, DaskWorkerGroup
 from dask_crds.quantity import parse_quantity
 from dask_resources.pod import main_container
 
-from .actions import Share, TargetQuestion, Worker
-from .observed import ObservedAutoscaler, Pod
+from .actions import Claim, TargetQuestion
+from .observed import ObservedAutoscaler
+from .pod import Pod
 from .scaling_rules import bounds
 
 #: Characters of a script or of an option's value that are read. A longer script is split at its spaces, because the
@@ -36,17 +37,17 @@ def target_question(o: ObservedAutoscaler, group: DaskWorkerGroup) -> TargetQues
 
     others = sorted(o.siblings, key=lambda other: place(other.group))
     return TargetQuestion(
-        group=_share(group, o.autoscaler, o.pods),
-        before=tuple(_share(s.group, s.autoscaler, s.pods) for s in others if place(s.group) < place(group)),
-        after=tuple(_share(s.group, s.autoscaler, s.pods) for s in others if place(s.group) > place(group)),
+        group=_claim(group, o.autoscaler, o.pods),
+        before=tuple(_claim(s.group, s.autoscaler, s.pods) for s in others if place(s.group) < place(group)),
+        after=tuple(_claim(s.group, s.autoscaler, s.pods) for s in others if place(s.group) > place(group)),
     )
 
 
-def _share(group: DaskWorkerGroup, autoscaler: DaskAutoscaler | None, pods: Iterable[Pod]) -> Share:
+def _claim(group: DaskWorkerGroup, autoscaler: DaskAutoscaler | None, pods: Iterable[Pod]) -> Claim:
     replicas = min(group.spec.worker.replicas, MAX_WORKERS)
     minimum, maximum = bounds(autoscaler.spec) if autoscaler else (replicas, replicas)
-    return Share(
-        workers=tuple(Worker(p.worker_name or p.name, p.own_ips) for p in pods if not p.deleting and not p.is_finished),
+    return Claim(
+        workers=tuple(p.worker_id for p in pods if not p.deleting and not p.is_finished),
         resources=worker_resources(group),
         threads=worker_threads(group),
         minimum=minimum,

@@ -1,140 +1,112 @@
-"""What is to be read off a runner: its Job, who holds that, and how its Pods have ended."""
+"""The runner of a run: its Job, who holds that, and how its Pods have ended."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from dask_crds import names
 from dask_crds.model import DaskJob
+from dask_crds.reasons import Reason
 from dask_resources.pod import main_container
 
 from .conditions import is_true
-from .observed import LONGEST_MESSAGE, Manifest, ObservedJob, Pod, set_by
+from .ownership import SUSPEND, annotation, set_by
+from .pod import LONGEST_MESSAGE, Manifest, Pod
 from .time import Time, time_or
 
-
-def job_condition(runner: Manifest, type: str) -> Manifest | None:
-    """The condition of a Job, if it is True."""
-    conditions = (runner.get("status") or {}).get("conditions") or []
-    return next((c for c in conditions if c["type"] == type and c["status"] == "True"), None)
+#: Conditions of a Job that say how it ends; the last two are there while its Pods are still ending.
+_DECISIONS = ("Complete", "Failed", "SuccessCriteriaMet", "FailureTarget")
 
 
-def is_finished(runner: Manifest) -> bool:
-    """Whether the runner's Job has ended, well or not."""
-    return job_condition(runner, "Complete") is not None or job_condition(runner, "Failed") is not None
+class Runner:
+    """A runner as it is at one moment.
 
+    Queues suspend Jobs until it is their turn. What the operator has not suspended it does not resume.
 
-def is_decided(o: ObservedJob) -> bool:
-    """Whether it is clear how the runner ends, though its Job may not say so yet: that waits for all Pods to end."""
-    if o.runner is None:
-        return False
-    decisions = ("Complete", "Failed", "SuccessCriteriaMet", "FailureTarget")
-    return any(job_condition(o.runner, type) for type in decisions) or any(p.phase == "Succeeded" for p in o.pods)
-
-
-def newest(o: ObservedJob) -> Pod | None:
-    """The runner's present Pod, else its last one."""
-    return max(o.pods, key=lambda p: (not p.deleting, not p.is_finished, p.created), default=None)
-
-
-# --- who holds it -----------------------------------------------------------------------------------------------------
-# Queues suspend Jobs until it is their turn. What the operator has not suspended it does not resume.
-
-_SUSPEND = ("spec", "suspend")
-
-
-def is_suspended(runner: Manifest) -> bool:
-    """Whether the runner's Job is suspended."""
-    return bool(runner["spec"].get("suspend"))
-
-
-def annotation(runner: Manifest, key: str) -> str:
-    """An annotation of the Job, empty without it."""
-    return str((runner["metadata"].get("annotations") or {}).get(key) or "")
-
-
-def is_ours_to_resume(runner: Manifest) -> bool:
-    """Whether it was the operator who has suspended it, and nobody else since."""
-    return bool(annotation(runner, names.SUSPENDED)) and not holder(runner)
-
-
-def holder(runner: Manifest) -> str:
-    """Who else has set ``spec.suspend``, as far as is known."""
-    return next((m for m in set_by(runner["metadata"], *_SUSPEND) if m and m != names.FIELD_MANAGER), "")
-
-
-def is_held(o: ObservedJob) -> bool:
-    """Whether somebody else has suspended the runner."""
-    return o.runner is not None and is_suspended(o.runner) and not (is_ours_to_resume(o.runner) or is_adopted(o))
-
-
-def is_adopted(o: ObservedJob) -> bool:
-    """Whether an earlier release of the operator has suspended the runner, which left no note.
-
-    The API server knows that the operator was the last to set the field, and that it has changed since the Job was
-    made: what others change in the request that makes it counts as ours.
+    Attributes:
+        job: the job.
+        pods: those whose controller is the runner's Job.
+        metadata: of that Job.
+        namespace: likewise.
+        name: likewise.
+        uid: likewise.
+        conditions: those of the Job that are True, by type.
+        failures: Pods that have failed.
+        started: when the Job was started, as Kubernetes writes it.
+        started_for: the life of the scheduler that it was started for, see `Run`.
+        is_finished: whether the Job has ended, well or not.
+        is_decided: whether it is clear how it ends; the Job is finished only once all its Pods have ended.
+        is_suspended: whether the Job is suspended.
+        note: the operator's note that it has suspended the Job itself, and when; empty without one.
+        suspended_at: when that was; ``None`` if it has not since the job was resumed.
+        holder: who else has set ``spec.suspend``, as far as is known.
+        is_adopted: whether an earlier release of the operator suspended it, which left no note.
+        is_held: whether somebody else has suspended it.
+        newest: the present Pod, else the last one.
+        lacks_pod: whether Kubernetes should make a Pod, and there is none.
     """
-    if o.runner is None or not is_suspended(o.runner) or annotation(o.runner, names.SUSPENDED):
-        return False
-    metadata = o.runner["metadata"]
-    was_suspended = o.job.spec.suspend or is_true(o.job.status.conditions, "Suspended")
-    ours = set(set_by(metadata, *_SUSPEND)) == {names.FIELD_MANAGER} and metadata.get("generation", 1) > 1
-    return bool(was_suspended and ours)
 
+    kind: ClassVar[str] = "Job"
 
-def suspended_at(runner: Manifest) -> Time | None:
-    """When the operator has suspended it last; ``None`` if it has not since the job was resumed."""
-    return time_or(annotation(runner, names.SUSPENDED), 0.0) or None
+    def __init__(self, job: DaskJob, manifest: Manifest, pods: tuple[Pod, ...] = ()) -> None:
+        metadata, status = manifest["metadata"], manifest.get("status") or {}
+        self.job, self.pods, self.metadata = job, pods, metadata
+        self.namespace, self.name, self.uid = job.namespace, names.runner(job.name), str(metadata["uid"])
+        self.conditions = {c["type"]: c for c in status.get("conditions") or () if c["status"] == "True"}
+        self.failures: int = status.get("failed") or 0
+        self.started: str | None = status.get("startTime")
+        self.is_finished = any(type in self.conditions for type in ("Complete", "Failed"))
+        decided = any(type in self.conditions for type in _DECISIONS)
+        self.is_decided = decided or any(pod.phase == "Succeeded" for pod in pods)
 
+        self.is_suspended = bool(manifest["spec"].get("suspend"))
+        self.started_for = annotation(metadata, names.SCHEDULER_ID)
+        self.note = annotation(metadata, names.SUSPENDED)
+        setters = set_by(metadata, *SUSPEND)
+        self.suspended_at = time_or(self.note, 0.0) or None
+        self.holder = next((m for m in setters if m and m != names.FIELD_MANAGER), "")
+        # The API server knows that the operator was the last to set the field, and that it has changed since the Job
+        # was made: what others change in the request that makes it counts as ours.
+        ours = set(setters) == {names.FIELD_MANAGER} and metadata.get("generation", 1) > 1
+        was_suspended = bool(job.spec.suspend) or is_true(job.status.conditions, "Suspended")
+        self.is_adopted = self.is_suspended and not self.note and was_suspended and ours
+        self.is_held = self.is_suspended and (not self.note or bool(self.holder)) and not self.is_adopted
 
-# --- its Pods ---------------------------------------------------------------------------------------------------------
+        self.newest = max(pods, key=lambda p: (not p.deleting, not p.is_finished, p.created), default=None)
+        tries = not self.is_suspended and not self.is_decided and not metadata.get("deletionTimestamp")
+        self.lacks_pod = tries and all(pod.is_finished for pod in pods)
 
+    @property
+    def refusals_count_from(self) -> Time | None:
+        """Since when events may tell why a Pod is lacking: what was before the last Pod is no news.
 
-def lacks_pod(o: ObservedJob) -> bool:
-    """Whether Kubernetes is to make a Pod of the runner, and there is none."""
-    if o.runner is None or is_suspended(o.runner) or o.runner["metadata"].get("deletionTimestamp"):
-        return False
-    return not is_decided(o) and all(pod.is_finished for pod in o.pods)
+        ``None`` where none is lacking, or Kubernetes has not tried yet.
+        """
+        if not self.lacks_pod or self.started is None:
+            return None
+        return max(time_or(self.started, 0.0), *(pod.created + 1 for pod in self.pods), 0.0)
 
+    def last_problem(self, stored: str | None) -> str | None:
+        """How its container ended last, if not well, or what keeps it from starting.
 
-def refusals_count_from(o: ObservedJob) -> Time | None:
-    """Since when events may tell why the runner lacks a Pod: what was before its last Pod is no news.
+        A Pod that is being deleted ends by being killed, which says nothing about the program. So while there is no
+        other, what was seen before stands.
 
-    ``None`` where it lacks none, or Kubernetes has not tried yet.
-    """
-    started = ((o.runner or {}).get("status") or {}).get("startTime")
-    if not lacks_pod(o) or started is None:
-        return None
-    return max(time_or(started, 0.0), *(pod.created + 1 for pod in o.pods), 0.0)
+        Args:
+            stored: what was seen before in the same run.
+        """
+        pods = [pod for pod in self.pods if not pod.deleting]
+        failed = self.conditions.get("FailureTarget") or self.conditions.get("Failed")
+        by_itself = failed is not None and failed.get("reason") != Reason.DEADLINE_EXCEEDED
+        if not pods and (stored or not by_itself):
+            return stored
+        told = (self._problem_of(pod) for pod in sorted(pods or self.pods, key=lambda pod: -pod.created))
+        return next((text for text in told if text), None)
 
-
-def last_problem(o: ObservedJob, stored: str | None) -> str | None:
-    """How the runner's container ended last, if not well, or what keeps it from starting.
-
-    A Pod that is being deleted ends by being killed, which tells nothing of the program. So while there is no other,
-    what was seen before stands.
-
-    Args:
-        o: the snapshot.
-        stored: what was seen before in the same run.
-    """
-    pods = [pod for pod in o.pods if not pod.deleting]
-    if not pods and (stored or not _has_failed(o.runner)):
-        return stored
-    told = (_problem_of(o.job, pod) for pod in sorted(pods or o.pods, key=lambda pod: -pod.created))
-    return next((text for text in told if text), None)
-
-
-def _has_failed(runner: Manifest | None) -> bool:
-    """Whether its Pods are being deleted because it has failed, by itself."""
-    if runner is None:
-        return False
-    found = job_condition(runner, "FailureTarget") or job_condition(runner, "Failed")
-    return found is not None and found.get("reason") != "DeadlineExceeded"
-
-
-def _problem_of(job: DaskJob, pod: Pod) -> str:
-    container = pod.container(main_container(job.spec.job.spec, names.JOB_RUNNER))
-    if not container.exit_code:
-        return pod.problem.message if pod.problem else ""
-    words = f": {container.last_words}" if container.last_words else ""
-    text = f"exit code {container.exit_code} ({container.reason or 'Error'}){words}"
-    return f"{pod.name}: the runner's container ended with {text}"[:LONGEST_MESSAGE]
+    def _problem_of(self, pod: Pod) -> str:
+        container = pod.container(main_container(self.job.spec.job.spec, names.JOB_RUNNER))
+        if not container.exit_code:
+            return pod.problem.message if pod.problem else ""
+        words = f": {container.termination_message}" if container.termination_message else ""
+        text = f"exit code {container.exit_code} ({container.reason or 'Error'}){words}"
+        return f"{pod.name}: the runner's container ended with {text}"[:LONGEST_MESSAGE]

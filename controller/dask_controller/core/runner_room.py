@@ -9,93 +9,69 @@ in annotations of objects of the job's own, so that nothing is forgotten.
 from __future__ import annotations
 
 from dask_crds import names
+from dask_crds.model import DaskCluster
 
 from .actions import Action, Patch
-from .observed import Manifest, ObservedJob
-from .runner import annotation, lacks_pod
+from .ownership import annotation, number
+from .run import Run
+from .runner import Runner
 from .time import Time, format_time, time_or
 
 #: Seconds in which Kubernetes, made to try again, makes the runner's Pod if there is room.
 PATIENCE_SECONDS = 15.0
 
 
-def is_refused(o: ObservedJob) -> bool:
+def is_refused(run: Run) -> bool:
     """Whether a quota refuses the runner's Pod."""
-    return lacks_pod(o) and "exceeded quota" in o.creation_problem
+    return run.runner is not None and run.runner.lacks_pod and "exceeded quota" in run.creation_problem
 
 
-def most_workers(o: ObservedJob) -> int | None:
-    """Pods that the default group may have at present; ``None`` for no such limit."""
-    text = str((o.cluster.metadata.get("annotations") or {}).get(names.MOST_WORKERS, "")) if o.cluster else ""
-    return int(text) if _is_number(text) else None
-
-
-def _is_number(text: str) -> bool:
-    """Whether it is one of ours: anybody may have written something else into an annotation."""
-    return text.isascii() and text.isdecimal() and len(text) < 10
-
-
-def makes_room(o: ObservedJob, least: int, now: Time) -> list[Action]:
-    """The next step towards the runner's Pod, or the end of it.
-
-    Args:
-        o: the snapshot, of what is the job's own.
-        least: workers that stay in any case.
-        now: the time.
-    """
-    if o.cluster is None or o.runner is None:
+def makes_room(run: Run) -> list[Action]:
+    """The next step towards the runner's Pod, or the end of it."""
+    cluster, runner, least = run.cluster, run.runner, run.least_workers
+    if cluster is None or runner is None:
         return []
-    if not all(pod.is_finished for pod in o.pods):
-        return gives_back(o)
-    present, stated = o.cluster.status.replicas, most_workers(o)
-    if not is_refused(o) or present is None:
+    if not all(pod.is_finished for pod in runner.pods):
+        return gives_back(run)
+    present, stated = cluster.status.replicas, number(annotation(cluster.metadata, names.MOST_WORKERS))
+    if not is_refused(run) or present is None:
         return []
-    one_less: list[Action] = [_limit(o, present - 1)] if present > least else []
+    one_less: list[Action] = [_annotated(cluster, str(present - 1))] if present > least else []
     if stated is None:
         return one_less
-    if present > stated or o.leaving:
+    if present > stated or run.leaving:
         return []  # a worker is on its way; until it is gone, it counts
-    tried, since = _tried(o.runner)
+    tried, since = _tried(runner)
     if tried != present:
-        return [_try_again(o, f"{present} {format_time(now)}")]
-    return one_less if now - since >= PATIENCE_SECONDS else []
+        # Any change of a Job makes Kubernetes look at it again; by itself it waits longer after each refusal.
+        return [_annotated(runner, f"{present} {format_time(run.now)}")]
+    return one_less if run.now - since >= PATIENCE_SECONDS else []
 
 
-def gives_back(o: ObservedJob) -> list[Action]:
+def gives_back(run: Run) -> list[Action]:
     """No limit any more."""
-    limited = o.cluster is not None and names.MOST_WORKERS in (o.cluster.metadata.get("annotations") or {})
-    tried = o.runner is not None and annotation(o.runner, names.MOST_WORKERS)
-    return [*([_limit(o, None)] if limited else []), *([_try_again(o, None)] if tried else [])]
+    limited = run.cluster is not None and names.MOST_WORKERS in (run.cluster.metadata.get("annotations") or {})
+    tried = run.runner is not None and annotation(run.runner.metadata, names.MOST_WORKERS)
+    held = (run.cluster if limited else None, run.runner if tried else None)
+    return [_annotated(it, None) for it in held if it is not None]
 
 
-def in_words(o: ObservedJob, least: int) -> str:
+def in_words(run: Run) -> str:
     """Why the runner has no Pod, and what is done about it."""
-    present = o.cluster.status.replicas if o.cluster is not None else None
-    if not is_refused(o) or not (present or least):
-        return o.creation_problem
+    present, least = run.cluster.status.replicas if run.cluster is not None else None, run.least_workers
+    if not is_refused(run) or not (present or least):
+        return run.creation_problem
     if present is not None and present > least:
-        return f"{o.creation_problem}; workers stand back for the runner, one by one"
+        return f"{run.creation_problem}; workers stand back for the runner, one by one"
     workers = "a worker" if least == 1 else f"{least} workers"
-    return f"{o.creation_problem}; the job needs room for {workers} and the runner"
+    return f"{run.creation_problem}; the job needs room for {workers} and the runner"
 
 
-def _tried(runner: Manifest) -> tuple[int | None, Time]:
+def _tried(runner: Runner) -> tuple[int | None, Time]:
     """With how many workers Kubernetes was made to try again last, and when."""
-    number, _, time = annotation(runner, names.MOST_WORKERS).partition(" ")
-    return (int(number) if _is_number(number) else None), time_or(time, 0.0)
+    workers, _, time = annotation(runner.metadata, names.MOST_WORKERS).partition(" ")
+    return number(workers), time_or(time, 0.0)
 
 
-def _limit(o: ObservedJob, workers: int | None) -> Patch:
-    assert o.cluster is not None
-    return _annotated(o, "DaskCluster", o.cluster.metadata, None if workers is None else str(workers))
-
-
-def _try_again(o: ObservedJob, value: str | None) -> Patch:
-    """Any change of a Job makes Kubernetes look at it again; by itself it waits longer after each refusal."""
-    assert o.runner is not None
-    return _annotated(o, "Job", o.runner["metadata"], value)
-
-
-def _annotated(o: ObservedJob, kind: str, metadata: Manifest, value: str | None) -> Patch:
-    patch = {"metadata": {"annotations": {names.MOST_WORKERS: value}}}
-    return Patch(kind, o.job.namespace, metadata["name"], patch, metadata["uid"])
+def _annotated(it: DaskCluster | Runner, value: str | None) -> Patch:
+    return Patch.of(it, {"metadata": {"annotations": {names.MOST_WORKERS: value}}})

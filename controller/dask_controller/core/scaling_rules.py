@@ -2,9 +2,9 @@
 
 The semantics are those of kube-controller-manager (``pkg/controller/podautoscaler/horizontal.go``): first the
 stabilization windows, then the policies, then the bounds. What is remembered is in the status of the autoscaler and
-nowhere else, so a restarted operator goes on. The defaults differ: a backlog of tasks is a measure of the work itself,
-not a noisy ratio, hence up at once and without limit; down after a minute rather than five, as idle workers cost money
-and take data along.
+nowhere else, so a restarted operator carries on. The defaults differ: a backlog of tasks is a measure of the work
+itself, not a noisy ratio, hence up at once and without limit; down after a minute rather than five, as idle workers
+cost money and take data along.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dask_crds.model import (
     ScalingPolicy,
     ScalingRules,
 )
+from dask_crds.reasons import Reason
 
 from .time import Time, format_time, time_or
 
@@ -38,8 +39,8 @@ class Scaling(Struct, frozen=True, kw_only=True):
     """A decision, and what must be remembered for the next one."""
 
     replicas: int
-    stabilized: str  #: reason of ``AbleToScale``
-    limited: str  #: reason of ``ScalingLimited``; it is limited unless this is ``DesiredWithinRange``
+    stabilized: Reason  #: reason of ``AbleToScale``
+    limited: Reason  #: reason of ``ScalingLimited``; it is limited unless this is ``DesiredWithinRange``
     recommendations: list[Recommendation]
     scale_events: list[ScaleEvent]
 
@@ -64,11 +65,11 @@ def scale(spec: DaskAutoscalerSpec, status: DaskAutoscalerStatus, *, current: in
     lowest = min([target, *_within(past, up_window, now)])
     highest = max([target, *_within(past, down_window, now)])
     steady = bounded(spec, min(max(start, lowest), highest))
-    stabilized, limited = "ReadyForNewScale", "DesiredWithinRange"
+    stabilized, limited = Reason.READY_FOR_NEW_SCALE, Reason.DESIRED_WITHIN_RANGE
     if steady != target:
-        stabilized = "ScaleUpStabilized" if target > start else "ScaleDownStabilized"
+        stabilized = Reason.SCALE_UP_STABILIZED if target > start else Reason.SCALE_DOWN_STABILIZED
     elif wanted != target:
-        limited = "TooManyReplicas" if wanted > target else "TooFewReplicas"
+        limited = Reason.TOO_MANY_REPLICAS if wanted > target else Reason.TOO_FEW_REPLICAS
 
     replicas = steady
     if steady > start:
@@ -76,7 +77,7 @@ def scale(spec: DaskAutoscalerSpec, status: DaskAutoscalerStatus, *, current: in
     elif steady < start:
         replicas = int(max(steady, min(start, _least(down, current, events, now))))
     if replicas != steady:
-        limited = "ScaleUpLimit" if steady > start else "ScaleDownLimit"
+        limited = Reason.SCALE_UP_LIMIT if steady > start else Reason.SCALE_DOWN_LIMIT
     return Scaling(
         replicas=replicas,
         stabilized=stabilized,
@@ -164,7 +165,7 @@ def _events(
 
 
 def _within(past: Sequence[Recommendation], window: int, now: Time) -> list[int]:
-    """What was recommended at any time of a window, the present moment apart."""
+    """What was recommended at any time of a window, not counting the present moment."""
     return [r.replicas for r in past if (time_or(r.until, 0.0) if r.until else now) > now - window]
 
 

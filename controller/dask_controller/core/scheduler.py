@@ -1,4 +1,4 @@
-"""Where a cluster's scheduler is asked."""
+"""Whether a cluster's scheduler can be asked, and where."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from collections.abc import Iterable
 
 from dask_crds import names
 
-from .observed import Manifest, Pod
+from .pod import Manifest, Pod
 
 
 def pod_to_ask(pods: Iterable[Pod]) -> Pod | None:
     """The scheduler's present Pod, if it has an address: an evicted one keeps its own beside its successor's."""
     there = (p for p in pods if p.ip and not p.deleting and not p.is_finished)
     return max(there, key=lambda p: p.created, default=None)
+
+
+def is_ready(pods: Iterable[Pod]) -> bool:
+    """Whether there is a scheduler that answers."""
+    return any(p.ready and not p.deleting for p in pods)
 
 
 def dashboard_port(pod: Pod, service: Manifest | None) -> int:

@@ -1,4 +1,4 @@
-"""Whether runner, scheduler and workers run the same software, told for people."""
+"""Whether runner, scheduler and workers run the same software, in words for people."""
 
 from __future__ import annotations
 

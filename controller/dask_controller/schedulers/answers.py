@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from ..core.actions import Answers, Ask, Progress, Versions, Worker
+from ..core.actions import Answers, Ask, Progress, Versions, WorkerId
 
 #: Bytes of an answer: so many for each ask, so many for each name in it, and never more than the last.
 ASK_BYTES, NAME_BYTES, LARGEST_ANSWER = 16 * 2**10, 512, 3 * 2**20
@@ -126,7 +126,7 @@ class _Part(NamedTuple):
     new: bool = False  #: whether a module of ``VERSION`` 4 or older does without
 
 
-def _notes(notes: Mapping[str, str], asked: Iterable[Worker]) -> dict[str, str]:
+def _notes(notes: Mapping[str, str], asked: Iterable[WorkerId]) -> dict[str, str]:
     return {name: _words(notes[name]) for name in _asked_for(notes, asked)}
 
 
@@ -149,7 +149,7 @@ def _encodable(ask: Ask) -> dict[str, Any]:
 
 def wire(asked: Any) -> Any:
     """What is asked, as the module takes it."""
-    if isinstance(asked, Worker):
+    if isinstance(asked, WorkerId):
         # The first one is for modules that know of no others; Dask prefers IPv4 where a Pod has both.
         first = next((ip for ip in asked.ips if ":" not in ip), next(iter(asked.ips), ""))
         others = {"ips": asked.ips} if len(asked.ips) > 1 else {}
@@ -181,7 +181,7 @@ def believed(ask: Ask, said: Mapping[str, Any]) -> Answers:
     return Answers(**taken)
 
 
-def _asked_for(names: Iterable[str], workers: Iterable[Worker]) -> Iterable[str]:
+def _asked_for(names: Iterable[str], workers: Iterable[WorkerId]) -> Iterable[str]:
     """Those of the names that were asked for, once each and in their order."""
     asked = {worker.name for worker in workers}
     return (name for name in dict.fromkeys(names) if name in asked)
@@ -191,7 +191,7 @@ def _asked_for(names: Iterable[str], workers: Iterable[Worker]) -> Iterable[str]
 _OWN_NAME = re.compile(r"(.*-worker-[0-9]+-[0-9a-f]{5})(?:-.*)?", re.DOTALL)
 
 
-def registered(state: StateForm, workers: Iterable[Worker]) -> list[str]:
+def registered(state: StateForm, workers: Iterable[WorkerId]) -> list[str]:
     """Names of the Pods of which a scheduler knows a worker, as later modules find them.
 
     By name, by ``<name>-<n>``, or by an address that is the Pod's alone: one where a worker is that has its name from

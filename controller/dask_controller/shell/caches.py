@@ -25,7 +25,9 @@ from ..core.cached_child import (
     cached_replica_set,
 )
 from ..core.cached_resource import CachedResource, ResourceForm, cached_resource
-from ..core.observed import Manifest, Pod, PodForm, owner_uid, pod
+from ..core.ownership import owner_uid
+from ..core.pod import Manifest, Pod, pod
+from ..core.pod_form import PodForm
 from ..kube.client import Kubernetes
 from ..kube.informer import Informer
 

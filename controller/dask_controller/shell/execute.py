@@ -13,11 +13,12 @@ from typing import Any, assert_never
 
 from dask_crds import names
 from dask_crds.model import Kind
+from dask_crds.reasons import Reason
 from dask_resources.worker import worker_labels, worker_pod
 
-from ..core.actions import Action, Apply, Create, Delete, Event, Outcome, Patch
+from ..core.actions import Action, Apply, CreateWorker, Delete, Event, Outcome, Patch
 from ..core.children import fingerprint
-from ..core.observed import owner_uid
+from ..core.ownership import owner_uid
 from ..core.time import format_time
 from ..kube.api import NAMESPACE_TERMINATING, ApiError
 from ..kube.client import Kubernetes
@@ -37,13 +38,11 @@ MOST_PARALLEL_REQUESTS = 10
 STEP_SECONDS = 1.0
 
 #: Reasons that only a change by somebody can mend; others are tried again with backoff.
-PERMANENT = {"Forbidden", "Invalid", "BadRequest", "NameConflict", NAMESPACE_TERMINATING}
+PERMANENT = {Reason.FORBIDDEN, Reason.INVALID, Reason.BAD_REQUEST, Reason.NAME_CONFLICT, NAMESPACE_TERMINATING}
 _OURS = (names.CLUSTER, names.COMPONENT, names.WORKER_GROUP)
 
 #: Reason of an outcome: the name of a new Pod is taken, and it is known now by whom; there are other places.
 NAME_TAKEN = "NameTaken"
-#: Reason of an outcome: the name is free in a moment.
-TERMINATING = "Terminating"
 #: Kinds of which no more than the metadata is cached, so that it is looked over what others have changed in them.
 LOOKED_OVER = ("ConfigMap", "Deployment")
 #: Seconds for which nothing is tried in a namespace that is being deleted: each child that goes wakes its parent.
@@ -96,11 +95,11 @@ class Executor:
             if any(outcome.error for outcome in outcomes):
                 return outcomes
         outcomes += await self._together(changed, parent, now, until)
-        outcomes += await self._create([a for a in actions if isinstance(a, Create)], parent, now, until)
+        outcomes += await self._create([a for a in actions if isinstance(a, CreateWorker)], parent, now, until)
         outcomes += [await self._perform(parent, a, now) for a in actions if isinstance(a, Event)]
         return outcomes
 
-    async def _create(self, creations: Sequence[Create], parent: Kind, now: float, until: float) -> list[Outcome]:
+    async def _create(self, creations: Sequence[CreateWorker], parent: Kind, now: float, until: float) -> list[Outcome]:
         """In batches of 1, 2, 4, ... as kube-controller-manager does: an exhausted quota costs a few calls, not 500.
 
         A name that is taken ends none: the next places have other names.
@@ -148,7 +147,7 @@ class Executor:
             match action:
                 case Apply():
                     await self._apply(dict(action.manifest), new=action.new)
-                case Create():
+                case CreateWorker():
                     await self._create_worker(action)
                 case Delete():
                     await self._delete(action)
@@ -167,7 +166,7 @@ class Executor:
             logger.info("%s: %s", key, _told(action), extra=key.log_fields)
         return Outcome(action)
 
-    async def _create_worker(self, action: Create) -> None:
+    async def _create_worker(self, action: CreateWorker) -> None:
         """Create a worker Pod. If its name is taken, take note of by whom.
 
         Raises:
@@ -207,10 +206,10 @@ class Executor:
         live = await self._live(kind, metadata["namespace"], metadata["name"]) if owner else None
         if live is not None and (live["metadata"].get("deletionTimestamp") or _is_garbage(live, manifest)):
             # Applying to it would succeed and be lost with it.
-            raise ApiError(409, TERMINATING, f"waiting for {kind} {metadata['name']} of before to be gone")
+            raise ApiError(409, Reason.TERMINATING, f"waiting for {kind} {metadata['name']} of before to be gone")
         if live is not None and owner_uid(live) != owner:
             message = f"{kind} {metadata['name']} exists and belongs to somebody else"
-            raise ApiError(409, "NameConflict", message)
+            raise ApiError(409, Reason.NAME_CONFLICT, message)
         if live is not None and new and (labels := _missing_labels(live, manifest)):
             # Somebody has taken our labels away, and so it out of our sight. What else it needs is seen then.
             patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}}
@@ -327,7 +326,7 @@ def _told(action: Action) -> str:
         case Apply():
             done, manifest = "created" if action.new else "applied", action.manifest
             return f"{done} {manifest['kind']} {manifest['metadata']['name']}"
-        case Create():
+        case CreateWorker():
             return f"created Pod {names.worker(action.group.name, action.ordinal)}"
         case Delete():
             return f"deleted {action.kind} {action.name}"

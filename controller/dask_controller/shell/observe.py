@@ -10,26 +10,23 @@ import msgspec
 
 from dask_crds import names
 from dask_crds.model import KINDS, DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, Kind
+from dask_crds.reasons import Reason
 from dask_resources.cluster import children as children_of
 from dask_resources.scheduler import scheduler_deployment
 
 from ..core import children
 from ..core.autoscaler import target
-from ..core.job_own import own
 from ..core.observed import (
-    LONGEST_MESSAGE,
     Observed,
     ObservedAutoscaler,
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
-    Pod,
-    Problem,
     Sibling,
-    owner_uid,
-    told,
 )
-from ..core.runner import refusals_count_from
+from ..core.ownership import owner_uid
+from ..core.pod import LONGEST_MESSAGE, Pod, Problem, quoted
+from ..core.run import Run
 from ..core.scheduler import dashboard_port, pod_to_ask
 from ..core.time import time_or
 from ..kube.api import ApiError
@@ -102,7 +99,7 @@ class Observer:
             name = observed.group.spec.cluster if isinstance(observed, ObservedGroup) else observed.job.name
             if self._caches.is_unreadable(value.namespace, name):
                 message = f"DaskCluster {name} cannot be read, its status says why; its Pods are left alone until then"
-                return observed, Problem("ClusterUnreadable", message)
+                return observed, Problem(Reason.CLUSTER_UNREADABLE, message)
         observed = await self._explained(observed)
         if isinstance(observed, ObservedCluster):
             return await self._looked_over(observed), None
@@ -168,7 +165,7 @@ class Observer:
         last = max(events, key=_last_seen, default=None)
         if last is None:
             return o
-        problem = told(last.get("reason") or "Warning", f"{pod.name}: {last.get('message')}")
+        problem = quoted(last.get("reason") or "Warning", f"{pod.name}: {last.get('message')}")
         explained = msgspec.structs.replace(pod, problem=problem)
         pods = tuple(explained if p is pod else p for p in _pods(o))
         field = "scheduler_pods" if isinstance(o, ObservedCluster) else "pods"
@@ -195,13 +192,12 @@ class Observer:
 
     async def _refused(self, o: ObservedJob) -> ObservedJob:
         """With the reason why Kubernetes makes no Pod of the runner, if it makes none: only an event tells."""
-        mine = own(o)
-        since = refusals_count_from(mine)
-        if mine.runner is None or since is None:
+        runner = Run(o, self._clock()).runner
+        since = runner.refusals_count_from if runner is not None else None
+        if runner is None or since is None:
             return o
-        metadata = mine.runner["metadata"]
-        fields = f"involvedObject.uid={metadata['uid']},reason=FailedCreate"
-        events = await self._kubernetes.list("Event", metadata["namespace"], fields=fields)
+        fields = f"involvedObject.uid={runner.uid},reason={Reason.FAILED_CREATE}"
+        events = await self._kubernetes.list("Event", runner.namespace, fields=fields)
         last = max(events, key=_last_seen, default=None)
         if last is None or not (seen := _last_seen(last)) or time_or(seen, 0.0) < since:
             return o
@@ -254,7 +250,7 @@ def _group(group: DaskWorkerGroup, caches: Caches) -> ObservedGroup:
         pods=caches.workers_of(group),
         taken=caches.taken(group.namespace, group.name),
         scheduler_pods=_scheduler_pods(cluster, caches),
-        scheduler=caches.deployment(group.namespace, group.spec.cluster),
+        scheduler_deployment=caches.deployment(group.namespace, group.spec.cluster),
     )
 
 

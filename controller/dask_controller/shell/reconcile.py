@@ -13,24 +13,22 @@ import msgspec
 
 from dask_crds import names
 from dask_crds.model import Condition, DaskCluster, DaskJob, DaskWorkerGroup, InvalidManifest, Kind, dump, parse
+from dask_crds.reasons import Reason
 from dask_crds.validation import too_large
 from dask_resources.metadata import without
 
-from ..core.actions import STEP, Create, Outcome, Plan
-from ..core.autoscaler import autoscaler_status, plan_autoscaler
-from ..core.cluster import cluster_status, plan_cluster
+from ..core.actions import STEP, CreateWorker, Outcome, Plan
+from ..core.autoscaler import plan_autoscaler
+from ..core.autoscaler_status import autoscaler_status
+from ..core.cluster import plan_cluster
+from ..core.cluster_status import cluster_status
 from ..core.conditions import condition, events, merge
 from ..core.job import plan_job
 from ..core.job_status import job_status
-from ..core.observed import (
-    Observed,
-    ObservedAutoscaler,
-    ObservedCluster,
-    ObservedGroup,
-    ObservedJob,
-    Problem,
-)
-from ..core.worker_group import plan_worker_group, worker_group_status
+from ..core.observed import Observed, ObservedAutoscaler, ObservedCluster, ObservedGroup, ObservedJob
+from ..core.pod import Problem
+from ..core.worker_group import plan_worker_group
+from ..core.worker_group_status import worker_group_status
 from ..kube.api import ApiError
 from ..kube.client import Kubernetes
 from ..kube.short_first import ShortFirst
@@ -178,7 +176,7 @@ class Reconciler:
         if answered is None:
             return PATIENCE  # or earlier, when there is an answer
         observed, plan = answered
-        if any(isinstance(action, Create) for action in plan.actions) and not _is_new(manifest):
+        if any(isinstance(action, CreateWorker) for action in plan.actions) and not _is_new(manifest):
             assert isinstance(observed, ObservedGroup)
             observed = await self._observer.with_fresh_pods(observed)
             plan = self._plan(observed, now)
@@ -255,18 +253,20 @@ class Reconciler:
         except ApiError as error:
             if "field not declared in schema" not in error.message:
                 raise
-            raise ApiError(error.status, "OutdatedCRDs", f"{error}; apply the CRDs of this release first") from error
+            raise ApiError(
+                error.status, Reason.OUTDATED_CRDS, f"{error}; apply the CRDs of this release first"
+            ) from error
 
 
 def _read(manifest: dict[str, Any], not_inherited: tuple[str, ...]) -> tuple[Kind | None, Problem | None]:
     """The value of a custom resource, or why it has none."""
     if message := too_large(manifest.get("spec") or {}):
-        return None, Problem("TooLarge", message)
+        return None, Problem(Reason.TOO_LARGE, message)
     try:
         value = parse(manifest)
         return msgspec.structs.replace(value, metadata=without(value.metadata, not_inherited)), None
     except InvalidManifest as error:
-        return None, Problem("Invalid", str(error))
+        return None, Problem(Reason.INVALID, str(error))
 
 
 def _is_new(manifest: Mapping[str, Any]) -> bool:
@@ -283,7 +283,7 @@ def _comes_up(value: Kind, plan: Plan, outcomes: Sequence[Outcome]) -> bool:
     """Whether all that a new resource consists of has just been made, so that its first status can tell more soon."""
     made = isinstance(value, DaskCluster | DaskWorkerGroup) and value.status.observed_generation in (None, -1)
     complete = 0 < len(outcomes) == len(plan.actions) < STEP
-    return made and complete and not plan.notes and not any(outcome.error for outcome in outcomes)
+    return made and complete and not plan.draining and not any(outcome.error for outcome in outcomes)
 
 
 def _conditions(status: Mapping[str, Any]) -> list[Condition]:

@@ -13,7 +13,7 @@ import signal
 
 from dask_crds.model import DaskJob, InvalidManifest, parse
 
-from ..core.start import Owner, belongs_to, dask_job, verdict
+from ..core.scheduled_job import Owner, belongs_to, dask_job, verdict
 from ..kube.api import ApiError, Manifest
 from ..kube.client import Kubernetes
 from ..kube.credentials import ConfigError

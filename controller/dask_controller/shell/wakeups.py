@@ -9,7 +9,7 @@ from dask_crds import names
 
 from ..core.cached_child import CachedChild, CachedReplicaSet
 from ..core.cached_resource import CachedResource
-from ..core.observed import Pod
+from ..core.pod import Pod
 from .caches import Caches, Key
 
 T = TypeVar("T")

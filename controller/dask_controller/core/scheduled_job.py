@@ -8,7 +8,8 @@ from dask_crds import names
 from dask_crds.model import DaskJob
 
 from .conditions import find
-from .observed import Manifest, owner_uid
+from .ownership import owner_uid
+from .pod import Manifest
 
 
 class Owner(Struct, frozen=True):

@@ -1,0 +1,100 @@
+"""The fields of a Pod that are read; nothing else of one is decoded."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class _Ending(TypedDict, total=False):
+    exitCode: int
+    reason: str
+    message: str
+    finishedAt: str | None
+
+
+class _State(TypedDict, total=False):
+    waiting: _Ending | None
+    running: dict[str, Any] | None
+    terminated: _Ending | None
+
+
+class _ContainerStatus(TypedDict, total=False):
+    name: str
+    restartCount: int
+    state: _State | None
+    lastState: _State | None
+
+
+class _PodCondition(TypedDict, total=False):
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+class _Address(TypedDict, total=False):
+    ip: str
+
+
+class _PodStatus(TypedDict, total=False):
+    phase: str
+    reason: str
+    message: str
+    podIP: str
+    podIPs: list[_Address] | None
+    hostIPs: list[_Address] | None
+    startTime: str | None
+    conditions: list[_PodCondition] | None
+    initContainerStatuses: list[_ContainerStatus] | None
+    containerStatuses: list[_ContainerStatus] | None
+
+
+class _Port(TypedDict, total=False):
+    name: str
+    containerPort: int
+
+
+class _Container(TypedDict, total=False):
+    name: str
+    ports: list[_Port] | None
+
+
+class _PodSpec(TypedDict, total=False):
+    containers: list[_Container]
+    hostNetwork: bool | None
+    restartPolicy: str
+
+
+class Owner(TypedDict, total=False):
+    """The fields of an owner reference."""
+
+    apiVersion: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool | None
+    blockOwnerDeletion: bool | None
+
+
+class Metadata(TypedDict, total=False):
+    """The fields of ``metadata`` that are read."""
+
+    name: str
+    namespace: str
+    uid: str
+    resourceVersion: str
+    generation: int
+    creationTimestamp: str | None
+    deletionTimestamp: str | None
+    labels: dict[str, str] | None
+    annotations: dict[str, str] | None
+    ownerReferences: list[Owner] | None
+
+
+class PodForm(TypedDict, total=False):
+    """The fields of a Pod that are read."""
+
+    kind: str
+    metadata: Metadata
+    spec: _PodSpec
+    status: _PodStatus | None
