@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from dask_crds import names, validation
-from dask_crds.model import KINDS, LABEL_VALUE, PERCENTAGE, DaskCluster, DaskJob, InvalidManifest, Kind, parse
+from dask_crds.model import KINDS, LABEL_VALUE, PERCENTAGE, DaskCluster, DaskJob, DaskObject, InvalidManifest, parse
 from dask_crds.quantity import AMOUNT, not_whole
 from dask_crds.schema import json_schema
 from dask_resources.job import job_cluster
@@ -76,7 +76,7 @@ def problems(manifest: Mapping[str, Any]) -> list[str]:
     return [f"{path}: {message}" if path else message for path, message in found]
 
 
-def _scheduler_problems(value: Kind) -> Iterator[InvalidManifest]:
+def _scheduler_problems(value: DaskObject) -> Iterator[InvalidManifest]:
     """What does not go with what the operator makes of a scheduler."""
     cluster = parse(job_cluster(value)) if isinstance(value, DaskJob) else value
     if not isinstance(cluster, DaskCluster):

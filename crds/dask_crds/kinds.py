@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import names
-from .model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, Kind
+from .model import DaskAutoscaler, DaskCluster, DaskJob, DaskObject, DaskWorkerGroup
 from .model.shared import rule
 
 
@@ -37,7 +37,7 @@ class DaskKind(ApiResource):
 
     group: str = names.GROUP
     version: str = names.VERSION
-    model: type[Kind]
+    model: type[DaskObject]
     short_names: tuple[str, ...]
     columns: tuple[Mapping[str, Any], ...]  #: of ``kubectl get``
     scale: Mapping[str, str] | None = None  #: paths of the subresource, for kinds that have it; all have ``status``

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dask_crds import names
-from dask_crds.model import Kind, TemplateMetadata
+from dask_crds.model import DaskObject, TemplateMetadata
 
 #: Domains in whose keys, and in those of their subdomains, tools note which objects are theirs: they create, compare
 #: and prune by them. A child with such a key would be pruned with, or be reported as drift of, what its parent belongs
@@ -130,7 +130,7 @@ def tracked(metadata: Mapping[str, Any]) -> bool:
     return any(_is_of_a_tool(key) for field in ("labels", "annotations") for key in metadata.get(field) or ())
 
 
-def owner_reference(owner: Kind) -> dict[str, Any]:
+def owner_reference(owner: DaskObject) -> dict[str, Any]:
     """Controller reference to ``owner``.
 
     ``blockOwnerDeletion`` stays false: with it, foreground deletion waits for us, and setting it needs a permission
@@ -147,7 +147,7 @@ def owner_reference(owner: Kind) -> dict[str, Any]:
 
 
 def child_metadata(
-    owner: Kind,
+    owner: DaskObject,
     name: str,
     *,
     labels: Mapping[str, str],
@@ -167,7 +167,7 @@ def child_metadata(
     }
 
 
-def users_metadata(owner: Kind, template: TemplateMetadata | None = None) -> dict[str, dict[str, str]]:
+def users_metadata(owner: DaskObject, template: TemplateMetadata | None = None) -> dict[str, dict[str, str]]:
     """``labels`` and ``annotations`` that a child has from its user: inherited keys, then the template's."""
     template = template or TemplateMetadata()
     found = {

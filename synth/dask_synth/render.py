@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dask_crds.model import KINDS, DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, Kind, parse
+from dask_crds.model import KINDS, DaskAutoscaler, DaskCluster, DaskJob, DaskObject, DaskWorkerGroup, parse
 from dask_resources.cluster import children
 from dask_resources.job import job_cluster, runner_job
 from dask_resources.metadata import without
@@ -38,7 +38,7 @@ def render(
             yield from render(child, namespace=namespace, domain=domain, not_inherited=not_inherited)
 
 
-def _children(value: Kind, domain: str) -> Iterator[dict[str, Any]]:
+def _children(value: DaskObject, domain: str) -> Iterator[dict[str, Any]]:
     match value:
         case DaskCluster():
             yield from (child.build(value) for child in children(value) if child.wanted)

@@ -13,7 +13,7 @@ from tests.support.states import NOW, cluster, job, observed_cluster, scheduler_
 
 from dask_controller.core.actions import Apply
 from dask_controller.core.cluster import plan_cluster
-from dask_crds.model import DaskCluster, Kind, dump
+from dask_crds.model import DaskCluster, DaskObject, dump
 from dask_synth.__main__ import main
 from dask_synth.render import render
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 # --- the same as the operator -----------------------------------------------------------------------------------------
 
 
-def printed(value: Kind) -> list[dict[str, Any]]:
+def printed(value: DaskObject) -> list[dict[str, Any]]:
     """All below a resource."""
     return list(render(dump(value), namespace="team", domain="cluster.local"))
 

@@ -19,11 +19,11 @@ from dask_crds.model import (
     DaskJob,
     DaskJobSpec,
     DaskJobStatus,
+    DaskObject,
     DaskWorkerGroup,
     DaskWorkerGroupSpec,
     JobCluster,
     JobTemplate,
-    Kind,
     OnExitCodes,
     OnPodCondition,
     PodFailurePolicy,
@@ -65,11 +65,11 @@ def autoscaler(minimum: int = 0, maximum: int | None = None, **fields: Any) -> D
     return DaskAutoscaler(metadata={"name": "a"}, spec=spec)
 
 
-def said(value: Kind) -> list[tuple[str, str]]:
+def said(value: DaskObject) -> list[tuple[str, str]]:
     return [(problem.path, problem.message) for problem in problems(value)]
 
 
-def paths(value: Kind) -> list[str]:
+def paths(value: DaskObject) -> list[str]:
     return [problem.path for problem in problems(value)]
 
 
@@ -79,7 +79,7 @@ def container(**fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("value", [cluster(), group(), job(), autoscaler(1, 1)])
-def test_nothing_wrong(value: Kind) -> None:
+def test_nothing_wrong(value: DaskObject) -> None:
     assert problems(value) == []
 
 
@@ -432,7 +432,7 @@ class TestFirstStatus:
         assert word in structural(kind)["properties"]["status"]["properties"][field]["enum"]
 
     @pytest.mark.parametrize("value", [cluster(), group(), job(), autoscaler()], ids=lambda value: value.kind)
-    def test_it_speaks_of_nothing_yet(self, value: Kind) -> None:
+    def test_it_speaks_of_nothing_yet(self, value: DaskObject) -> None:
         first = structural(value.kind)["properties"]["status"]["default"]
         assert parse({**dump(value), "status": first}) == value
 

@@ -22,7 +22,7 @@ from dask_controller.shell.wakeups import (
     wake_by,
 )
 from dask_crds import names
-from dask_crds.model import Kind, dump
+from dask_crds.model import DaskObject, dump
 from dask_resources.job import runner_job
 from dask_resources.scheduler import scheduler_deployment, selector
 from dask_resources.worker import worker_pod
@@ -50,7 +50,7 @@ class Site:
     def _wake(self, key: Key, delay: float) -> None:
         self.woken[key] = min(delay, self.woken.get(key, delay))
 
-    def put(self, manifest: dict[str, Any] | Kind, **changes: Any) -> dict[Key, float]:
+    def put(self, manifest: dict[str, Any] | DaskObject, **changes: Any) -> dict[Key, float]:
         """Have an object created or changed; tells who was woken."""
         self._version += 1
         manifest = json.loads(json.dumps(manifest if isinstance(manifest, dict) else dump(manifest)))

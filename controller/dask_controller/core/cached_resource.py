@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from dask_crds import names
-from dask_crds.model import KINDS, DaskAutoscaler, DaskWorkerGroup, InvalidManifest, Kind, dump, parse
+from dask_crds.model import KINDS, DaskAutoscaler, DaskObject, DaskWorkerGroup, InvalidManifest, dump, parse
 from dask_crds.validation import LARGEST_SPEC_BYTES, too_large
 
 from .autoscaler import is_suspended, target
@@ -55,7 +55,7 @@ class CachedResource(Struct, frozen=True, gc=False, kw_only=True):
         return manifest
 
     @property
-    def value(self) -> Kind | None:
+    def value(self) -> DaskObject | None:
         """The object; ``None`` for one that is `unreadable`."""
         return None if self.unreadable else msgspec.json.decode(self.kept, type=KINDS[self.kind])
 
@@ -84,7 +84,7 @@ def cached_resource(kind: str, manifest: Manifest) -> CachedResource:
     )
 
 
-def _readable(kind: str, manifest: Manifest) -> tuple[Kind | None, bytes, bool]:
+def _readable(kind: str, manifest: Manifest) -> tuple[DaskObject | None, bytes, bool]:
     """The value, the JSON to keep, and whether that is all; ``None`` as value if it is too large or does not parse."""
     spec, status = _compact(_raw(manifest.get("spec") or {})), _raw(manifest.get("status") or {})
     if spec is None:
@@ -122,7 +122,7 @@ class _Pointers(TypedDict, total=False):
     workerGroup: str | None
 
 
-def _pointers(value: Kind | None, manifest: Manifest) -> tuple[str, str]:
+def _pointers(value: DaskObject | None, manifest: Manifest) -> tuple[str, str]:
     """The cluster that a resource names, and the group whose size it sets; also of one that is not readable."""
     match value:
         case DaskWorkerGroup():

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
 from dask_crds import names
-from dask_crds.model import Kind
+from dask_crds.model import DaskObject
 from dask_crds.reasons import Reason
 from dask_resources.worker import worker_labels, worker_pod
 
@@ -81,7 +81,7 @@ class Executor:
             return False
         return until is not None
 
-    async def execute(self, parent: Kind, actions: Sequence[Action], now: float) -> list[Outcome]:
+    async def execute(self, parent: DaskObject, actions: Sequence[Action], now: float) -> list[Outcome]:
         """Perform ``actions``: what is applied, that which is needed first; changes and deletions; new Pods; events.
 
         A failed Apply stops what follows. Actions for which there was no time have no outcome.
@@ -99,7 +99,9 @@ class Executor:
         outcomes += [await self._perform(parent, a, now) for a in actions if isinstance(a, Event)]
         return outcomes
 
-    async def _create(self, creations: Sequence[CreateWorker], parent: Kind, now: float, until: float) -> list[Outcome]:
+    async def _create(
+        self, creations: Sequence[CreateWorker], parent: DaskObject, now: float, until: float
+    ) -> list[Outcome]:
         """In batches of 1, 2, 4, ... as kube-controller-manager does: an exhausted quota costs a few calls, not 500.
 
         A name that is taken ends none: the next places have other names.
@@ -116,7 +118,7 @@ class Executor:
         return outcomes
 
     async def _together(
-        self, actions: Sequence[Action], parent: Kind, now: float, until: float = math.inf
+        self, actions: Sequence[Action], parent: DaskObject, now: float, until: float = math.inf
     ) -> list[Outcome]:
         """Perform some at a time; none is begun after ``until`` on the event loop's clock."""
         many = len(actions) > FEW
@@ -142,7 +144,7 @@ class Executor:
         finally:
             self._long_plans -= 1
 
-    async def _perform(self, parent: Kind, action: Action, now: float) -> Outcome:
+    async def _perform(self, parent: DaskObject, action: Action, now: float) -> Outcome:
         try:
             match action:
                 case Apply():
@@ -280,7 +282,7 @@ class Executor:
         """One object, not from a cache. By list: the right to get children is not ours, that to list them is."""
         return next(iter(await self._kubernetes.list(kind, namespace, fields=f"metadata.name={name}")), None)
 
-    async def _event(self, parent: Kind, event: Event, now: float) -> None:
+    async def _event(self, parent: DaskObject, event: Event, now: float) -> None:
         """An Event whose name stands for what it says, so that repeating it makes no second one."""
         text = f"{parent.uid}{parent.generation}{event.reason}{event.message}"
         name = f"{parent.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from dask_crds import names
-from dask_crds.model import KINDS, DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, Kind
+from dask_crds.model import KINDS, DaskAutoscaler, DaskCluster, DaskJob, DaskObject, DaskWorkerGroup
 from dask_crds.reasons import Reason
 from dask_resources.cluster import children as children_of
 from dask_resources.scheduler import scheduler_deployment
@@ -40,7 +40,7 @@ FRESH_SECONDS = 5.0
 UNEXPLAINED_SECONDS = 15.0
 
 
-def observe(value: Kind, caches: Caches) -> Observed:
+def observe(value: DaskObject, caches: Caches) -> Observed:
     """The snapshot for one custom resource."""
     snapshot: Observed = _SNAPSHOTS[type(value)](value, caches)
     return snapshot
@@ -73,7 +73,7 @@ class Observer:
         self._clock = clock
         self._fresh: dict[str, float] = {}  # groups, and until when the list of their Pods counts as fresh
 
-    def cached(self, value: Kind) -> Observed | None:
+    def cached(self, value: DaskObject) -> Observed | None:
         """The snapshot, if the caches suffice for it."""
         if isinstance(value, DaskCluster) and value.spec.suspend:
             return None  # who has suspended it is told by its managed fields, which are not cached
@@ -84,7 +84,7 @@ class Observer:
             return None
         return None if _unexplained(observed, self._clock()) is not None else observed
 
-    async def observe(self, value: Kind) -> tuple[Observed, Problem | None]:
+    async def observe(self, value: DaskObject) -> tuple[Observed, Problem | None]:
         """The snapshot, and why nothing can be decided with it, if so.
 
         Workers go when their cluster is gone: that is not believed of a cache that may lag behind.
@@ -290,7 +290,7 @@ def _autoscaler(autoscaler: DaskAutoscaler, caches: Caches) -> ObservedAutoscale
     )
 
 
-_SNAPSHOTS: dict[type[Kind], Callable[[Any, Caches], Observed]] = {
+_SNAPSHOTS: dict[type[DaskObject], Callable[[Any, Caches], Observed]] = {
     DaskCluster: _cluster,
     DaskWorkerGroup: _group,
     DaskJob: _job,

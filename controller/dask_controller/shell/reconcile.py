@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from dask_crds import names
-from dask_crds.model import Condition, DaskCluster, DaskJob, DaskWorkerGroup, InvalidManifest, Kind, dump, parse
+from dask_crds.model import Condition, DaskCluster, DaskJob, DaskObject, DaskWorkerGroup, InvalidManifest, dump, parse
 from dask_crds.reasons import Reason
 from dask_crds.validation import too_large
 from dask_resources.metadata import without
@@ -168,7 +168,7 @@ class Reconciler:
         return await self._carry_out(key, value, manifest, observed, prompt)
 
     async def _carry_out(
-        self, key: Key, value: Kind, manifest: Mapping[str, Any], observed: Observed, prompt: bool
+        self, key: Key, value: DaskObject, manifest: Mapping[str, Any], observed: Observed, prompt: bool
     ) -> float | None:
         """Plan, execute, write status."""
         now = self._clock()
@@ -221,7 +221,7 @@ class Reconciler:
     def _status(self, observed: Observed, plan: Plan, outcomes: Sequence[Outcome], now: float) -> msgspec.Struct:
         return self._statuses[type(observed)](observed, plan, outcomes, now)
 
-    async def _write_status(self, value: Kind, manifest: Mapping[str, Any], status: Any, now: float) -> None:
+    async def _write_status(self, value: DaskObject, manifest: Mapping[str, Any], status: Any, now: float) -> None:
         """Write the whole status, unless it says the same already; then tell people what has changed."""
         wanted = msgspec.to_builtins(status)
         if wanted == (manifest.get("status") or {}):
@@ -258,7 +258,7 @@ class Reconciler:
             ) from error
 
 
-def _read(manifest: dict[str, Any], not_inherited: tuple[str, ...]) -> tuple[Kind | None, Problem | None]:
+def _read(manifest: dict[str, Any], not_inherited: tuple[str, ...]) -> tuple[DaskObject | None, Problem | None]:
     """The value of a custom resource, or why it has none."""
     if message := too_large(manifest.get("spec") or {}):
         return None, Problem(Reason.TOO_LARGE, message)
@@ -279,7 +279,7 @@ def _is_new(manifest: Mapping[str, Any]) -> bool:
     return metadata.get("generation") == 1 and not seen and not metadata.get("deletionTimestamp")
 
 
-def _comes_up(value: Kind, plan: Plan, outcomes: Sequence[Outcome]) -> bool:
+def _comes_up(value: DaskObject, plan: Plan, outcomes: Sequence[Outcome]) -> bool:
     """Whether all that a new resource consists of has just been made, so that its first status can tell more soon."""
     made = isinstance(value, DaskCluster | DaskWorkerGroup) and value.status.observed_generation in (None, -1)
     complete = 0 < len(outcomes) == len(plan.actions) < STEP

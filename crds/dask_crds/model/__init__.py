@@ -71,6 +71,7 @@ __all__ = [
     "DaskJob",
     "DaskJobSpec",
     "DaskJobStatus",
+    "DaskObject",
     "DaskWorkerGroup",
     "DaskWorkerGroupSpec",
     "DaskWorkerGroupStatus",
@@ -78,7 +79,6 @@ __all__ = [
     "InvalidManifest",
     "JobCluster",
     "JobTemplate",
-    "Kind",
     "OnExitCodes",
     "OnPodCondition",
     "PastRun",
@@ -103,11 +103,11 @@ __all__ = [
     "stated",
 ]
 
-Kind = DaskCluster | DaskWorkerGroup | DaskJob | DaskAutoscaler
-KINDS: dict[str, type[Kind]] = {model.__name__: model for model in get_args(Kind)}
+DaskObject = DaskCluster | DaskWorkerGroup | DaskJob | DaskAutoscaler
+KINDS: dict[str, type[DaskObject]] = {model.__name__: model for model in get_args(DaskObject)}
 
 
-def parse(manifest: dict[str, Any]) -> Kind:
+def parse(manifest: dict[str, Any]) -> DaskObject:
     """The typed value of a manifest.
 
     Explicit nulls count as absent, as they do at the API server; existing clients send them. Unknown fields are
@@ -128,7 +128,7 @@ def parse(manifest: dict[str, Any]) -> Kind:
         raise InvalidManifest(path.rstrip("`"), message) from None
 
 
-def _as_observed(value: Kind) -> Kind:
+def _as_observed(value: DaskObject) -> DaskObject:
     """Without what status says before anybody has looked: it is there for clients, and speaks of nothing yet."""
     status = value.status
     if status.observed_generation == UNOBSERVED:

@@ -22,11 +22,11 @@ from ..model import (
     DaskCluster,
     DaskJob,
     DaskJobSpec,
+    DaskObject,
     DaskWorkerGroup,
     DaskWorkerGroupSpec,
     InvalidManifest,
     JobTemplate,
-    Kind,
     PodFailurePolicy,
     RollingUpdate,
     Scheduler,
@@ -43,7 +43,7 @@ from .syntax import Problems, any_name, cluster_name, group_name, labels_and_ann
 LARGEST_SPEC_BYTES = 256 * 1024
 
 
-def problems(value: Kind) -> list[InvalidManifest]:
+def problems(value: DaskObject) -> list[InvalidManifest]:
     """All mistakes in a resource."""
     found = list(_problems(value))
     told = {path for path, _ in found}
@@ -66,7 +66,7 @@ def too_large(spec: object) -> str | None:
     return f"spec has {size:,} bytes as JSON, {limit}: put scripts and data into images, ConfigMaps or volumes"
 
 
-def _problems(value: Kind) -> Problems:
+def _problems(value: DaskObject) -> Problems:
     if size := too_large(value.spec):
         yield "spec", size.removeprefix("spec ")
     yield from _name(value)
@@ -120,7 +120,7 @@ def _spec_schema(kind: str) -> dict[str, Any]:
 _SUFFIX, _LONGEST_PREFIX = "xxxxx", 58
 
 
-def _name(value: Kind) -> Problems:
+def _name(value: DaskObject) -> Problems:
     """``metadata.name``, or any name that can be made of ``metadata.generateName``."""
     check, prefix = _NAMES.get(type(value), any_name), value.metadata.get("generateName")
     if value.name or not isinstance(prefix, str) or not prefix:
