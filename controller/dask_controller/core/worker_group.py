@@ -169,7 +169,7 @@ def decide(o: ObservedGroup, b: Buckets, now: Time) -> Decision:
     create = max(0, min(missing - len(resume), most - kept - draining) - held_back)
 
     excess = max(0, kept - most)
-    ready = sum(1 for p in (*b.kept, *resume) if p.ready)
+    ready = sum(1 for p in b.kept if p.ready)  # one that is wanted again is paused until the scheduler says otherwise
     broken = sum(1 for p in b.outdated if not p.ready)
     spare = max(0, ready - excess - (desired - limit.unavailable))
     # Outdated Pods that are not ready serve nobody: they may go as soon as there is something to replace them with.
