@@ -370,6 +370,16 @@ class TestWantedAgain:
         _, plan, _ = self.look(bigger, answers=Answers(silent="it hangs"))
         assert created(plan) == [4, 5]
 
+    def test_it_takes_no_outdated_ones_place_before_it_works(self):
+        """Of the two that worked one was let go while the third was still paused."""
+        g = group(replicas=2, status=draining(2))
+        o = observed_group(g, *pods(g, 0, 1, revision="old"), worker_pod(g, 2))
+        plan = plan_worker_group(msgspec.structs.replace(o, answers=self.told(g, w2="resuming")), NOW)
+        assert plan.draining.keys() == {"simple-default-worker-2"}
+        g = group(replicas=2)
+        plan = plan_worker_group(observed_group(g, *o.pods, answers=answers(g, 0, 1, 2)), NOW)
+        assert plan.draining.keys() == {"simple-default-worker-0"}
+
     def test_one_that_is_not_wanted_after_all_has_all_its_time_to_drain(self):
         g = group(replicas=4, status=draining(3, since=NOW - 200))
         g, _, _ = self.look(g, answers=Answers(silent="it hangs"))
