@@ -36,6 +36,41 @@ def hooks() -> dict[str, dict[str, Any]]:
     return {entry["repo"]: entry for entry in configuration["repos"]}
 
 
+# --- the map of the code ----------------------------------------------------------------------------------------------
+
+SOURCES = [
+    path
+    for folder in ("crds", "resources", "constructs", "synth", "controller")
+    for path in (ROOT / folder).rglob("*.py")
+]
+KIND_FILES = ("cluster", "worker_group", "job", "autoscaler")
+
+
+def stated(pattern: str) -> set[str]:
+    """Code spans of docs/architecture.md that match, with each kind put in for ``<kind>``."""
+    found = re.findall(rf"`({pattern})", (ROOT / "docs" / "architecture.md").read_text())
+    return {text.replace("<kind>", kind) for text in found for kind in (KIND_FILES if "<kind>" in text else ("",))}
+
+
+def test_files_of_the_architecture_exist() -> None:
+    files = stated(r"[\w/<>]+\.py")
+    assert {"core/job_status.py", "shell/handlers.py"} <= files
+    assert sorted(f for f in files if not any(path.as_posix().endswith(f"/{f}") for path in SOURCES)) == []
+
+
+def test_folders_of_the_architecture_exist() -> None:
+    folders = stated(r"[\w/]+/(?=`)") | stated(r"tests/\w+")
+    assert sorted(folder for folder in folders if not (ROOT / folder).is_dir()) == []
+
+
+def test_what_the_architecture_names_is_defined() -> None:
+    named = stated(r"[A-Z_]{4,}(?=`)") | stated(r"[a-z_<>]+(?=\()") | {"observe", "execute"}
+    text = "\n".join(path.read_text() for path in SOURCES)
+    assert (
+        sorted(name for name in named if not re.search(rf"^(?:\s*(?:async )?def )?{name}\b", text, re.MULTILINE)) == []
+    )
+
+
 # --- commands ---------------------------------------------------------------------------------------------------------
 
 
