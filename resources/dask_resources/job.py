@@ -6,6 +6,7 @@ from typing import Any
 
 from dask_crds import names
 from dask_crds.model import DaskJob, PodFailurePolicy, dump
+from dask_crds.names import Annotation, Component, Env, Label
 
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, with_environment
@@ -33,8 +34,8 @@ def job_cluster(job: DaskJob) -> dict[str, Any]:
             job,
             job.name,
             template=job.spec.cluster.metadata,
-            labels={names.CLUSTER: job.name, names.RUN_ID: run_label(job)},
-            annotations={names.REVISION: job_revision(job)},
+            labels={Label.CLUSTER: job.name, Label.RUN_ID: run_label(job)},
+            annotations={Annotation.REVISION: job_revision(job)},
         ),
         "spec": spec | ({"suspend": True} if job.spec.suspend else {}),
     }
@@ -68,16 +69,16 @@ def runner_job(
         failures: failed runner Pods of this run so far.
         deadline_seconds: how long the runner may take (default: the job's deadline).
     """
-    labels = {names.CLUSTER: job.name, names.COMPONENT: names.JOB_RUNNER}
+    labels = {Label.CLUSTER: job.name, Label.COMPONENT: Component.JOB_RUNNER}
     metadata = child_metadata(
         job,
         names.runner(job.name),
-        labels={**labels, names.RUN_ID: run_label(job)},
-        annotations={names.SCHEDULER_ID: scheduler_id} if scheduler_id else None,
+        labels={**labels, Label.RUN_ID: run_label(job)},
+        annotations={Annotation.SCHEDULER_ID: scheduler_id} if scheduler_id else None,
     )
     pod_metadata = child_metadata(job, "", template=job.spec.job.metadata, labels=labels)
     pod_metadata["labels"] = NO_SIDECAR | pod_metadata["labels"]
-    environment = {names.ENV_SCHEDULER_ADDRESS: comm_address(job.name, job.namespace, domain)}
+    environment = {Env.SCHEDULER_ADDRESS: comm_address(job.name, job.namespace, domain)}
     pod = with_environment(job.spec.job.spec, environment)
     retries = max(0, (job.spec.backoff_limit or 0) - failures)
     if pod.get("restartPolicy") is None or (pod["restartPolicy"] == "OnFailure" and not retries):

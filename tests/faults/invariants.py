@@ -12,6 +12,7 @@ import msgspec
 
 from dask_crds import names
 from dask_crds.model import DaskCluster, DaskWorkerGroup, parse
+from dask_crds.names import Component, Label
 from dask_resources.scheduler import disruption_budget, extension_config_map, scheduler_deployment, scheduler_service
 
 from .deeds import TRACKING
@@ -68,7 +69,7 @@ def check_job(record: Record, endings: list[str], *, pods: int) -> None:
     expect(len(runners) == len(endings), f"{len(runners)} runners for {len(endings)} runs")
     clusters = list(record.history("DaskCluster", "ADDED"))
     expect(len(clusters) == len(endings), f"{len(clusters)} clusters for {len(endings)} runs")
-    started = Counter(controller(c.manifest) for c in _pods(record, names.JOB_RUNNER) if c.type == "ADDED")
+    started = Counter(controller(c.manifest) for c in _pods(record, Component.JOB_RUNNER) if c.type == "ADDED")
     for runner, cluster, (version, name, _) in zip(runners, clusters, stored, strict=True):
         expect(started[runner.uid] == pods, f"{started[runner.uid]} runner Pods in run {name!r}, not {pods}")
         expect(runner.version < version, f"the runner of run {name!r} was made after its end")
@@ -145,7 +146,7 @@ def check_groups(record: Record, uncounted: Collection[str] = ()) -> None:
     """
     allowed: dict[str, dict[int, int]] = defaultdict(dict)  # by group and generation
     present: dict[str, set[str]] = defaultdict(set)
-    changes = [*record.history("DaskWorkerGroup"), *_pods(record, names.WORKER)]
+    changes = [*record.history("DaskWorkerGroup"), *_pods(record, Component.WORKER)]
     for change in sorted(changes, key=lambda c: c.version):
         if change.kind == "DaskWorkerGroup":
             seen = (change.manifest.get("status") or {}).get("observedGeneration") or 0
@@ -258,8 +259,8 @@ def untrue(record: Record, name: str, group: str, workers: Collection[Manifest])
     schedulers = [
         pod["metadata"]["name"]
         for pod in record.of("Pod")
-        if pod["metadata"]["labels"].get(names.COMPONENT) == names.SCHEDULER
-        and pod["metadata"]["labels"].get(names.CLUSTER) == name
+        if pod["metadata"]["labels"].get(Label.COMPONENT) == Component.SCHEDULER
+        and pod["metadata"]["labels"].get(Label.CLUSTER) == name
         and condition(pod, "Ready") == "True"
         and any(owner["kind"] == "ReplicaSet" for owner in pod["metadata"].get("ownerReferences") or ())
         and "deletionTimestamp" not in pod["metadata"]
@@ -284,7 +285,7 @@ def check_tracking(record: Record) -> None:
 def check_places(record: Record, seconds: float) -> None:
     """A place whose Pod has failed at once gets no other one before some seconds have passed."""
     last: dict[tuple[str, str], Change] = {}
-    for change in _pods(record, names.WORKER):
+    for change in _pods(record, Component.WORKER):
         place = controller(change.manifest), str(change.metadata["name"])
         before = last.get(place)
         if before is not None and before.uid != change.uid and is_finished(before.manifest):
@@ -304,4 +305,4 @@ def _created(change: Change) -> float:
 
 def _pods(record: Record, component: str) -> list[Change]:
     found = record.history("Pod")
-    return [c for c in found if (c.metadata.get("labels") or {}).get(names.COMPONENT) == component]
+    return [c for c in found if (c.metadata.get("labels") or {}).get(Label.COMPONENT) == component]
