@@ -159,14 +159,8 @@ def _ports(live: Manifest, desired: Manifest) -> list[Any]:
     if not any(map(rivals, present)):
         return []
     kept = [port for port in present if port.get("name") not in taken and number(port) not in numbers]
-    node_ports = {port.get("name"): port["nodePort"] for port in present if port.get("nodePort")}
-    with_node_ports = [
-        port
-        if "nodePort" in port or port.get("name") not in node_ports
-        else {**port, "nodePort": node_ports[port["name"]]}
-        for port in ours
-    ]
-    return [*with_node_ports, *kept]
+    node_ports = {port.get("name"): {"nodePort": port["nodePort"]} for port in present if port.get("nodePort")}
+    return [*({**node_ports.get(port.get("name"), {}), **port} for port in ours), *kept]
 
 
 def _budget(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | None:
