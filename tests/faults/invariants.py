@@ -10,10 +10,9 @@ from typing import Any
 
 import msgspec
 
-from dask_crds import names
 from dask_crds.model import DaskCluster, DaskWorkerGroup, parse
 from dask_crds.names import Component, Label
-from dask_resources.scheduler import disruption_budget, extension_config_map, scheduler_deployment, scheduler_service
+from dask_resources.cluster import children
 
 from .deeds import TRACKING
 from .observer import Change, Manifest, Record, Violation
@@ -204,25 +203,27 @@ def lacking(record: Record, name: str) -> str:
         return f"there is no DaskCluster {name}"
     cluster = parse(manifest)
     assert isinstance(cluster, DaskCluster)
-    builders = (extension_config_map, scheduler_service, disruption_budget, scheduler_deployment)
-    wanted = [build(cluster) for build in builders]
-    for desired in wanted:
-        kind, metadata = desired["kind"], desired["metadata"]
-        live = record.get(kind, metadata["name"])
+    for child in children(cluster):
+        if not child.wanted:
+            continue
+        live = record.get(child.kind, child.name)
         if live is None:
-            return f"there is no {kind} {metadata['name']}"
+            return f"there is no {child.kind} {child.name}"
         if controller(live) != manifest["metadata"]["uid"]:
-            return f"{kind} {metadata['name']} is not the cluster's"
-        parts = {**desired, "metadata": {"labels": metadata["labels"]}}
-        if differences := list(_lacks(live, parts, kind)):
+            return f"{child.kind} {child.name} is not the cluster's"
+        if differences := list(_differences(live, child.build(cluster), cluster)):
             return "; ".join(differences)
-    group = record.get("DaskWorkerGroup", names.default_group(name))
-    if group is None or controller(group) != manifest["metadata"]["uid"]:
-        return "the default group is not there, or not the cluster's"
-    live_group = parse(group)
-    assert isinstance(live_group, DaskWorkerGroup)
-    wanted_worker = msgspec.structs.replace(cluster.spec.worker, replicas=live_group.spec.worker.replicas)
-    return "; ".join(_lacks(live_group.spec.worker, wanted_worker, "the default group"))
+    return ""
+
+
+def _differences(live: Manifest, desired: Manifest, cluster: DaskCluster) -> Iterator[str]:
+    if desired["kind"] != "DaskWorkerGroup":
+        parts = {**desired, "metadata": {"labels": desired["metadata"]["labels"]}}
+        return _lacks(live, parts, desired["kind"])
+    group = parse(live)  # what one states, the other may leave to a default
+    assert isinstance(group, DaskWorkerGroup)
+    worker = msgspec.structs.replace(cluster.spec.worker, replicas=group.spec.worker.replicas)
+    return _lacks(group.spec.worker, worker, "the default group")
 
 
 def _lacks(live: Any, desired: Any, path: str) -> Iterator[str]:

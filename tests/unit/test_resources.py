@@ -11,6 +11,7 @@ from tests.support.states import cluster, group, job
 
 from dask_crds.model import DaskCluster, DaskWorkerGroup, TemplateMetadata
 from dask_crds.names import Annotation, Label
+from dask_resources.cluster import children
 from dask_resources.job import job_cluster, runner_job
 from dask_resources.metadata import (
     LONGEST_REMEMBERED,
@@ -24,13 +25,11 @@ from dask_resources.metadata import (
 from dask_resources.pod import NO_SIDECAR
 from dask_resources.revision import revision
 from dask_resources.scheduler import (
-    disruption_budget,
-    extension_config_map,
     scheduler_deployment,
     scheduler_service,
 )
 from dask_resources.scheduler_extension import MODULE, MOUNT_PATH, PRELOAD_ARGV_VARIABLE, PRELOAD_VARIABLE, mounted
-from dask_resources.worker import default_worker_group, worker_metadata, worker_pod
+from dask_resources.worker import worker_metadata, worker_pod
 
 PATH = f"{MOUNT_PATH}/{MODULE}"
 
@@ -348,8 +347,7 @@ class TestInheritedKeys:
         """Every object that is made of a resource, and the Pods of those that make some."""
         match value:
             case DaskCluster():
-                made = [extension_config_map, scheduler_service, scheduler_deployment, disruption_budget]
-                return [*(build(value) for build in made), default_worker_group(value, 1)]
+                return [child.build(value) for child in children(value)]
             case DaskWorkerGroup():
                 return [worker_pod(value, 0, "abcde")]
         return [job_cluster(value), runner_job(value)]
