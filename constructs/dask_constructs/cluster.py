@@ -8,6 +8,7 @@ from constructs import Construct
 
 from dask_crds import names
 from dask_crds.model import DaskClusterSpec, dump
+from dask_crds.names import Port
 
 from . import templates
 from .autoscaler import DaskAutoscaler, autoscaler_of
@@ -48,7 +49,7 @@ class DaskCluster(DaskResource):
         """Address for ``distributed.Client`` from within the Kubernetes cluster."""
         service = names.scheduler(self.name)
         host = service if self.namespace is None else f"{service}.{self.namespace}"
-        return f"tcp://{host}:{names.COMM_PORT_NUMBER}"
+        return f"tcp://{host}:{Port.COMM.number}"
 
     @classmethod
     def from_spec(

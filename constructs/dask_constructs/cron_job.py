@@ -14,6 +14,7 @@ from cronsim import CronSim, CronSimError
 
 from dask_crds import names
 from dask_crds.model import DaskJobSpec, dump
+from dask_crds.names import Component, Label
 
 from . import rbac, templates
 from .job import JobProps
@@ -224,7 +225,7 @@ def _starter(account: str, config_map: str, image: str) -> dict[str, Any]:
     return {
         "backoffLimit": 6,
         "podFailurePolicy": {"rules": rules},
-        "template": {"metadata": {"labels": {names.COMPONENT: names.JOB_STARTER}}, "spec": pod},
+        "template": {"metadata": {"labels": {Label.COMPONENT: Component.JOB_STARTER}}, "spec": pod},
     }
 
 

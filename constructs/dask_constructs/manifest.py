@@ -14,8 +14,9 @@ from constructs import Construct
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from dask_crds import names, validation
+from dask_crds import validation
 from dask_crds.model import KINDS, LABEL_VALUE, PERCENTAGE, DaskCluster, DaskJob, DaskObject, InvalidManifest, parse
+from dask_crds.names import Component
 from dask_crds.quantity import AMOUNT, not_whole
 from dask_crds.schema import json_schema
 from dask_resources.job import job_cluster
@@ -88,7 +89,7 @@ def _scheduler_problems(value: DaskObject) -> Iterator[InvalidManifest]:
     containers = cluster.spec.scheduler.spec["containers"]
     if not containers:
         return
-    main = main_container(cluster.spec.scheduler.spec, names.SCHEDULER)
+    main = main_container(cluster.spec.scheduler.spec, Component.SCHEDULER)
     at = next(number for number, container in enumerate(containers) if container["name"] == main)
     for number, mount in enumerate(containers[at].get("volumeMounts") or ()):
         if mount["mountPath"].rstrip("/") == MOUNT_PATH:

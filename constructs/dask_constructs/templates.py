@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dask_crds import names
 from dask_crds.kubernetes.core_v1 import (
     Container,
     EnvVar,
@@ -28,6 +27,7 @@ from dask_crds.model import (
     SchedulerUpdateStrategy,
     Worker,
 )
+from dask_crds.names import Env, Port
 from dask_crds.quantity import parse_quantity
 
 from .options import ClusterOptions, JobOptions, PodChange, PodOptions, Quantity, WorkerOptions
@@ -100,12 +100,12 @@ def scheduler_pod(image: str, options: ClusterOptions) -> PodSpec:
         "args": [
             "dask-scheduler",
             *jupyter,
-            *(("--dashboard-address", _everywhere(names.DASHBOARD_PORT_NUMBER)) if options.get("ipv6_only") else ()),
+            *(("--dashboard-address", _everywhere(Port.DASHBOARD.number)) if options.get("ipv6_only") else ()),
             *options.get("scheduler_args", ()),
         ],
         "ports": [
-            {"name": names.COMM_PORT, "containerPort": names.COMM_PORT_NUMBER, "protocol": "TCP"},
-            {"name": names.DASHBOARD_PORT, "containerPort": names.DASHBOARD_PORT_NUMBER, "protocol": "TCP"},
+            {"name": Port.COMM.name, "containerPort": Port.COMM.number, "protocol": "TCP"},
+            {"name": Port.DASHBOARD.name, "containerPort": Port.DASHBOARD.number, "protocol": "TCP"},
         ],
         "resources": _resources(
             options.get("scheduler_cores", 1), options.get("scheduler_memory", "2Gi"), of="scheduler_"
@@ -129,7 +129,7 @@ def worker_pod(image: str, options: WorkerOptions) -> PodSpec:
         **_container("worker", image, options),
         "args": [
             *options.get("worker_command", ["dask-worker"]),
-            *("--name", f"$({names.ENV_WORKER_NAME})"),
+            *("--name", f"$({Env.WORKER_NAME})"),
             *("--nthreads", str(options.get("threads", whole_cores(cores)))),
             *("--memory-limit", str(worker_memory_limit(memory))),
             *("--local-directory", LOCAL_DIRECTORY),
@@ -141,7 +141,7 @@ def worker_pod(image: str, options: WorkerOptions) -> PodSpec:
             *(("--resources", ",".join(f"{name}={amount}" for name, amount in offered.items())) if offered else ()),
             *options.get("worker_args", ()),
         ],
-        "ports": [{"name": names.DASHBOARD_PORT, "containerPort": WORKER_DASHBOARD_PORT, "protocol": "TCP"}],
+        "ports": [{"name": Port.DASHBOARD.name, "containerPort": WORKER_DASHBOARD_PORT, "protocol": "TCP"}],
         "resources": resources,
         "readinessProbe": _health(period=5, timeout=10, failures=6),
         # A task that holds the GIL silences its worker for as long as it runs. The nanny restarts workers that died
@@ -271,7 +271,7 @@ def _everywhere(port: int) -> str:
 
 def _health(*, period: int, timeout: int, failures: int) -> Probe:
     return {
-        "httpGet": {"path": "/health", "port": names.DASHBOARD_PORT},
+        "httpGet": {"path": "/health", "port": Port.DASHBOARD.name},
         "periodSeconds": period,
         "timeoutSeconds": timeout,
         "failureThreshold": failures,

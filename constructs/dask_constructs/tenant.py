@@ -8,14 +8,14 @@ from typing import Any
 from cdk8s import ApiObject
 from constructs import Construct
 
-from dask_crds import names
+from dask_crds.names import Component, Label, Port
 
 from .cron_job import starter_account
 from .manifest import api_object, cluster_scoped
 from .rbac import RBAC_GROUP
 
-_DASHBOARD = {"port": names.DASHBOARD_PORT_NUMBER, "protocol": "TCP"}
-_COMM = {"port": names.COMM_PORT_NUMBER, "protocol": "TCP"}
+_DASHBOARD = {"port": Port.DASHBOARD.number, "protocol": "TCP"}
+_COMM = {"port": Port.COMM.number, "protocol": "TCP"}
 #: ServiceAccount for the scheduled jobs of the namespace: who may only edit makes no Roles.
 STARTER = "dask-job-starter"
 #: The label that Kubernetes itself puts on every namespace.
@@ -86,7 +86,7 @@ def network_policies(
     Which cluster of the namespace a Pod belongs to does not matter; put what must not meet into different namespaces.
     Workers listen on ports that they choose, so between them and the scheduler all ports are open.
     """
-    dask = _component(names.SCHEDULER, names.WORKER, names.JOB_RUNNER)
+    dask = _component(Component.SCHEDULER, Component.WORKER, Component.JOB_RUNNER)
     clients = [_namespace(namespace) for namespace in client_namespaces]
     kube_dns = {"podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}, **_namespace("kube-system")}
     dns = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
@@ -97,23 +97,23 @@ def network_policies(
             "podSelector": dask["podSelector"],
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [{"from": [dask]}],
-            "egress": [{"to": [_component(names.SCHEDULER, names.WORKER)]}, *map(dict, egress)],
+            "egress": [{"to": [_component(Component.SCHEDULER, Component.WORKER)]}, *map(dict, egress)],
         },
         # The address of the API server differs from cluster to cluster, its port hardly does.
         "dask-job-starters": {
-            "podSelector": _component(names.JOB_STARTER)["podSelector"],
+            "podSelector": _component(Component.JOB_STARTER)["podSelector"],
             "policyTypes": ["Egress"],
             "egress": [{"ports": [{"port": port, "protocol": "TCP"} for port in (443, 6443)]}],
         },
         "dask-operator": {
-            "podSelector": _component(names.SCHEDULER)["podSelector"],
+            "podSelector": _component(Component.SCHEDULER)["podSelector"],
             "policyTypes": ["Ingress"],
             "ingress": [{"from": [_namespace(operator_namespace)], "ports": [_DASHBOARD]}],
         },
     }
     if clients:
         policies["dask-clients"] = {
-            "podSelector": _component(names.SCHEDULER)["podSelector"],
+            "podSelector": _component(Component.SCHEDULER)["podSelector"],
             "policyTypes": ["Ingress"],
             "ingress": [{"from": clients, "ports": [_COMM, _DASHBOARD]}],
         }
@@ -121,7 +121,7 @@ def network_policies(
 
 
 def _component(*components: str) -> dict[str, Any]:
-    expression = {"key": names.COMPONENT, "operator": "In", "values": list(components)}
+    expression = {"key": Label.COMPONENT, "operator": "In", "values": list(components)}
     return {"podSelector": {"matchExpressions": [expression]}}
 
 

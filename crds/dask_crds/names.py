@@ -1,10 +1,12 @@
-"""The names of the API on one page: group, kinds, labels, child objects, ports and environment.
+"""The names of the API on one page: group, labels, annotations, components, ports, environment and child objects.
 
 Existing clients (``dask_kubernetes.operator.KubeCluster``, Flyte's Dask plugin, people's ``kubectl``
 commands) select on these, so a change here breaks somebody.
 """
 
 from __future__ import annotations
+
+from typing import Final, NamedTuple
 
 GROUP = "kubernetes.dask.org"
 VERSION = "v1"
@@ -15,41 +17,69 @@ MAX_CLUSTER_NAME = 63 - len("-scheduler")
 #: Longest name of a DaskWorkerGroup: it is the value of a label.
 MAX_GROUP_NAME = 63
 
-# Labels that clients select on.
-CLUSTER = "dask.org/cluster-name"
-COMPONENT = "dask.org/component"
-WORKER_GROUP = "dask.org/workergroup-name"
-# Labels and annotations of our own.
-REVISION = "dask.org/revision"  #: hash of what an object was made from, such as the template of a Pod
-TEMPLATE = "dask.org/template"  #: hash of the Pod's template of a scheduler, with what the operator has added to it
-WORKER_NAME = "dask.org/worker-name"  #: the name under which the Pod's worker registers with the scheduler
-CLUSTER_REPLICAS = "dask.org/cluster-replicas"  #: the cluster's ``spec.worker.replicas`` that was handed on last
-LAST_APPLIED = "dask.org/last-applied-metadata"  #: labels and annotations that an object has from its user
-#: When workers were asked to restart last, as ``kubectl rollout restart`` writes it into a Deployment.
-RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
-RUN_ID = "dask.org/run-id"  #: hash of the ``spec.runId`` that an object belongs to
-
-SCHEDULER_ID = "dask.org/scheduler-id"  #: the life of the scheduler that a runner was started for
-SUSPENDED = "dask.org/suspended"  #: when the operator has suspended a runner; without it somebody else has
-MOST_WORKERS = "dask.org/most-workers"  #: Pods that a default group may have while a runner lacks room for its own
-
-SCHEDULER = "scheduler"
-WORKER = "worker"
-WORKERGROUP = "workergroup"
-JOB_RUNNER = "job-runner"
-JOB_STARTER = "job-starter"  #: Pods of a CronJob that create DaskJobs
-
-COMM_PORT = "tcp-comm"
-COMM_PORT_NUMBER = 8786
-DASHBOARD_PORT = "http-dashboard"
-DASHBOARD_PORT_NUMBER = 8787
-
-ENV_WORKER_NAME = "DASK_WORKER_NAME"
-ENV_SCHEDULER_ADDRESS = "DASK_SCHEDULER_ADDRESS"
-
 #: Who wrote a field (``metadata.managedFields``): one manager for children, one for status.
 FIELD_MANAGER = "dask-operator"
 STATUS_MANAGER = "dask-operator-status"
+
+
+# Plain strings, not members of a StrEnum: they stand in manifests, and ``yaml.safe_dump`` writes no other strings.
+class Label:
+    """Keys of labels; clients select on the first three."""
+
+    CLUSTER: Final = "dask.org/cluster-name"
+    COMPONENT: Final = "dask.org/component"
+    WORKER_GROUP: Final = "dask.org/workergroup-name"
+    REVISION: Final = "dask.org/revision"  #: of a worker's Pod: hash of the template that it was made from
+    RUN_ID: Final = "dask.org/run-id"  #: hash of the ``spec.runId`` that an object belongs to
+
+
+class Annotation:
+    """Keys of annotations."""
+
+    REVISION: Final = "dask.org/revision"  #: hash of what an object was made from
+    #: Hash of the template of a scheduler's Pod, with what the operator has added to it.
+    TEMPLATE: Final = "dask.org/template"
+    WORKER_NAME: Final = "dask.org/worker-name"  #: the name under which a Pod's worker registers with the scheduler
+    #: The cluster's ``spec.worker.replicas`` that was handed on last.
+    CLUSTER_REPLICAS: Final = "dask.org/cluster-replicas"
+    LAST_APPLIED: Final = "dask.org/last-applied-metadata"  #: labels and annotations that an object has from its user
+    #: When workers were asked to restart last, as ``kubectl rollout restart`` writes it into a Deployment.
+    RESTARTED_AT: Final = "kubectl.kubernetes.io/restartedAt"
+    SCHEDULER_ID: Final = "dask.org/scheduler-id"  #: the life of the scheduler that a runner was started for
+    SUSPENDED: Final = "dask.org/suspended"  #: when the operator has suspended a runner; without it somebody else has
+    #: Pods that a default group may have while a runner lacks room for its own.
+    MOST_WORKERS: Final = "dask.org/most-workers"
+
+
+class Component:
+    """Values of `Label.COMPONENT`."""
+
+    SCHEDULER: Final = "scheduler"
+    WORKER: Final = "worker"
+    WORKER_GROUP: Final = "workergroup"
+    JOB_RUNNER: Final = "job-runner"
+    JOB_STARTER: Final = "job-starter"  #: Pods of a CronJob that create DaskJobs
+
+
+class NamedPort(NamedTuple):
+    """A port by its two names."""
+
+    name: str
+    number: int
+
+
+class Port:
+    """Ports of a scheduler; workers have a dashboard of the same name."""
+
+    COMM: Final = NamedPort("tcp-comm", 8786)
+    DASHBOARD: Final = NamedPort("http-dashboard", 8787)
+
+
+class Env:
+    """Environment variables that containers of Dask get from the operator."""
+
+    WORKER_NAME: Final = "DASK_WORKER_NAME"
+    SCHEDULER_ADDRESS: Final = "DASK_SCHEDULER_ADDRESS"
 
 
 def scheduler(cluster: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from dask_crds import names
 from dask_crds.model import DaskJob, PodFailurePolicy, dump
+from dask_crds.names import Annotation, Component, Env, Label
 
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, with_environment
@@ -33,8 +34,8 @@ def job_cluster(job: DaskJob) -> dict[str, Any]:
             job,
             job.name,
             template=job.spec.cluster.metadata,
-            labels={names.CLUSTER: job.name, names.RUN_ID: run_label(job)},
-            annotations={names.REVISION: job_revision(job)},
+            labels={Label.CLUSTER: job.name, Label.RUN_ID: run_label(job)},
+            annotations={Annotation.REVISION: job_revision(job)},
         ),
         "spec": spec | ({"suspend": True} if job.spec.suspend else {}),
     }
@@ -68,41 +69,47 @@ def runner_job(
         failures: failed runner Pods of this run so far.
         deadline_seconds: how long the runner may take (default: the job's deadline).
     """
-    labels = {names.CLUSTER: job.name, names.COMPONENT: names.JOB_RUNNER}
-    metadata = child_metadata(
-        job,
-        names.runner(job.name),
-        labels={**labels, names.RUN_ID: run_label(job)},
-        annotations={names.SCHEDULER_ID: scheduler_id} if scheduler_id else None,
-    )
-    pod_metadata = child_metadata(job, "", template=job.spec.job.metadata, labels=labels)
-    pod_metadata["labels"] = NO_SIDECAR | pod_metadata["labels"]
-    environment = {names.ENV_SCHEDULER_ADDRESS: comm_address(job.name, job.namespace, domain)}
-    pod = with_environment(job.spec.job.spec, environment)
     retries = max(0, (job.spec.backoff_limit or 0) - failures)
-    if pod.get("restartPolicy") is None or (pod["restartPolicy"] == "OnFailure" and not retries):
-        pod["restartPolicy"] = "Never"
-    spec: dict[str, Any] = {
-        "backoffLimit": retries,
-        "template": {
-            "metadata": {key: pod_metadata[key] for key in ("labels", "annotations") if key in pod_metadata},
-            "spec": pod,
+    template = _runner_template(job, retries, domain)
+    deadline = job.spec.active_deadline_seconds if deadline_seconds is None else deadline_seconds
+    policy = _failure_policy(job.spec.pod_failure_policy, template["spec"]["restartPolicy"])
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": child_metadata(
+            job,
+            names.runner(job.name),
+            labels={**_runner_labels(job), Label.RUN_ID: run_label(job)},
+            annotations={Annotation.SCHEDULER_ID: scheduler_id} if scheduler_id else None,
+        ),
+        "spec": {
+            "backoffLimit": retries,
+            "template": template,
+            **({} if deadline is None else {"activeDeadlineSeconds": deadline}),
+            **({} if policy is None else {"podFailurePolicy": policy}),
         },
     }
-    deadline = job.spec.active_deadline_seconds if deadline_seconds is None else deadline_seconds
-    if deadline is not None:
-        spec["activeDeadlineSeconds"] = deadline
-    if job.spec.pod_failure_policy is not None:
-        spec["podFailurePolicy"] = _failure_policy(job.spec.pod_failure_policy)
-    elif pod["restartPolicy"] == "Never":
-        spec["podFailurePolicy"] = {
-            "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
-        }
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
-def _failure_policy(policy: PodFailurePolicy) -> dict[str, Any]:
-    """The policy in full: what ``dump`` leaves out as a default, batch/v1 wants to be told."""
+def _runner_labels(job: DaskJob) -> dict[str, str]:
+    return {Label.CLUSTER: job.name, Label.COMPONENT: Component.JOB_RUNNER}
+
+
+def _runner_template(job: DaskJob, retries: int, domain: str) -> dict[str, Any]:
+    metadata = child_metadata(job, "", template=job.spec.job.metadata, labels=_runner_labels(job))
+    metadata["labels"] = NO_SIDECAR | metadata["labels"]
+    environment = {Env.SCHEDULER_ADDRESS: comm_address(job.name, job.namespace, domain)}
+    pod = with_environment(job.spec.job.spec, environment)
+    if pod.get("restartPolicy") is None or (pod["restartPolicy"] == "OnFailure" and not retries):
+        pod["restartPolicy"] = "Never"
+    return {"metadata": {key: metadata[key] for key in ("labels", "annotations") if key in metadata}, "spec": pod}
+
+
+def _failure_policy(policy: PodFailurePolicy | None, restart_policy: str) -> dict[str, Any] | None:
+    """The user's policy in full: what ``dump`` leaves out as a default, batch/v1 wants to be told. Else ours."""
+    if policy is None:
+        disrupted = {"type": "DisruptionTarget", "status": "True"}
+        return {"rules": [{"action": "Ignore", "onPodConditions": [disrupted]}]} if restart_policy == "Never" else None
     written: dict[str, Any] = dump(policy)
     for rule in written["rules"]:
         for wanted in rule.get("onPodConditions", ()):

@@ -9,6 +9,7 @@ from typing import Any
 
 from dask_crds import names
 from dask_crds.model import DaskObject, TemplateMetadata
+from dask_crds.names import Annotation, Label
 
 #: Domains in whose keys, and in those of their subdomains, tools note which objects are theirs: they create, compare
 #: and prune by them. A child with such a key would be pruned with, or be reported as drift of, what its parent belongs
@@ -156,7 +157,7 @@ def child_metadata(
 ) -> dict[str, Any]:
     """Metadata of a child of ``owner``: inherited keys, then the template's, then ours."""
     users = users_metadata(owner, template)
-    applied = {names.LAST_APPLIED: written(users)} if users else {}
+    applied = {Annotation.LAST_APPLIED: written(users)} if users else {}
     all_annotations = {**users.get("annotations", {}), **applied, **(annotations or {})}
     return {
         "name": name,
@@ -182,7 +183,7 @@ def written(users: Mapping[str, Mapping[str, str]]) -> str:
     return json.dumps(users, sort_keys=True, separators=(",", ":"))
 
 
-#: Characters up to which an object's annotation ``names.LAST_APPLIED`` is kept in memory as it is.
+#: Characters up to which an object's annotation `Annotation.LAST_APPLIED` is kept in memory as it is.
 LONGEST_REMEMBERED = 4096
 
 
@@ -197,7 +198,13 @@ def remembered(text: str) -> str:
 
 
 #: Never the user's, whatever a template or somebody's annotation lists; not all are in ``desired`` below.
-_OURS = {names.REVISION, names.WORKER_NAME, names.SCHEDULER_ID, names.RUN_ID, names.CLUSTER_REPLICAS}
+_OURS = {
+    Annotation.REVISION,
+    Annotation.WORKER_NAME,
+    Annotation.SCHEDULER_ID,
+    Label.RUN_ID,
+    Annotation.CLUSTER_REPLICAS,
+}
 
 
 def metadata_patch(desired: Mapping[str, Any], last_applied: str) -> dict[str, Any] | None:
@@ -205,10 +212,10 @@ def metadata_patch(desired: Mapping[str, Any], last_applied: str) -> dict[str, A
 
     Args:
         desired: metadata of the object as it would be made now.
-        last_applied: its annotation ``names.LAST_APPLIED``, maybe as `remembered`. Without it, or if it is something
+        last_applied: its `Annotation.LAST_APPLIED`, maybe as `remembered`. Without it, or if it is something
             that the operator has not written, which keys are to go is not known.
     """
-    wanted = (desired.get("annotations") or {}).get(names.LAST_APPLIED, "")
+    wanted = (desired.get("annotations") or {}).get(Annotation.LAST_APPLIED, "")
     if remembered(wanted) == remembered(last_applied):
         return None
     before, after = _users(last_applied), _users(wanted)
@@ -216,7 +223,7 @@ def metadata_patch(desired: Mapping[str, Any], last_applied: str) -> dict[str, A
     for field in ("labels", "annotations"):
         keys = (before.get(field, {}).keys() | after.get(field, {}).keys()) - _OURS
         patch[field] = {key: (desired.get(field) or {}).get(key) for key in sorted(keys)}  # a default may come to light
-    patch["annotations"][names.LAST_APPLIED] = wanted or None
+    patch["annotations"][Annotation.LAST_APPLIED] = wanted or None
     return patch
 
 

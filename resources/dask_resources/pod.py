@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from dask_crds import names
 from dask_crds.model import PodSpec
+from dask_crds.names import Component
 
 #: What the container that matters is called in manifests of the existing operator's users, by component.
-_MAIN = {names.SCHEDULER: ("scheduler",), names.WORKER: ("worker",), names.JOB_RUNNER: ("job", "runner")}
+_MAIN = {Component.SCHEDULER: ("scheduler",), Component.WORKER: ("worker",), Component.JOB_RUNNER: ("job", "runner")}
 
 
 def main_container(spec: PodSpec | Mapping[str, Any], component: str) -> str:

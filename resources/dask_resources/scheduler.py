@@ -7,6 +7,7 @@ from typing import Any
 
 from dask_crds import names
 from dask_crds.model import DaskCluster, ServiceSpec
+from dask_crds.names import Annotation, Component, Label, Port
 
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, main_container, with_environment
@@ -18,7 +19,7 @@ DEFAULT_CLUSTER_DOMAIN = "cluster.local"
 
 def selector(cluster: str) -> dict[str, str]:
     """Labels by which the scheduler of ``cluster`` is found."""
-    return {names.CLUSTER: cluster, names.COMPONENT: names.SCHEDULER}
+    return {Label.CLUSTER: cluster, Label.COMPONENT: Component.SCHEDULER}
 
 
 def host(cluster: str, namespace: str, domain: str = DEFAULT_CLUSTER_DOMAIN) -> str:
@@ -28,12 +29,12 @@ def host(cluster: str, namespace: str, domain: str = DEFAULT_CLUSTER_DOMAIN) -> 
 
 def comm_address(cluster: str, namespace: str, domain: str = DEFAULT_CLUSTER_DOMAIN) -> str:
     """Address for workers and for ``distributed.Client``."""
-    return f"tcp://{host(cluster, namespace, domain)}:{names.COMM_PORT_NUMBER}"
+    return f"tcp://{host(cluster, namespace, domain)}:{Port.COMM.number}"
 
 
 def dashboard_address(cluster: str, namespace: str, domain: str = DEFAULT_CLUSTER_DOMAIN) -> str:
     """URL of the dashboard."""
-    return f"http://{host(cluster, namespace, domain)}:{names.DASHBOARD_PORT_NUMBER}"
+    return f"http://{host(cluster, namespace, domain)}:{Port.DASHBOARD.number}"
 
 
 def scheduler_revision(cluster: DaskCluster) -> str:
@@ -63,7 +64,7 @@ def scheduler_deployment(cluster: DaskCluster) -> dict[str, Any]:
             cluster,
             names.scheduler(cluster.name),
             labels=labels,
-            annotations={names.REVISION: scheduler_revision(cluster), names.TEMPLATE: revision(pod)},
+            annotations={Annotation.REVISION: scheduler_revision(cluster), Annotation.TEMPLATE: revision(pod)},
         ),
         "spec": {
             "replicas": 0 if cluster.spec.suspend else 1,
@@ -78,7 +79,7 @@ def scheduler_deployment(cluster: DaskCluster) -> dict[str, Any]:
 def _target_port(cluster: DaskCluster) -> int | None:
     """The port at which the scheduler has to listen: where its Service leads to; ``None`` if that cannot be told."""
     ports = scheduler_service(cluster)["spec"]["ports"]
-    for field, value in (("name", names.COMM_PORT), ("port", names.COMM_PORT_NUMBER)):
+    for field, value in (("name", Port.COMM.name), ("port", Port.COMM.number)):
         found = next((port for port in ports if port.get(field) == value), None)
         if found is not None:
             target = found.get("targetPort") or found.get("port")
@@ -95,7 +96,7 @@ def _listening(spec: dict[str, Any], port: int | None) -> dict[str, Any]:
     Kubernetes takes a container for ready that merely runs, if it has no probe. A startup probe ends with the first
     connection: each one is a line in the scheduler's log.
     """
-    main = main_container(spec, names.SCHEDULER)
+    main = main_container(spec, Component.SCHEDULER)
 
     def probed(container: dict[str, Any]) -> dict[str, Any]:
         if container["name"] != main or container.get("readinessProbe") or container.get("startupProbe"):
@@ -114,15 +115,15 @@ def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
         "selector": selector(cluster.name),
         "ports": [
             {
-                "name": names.COMM_PORT,
-                "port": names.COMM_PORT_NUMBER,
-                "targetPort": names.COMM_PORT_NUMBER,
+                "name": Port.COMM.name,
+                "port": Port.COMM.number,
+                "targetPort": Port.COMM.number,
                 "protocol": "TCP",
             },
             {
-                "name": names.DASHBOARD_PORT,
-                "port": names.DASHBOARD_PORT_NUMBER,
-                "targetPort": names.DASHBOARD_PORT_NUMBER,
+                "name": Port.DASHBOARD.name,
+                "port": Port.DASHBOARD.number,
+                "targetPort": Port.DASHBOARD.number,
                 "protocol": "TCP",
             },
         ],
@@ -135,7 +136,7 @@ def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
             cluster,
             names.scheduler(cluster.name),
             labels=selector(cluster.name),
-            annotations={names.REVISION: revision(filled)},
+            annotations={Annotation.REVISION: revision(filled)},
         ),
         "spec": filled,
     }
@@ -175,7 +176,7 @@ def extension_config_map(cluster: DaskCluster) -> dict[str, Any]:
             cluster,
             names.scheduler_extension(cluster.name),
             labels=selector(cluster.name),
-            annotations={names.REVISION: _module_revision()},
+            annotations={Annotation.REVISION: _module_revision()},
         ),
         "data": dict(sources()),
     }

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from dask_crds import names
+from dask_crds.names import Component
 
 from .pod import main_container
 
@@ -40,7 +40,7 @@ def mounted(spec: dict[str, Any], config_map: str) -> dict[str, Any]:
     Preloading is requested through the environment, and the user's own list there is kept. A ``--preload`` on the
     command line replaces that list (``distributed.cli.dask_scheduler``), so there the module is added as another one.
     """
-    main, volumes = main_container(spec, names.SCHEDULER), spec.get("volumes") or []
+    main, volumes = main_container(spec, Component.SCHEDULER), spec.get("volumes") or []
     taken = {volume["name"] for volume in volumes}  # the user's may have any name
     name = next(name for name in (_VOLUME, *(f"{_VOLUME}-{n}" for n in range(len(taken)))) if name not in taken)
     containers = [_preloading(c, name) if c["name"] == main else c for c in spec["containers"]]

@@ -6,6 +6,7 @@ from typing import Any
 
 from dask_crds import names
 from dask_crds.model import DaskCluster, DaskWorkerGroup, stated
+from dask_crds.names import Annotation, Component, Env, Label
 
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, with_environment
@@ -19,16 +20,16 @@ DEFAULT_DRAIN_TIMEOUT_SECONDS = 300
 def worker_labels(group: DaskWorkerGroup) -> dict[str, str]:
     """Labels by which the workers of ``group`` are found."""
     return {
-        names.CLUSTER: group.spec.cluster,
-        names.COMPONENT: names.WORKER,
-        names.WORKER_GROUP: group.name,
+        Label.CLUSTER: group.spec.cluster,
+        Label.COMPONENT: Component.WORKER,
+        Label.WORKER_GROUP: group.name,
     }
 
 
 def worker_revision(group: DaskWorkerGroup) -> str:
     """Revision of the workers that the group asks for: their PodSpec, and the last request to restart them."""
     worker = group.spec.worker
-    restarted_at = ((worker.metadata and worker.metadata.annotations) or {}).get(names.RESTARTED_AT)
+    restarted_at = ((worker.metadata and worker.metadata.annotations) or {}).get(Annotation.RESTARTED_AT)
     return revision(worker.spec if restarted_at is None else [worker.spec, restarted_at])
 
 
@@ -61,12 +62,12 @@ def worker_pod(
     name = names.worker(group.name, ordinal)
     worker_name = f"{name}-{incarnation}"
     environment = {
-        names.ENV_WORKER_NAME: worker_name,
-        names.ENV_SCHEDULER_ADDRESS: comm_address(group.spec.cluster, group.namespace, domain),
+        Env.WORKER_NAME: worker_name,
+        Env.SCHEDULER_ADDRESS: comm_address(group.spec.cluster, group.namespace, domain),
     }
     metadata = worker_metadata(group) | {"name": name}
-    metadata["labels"] = metadata["labels"] | {names.REVISION: worker_revision(group)}
-    metadata["annotations"] = metadata.get("annotations", {}) | {names.WORKER_NAME: worker_name}
+    metadata["labels"] = metadata["labels"] | {Label.REVISION: worker_revision(group)}
+    metadata["annotations"] = metadata.get("annotations", {}) | {Annotation.WORKER_NAME: worker_name}
     spec = with_drain(
         with_environment(group.spec.worker.spec, environment),
         host=host(group.spec.cluster, group.namespace, domain),
@@ -90,8 +91,11 @@ def default_worker_group(cluster: DaskCluster, replicas: int) -> dict[str, Any]:
         "metadata": child_metadata(
             cluster,
             names.default_group(cluster.name),
-            labels={names.CLUSTER: cluster.name, names.COMPONENT: names.WORKERGROUP},
-            annotations={names.CLUSTER_REPLICAS: handed_on, names.REVISION: revision({**template, "replicas": None})},
+            labels={Label.CLUSTER: cluster.name, Label.COMPONENT: Component.WORKER_GROUP},
+            annotations={
+                Annotation.CLUSTER_REPLICAS: handed_on,
+                Annotation.REVISION: revision({**template, "replicas": None}),
+            },
         ),
         "spec": {"cluster": cluster.name, "worker": {**template, "replicas": replicas}},
     }

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from dask_crds import names
+from dask_crds.names import Component, Port
 
 from .pod import main_container
 
@@ -55,7 +55,7 @@ def with_drain(spec: dict[str, Any], *, host: str, worker_name: str, drain_secon
         worker_name: the name under which the worker registers.
         drain_seconds: how long to wait for the drain.
     """
-    main = main_container(spec, names.WORKER)
+    main = main_container(spec, Component.WORKER)
     worker = next(container for container in spec["containers"] if container["name"] == main)
     lifecycle = worker.get("lifecycle") or {}
     if not drain_seconds or lifecycle.get("preStop"):
@@ -79,4 +79,4 @@ def _arguments(spec: dict[str, Any], host: str, worker_name: str, drain_seconds:
     """Those of the program. Where processes are shared, process 1 is the pause container's or even the node's."""
     pid = "0" if spec.get("hostPID") or spec.get("shareProcessNamespace") else "1"
     node = ["node"] if spec.get("hostNetwork") else []
-    return [host, str(names.DASHBOARD_PORT_NUMBER), worker_name, str(drain_seconds), pid, *node]
+    return [host, str(Port.DASHBOARD.number), worker_name, str(drain_seconds), pid, *node]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_controller.kube.api import ApiError
 from dask_crds import names
+from dask_crds.names import Annotation, Component, Label, Port
 
 if TYPE_CHECKING:
     from .observer import Manifest
@@ -89,40 +90,40 @@ def _ended(pod: Manifest, reason: str, phase: str = "Failed") -> Manifest:
 @deed(loses=1)
 async def evict(s: Stranger) -> None:
     """The kubelet evicts the scheduler: the Pod stays, Failed, beside its successor, who counts from then on."""
-    pod = await s.pod(names.SCHEDULER)
+    pod = await s.pod(Component.SCHEDULER)
     await s.patch(pod, {"status": _ended(pod, "Evicted")}, "status")
 
 
 @deed()
 async def evict_worker(s: Stranger) -> None:
     """The kubelet evicts a worker: it is replaced."""
-    pod = await s.pod(names.WORKER)
+    pod = await s.pod(Component.WORKER)
     await s.patch(pod, {"status": _ended(pod, "Evicted")}, "status")
 
 
 @deed()
 async def end_worker(s: Stranger) -> None:
     """A worker's process ends for good: it is replaced, but not at once, as it has not lived for long."""
-    pod = await s.pod(names.WORKER)
+    pod = await s.pod(Component.WORKER)
     await s.patch(pod, {"status": _ended(pod, "Completed", "Succeeded")}, "status")
 
 
 @deed()
 async def delete_worker(s: Stranger) -> None:
     """Somebody deletes a worker: it is replaced."""
-    await s.delete(await s.pod(names.WORKER))
+    await s.delete(await s.pod(Component.WORKER))
 
 
 @deed(loses=1)
 async def delete_scheduler(s: Stranger) -> None:
     """Somebody deletes the scheduler's Pod: its Deployment makes another."""
-    await s.delete(await s.pod(names.SCHEDULER))
+    await s.delete(await s.pod(Component.SCHEDULER))
 
 
 @deed(lives="job")
 async def evict_runner(s: Stranger) -> None:
     """The kubelet evicts the runner: its Job makes another, and counts no failure."""
-    pod = await s.pod(names.JOB_RUNNER)
+    pod = await s.pod(Component.JOB_RUNNER)
     await s.patch(pod, {"status": _ended(pod, "Evicted")}, "status")
 
 
@@ -135,13 +136,13 @@ async def reject(s: Stranger) -> Undo:
 @deed(lasts=True)
 async def unready_worker(s: Stranger) -> Undo:
     """A worker is not ready for a while: nobody says that it is, and it is kept."""
-    return await _unready(s, await s.pod(names.WORKER))
+    return await _unready(s, await s.pod(Component.WORKER))
 
 
 @deed(lasts=True)
 async def unready_scheduler(s: Stranger) -> Undo:
     """The scheduler is not ready for a while: the same one goes on afterwards."""
-    return await _unready(s, await s.pod(names.SCHEDULER))
+    return await _unready(s, await s.pod(Component.SCHEDULER))
 
 
 async def _unready(s: Stranger, pod: Manifest) -> Undo:
@@ -154,14 +155,14 @@ async def _unready(s: Stranger, pod: Manifest) -> Undo:
 @deed(loses=1)
 async def crash(s: Stranger) -> None:
     """The scheduler's container starts again: all work is lost, so a job's runner starts again too."""
-    pod = await s.pod(names.SCHEDULER)
+    pod = await s.pod(Component.SCHEDULER)
     await s.patch(pod, {"status": _restarted(pod, "scheduler")}, "status")
 
 
 @deed()
 async def proxy_crash(s: Stranger) -> None:
     """A proxy that was injected into the scheduler's Pod starts again: nothing is lost, so nothing happens."""
-    pod = await s.pod(names.SCHEDULER)
+    pod = await s.pod(Component.SCHEDULER)
     if all(container["name"] == "scheduler" for container in pod["spec"]["containers"]):
         raise Absent
     await s.patch(pod, {"status": _restarted(pod, PROXY)}, "status")
@@ -180,7 +181,7 @@ def _restarted(pod: Manifest, name: str) -> Manifest:
 @deed(lasts=True)
 async def linger(s: Stranger) -> Undo:
     """All Pods that are there take long to go: their names stay taken, and what is going is asked nothing."""
-    held = [pod for component in (names.SCHEDULER, names.WORKER) for pod in await s.pods(component)]
+    held = [pod for component in (Component.SCHEDULER, Component.WORKER) for pod in await s.pods(component)]
     if not held:
         raise Absent
     for pod in held:
@@ -228,7 +229,7 @@ async def taken(s: Stranger) -> Undo:
 @deed(stays=True)
 async def taken_labelled(s: Stranger) -> Undo:
     """The same with all of our labels and another controller: a label is a claim."""
-    labels = {names.CLUSTER: s.cluster, names.COMPONENT: names.WORKER, names.WORKER_GROUP: s.group}
+    labels = {Label.CLUSTER: s.cluster, Label.COMPONENT: Component.WORKER, Label.WORKER_GROUP: s.group}
     pod = await s.make(_somebodys(await _free_worker(s), labels), controlled=True)
     return lambda: s.remove(pod)
 
@@ -236,9 +237,9 @@ async def taken_labelled(s: Stranger) -> Undo:
 @deed(stays=True)
 async def impostor(s: Stranger) -> Undo:
     """A Pod with the scheduler's labels says that it has been idle for a year: it is never asked."""
-    labels = {names.CLUSTER: s.cluster, names.COMPONENT: names.SCHEDULER}
+    labels = {Label.CLUSTER: s.cluster, Label.COMPONENT: Component.SCHEDULER}
     manifest = _somebodys(f"{names.scheduler(s.cluster)}-impostor-{s.number()}", labels)
-    manifest["spec"]["containers"][0]["ports"] = [{"name": names.DASHBOARD_PORT, "containerPort": s.site.port}]
+    manifest["spec"]["containers"][0]["ports"] = [{"name": Port.DASHBOARD.name, "containerPort": s.site.port}]
     pod = await s.make(manifest, controlled=s.rng.random() < 0.5)
     s.distrusts(pod)
     return lambda: s.remove(pod)
@@ -249,7 +250,7 @@ def _squatter(kind: str, make: Callable[[Stranger], Manifest], *told: str, about
         """Somebody has the name of a child before it is made: that is told, and nothing is done to his object."""
         manifest = make(s)
         if s.rng.random() < 0.5:
-            manifest["metadata"]["labels"] = {names.CLUSTER: s.cluster}
+            manifest["metadata"]["labels"] = {Label.CLUSTER: s.cluster}
         made = await s.make(manifest)
 
         async def leave() -> None:
@@ -347,10 +348,10 @@ _service("ports", change=_ports(lambda ports: [{**p, "port": p["port"] + 10_000}
 _service("ports-swapped", change=_ports(_swapped))
 _service("port-added", change=_ports(lambda ports: [*ports, _ANOTHER_PORT]))
 _service("port-removed", change=_ports(lambda ports: ports[:1]))
-_service("selector", change=lambda _: {"spec": {"selector": {names.CLUSTER: "other"}}})
+_service("selector", change=lambda _: {"spec": {"selector": {Label.CLUSTER: "other"}}})
 _service("selector-added", change=lambda _: {"spec": {"selector": {"app": "other"}}})
 _service("service-fields", change=lambda _: {"spec": {"sessionAffinity": "ClientIP", "externalIPs": []}})
-_service("service-labels", change=lambda _: {"metadata": {"labels": {names.COMPONENT: None}}})
+_service("service-labels", change=lambda _: {"metadata": {"labels": {Label.COMPONENT: None}}})
 _module = functools.partial(_edit, kind="ConfigMap", of=names.scheduler_extension)
 _module("module", change=lambda live: {"data": dict.fromkeys(live["data"], "raise SystemExit")})
 _module("module-removed", change=lambda live: {"data": dict.fromkeys(live["data"])})
@@ -361,7 +362,7 @@ _deployment("scale-scheduler", change=lambda _: {"spec": {"replicas": 3}}, loses
 _deployment("stop-scheduler", change=lambda _: {"spec": {"replicas": 0}}, loses=1)
 _deployment(
     "restart-scheduler",
-    change=lambda _: {"spec": {"template": {"metadata": {"annotations": {names.RESTARTED_AT: "now"}}}}},
+    change=lambda _: {"spec": {"template": {"metadata": {"annotations": {Annotation.RESTARTED_AT: "now"}}}}},
     loses=2,
 )
 
@@ -381,8 +382,8 @@ _default("group-image", change=lambda live: _containers(live, "spec", "worker", 
 _default("group-field", change=lambda _: {"spec": {"worker": {"drainTimeoutSeconds": 77}}})
 _default("group-added", change=lambda _: {"spec": {"worker": {"metadata": {"labels": {"team": "x"}}}}})
 _default("group-strategy", change=lambda _: {"spec": {"worker": {"updateStrategy": {"type": "OnDelete"}}}})
-_default("group-garbled", change=lambda _: {"metadata": {"annotations": {names.CLUSTER_REPLICAS: "many"}}})
-_GARBLED = {"metadata": {"annotations": {names.REVISION: _LONG, names.LAST_APPLIED: "{[nonsense"}}}
+_default("group-garbled", change=lambda _: {"metadata": {"annotations": {Annotation.CLUSTER_REPLICAS: "many"}}})
+_GARBLED = {"metadata": {"annotations": {Annotation.REVISION: _LONG, Annotation.LAST_APPLIED: "{[nonsense"}}}
 _service("garble-service", change=lambda _: _GARBLED)
 _module("garble-module", change=lambda _: _GARBLED)
 _deployment("garble-deployment", change=lambda _: _GARBLED, loses=1)
@@ -404,40 +405,40 @@ _deleted("delete-group", "DaskWorkerGroup", names.default_group)
 
 
 async def _change_worker(s: Stranger, change: Manifest) -> None:
-    await s.patch(await s.pod(names.WORKER), {"metadata": change})
+    await s.patch(await s.pod(Component.WORKER), {"metadata": change})
 
 
 @deed()
 async def relabel_worker(s: Stranger) -> None:
     """A worker's revision is another one: it is replaced as any that is outdated."""
-    await _change_worker(s, {"labels": {names.REVISION: "other"}})
+    await _change_worker(s, {"labels": {Label.REVISION: "other"}})
 
 
 @deed()
 async def unlabel_worker(s: Stranger) -> None:
     """A worker loses the label of its group, but not its owner: it still is one of the group's."""
-    await _change_worker(s, {"labels": {names.WORKER_GROUP: None}})
+    await _change_worker(s, {"labels": {Label.WORKER_GROUP: None}})
 
 
 @deed()
 async def garble_worker(s: Stranger) -> None:
     """A worker's annotations are nonsense: as if they were absent."""
-    await _change_worker(s, {"annotations": {names.LAST_APPLIED: "[1, {", names.WORKER_NAME: _LONG}})
+    await _change_worker(s, {"annotations": {Annotation.LAST_APPLIED: "[1, {", Annotation.WORKER_NAME: _LONG}})
 
 
 @deed(stays=True)
 async def hide_worker(s: Stranger) -> Undo:
     """A worker loses the label of our objects: another is made in a free place. If it comes back, one is too many."""
-    pod = await s.pod(names.WORKER)
+    pod = await s.pod(Component.WORKER)
     s.tampers(pod)
-    await s.patch(pod, {"metadata": {"labels": {names.CLUSTER: None}}})
-    return lambda: s.patch(pod, {"metadata": {"labels": {names.CLUSTER: pod["metadata"]["labels"][names.CLUSTER]}}})
+    await s.patch(pod, {"metadata": {"labels": {Label.CLUSTER: None}}})
+    return lambda: s.patch(pod, {"metadata": {"labels": {Label.CLUSTER: pod["metadata"]["labels"][Label.CLUSTER]}}})
 
 
 @deed(stays=True)
 async def disown_worker(s: Stranger) -> Undo:
     """A worker's owner is taken away: it is nobody's, its place is left to it, and nothing is done to it."""
-    pod = await s.pod(names.WORKER)
+    pod = await s.pod(Component.WORKER)
     s.tampers(pod)
     pod = await s.patch(pod, {"metadata": {"ownerReferences": None}})
     s.claims(pod)
@@ -599,7 +600,7 @@ async def delete_cluster(s: Stranger) -> None:
 async def replace(s: Stranger) -> Undo:
     """``kubectl replace --force``: the new cluster is there while the old scheduler still goes, and says it is idle."""
     live = await s.live("DaskCluster", s.cluster)
-    pod = await s.pod(names.SCHEDULER)
+    pod = await s.pod(Component.SCHEDULER)
     await s.patch(pod, {"metadata": {"finalizers": [FINALIZER]}})
     s.schedulers.moods[pod["metadata"]["uid"]] = "idle"
     await s.delete(live)

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from dask_crds import names
 from dask_crds.model import DaskCluster, DaskWorkerGroup, parse
-from dask_resources.scheduler import disruption_budget, extension_config_map, scheduler_deployment, scheduler_service
+from dask_crds.names import Component, Label
+from dask_resources.cluster import children
 
 from .deeds import TRACKING
 from .observer import Change, Manifest, Record, Violation
@@ -68,7 +68,7 @@ def check_job(record: Record, endings: list[str], *, pods: int) -> None:
     expect(len(runners) == len(endings), f"{len(runners)} runners for {len(endings)} runs")
     clusters = list(record.history("DaskCluster", "ADDED"))
     expect(len(clusters) == len(endings), f"{len(clusters)} clusters for {len(endings)} runs")
-    started = Counter(controller(c.manifest) for c in _pods(record, names.JOB_RUNNER) if c.type == "ADDED")
+    started = Counter(controller(c.manifest) for c in _pods(record, Component.JOB_RUNNER) if c.type == "ADDED")
     for runner, cluster, (version, name, _) in zip(runners, clusters, stored, strict=True):
         expect(started[runner.uid] == pods, f"{started[runner.uid]} runner Pods in run {name!r}, not {pods}")
         expect(runner.version < version, f"the runner of run {name!r} was made after its end")
@@ -145,7 +145,7 @@ def check_groups(record: Record, uncounted: Collection[str] = ()) -> None:
     """
     allowed: dict[str, dict[int, int]] = defaultdict(dict)  # by group and generation
     present: dict[str, set[str]] = defaultdict(set)
-    changes = [*record.history("DaskWorkerGroup"), *_pods(record, names.WORKER)]
+    changes = [*record.history("DaskWorkerGroup"), *_pods(record, Component.WORKER)]
     for change in sorted(changes, key=lambda c: c.version):
         if change.kind == "DaskWorkerGroup":
             seen = (change.manifest.get("status") or {}).get("observedGeneration") or 0
@@ -203,25 +203,27 @@ def lacking(record: Record, name: str) -> str:
         return f"there is no DaskCluster {name}"
     cluster = parse(manifest)
     assert isinstance(cluster, DaskCluster)
-    builders = (extension_config_map, scheduler_service, disruption_budget, scheduler_deployment)
-    wanted = [build(cluster) for build in builders]
-    for desired in wanted:
-        kind, metadata = desired["kind"], desired["metadata"]
-        live = record.get(kind, metadata["name"])
+    for child in children(cluster):
+        if not child.wanted:
+            continue
+        live = record.get(child.kind, child.name)
         if live is None:
-            return f"there is no {kind} {metadata['name']}"
+            return f"there is no {child.kind} {child.name}"
         if controller(live) != manifest["metadata"]["uid"]:
-            return f"{kind} {metadata['name']} is not the cluster's"
-        parts = {**desired, "metadata": {"labels": metadata["labels"]}}
-        if differences := list(_lacks(live, parts, kind)):
+            return f"{child.kind} {child.name} is not the cluster's"
+        if differences := list(_differences(live, child.build(cluster), cluster)):
             return "; ".join(differences)
-    group = record.get("DaskWorkerGroup", names.default_group(name))
-    if group is None or controller(group) != manifest["metadata"]["uid"]:
-        return "the default group is not there, or not the cluster's"
-    live_group = parse(group)
-    assert isinstance(live_group, DaskWorkerGroup)
-    wanted_worker = msgspec.structs.replace(cluster.spec.worker, replicas=live_group.spec.worker.replicas)
-    return "; ".join(_lacks(live_group.spec.worker, wanted_worker, "the default group"))
+    return ""
+
+
+def _differences(live: Manifest, desired: Manifest, cluster: DaskCluster) -> Iterator[str]:
+    if desired["kind"] != "DaskWorkerGroup":
+        parts = {**desired, "metadata": {"labels": desired["metadata"]["labels"]}}
+        return _lacks(live, parts, desired["kind"])
+    group = parse(live)  # what one states, the other may leave to a default
+    assert isinstance(group, DaskWorkerGroup)
+    worker = msgspec.structs.replace(cluster.spec.worker, replicas=group.spec.worker.replicas)
+    return _lacks(group.spec.worker, worker, "the default group")
 
 
 def _lacks(live: Any, desired: Any, path: str) -> Iterator[str]:
@@ -258,8 +260,8 @@ def untrue(record: Record, name: str, group: str, workers: Collection[Manifest])
     schedulers = [
         pod["metadata"]["name"]
         for pod in record.of("Pod")
-        if pod["metadata"]["labels"].get(names.COMPONENT) == names.SCHEDULER
-        and pod["metadata"]["labels"].get(names.CLUSTER) == name
+        if pod["metadata"]["labels"].get(Label.COMPONENT) == Component.SCHEDULER
+        and pod["metadata"]["labels"].get(Label.CLUSTER) == name
         and condition(pod, "Ready") == "True"
         and any(owner["kind"] == "ReplicaSet" for owner in pod["metadata"].get("ownerReferences") or ())
         and "deletionTimestamp" not in pod["metadata"]
@@ -284,7 +286,7 @@ def check_tracking(record: Record) -> None:
 def check_places(record: Record, seconds: float) -> None:
     """A place whose Pod has failed at once gets no other one before some seconds have passed."""
     last: dict[tuple[str, str], Change] = {}
-    for change in _pods(record, names.WORKER):
+    for change in _pods(record, Component.WORKER):
         place = controller(change.manifest), str(change.metadata["name"])
         before = last.get(place)
         if before is not None and before.uid != change.uid and is_finished(before.manifest):
@@ -304,4 +306,4 @@ def _created(change: Change) -> float:
 
 def _pods(record: Record, component: str) -> list[Change]:
     found = record.history("Pod")
-    return [c for c in found if (c.metadata.get("labels") or {}).get(names.COMPONENT) == component]
+    return [c for c in found if (c.metadata.get("labels") or {}).get(Label.COMPONENT) == component]

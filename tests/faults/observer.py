@@ -15,6 +15,7 @@ from dask_controller.kube.api import ApiError
 from dask_controller.kube.client import Kubernetes
 from dask_crds import names
 from dask_crds.kinds import RESOURCES, ApiResource
+from dask_crds.names import Label
 
 Manifest = dict[str, Any]
 
@@ -134,7 +135,7 @@ class Observer:
         return [page.resource_version async for page in self._kubernetes.pages(kind)][-1]
 
     async def _follow(self, kind: ApiResource, version: str) -> None:
-        labels = None if kind.group == names.GROUP else names.CLUSTER
+        labels = None if kind.group == names.GROUP else Label.CLUSTER
         while True:
             watch = self._kubernetes.watch(
                 kind, resource_version=version, labels=labels, seconds=3600, idle_seconds=600

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dask_crds import names
+from dask_crds.names import Port
 
 from .harness import SHORT_LIFE_SECONDS, Scenario, Site
 from .invariants import (
@@ -40,7 +41,7 @@ def _worker(site: Site, replicas: int, image: str = "dask:1") -> Manifest:
 
 
 def _cluster_spec(site: Site, replicas: int, image: str = "dask:1") -> Manifest:
-    ports = [{"name": names.DASHBOARD_PORT, "containerPort": site.port}]
+    ports = [{"name": Port.DASHBOARD.name, "containerPort": site.port}]
     scheduler = {"spec": _container("scheduler", "dask:1", **({"ports": ports} if site.strange else {}))}
     # No life is so long: whoever says that he has been idle for longer lies.
     timeout = {"idleTimeout": 3600} if site.strange else {}

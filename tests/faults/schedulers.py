@@ -18,7 +18,7 @@ from typing import Any
 from bench.fake_scheduler import answer_one
 
 from dask_controller.kube.api import ApiError
-from dask_crds import names
+from dask_crds.names import Component, Label
 
 from .observer import Change, Manifest
 
@@ -109,7 +109,7 @@ class Schedulers:
     def seen(self, change: Change) -> None:
         """Something has happened: a scheduler Pod that has no address gets one."""
         labels = change.metadata.get("labels") or {}
-        if change.kind != "Pod" or labels.get(names.COMPONENT) != names.SCHEDULER:
+        if change.kind != "Pod" or labels.get(Label.COMPONENT) != Component.SCHEDULER:
             return
         if change.type == "DELETED" or change.uid in self._servers:
             return

@@ -16,6 +16,7 @@ from dask_controller.kube.api import ApiError
 from dask_controller.kube.client import Kubernetes
 from dask_crds import names
 from dask_crds.kinds import RESOURCES, ApiResource
+from dask_crds.names import Component, Label
 
 from .deeds import DEEDS, PROXY, Absent, Kind, Undo
 from .observer import Manifest, Violation
@@ -85,7 +86,7 @@ def _mutation(name: str, expression: str) -> Manifest:
             "matchConstraints": {
                 "resourceRules": [_rule([""], ["pods"], "CREATE")],
                 "namespaceSelector": {"matchExpressions": [{"key": f"{SWITCHES}/{name}", "operator": "Exists"}]},
-                "objectSelector": {"matchExpressions": [{"key": names.COMPONENT, "operator": "Exists"}]},
+                "objectSelector": {"matchExpressions": [{"key": Label.COMPONENT, "operator": "Exists"}]},
             },
             "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}],
         },
@@ -94,7 +95,7 @@ def _mutation(name: str, expression: str) -> Manifest:
 
 _INJECT = f"""[JSONPatch{{op: "add", path: "/spec/containers/0",
   value: Object.spec.containers{{name: "{PROXY}", image: "proxy:1"}}}}]"""
-_REJECT = f"""object.metadata.labels["{names.COMPONENT}"] != "{names.WORKER}" ? [] : [JSONPatch{{op: "add",
+_REJECT = f"""object.metadata.labels["{Label.COMPONENT}"] != "{Component.WORKER}" ? [] : [JSONPatch{{op: "add",
   path: "/metadata/annotations/" + jsonpatch.escapeKey("test.dask.org/reject"), value: "OutOfcpu"}}]"""
 _GROUPS = ["", "apps", "batch", "policy", names.GROUP]
 POLICIES: tuple[Manifest, ...] = (
@@ -335,8 +336,8 @@ class Stranger:
         found = []
         for pod in await self.all("Pod"):
             metadata, labels = pod["metadata"], pod["metadata"].get("labels") or {}
-            is_one = labels.get(names.COMPONENT) == component and labels.get(names.CLUSTER) == self.cluster
-            of_group = component != names.WORKER or labels.get(names.WORKER_GROUP) == self.group
+            is_one = labels.get(Label.COMPONENT) == component and labels.get(Label.CLUSTER) == self.cluster
+            of_group = component != Component.WORKER or labels.get(Label.WORKER_GROUP) == self.group
             running = (pod.get("status") or {}).get("phase") == "Running" and not metadata.get("deletionTimestamp")
             others = {*self._mine, *self.tampered, *self._suspicious, *self._deleted}
             if is_one and of_group and running and metadata["uid"] not in others:

@@ -24,6 +24,7 @@ from dask_crds.model import (
     Scheduler,
     Worker,
 )
+from dask_crds.names import Component, Label
 from dask_resources.worker import worker_labels, worker_revision
 
 NOW = 1_800_000_000.0
@@ -103,7 +104,7 @@ def worker_pod(of: DaskWorkerGroup, ordinal: int, **fields: Any) -> Pod:
         "resource_version": "1",
         "owner_uid": of.uid,
         "owner_kind": "DaskWorkerGroup",
-        "labels": {**worker_labels(of), names.REVISION: revision},
+        "labels": {**worker_labels(of), Label.REVISION: revision},
         "last_applied": "",
         "worker_name": f"{name}-abcde",
         "created": NOW - 1000 + ordinal,
@@ -134,7 +135,7 @@ def scheduler_pod(name: str = "simple", **fields: Any) -> Pod:
         "resource_version": "1",
         "owner_uid": "replica-set",
         "owner_kind": "ReplicaSet",
-        "labels": {names.CLUSTER: name, names.COMPONENT: names.SCHEDULER},
+        "labels": {Label.CLUSTER: name, Label.COMPONENT: Component.SCHEDULER},
         "last_applied": "",
         "worker_name": "",
         "created": NOW - 2000,

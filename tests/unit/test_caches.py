@@ -23,6 +23,7 @@ from dask_controller.core.runner import Runner
 from dask_controller.shell.caches import Caches
 from dask_crds import names
 from dask_crds.model import dump
+from dask_crds.names import Annotation, Label
 from dask_crds.validation import LARGEST_SPEC_BYTES
 from dask_resources.job import runner_job
 from dask_resources.metadata import remembered
@@ -91,8 +92,11 @@ class TestChild:
         live = found.manifest
         assert (found.namespace, found.name, found.cluster) == ("team", "simple-scheduler", "simple")
         assert owner_uid(live) == c.uid
-        template = scheduler_deployment(c)["metadata"]["annotations"][names.TEMPLATE]
-        assert live["metadata"]["annotations"] == {names.REVISION: scheduler_revision(c), names.TEMPLATE: template}
+        template = scheduler_deployment(c)["metadata"]["annotations"][Annotation.TEMPLATE]
+        assert live["metadata"]["annotations"] == {
+            Annotation.REVISION: scheduler_revision(c),
+            Annotation.TEMPLATE: template,
+        }
         assert live["spec"] == {"replicas": 1, "selector": {"matchLabels": selector("simple")}}
         assert live["status"] == {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "conditions": [failure]}
         assert live["metadata"]["labels"] == selector("simple")
@@ -126,8 +130,8 @@ class TestChild:
         assert Runner(job(), live).is_finished
         assert live["status"]["failed"] == 2
         assert live["status"]["startTime"] == "2026-01-01T00:00:00Z"
-        assert live["metadata"]["annotations"] == {names.SCHEDULER_ID: "uid/0"}
-        assert live["metadata"]["labels"][names.RUN_ID] == manifest["metadata"]["labels"][names.RUN_ID]
+        assert live["metadata"]["annotations"] == {Annotation.SCHEDULER_ID: "uid/0"}
+        assert live["metadata"]["labels"][Label.RUN_ID] == manifest["metadata"]["labels"][Label.RUN_ID]
         assert "template" not in live["spec"]
 
     @pytest.mark.parametrize(
@@ -155,7 +159,7 @@ class TestChild:
 ABSURD: dict[str, Callable[[dict[str, Any]], None]] = {
     "labels": lambda m: m["metadata"]["labels"].update({f"dask.org/{n}": "x" * 60 for n in range(10_000)}),
     "annotations": lambda m: m["metadata"].update(annotations={f"dask.org/{n}": "x" * 9999 for n in range(100)}),
-    "what was applied": lambda m: m["metadata"].update(annotations={names.LAST_APPLIED: MEGABYTE}),
+    "what was applied": lambda m: m["metadata"].update(annotations={Annotation.LAST_APPLIED: MEGABYTE}),
     "owners": lambda m: m["metadata"].update(
         ownerReferences=[
             {"apiVersion": names.API_VERSION, "kind": MEGABYTE, "name": MEGABYTE, "uid": MEGABYTE, "controller": True}
@@ -278,14 +282,14 @@ class TestResource:
         ready = {"type": "Ready", "status": "True", "reason": "Ready", "message": MEGABYTE, "lastTransitionTime": "x"}
         draining = [{"name": f"x{n}", "since": "2026-01-01T00:00:00Z"} for n in range(10_000)]
         manifest = stored(dump(group()), readyReplicas=3, conditions=[ready], draining=draining)
-        manifest["metadata"]["annotations"] = {"mine": MEGABYTE, names.LAST_APPLIED: MEGABYTE}
+        manifest["metadata"]["annotations"] = {"mine": MEGABYTE, Annotation.LAST_APPLIED: MEGABYTE}
         found: CachedResource = kept(manifest)
         assert not found.whole
         assert len(found.kept) < 4096
         value: Any = found.value
         assert (value.status.ready_replicas, value.status.draining) == (3, None)
         assert value.status.conditions[0].message == MEGABYTE[:1024]
-        assert value.metadata["annotations"] == {names.LAST_APPLIED: remembered(MEGABYTE)}
+        assert value.metadata["annotations"] == {Annotation.LAST_APPLIED: remembered(MEGABYTE)}
         assert value.spec == group().spec
 
 
@@ -324,7 +328,7 @@ class TestPod:
         assert found.started - found.created == 10
         assert found.owner_uid == group().uid
         assert found.worker_name == "simple-default-worker-0-abcde"
-        assert set(found.labels) == {names.CLUSTER, names.COMPONENT, names.WORKER_GROUP, names.REVISION}
+        assert set(found.labels) == {Label.CLUSTER, Label.COMPONENT, Label.WORKER_GROUP, Label.REVISION}
 
     def test_a_scheduler_has_ports(self) -> None:
         manifest = stored(
@@ -355,7 +359,7 @@ class TestPod:
             + [{"name": "dask", "lastState": ended}],
             conditions=[{"type": f"x{n}", "status": "True", "message": "x" * 999} for n in range(1000)],
         )
-        manifest["metadata"]["annotations"] = {names.LAST_APPLIED: MEGABYTE, names.WORKER_NAME: MEGABYTE}
+        manifest["metadata"]["annotations"] = {Annotation.LAST_APPLIED: MEGABYTE, Annotation.WORKER_NAME: MEGABYTE}
         manifest["metadata"]["labels"] |= {f"dask.org/{n}": "x" * 60 for n in range(1000)}
         manifest["metadata"]["ownerReferences"][0]["uid"] = MEGABYTE
         found: Pod = kept(manifest)
@@ -442,7 +446,7 @@ class TestPod:
     def test_another_workers_name_is_not_believed(self, name: str) -> None:
         """(security 8) Who may annotate a Pod would have another worker retired in its place."""
         manifest = raw_pod()
-        manifest["metadata"]["annotations"][names.WORKER_NAME] = name
+        manifest["metadata"]["annotations"][Annotation.WORKER_NAME] = name
         assert kept(manifest).worker_name == ""
 
     def test_one_that_needs_memory_is_told_before_a_sidecar(self) -> None:
@@ -476,7 +480,7 @@ STATUS = st.dictionaries(
 
 
 @settings(max_examples=300, deadline=None)
-@given(status=STATUS | JSON, containers=JSON, annotations=st.dictionaries(st.just(names.LAST_APPLIED), JSON))
+@given(status=STATUS | JSON, containers=JSON, annotations=st.dictionaries(st.just(Annotation.LAST_APPLIED), JSON))
 def test_no_pod_is_left_out(status: Any, containers: Any, annotations: Any) -> None:
     """Security finding 8."""
     manifest = raw_pod()

@@ -19,8 +19,8 @@ from dask_controller.core.cluster import plan_cluster
 from dask_controller.core.cluster_status import cluster_status
 from dask_controller.core.compare import contains
 from dask_controller.core.observed import ObservedCluster
-from dask_crds import names
 from dask_crds.model import DaskCluster, DaskClusterStatus, SchedulerUpdateStrategy, UpdateStrategy, dump, parse
+from dask_crds.names import Annotation, Label, Port
 from dask_resources.scheduler import (
     disruption_budget,
     extension_config_map,
@@ -87,8 +87,8 @@ class TestService:
         assert isinstance(patch, Patch)
         written = patch.patch["spec"]["ports"]
         assert [(port["name"], port["port"]) for port in written] == [
-            (names.COMM_PORT, 8786),
-            (names.DASHBOARD_PORT, 8787),
+            (Port.COMM.name, 8786),
+            (Port.DASHBOARD.name, 8787),
             ("metrics", 9999),
         ]
         assert written[0]["nodePort"] == 30001, "who has opened a firewall for it finds it again"
@@ -133,14 +133,14 @@ class TestService:
 
     def test_labels_by_which_clients_find_it_come_back(self) -> None:
         c = cluster()
-        for label in (names.CLUSTER, names.COMPONENT):
+        for label in (Label.CLUSTER, Label.COMPONENT):
             service = live(scheduler_service(c))
             service["metadata"]["labels"] = {**service["metadata"]["labels"], label: "theirs"}
             assert applied(plan_cluster(complete(c, service=service), NOW)) == ["Service"]
 
     def test_one_that_selects_nothing_is_never_ready(self) -> None:
         """(public 03) A selector copied from another cluster's manifest."""
-        c = with_service(cluster(), {"selector": {names.CLUSTER: "another", names.COMPONENT: "scheduler"}})
+        c = with_service(cluster(), {"selector": {Label.CLUSTER: "another", Label.COMPONENT: "scheduler"}})
         status = cluster_status(complete(c), plan_cluster(complete(c), NOW), [], NOW)
         ready = condition(status.conditions, "Ready")
         assert (ready.status, ready.reason) == ("False", "ServiceSelectsNothing")
@@ -194,7 +194,7 @@ class TestDeployment:
         """To change it would restart every scheduler when the operator is upgraded."""
         c = cluster()
         deployment = live(copy.deepcopy(scheduler_deployment(c)))
-        deployment["metadata"]["annotations"][names.TEMPLATE] = "another"
+        deployment["metadata"]["annotations"][Annotation.TEMPLATE] = "another"
         del deployment["spec"]["template"]["spec"]["containers"][0]["startupProbe"]
         assert actions(complete(c, deployment=deployment)) == []
         deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "theirs"
@@ -211,9 +211,9 @@ class TestDeployment:
         """The template may be that of an earlier release of the operator: to apply ours would restart the scheduler."""
         c = cluster()
         deployment = changed(scheduler_deployment(c), replicas=3)
-        deployment["metadata"]["labels"] = {**deployment["metadata"]["labels"], names.COMPONENT: "theirs"}
+        deployment["metadata"]["labels"] = {**deployment["metadata"]["labels"], Label.COMPONENT: "theirs"}
         (patch,) = actions(complete(c, deployment=deployment))
-        labels = {names.CLUSTER: "simple", names.COMPONENT: "scheduler"}
+        labels = {Label.CLUSTER: "simple", Label.COMPONENT: "scheduler"}
         assert patch.patch == {"metadata": {"labels": labels}, "spec": {"replicas": 1}}
 
     def test_a_value_that_the_api_server_writes_in_its_own_way_is_no_change(self) -> None:
@@ -306,7 +306,7 @@ class TestDefaultGroup:
     def test_one_of_a_release_that_did_not_note_what_it_applied(self) -> None:
         c = cluster()
         manifest = dump(live_group(c))
-        del manifest["metadata"]["annotations"][names.REVISION]
+        del manifest["metadata"]["annotations"][Annotation.REVISION]
         assert actions(complete(c, groups=(parse(manifest),))) == []
         manifest["spec"]["worker"]["spec"]["tolerations"] = [{"operator": "Exists"}]
         assert applied(plan_cluster(complete(c, groups=(parse(manifest),)), NOW)) == ["DaskWorkerGroup"]

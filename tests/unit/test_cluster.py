@@ -20,6 +20,7 @@ from dask_crds.model import (
     dump,
     parse,
 )
+from dask_crds.names import Annotation
 from dask_resources.scheduler import (
     disruption_budget,
     extension_config_map,
@@ -427,7 +428,7 @@ class TestLabels:
 
     def test_what_is_up_to_date_is_left_alone(self):
         c = self.labelled(cluster(), team="data")
-        pod = scheduler_pod(last_applied=scheduler_metadata(c)["annotations"][names.LAST_APPLIED])
+        pod = scheduler_pod(last_applied=scheduler_metadata(c)["annotations"][Annotation.LAST_APPLIED])
         assert plan_cluster(complete(c, scheduler_pods=(pod,)), NOW).actions == ()
 
     def test_a_changed_label_restarts_no_scheduler(self):

@@ -49,7 +49,7 @@ def test_what_becomes_of_an_earlier_run_is_told() -> None:
     """(node 11) Its Pod and logs go with a new `runId`; why it ended stays."""
     again = " ".join(_section("Again").split())
     assert "gone: its cluster, and the runner's Pod with its logs" in again
-    assert "how and why each ended" in again
+    assert "how and why each of the last five runs ended" in again
 
 
 @pytest.mark.parametrize("reason", ["QuotaExceeded", "SuspendedByAnother", "NameConflict", "DeadlineExceeded"])

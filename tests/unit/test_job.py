@@ -31,6 +31,7 @@ from dask_crds.model import (
     dump,
     parse,
 )
+from dask_crds.names import Annotation, Component, Label
 from dask_resources.job import job_cluster, job_revision, runner_job
 from dask_resources.scheduler import scheduler_service
 
@@ -950,7 +951,7 @@ class TestSuspendedByAnother:
         run.scheduler_restarts()
         assert run.step() == ["Patch Job"], "once, and nothing but the note"
         assert run.runner["spec"]["suspend"] is True
-        assert run.runner["metadata"]["annotations"][names.SCHEDULER_ID].endswith("/1")
+        assert run.runner["metadata"]["annotations"][Annotation.SCHEDULER_ID].endswith("/1")
         assert run.step() == []
         run.runner["spec"]["suspend"] = False
         run.runner_runs()
@@ -983,7 +984,7 @@ class TestSuspendedByAnother:
         run = Run().up_to_running()
         run.changed(suspend=True)
         run.step()
-        assert run.runner["metadata"]["annotations"][names.SUSPENDED] == format_time(NOW)
+        assert run.runner["metadata"]["annotations"][Annotation.SUSPENDED] == format_time(NOW)
         self.manager(run, "dask-operator")
         run.pods, run.scheduler_pods = (), ()
         run.changed(suspend=False)
@@ -991,7 +992,7 @@ class TestSuspendedByAnother:
         run.scheduler_becomes_ready()
         assert run.step() == ["Patch Job"]
         assert run.runner["spec"]["suspend"] is False
-        assert names.SUSPENDED not in run.runner["metadata"]["annotations"]
+        assert Annotation.SUSPENDED not in run.runner["metadata"]["annotations"]
 
     def test_what_somebody_else_has_suspended_since_is_theirs(self):
         run = Run().up_to_running()
@@ -1008,7 +1009,7 @@ class TestSuspendedByAnother:
         run = Run().up_to_running()
         run.changed(suspend=True)
         run.step()
-        del run.runner["metadata"]["annotations"][names.SUSPENDED]
+        del run.runner["metadata"]["annotations"][Annotation.SUSPENDED]
         self.manager(run, "dask-operator")
         run.runner["metadata"]["generation"] = 2
         run.changed(suspend=False)
@@ -1147,13 +1148,13 @@ class TestTemplates:
 
     def test_a_cluster_of_an_earlier_release_goes_by_the_status(self):
         run = Run().up_to_cluster()
-        del run.cluster.metadata["annotations"][names.REVISION]
+        del run.cluster.metadata["annotations"][Annotation.REVISION]
         run.template(idle_timeout=5)
         assert run.step() == ["Delete DaskCluster"]
 
     def test_one_whose_templates_have_not_changed_is_kept(self):
         run = Run().up_to_cluster()
-        del run.cluster.metadata["annotations"][names.REVISION]
+        del run.cluster.metadata["annotations"][Annotation.REVISION]
         assert run.step() == ["Apply Job"]
 
     def test_a_run_that_starts_again_may_be_of_new_templates_but_not_of_two(self):
@@ -1425,7 +1426,7 @@ class TestMainContainers:
     @pytest.mark.parametrize("note", ["", "junk", "uid/", "uid/x", "/1", f"uid/{'9' * 4000}"])
     def test_a_note_that_somebody_has_made_unreadable_is_as_if_absent(self, note):
         run = Run().up_to_running()
-        run.runner["metadata"]["annotations"][names.SCHEDULER_ID] = note
+        run.runner["metadata"]["annotations"][Annotation.SCHEDULER_ID] = note
         assert run.step() == []
         assert run.status.job_status == "Running"
 
@@ -1470,7 +1471,7 @@ class TestQuota:
         run.cluster = msgspec.structs.replace(run.cluster, status=status)
 
     def most(self, run):
-        return (run.cluster.metadata.get("annotations") or {}).get(names.MOST_WORKERS)
+        return (run.cluster.metadata.get("annotations") or {}).get(Annotation.MOST_WORKERS)
 
     def test_one_worker_goes_and_the_runner_comes(self):
         run = self.run()
@@ -1530,8 +1531,8 @@ class TestQuota:
     @pytest.mark.parametrize("junk", ["", "x", "-1", "9" * 400, "1.5"])
     def test_a_number_that_somebody_has_made_unreadable_is_as_if_absent(self, junk):
         run = self.run()
-        run.cluster.metadata["annotations"][names.MOST_WORKERS] = junk
-        run.runner["metadata"]["annotations"][names.MOST_WORKERS] = junk
+        run.cluster.metadata["annotations"][Annotation.MOST_WORKERS] = junk
+        run.runner["metadata"]["annotations"][Annotation.MOST_WORKERS] = junk
         assert run.step(NOW + 5) == ["Patch DaskCluster"]
         assert self.most(run) == "1"
 
@@ -1539,7 +1540,7 @@ class TestQuota:
         run = Run(active_deadline_seconds=60)
         run.changed(cluster=msgspec.structs.replace(run.job.spec.cluster, deletion_policy="Never"))
         run.up_to_cluster().step()
-        run.cluster.metadata["annotations"][names.MOST_WORKERS] = "1"
+        run.cluster.metadata["annotations"][Annotation.MOST_WORKERS] = "1"
         run.is_told({"type": "Failed", "reason": "DeadlineExceeded"})
         run.step()
         assert run.step() == ["Patch DaskCluster"]
@@ -1590,7 +1591,7 @@ async def test_a_runner_whose_labels_somebody_has_taken_away_is_not_lost():
     server = ApiServer(runner)
     observer, seen = server.looks(run.job)
     found = await observer._found_again(seen)
-    assert found.runner["metadata"]["labels"] == {names.CLUSTER: "hello", names.COMPONENT: names.JOB_RUNNER}
+    assert found.runner["metadata"]["labels"] == {Label.CLUSTER: "hello", Label.COMPONENT: Component.JOB_RUNNER}
     assert len(server.written) == 1
     assert (await observer._found_again(found)) is found
 
@@ -1622,7 +1623,7 @@ def test_a_group_learns_at_once_that_it_has_to_stand_back():
     woken = set()
     caches = Caches(OFFLINE, None, wake_by(lambda key, _: woken.add(key)))
     caches.groups.put(dump(group()))
-    for version, found in enumerate(({}, {names.MOST_WORKERS: "1"}, {names.MOST_WORKERS: "1", "x": "y"}, {})):
+    for version, found in enumerate(({}, {Annotation.MOST_WORKERS: "1"}, {Annotation.MOST_WORKERS: "1", "x": "y"}, {})):
         woken.clear()
         value = dump(cluster())
         value["metadata"] |= {"annotations": found, "resourceVersion": str(version + 1)}

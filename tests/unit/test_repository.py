@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
+import statistics
 import sys
 import tomllib
 from pathlib import Path
@@ -69,6 +71,34 @@ def test_what_the_architecture_names_is_defined() -> None:
     assert (
         sorted(name for name in named if not re.search(rf"^(?:\s*(?:async )?def )?{name}\b", text, re.MULTILINE)) == []
     )
+
+
+HAND_WRITTEN = [path for path in SOURCES if path.name != "core_v1.py" and "template" not in path.parts]
+
+
+def lines_of_functions() -> dict[str, int]:
+    functions = (
+        (path, node)
+        for path in HAND_WRITTEN
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    return {
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path, node in functions
+    }
+
+
+def test_files_are_short() -> None:
+    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in HAND_WRITTEN}
+    assert {file: count for file, count in lines.items() if count > 350} == {}
+
+
+def test_functions_are_short() -> None:
+    lines = lines_of_functions()
+    assert {function: count for function, count in lines.items() if count > 45} == {}
+    assert statistics.median(lines.values()) <= 7
+    assert statistics.quantiles(lines.values(), n=10)[-1] <= 22
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------

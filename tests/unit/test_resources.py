@@ -9,8 +9,9 @@ import msgspec
 import pytest
 from tests.support.states import cluster, group, job
 
-from dask_crds import names
 from dask_crds.model import DaskCluster, DaskWorkerGroup, TemplateMetadata
+from dask_crds.names import Annotation, Label
+from dask_resources.cluster import children
 from dask_resources.job import job_cluster, runner_job
 from dask_resources.metadata import (
     LONGEST_REMEMBERED,
@@ -24,13 +25,11 @@ from dask_resources.metadata import (
 from dask_resources.pod import NO_SIDECAR
 from dask_resources.revision import revision
 from dask_resources.scheduler import (
-    disruption_budget,
-    extension_config_map,
     scheduler_deployment,
     scheduler_service,
 )
 from dask_resources.scheduler_extension import MODULE, MOUNT_PATH, PRELOAD_ARGV_VARIABLE, PRELOAD_VARIABLE, mounted
-from dask_resources.worker import default_worker_group, worker_metadata, worker_pod
+from dask_resources.worker import worker_metadata, worker_pod
 
 PATH = f"{MOUNT_PATH}/{MODULE}"
 
@@ -105,7 +104,7 @@ class TestWorkerPod:
             "DASK_SCHEDULER_ADDRESS": "tcp://simple-scheduler.team.svc.example.org:8786",
         }
         assert pod["metadata"]["name"] == "simple-default-worker-3"
-        assert pod["metadata"]["annotations"][names.WORKER_NAME] == "simple-default-worker-3-abcde"
+        assert pod["metadata"]["annotations"][Annotation.WORKER_NAME] == "simple-default-worker-3-abcde"
 
     @staticmethod
     def with_env(*env):
@@ -143,7 +142,7 @@ class TestMetadataPatch:
         return worker_metadata(msgspec.structs.replace(g, spec=msgspec.structs.replace(g.spec, worker=worker)))
 
     def applied(self, **labels):
-        return self.desired(**labels)["annotations"][names.LAST_APPLIED]
+        return self.desired(**labels)["annotations"][Annotation.LAST_APPLIED]
 
     def test_nothing_to_do(self):
         assert metadata_patch(self.desired(a="1"), self.applied(a="1")) is None
@@ -152,11 +151,11 @@ class TestMetadataPatch:
     def test_new_changed_and_removed_keys(self):
         patch = metadata_patch(self.desired(a="2", b="1"), self.applied(a="1", c="1"))
         assert patch["labels"] == {"a": "2", "b": "1", "c": None}
-        assert patch["annotations"] == {"note": "x", names.LAST_APPLIED: self.applied(a="2", b="1")}
+        assert patch["annotations"] == {"note": "x", Annotation.LAST_APPLIED: self.applied(a="2", b="1")}
 
     def test_all_removed(self):
         patch = metadata_patch(self.desired(), self.applied(a="1"))
-        assert patch == {"labels": {"a": None}, "annotations": {"note": None, names.LAST_APPLIED: None}}
+        assert patch == {"labels": {"a": None}, "annotations": {"note": None, Annotation.LAST_APPLIED: None}}
 
     def test_a_default_of_ours_comes_to_light_again(self):
         (key,) = NO_SIDECAR
@@ -189,7 +188,10 @@ class TestMetadataPatch:
         """Security finding 8: it wedged the group of the Pod whose annotation somebody had written."""
         for text in (junk, remembered(junk)):
             assert metadata_patch(self.desired(a="1"), text) == metadata_patch(self.desired(a="1"), "")
-            assert metadata_patch(self.desired(), text) == {"labels": {}, "annotations": {names.LAST_APPLIED: None}}
+            assert metadata_patch(self.desired(), text) == {
+                "labels": {},
+                "annotations": {Annotation.LAST_APPLIED: None},
+            }
 
     def test_junk_within_is_left_alone(self):
         junk = '{"labels": {"b": NaN, "": [], "c": {"d": 1}}, "annotations": 7}'
@@ -197,9 +199,9 @@ class TestMetadataPatch:
 
     def test_what_an_object_is_told_apart_by_is_never_the_users(self):
         """Security finding 8: the Pod would be replaced, or its worker not be found."""
-        ours = json.dumps({"labels": {names.REVISION: "x"}, "annotations": {names.WORKER_NAME: "x"}})
+        ours = json.dumps({"labels": {Label.REVISION: "x"}, "annotations": {Annotation.WORKER_NAME: "x"}})
         assert metadata_patch(self.desired(a="1"), ours) == metadata_patch(self.desired(a="1"), "")
-        patch = metadata_patch(self.desired(**{names.REVISION: "x", "a": "1"}), "")
+        patch = metadata_patch(self.desired(**{Annotation.REVISION: "x", "a": "1"}), "")
         assert patch["labels"] == {"a": "1"}
 
     def test_long_metadata_is_remembered_by_its_digest(self):
@@ -345,8 +347,7 @@ class TestInheritedKeys:
         """Every object that is made of a resource, and the Pods of those that make some."""
         match value:
             case DaskCluster():
-                made = [extension_config_map, scheduler_service, scheduler_deployment, disruption_budget]
-                return [*(build(value) for build in made), default_worker_group(value, 1)]
+                return [child.build(value) for child in children(value)]
             case DaskWorkerGroup():
                 return [worker_pod(value, 0, "abcde")]
         return [job_cluster(value), runner_job(value)]
@@ -377,7 +378,7 @@ class TestInheritedKeys:
         """Else the next `kubectl apply --prune --applyset` would remove them, and a restart would lose work."""
         old = {"applyset.kubernetes.io/part-of": "x", "kueue.x-k8s.io/queue-name": "q", "team": "data"}
         metadata = worker_metadata(group())
-        now = metadata | {"annotations": {names.LAST_APPLIED: written({"labels": {"team": "data"}})}}
+        now = metadata | {"annotations": {Annotation.LAST_APPLIED: written({"labels": {"team": "data"}})}}
         now["labels"] = metadata["labels"] | {"team": "data"}
         patch = metadata_patch(now, written({"labels": old}))
         assert patch["labels"] == dict.fromkeys(old) | {"team": "data"}
@@ -398,7 +399,7 @@ class TestInheritedKeys:
 
     def test_what_tells_who_owns_a_resource_stays(self):
         """What no child inherits anyway is read for other reasons."""
-        labels = {"argocd.argoproj.io/instance": "app", names.CLUSTER: "simple"}
+        labels = {"argocd.argoproj.io/instance": "app", Label.CLUSTER: "simple"}
         assert without({"labels": labels}, ("argocd", "dask.org/")) == {"labels": labels}
         assert tracked({"labels": labels})
 

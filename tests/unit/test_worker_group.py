@@ -21,7 +21,6 @@ from dask_controller.core.pod import Container
 from dask_controller.core.time import format_time
 from dask_controller.core.worker_group import Limits, free_ordinals, limits, plan_worker_group
 from dask_controller.core.worker_group_status import worker_group_status
-from dask_crds import names
 from dask_crds.model import (
     DaskAutoscalerStatus,
     DaskWorkerGroupStatus,
@@ -30,6 +29,7 @@ from dask_crds.model import (
     TemplateMetadata,
     UpdateStrategy,
 )
+from dask_crds.names import Annotation, Label
 from dask_resources.worker import DEFAULT_DRAIN_TIMEOUT_SECONDS, worker_metadata, worker_revision
 
 
@@ -99,7 +99,7 @@ def test_each_group_follows_its_own_autoscaler():
 
 def test_labels_are_brought_up_to_date_in_place():
     g = group(replicas=2, metadata=TemplateMetadata(labels={"team": "data"}))
-    current = worker_metadata(g)["annotations"][names.LAST_APPLIED]
+    current = worker_metadata(g)["annotations"][Annotation.LAST_APPLIED]
     o = observed_group(g, worker_pod(g, 0), worker_pod(g, 1, last_applied=current), worker_pod(g, 2, deleting=True))
     (patch,) = plan_worker_group(o, NOW).actions
     assert (patch.name, patch.uid) == (worker_pod(g, 0).name, worker_pod(g, 0).uid)
@@ -108,7 +108,7 @@ def test_labels_are_brought_up_to_date_in_place():
 
 def test_a_request_to_restart_replaces_workers():
     of = group(replicas=2)
-    asked = [group(replicas=2, metadata=TemplateMetadata(annotations={names.RESTARTED_AT: t})) for t in ("1", "2")]
+    asked = [group(replicas=2, metadata=TemplateMetadata(annotations={Annotation.RESTARTED_AT: t})) for t in ("1", "2")]
     assert len({worker_revision(g) for g in (of, *asked)}) == 3
     assert worker_revision(group(metadata=TemplateMetadata(annotations={"team": "data"}))) == worker_revision(of)
     for before, after in ((of, asked[0]), asked):
@@ -459,7 +459,7 @@ class TestLedgerOfOthers:
 def job_cluster(most=None, *, kind="DaskJob", **spec):
     owner = {"apiVersion": "kubernetes.dask.org/v1", "kind": kind, "name": "simple", "uid": "j", "controller": True}
     of = cluster(**spec)
-    annotations = {} if most is None else {names.MOST_WORKERS: most}
+    annotations = {} if most is None else {Annotation.MOST_WORKERS: most}
     return msgspec.structs.replace(of, metadata=of.metadata | {"ownerReferences": [owner], "annotations": annotations})
 
 
@@ -482,11 +482,8 @@ class TestRoomForTheRunner:
 
     def test_only_in_a_jobs_cluster_and_in_its_default_group(self):
         assert self.desired(job_cluster("1", kind="Workflow")) == 3
-        of = cluster()
-        assert (
-            self.desired(msgspec.structs.replace(of, metadata=of.metadata | {"annotations": {names.MOST_WORKERS: "1"}}))
-            == 3
-        )
+        metadata = cluster().metadata | {"annotations": {Annotation.MOST_WORKERS: "1"}}
+        assert self.desired(msgspec.structs.replace(cluster(), metadata=metadata)) == 3
         assert self.desired(job_cluster("1"), group("simple-gpu", replicas=3)) == 3
 
     def test_an_autoscaler_is_bound_too(self):
@@ -732,7 +729,7 @@ class TestSurge:
             most, fewest = max(most, len(present)), min(fewest, len(present.keys() - drained.keys()))
             if not plan.actions and not plan.draining:
                 break
-        assert all(p.labels[names.REVISION] == worker_revision(g) for p in present.values())
+        assert all(p.labels[Label.REVISION] == worker_revision(g) for p in present.values())
         assert len(present) == replicas
         return most, fewest
 
@@ -904,7 +901,7 @@ class TestProgressDeadline:
             g = msgspec.structs.replace(group(replicas=4), status=status)
             found = pods(g, *ready)
             found += [
-                msgspec.structs.replace(p, labels={**p.labels, names.REVISION: "old"}) for p in pods(g, *outdated)
+                msgspec.structs.replace(p, labels={**p.labels, Label.REVISION: "old"}) for p in pods(g, *outdated)
             ]
             o = observed_group(g, *found)
             status = worker_group_status(o, plan_worker_group(o, NOW), [], NOW + seconds)

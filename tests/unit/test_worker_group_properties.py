@@ -25,6 +25,7 @@ from dask_controller.core.worker_group import SHORT_LIFE_SECONDS, limits, plan_w
 from dask_controller.core.worker_group_status import worker_group_status
 from dask_crds import names
 from dask_crds.model import DaskWorkerGroup, RollingUpdate, UpdateStrategy
+from dask_crds.names import Label
 from dask_resources.worker import worker_revision
 
 DRAIN_TIMEOUT = 300
@@ -97,7 +98,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
         """For one more Pod, without surge if none is outdated."""
         desired, revision = self.group.spec.worker.replicas, worker_revision(self.group)
         living = self._living()
-        updating = any(p.labels[names.REVISION] != revision for p in living)
+        updating = any(p.labels[Label.REVISION] != revision for p in living)
         surge = limits(self.strategy, desired).surge if updating else 0
         assert len(living) < desired + surge, f"{len(living)} of {desired} plus {surge}"
         young = [p for p in self.pods.values() if self._has_died(p) and self.now - p.created < SHORT_LIFE_SECONDS]
@@ -332,7 +333,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
         desired: DaskWorkerGroup = self.group
         living = [p for p in self.pods.values() if not p.deleting]
         assert len(living) == desired.spec.worker.replicas
-        assert all(p.labels[names.REVISION] == worker_revision(desired) for p in living)
+        assert all(p.labels[Label.REVISION] == worker_revision(desired) for p in living)
         assert plan_worker_group(self._observe(), self.now).actions == ()
         assert not desired.status.draining
         assert not self.retiring & {p.worker_name for p in living}, "paused, and nobody knows"

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from dask_crds import names
+from dask_crds.names import Annotation, Label
 from dask_resources.metadata import remembered
 
 from .ownership import owner_uid
@@ -28,7 +29,7 @@ _MOST_MANAGERS = 8
 MOST_KEYS, LONGEST_VALUE, _LONGEST_MESSAGE = 32, 4096, 1024
 #: Characters of a name.
 LONGEST_NAME = 253
-_OF_OURS = f"{names.CLUSTER.partition('/')[0]}/"
+_OF_OURS = f"{Label.CLUSTER.partition('/')[0]}/"
 IDENTITY = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
 #: Conditions of children that planners read.
 _CONDITIONS = ("ReplicaFailure", "Complete", "Failed", "SuccessCriteriaMet", "FailureTarget")
@@ -144,7 +145,7 @@ class CachedChild(Struct, frozen=True, gc=False):
 def cached_child(manifest: Manifest) -> CachedChild:
     """What is kept of a child."""
     metadata, spec = manifest["metadata"], manifest.get("spec") or {}
-    cluster = (metadata.get("labels") or {}).get(names.CLUSTER) or ""
+    cluster = (metadata.get("labels") or {}).get(Label.CLUSTER) or ""
     identity = reduced(metadata)
     kept = b""
     if any(owner.get("apiVersion") == names.API_VERSION for owner in identity.get("ownerReferences", ())):
@@ -207,7 +208,7 @@ def reduced(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _remembered(key: str, value: str) -> str:
-    return remembered(value) if key == names.LAST_APPLIED else value[:LONGEST_VALUE]
+    return remembered(value) if key == Annotation.LAST_APPLIED else value[:LONGEST_VALUE]
 
 
 class CachedReplicaSet(Struct, frozen=True, gc=False):
@@ -222,7 +223,7 @@ class CachedReplicaSet(Struct, frozen=True, gc=False):
 def cached_replica_set(manifest: Manifest) -> CachedReplicaSet:
     """What is kept of a ReplicaSet."""
     metadata = manifest["metadata"]
-    cluster = (metadata.get("labels") or {}).get(names.CLUSTER) or ""
+    cluster = (metadata.get("labels") or {}).get(Label.CLUSTER) or ""
     return CachedReplicaSet(
         sys.intern(metadata["namespace"]), metadata["uid"], sys.intern(cluster[:LONGEST_NAME]), owner_uid(manifest)
     )

@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 
 from dask_crds import names
 from dask_crds.model import KINDS, DaskAutoscaler, DaskObject, DaskWorkerGroup, InvalidManifest, dump, parse
+from dask_crds.names import Annotation
 from dask_crds.validation import LARGEST_SPEC_BYTES, too_large
 
 from .autoscaler import is_suspended, target
@@ -77,7 +78,9 @@ def cached_resource(kind: str, manifest: Manifest) -> CachedResource:
         cluster=sys.intern(cluster),
         group=sys.intern(group),
         suspended=isinstance(value, DaskWorkerGroup) and is_suspended(value),
-        most_workers=sys.intern(str((metadata.get("annotations") or {}).get(names.MOST_WORKERS) or "")[:LONGEST_NAME]),
+        most_workers=sys.intern(
+            str((metadata.get("annotations") or {}).get(Annotation.MOST_WORKERS) or "")[:LONGEST_NAME]
+        ),
         unreadable=value is None,
         whole=value is not None and whole,
         kept=kept,

@@ -16,6 +16,7 @@ import msgspec
 
 from dask_crds import names
 from dask_crds.model import KINDS, DaskWorkerGroup, Worker, dump, stated
+from dask_crds.names import Annotation, Label
 from dask_crds.reasons import Reason
 from dask_resources.cluster import Child, children
 from dask_resources.metadata import metadata_patch, remembered
@@ -34,7 +35,7 @@ from .ownership import owner_uid
 from .pod import Manifest, Problem
 
 #: Labels by which children are found.
-_LABELS = (names.CLUSTER, names.COMPONENT)
+_LABELS = (Label.CLUSTER, Label.COMPONENT)
 
 
 def changes(o: ObservedCluster) -> Iterator[Action]:
@@ -96,7 +97,7 @@ def default_group(o: ObservedCluster) -> DaskWorkerGroup | None:
 
 def is_outdated(o: ObservedCluster) -> bool:
     """Whether the scheduler's Deployment is made from another template than the present one."""
-    return o.deployment is not None and _annotation(o.deployment, names.REVISION) != scheduler_revision(o.cluster)
+    return o.deployment is not None and _annotation(o.deployment, Annotation.REVISION) != scheduler_revision(o.cluster)
 
 
 # --- one child after the other ----------------------------------------------------------------------------------------
@@ -158,14 +159,8 @@ def _ports(live: Manifest, desired: Manifest) -> list[Any]:
     if not any(map(rivals, present)):
         return []
     kept = [port for port in present if port.get("name") not in taken and number(port) not in numbers]
-    node_ports = {port.get("name"): port["nodePort"] for port in present if port.get("nodePort")}
-    with_node_ports = [
-        port
-        if "nodePort" in port or port.get("name") not in node_ports
-        else {**port, "nodePort": node_ports[port["name"]]}
-        for port in ours
-    ]
-    return [*with_node_ports, *kept]
+    node_ports = {port.get("name"): {"nodePort": port["nodePort"]} for port in present if port.get("nodePort")}
+    return [*({**node_ports.get(port.get("name"), {}), **port} for port in ours), *kept]
 
 
 def _budget(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | None:
@@ -240,7 +235,7 @@ def stated_template(live: Manifest, desired: Manifest, o: ObservedCluster) -> Ma
     What another release of the operator has added on its own is as good as ours, and to change it would restart the
     scheduler: then it is the user's part alone.
     """
-    built_alike = _annotation(live, names.TEMPLATE) == _annotation(desired, names.TEMPLATE)
+    built_alike = _annotation(live, Annotation.TEMPLATE) == _annotation(desired, Annotation.TEMPLATE)
     stated: Manifest = desired["spec"]["template"]["spec"] if built_alike else o.cluster.spec.scheduler.spec
     return stated
 
@@ -252,8 +247,8 @@ def _default_group(o: ObservedCluster, live: Manifest, desired: dict[str, Any]) 
     undo them.
     """
     (worker,) = (group.spec.worker for group in o.groups if group.name == desired["metadata"]["name"])
-    handed_on = _annotation(live, names.CLUSTER_REPLICAS) == _annotation(desired, names.CLUSTER_REPLICAS)
-    before, after = (_annotation(one, names.LAST_APPLIED) or "" for one in (live, desired))
+    handed_on = _annotation(live, Annotation.CLUSTER_REPLICAS) == _annotation(desired, Annotation.CLUSTER_REPLICAS)
+    before, after = (_annotation(one, Annotation.LAST_APPLIED) or "" for one in (live, desired))
     same_metadata = remembered(before) == remembered(after) and _is_labelled(live, desired)
     if handed_on and same_metadata and _is_handed_on(live, worker, desired, o.cluster.spec.worker):
         return None
@@ -268,11 +263,11 @@ def _is_handed_on(manifest: Manifest, live: Worker, desired: Manifest, wanted: W
     """Whether the group has the cluster's template: what others added stays, what we stated before and no more goes."""
     if live == wanted:
         return True
-    before = _annotation(manifest, names.REVISION)
+    before = _annotation(manifest, Annotation.REVISION)
     if before is None:  # made by a release that did not note it
         return _template(live) == _template(wanted)
     there, ours = ({key: value for key, value in stated(w).items() if key != "replicas"} for w in (live, wanted))
-    return before == _annotation(desired, names.REVISION) and contains(canonical(there), canonical(ours))
+    return before == _annotation(desired, Annotation.REVISION) and contains(canonical(there), canonical(ours))
 
 
 def _template(worker: Worker) -> str:
@@ -305,7 +300,7 @@ def _relabel(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | 
     """The same for a child: nothing has to be applied for them, which may restart the scheduler."""
     if not is_mine(o, live):
         return None
-    patch = metadata_patch(desired["metadata"], _annotation(live, names.LAST_APPLIED) or "")
+    patch = metadata_patch(desired["metadata"], _annotation(live, Annotation.LAST_APPLIED) or "")
     return None if patch is None else _patch(live, desired, {"metadata": patch})
 
 
@@ -322,7 +317,7 @@ def _is_labelled(live: Manifest, desired: Manifest) -> bool:
 
 
 def _is_revised(live: Manifest, desired: Manifest) -> bool:
-    return _annotation(desired, names.REVISION) in (None, _annotation(live, names.REVISION))
+    return _annotation(desired, Annotation.REVISION) in (None, _annotation(live, Annotation.REVISION))
 
 
 def _annotation(manifest: Manifest, key: str) -> str | None:

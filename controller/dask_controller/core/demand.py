@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dask_crds import names
 from dask_crds.kubernetes import Container
 from dask_crds.model import MAX_WORKERS, DaskAutoscaler, DaskWorkerGroup
+from dask_crds.names import Component
 from dask_crds.quantity import parse_quantity
 from dask_resources.pod import main_container
 
@@ -94,7 +95,7 @@ def _number(text: str) -> int:
 
 def _container(group: DaskWorkerGroup) -> Container:
     spec = group.spec.worker.spec
-    name = main_container(spec, names.WORKER)
+    name = main_container(spec, Component.WORKER)
     return next(container for container in spec["containers"] if container["name"] == name)
 
 

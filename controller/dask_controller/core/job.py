@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dask_crds import names
 from dask_crds.model import DaskCluster
+from dask_crds.names import Annotation
 from dask_crds.reasons import Reason
 from dask_resources.job import job_cluster, runner_job
 from dask_resources.scheduler import DEFAULT_CLUSTER_DOMAIN
@@ -83,17 +83,17 @@ def _start(run: Run, domain: str) -> list[Action]:
         return [Event(Reason.SCHEDULER_LOST, message, True), *_delete(runner)]
     due = (runner.suspended_at or 0.0) + SUSPEND_AGAIN_SECONDS
     if runner.is_adopted or (suspended and not runner.is_suspended and run.now >= due):
-        return [_set(runner, {names.SUSPENDED: format_time(run.now)}, suspend=True)]
+        return [_set(runner, {Annotation.SUSPENDED: format_time(run.now)}, suspend=True)]
     if suspended:
         return []
     if not runner.is_suspended:
         return runner_room.makes_room(run)
     if run.missing:
         return []
-    life = {names.SCHEDULER_ID: run.scheduler_life}
+    life = {Annotation.SCHEDULER_ID: run.scheduler_life}
     if runner.is_held:  # whoever holds it starts it, with the scheduler that there is then
         return [] if run.has_its_scheduler else [_set(runner, life)]
-    return [_set(runner, {**life, names.SUSPENDED: None}, suspend=False)]
+    return [_set(runner, {**life, Annotation.SUSPENDED: None}, suspend=False)]
 
 
 def _runner(run: Run, domain: str) -> Apply:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from msgspec import Struct, field
 
-from dask_crds import names
+from dask_crds.names import Annotation, Component, Label
 from dask_resources.metadata import remembered
 
 from .actions import WorkerId
@@ -22,7 +22,7 @@ from .time import Time, parse_time
 Manifest = Mapping[str, Any]
 
 #: Labels that are read of a Pod.
-POD_LABELS = (names.CLUSTER, names.COMPONENT, names.WORKER_GROUP, names.REVISION)
+POD_LABELS = (Label.CLUSTER, Label.COMPONENT, Label.WORKER_GROUP, Label.REVISION)
 #: Characters that are kept of a message, of of a termination message, of a word such as a reason, and of an annotation
 #: that is a name.
 LONGEST_MESSAGE, LONGEST_TERMINATION, LONGEST_WORD, LONGEST_NAME = 1024, 256, 128, 300
@@ -123,7 +123,7 @@ def pod(manifest: Manifest) -> Pod:
         owner_kind=sys.intern(_text(controller.get("kind"))),
         labels={key: sys.intern(_text(labels[key])) for key in POD_LABELS if key in labels},
         # The same for all Pods of a group.
-        last_applied=sys.intern(remembered(_text(annotations.get(names.LAST_APPLIED), None))),
+        last_applied=sys.intern(remembered(_text(annotations.get(Annotation.LAST_APPLIED), None))),
         worker_name=_worker_name(metadata["name"], annotations),
         created=_time(metadata.get("creationTimestamp")) or 0.0,
         started=_time(status.get("startTime")),
@@ -136,7 +136,7 @@ def pod(manifest: Manifest) -> Pod:
         problem=_problem(metadata["name"], status, conditions),
         restart_policy=sys.intern(_text(spec.get("restartPolicy")) or "Always"),
         containers=_containers(declared, statuses),
-        ports=_ports(declared) if labels.get(names.COMPONENT) == names.SCHEDULER else _NO_PORTS,
+        ports=_ports(declared) if labels.get(Label.COMPONENT) == Component.SCHEDULER else _NO_PORTS,
     )
 
 
@@ -145,7 +145,7 @@ def _worker_name(pod: str, annotations: Manifest) -> str:
 
     Another one is somebody's who wants another worker to go in its place.
     """
-    name = _text(annotations.get(names.WORKER_NAME), LONGEST_NAME)
+    name = _text(annotations.get(Annotation.WORKER_NAME), LONGEST_NAME)
     return name if name.startswith(f"{pod}-") else ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dask_crds import names
 from dask_crds.model import Condition, DaskCluster, DaskJob, DaskJobStatus
+from dask_crds.names import Annotation, Component, Label
 from dask_crds.reasons import Reason
 from dask_resources.job import job_revision, run_label
 from dask_resources.pod import main_container
@@ -131,7 +132,7 @@ class Run:
         self.loss = self.status.scheduler_loss
         there = (it for it in (self.runner, self.cluster) if it is not None and self.is_next)
         self.remains = [
-            it for it in there if (it.metadata.get("labels") or {}).get(names.RUN_ID) != run_label(self.job)
+            it for it in there if (it.metadata.get("labels") or {}).get(Label.RUN_ID) != run_label(self.job)
         ]
 
     def _look_for_scheduler(self) -> None:
@@ -142,7 +143,7 @@ class Run:
         runner, policy = self.runner, self.job.spec.on_scheduler_lost or "RestartJob"
         # By the cluster that is there: the job's template may have changed since.
         spec = self.cluster.spec if self.cluster is not None else self.job.spec.cluster.spec
-        container = main_container(spec.scheduler.spec, names.SCHEDULER)
+        container = main_container(spec.scheduler.spec, Component.SCHEDULER)
         ready = next((pod for pod in self.scheduler_pods if pod.ready and not pod.deleting), None)
         self.scheduler_life = f"{ready.uid}/{ready.container(container).restarts}" if ready is not None else None
         self.has_its_scheduler = runner is not None and runner.started_for == self.scheduler_life
@@ -195,7 +196,7 @@ def _is_outdated(run: Run) -> bool:
     if run.runner is not None or run.cluster is None:
         return False
     # One that an earlier release has made has no annotation; what it was made from stands in the job's status.
-    made_from = annotation(run.cluster.metadata, names.REVISION) or run.status.revision
+    made_from = annotation(run.cluster.metadata, Annotation.REVISION) or run.status.revision
     return made_from not in (None, job_revision(run.job))
 
 

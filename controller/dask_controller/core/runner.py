@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from dask_crds import names
 from dask_crds.model import DaskJob
+from dask_crds.names import Annotation, Component
 from dask_crds.reasons import Reason
 from dask_resources.pod import main_container
 
@@ -60,8 +61,8 @@ class Runner:
         self.is_decided = decided or any(pod.phase == "Succeeded" for pod in pods)
 
         self.is_suspended = bool(manifest["spec"].get("suspend"))
-        self.started_for = annotation(metadata, names.SCHEDULER_ID)
-        self.note = annotation(metadata, names.SUSPENDED)
+        self.started_for = annotation(metadata, Annotation.SCHEDULER_ID)
+        self.note = annotation(metadata, Annotation.SUSPENDED)
         setters = set_by(metadata, *SUSPEND)
         self.suspended_at = time_or(self.note, 0.0) or None
         self.holder = next((m for m in setters if m and m != names.FIELD_MANAGER), "")
@@ -104,7 +105,7 @@ class Runner:
         return next((text for text in told if text), None)
 
     def _problem_of(self, pod: Pod) -> str:
-        container = pod.container(main_container(self.job.spec.job.spec, names.JOB_RUNNER))
+        container = pod.container(main_container(self.job.spec.job.spec, Component.JOB_RUNNER))
         if not container.exit_code:
             return pod.problem.message if pod.problem else ""
         words = f": {container.termination_message}" if container.termination_message else ""

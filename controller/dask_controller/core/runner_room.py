@@ -8,8 +8,8 @@ in annotations of objects of the job's own, so that nothing is forgotten.
 
 from __future__ import annotations
 
-from dask_crds import names
 from dask_crds.model import DaskCluster
+from dask_crds.names import Annotation
 
 from .actions import Action, Patch
 from .ownership import annotation, number
@@ -33,7 +33,7 @@ def makes_room(run: Run) -> list[Action]:
         return []
     if not all(pod.is_finished for pod in runner.pods):
         return gives_back(run)
-    present, stated = cluster.status.replicas, number(annotation(cluster.metadata, names.MOST_WORKERS))
+    present, stated = cluster.status.replicas, number(annotation(cluster.metadata, Annotation.MOST_WORKERS))
     if not is_refused(run) or present is None:
         return []
     one_less: list[Action] = [_annotated(cluster, str(present - 1))] if present > least else []
@@ -50,8 +50,8 @@ def makes_room(run: Run) -> list[Action]:
 
 def gives_back(run: Run) -> list[Action]:
     """No limit any more."""
-    limited = run.cluster is not None and names.MOST_WORKERS in (run.cluster.metadata.get("annotations") or {})
-    tried = run.runner is not None and annotation(run.runner.metadata, names.MOST_WORKERS)
+    limited = run.cluster is not None and Annotation.MOST_WORKERS in (run.cluster.metadata.get("annotations") or {})
+    tried = run.runner is not None and annotation(run.runner.metadata, Annotation.MOST_WORKERS)
     held = (run.cluster if limited else None, run.runner if tried else None)
     return [_annotated(it, None) for it in held if it is not None]
 
@@ -69,9 +69,9 @@ def in_words(run: Run) -> str:
 
 def _tried(runner: Runner) -> tuple[int | None, Time]:
     """With how many workers Kubernetes was made to try again last, and when."""
-    workers, _, time = annotation(runner.metadata, names.MOST_WORKERS).partition(" ")
+    workers, _, time = annotation(runner.metadata, Annotation.MOST_WORKERS).partition(" ")
     return number(workers), time_or(time, 0.0)
 
 
 def _annotated(it: DaskCluster | Runner, value: str | None) -> Patch:
-    return Patch.of(it, {"metadata": {"annotations": {names.MOST_WORKERS: value}}})
+    return Patch.of(it, {"metadata": {"annotations": {Annotation.MOST_WORKERS: value}}})

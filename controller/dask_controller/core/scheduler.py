@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dask_crds import names
+from dask_crds.names import Port
 
 from .pod import Manifest, Pod
 
@@ -22,11 +22,11 @@ def is_ready(pods: Iterable[Pod]) -> bool:
 
 def dashboard_port(pod: Pod, service: Manifest | None) -> int:
     """The port of the scheduler's HTTP server: its container's by name, else the target of the Service's, else 8787."""
-    if (named := pod.ports.get(names.DASHBOARD_PORT)) is not None:
+    if (named := pod.ports.get(Port.DASHBOARD.name)) is not None:
         return named
     for port in ((service or {}).get("spec") or {}).get("ports") or ():
-        if port.get("name") == names.DASHBOARD_PORT:
+        if port.get("name") == Port.DASHBOARD.name:
             target = port.get("targetPort") or port.get("port")
             number = pod.ports.get(target) if isinstance(target, str) else target
-            return number or names.DASHBOARD_PORT_NUMBER
-    return names.DASHBOARD_PORT_NUMBER
+            return number or Port.DASHBOARD.number
+    return Port.DASHBOARD.number

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from dask_crds import names
 from dask_crds.model import DaskCluster, DaskWorkerGroup, RollingUpdate, UpdateStrategy
+from dask_crds.names import Annotation, Component, Label
 from dask_resources.metadata import metadata_patch, tracked
 from dask_resources.pod import main_container
 from dask_resources.worker import drain_timeout, stop_seconds, worker_metadata, worker_revision
@@ -69,7 +70,7 @@ def buckets(o: ObservedGroup) -> Buckets:
         finished=tuple(p for p in living if p.name in ended),
         draining=tuple(p for p in active if p.name in ledger),
         kept=kept,
-        outdated=tuple(p for p in kept if p.labels.get(names.REVISION) != revision),
+        outdated=tuple(p for p in kept if p.labels.get(Label.REVISION) != revision),
     )
 
 
@@ -77,7 +78,7 @@ def _has_ended(pod: Pod, o: ObservedGroup) -> bool:
     """Whether a Pod will not work again: it has ended, or its worker has, while a sidecar is still up."""
     if pod.is_finished:
         return True
-    name = main_container(o.group.spec.worker.spec, names.WORKER)
+    name = main_container(o.group.spec.worker.spec, Component.WORKER)
     main = next((c for c in pod.containers if c.name == name), None)
     if main is None or main.running or main.finished is None:
         return False
@@ -102,7 +103,7 @@ def _most_workers(group: DaskWorkerGroup, cluster: DaskCluster) -> int | None:
     owners = cluster.metadata.get("ownerReferences") or ()
     of_job = any(owner.get("controller") and owner.get("kind") == "DaskJob" for owner in owners)
     limited = of_job and group.name == names.default_group(cluster.name)
-    return number(annotation(cluster.metadata, names.MOST_WORKERS)) if limited else None
+    return number(annotation(cluster.metadata, Annotation.MOST_WORKERS)) if limited else None
 
 
 class Limits(Struct, frozen=True):
@@ -152,7 +153,7 @@ def decide(o: ObservedGroup, b: Buckets, now: Time) -> Decision:
     strategy = o.group.spec.worker.update_strategy or UpdateStrategy()
     revision = worker_revision(o.group)
     accepts_outdated = strategy.type == "OnDelete"
-    recoverable = [p for p in b.draining if accepts_outdated or p.labels.get(names.REVISION) == revision]
+    recoverable = [p for p in b.draining if accepts_outdated or p.labels.get(Label.REVISION) == revision]
     # Until the last outdated one is gone: one that drains takes its place still.
     rolling = desired > 0 and not accepts_outdated and bool(b.outdated or len(recoverable) < len(b.draining))
     limit = limits(strategy, desired) if rolling else Limits(0, 0)
@@ -185,7 +186,7 @@ def replaceable_at(pod: Pod, o: ObservedGroup, now: Time) -> Time:
     """
     ended = pod.finished
     if ended is None:
-        ended = pod.container(main_container(o.group.spec.worker.spec, names.WORKER)).finished
+        ended = pod.container(main_container(o.group.spec.worker.spec, Component.WORKER)).finished
     lived = max(0.0, ended - pod.started) if ended is not None and pod.started is not None else 0.0
     if lived >= SHORT_LIFE_SECONDS:
         return pod.created + SHORT_LIFE_SECONDS

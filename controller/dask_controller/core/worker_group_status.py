@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from dask_crds import names
 from dask_crds.model import DaskWorkerGroupStatus, UpdateStrategy
+from dask_crds.names import Label
 from dask_crds.reasons import Reason
 from dask_resources.worker import worker_labels, worker_revision
 
@@ -34,7 +34,7 @@ def worker_group_status(o: ObservedGroup, plan: Plan, outcomes: Sequence[Outcome
         observed_generation=o.group.generation,
         replicas=len(active) + created,
         ready_replicas=sum(1 for p in active if p.ready),
-        updated_replicas=sum(1 for p in active if p.labels.get(names.REVISION) == revision) + created,
+        updated_replicas=sum(1 for p in active if p.labels.get(Label.REVISION) == revision) + created,
         desired_replicas=desired,
         autoscaler=o.autoscaler.name if o.autoscaler and number_for(o.autoscaler, o.group) is not None else None,
         selector=",".join(f"{key}={value}" for key, value in worker_labels(o.group).items()),

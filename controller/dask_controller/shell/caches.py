@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from dask_crds import names
 from dask_crds.model import DaskAutoscaler, DaskCluster, DaskWorkerGroup
+from dask_crds.names import Component, Label
 
 from ..core.autoscaler import in_charge
 from ..core.cached_child import (
@@ -78,7 +79,7 @@ class Caches:
         self._taken: dict[tuple[str, str], dict[int, float]] = {}
         self.informers: dict[str, Informer[Any]] = {}
 
-        def informer(kind: str, *, labels: str | None = names.CLUSTER, **options: Any) -> Any:
+        def informer(kind: str, *, labels: str | None = Label.CLUSTER, **options: Any) -> Any:
             changed = functools.partial(self._changed, kind)
             made = Informer(
                 kubernetes, kubernetes.kinds[kind], namespaces=namespaces, labels=labels, on_change=changed, **options
@@ -223,15 +224,15 @@ class Caches:
 
     def leftover_schedulers(self, namespace: str, cluster: str) -> tuple[Pod, ...]:
         """Pods of a scheduler of a cluster that is gone, as far as can be told: a ReplicaSet has made them."""
-        pods = self.pods.by_index((namespace, cluster, names.SCHEDULER))
+        pods = self.pods.by_index((namespace, cluster, Component.SCHEDULER))
         return tuple(pod for pod in pods if pod.owner_kind == "ReplicaSet" and not pod.is_finished)
 
 
 def _pod_index(pod: Pod) -> Iterable[Any]:
-    component = pod.labels.get(names.COMPONENT)
+    component = pod.labels.get(Label.COMPONENT)
     yield pod.namespace, pod.owner_uid
-    if component in (names.SCHEDULER, names.JOB_RUNNER):  # workers are found by their owner
-        yield pod.namespace, pod.labels.get(names.CLUSTER, ""), component
+    if component in (Component.SCHEDULER, Component.JOB_RUNNER):  # workers are found by their owner
+        yield pod.namespace, pod.labels.get(Label.CLUSTER, ""), component
 
 
 def _version(manifest: Manifest) -> str:

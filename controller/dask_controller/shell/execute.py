@@ -13,6 +13,7 @@ from typing import Any, assert_never
 
 from dask_crds import names
 from dask_crds.model import DaskObject
+from dask_crds.names import Label
 from dask_crds.reasons import Reason
 from dask_resources.worker import worker_labels, worker_pod
 
@@ -39,7 +40,7 @@ STEP_SECONDS = 1.0
 
 #: Reasons that only a change by somebody can mend; others are tried again with backoff.
 PERMANENT = {Reason.FORBIDDEN, Reason.INVALID, Reason.BAD_REQUEST, Reason.NAME_CONFLICT, NAMESPACE_TERMINATING}
-_OURS = (names.CLUSTER, names.COMPONENT, names.WORKER_GROUP)
+_OURS = (Label.CLUSTER, Label.COMPONENT, Label.WORKER_GROUP)
 
 #: Reason of an outcome: the name of a new Pod is taken, and it is known now by whom; there are other places.
 NAME_TAKEN = "NameTaken"

@@ -10,6 +10,7 @@ import msgspec
 
 from dask_crds import names
 from dask_crds.model import KINDS, DaskAutoscaler, DaskCluster, DaskJob, DaskObject, DaskWorkerGroup
+from dask_crds.names import Component, Label
 from dask_crds.reasons import Reason
 from dask_resources.cluster import children as children_of
 from dask_resources.scheduler import scheduler_deployment
@@ -51,7 +52,7 @@ def scheduler_address(o: Observed, caches: Caches) -> Address | None:
     pod = pod_to_ask(o.scheduler_pods)
     if pod is None:
         return None
-    cluster = pod.labels.get(names.CLUSTER, "")
+    cluster = pod.labels.get(Label.CLUSTER, "")
     service = named(caches.services.by_index((pod.namespace, cluster)), names.scheduler(cluster))
     host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
     life = f"{pod.uid}/{sum(c.restarts for c in pod.containers)}/{pod.ready}"
@@ -114,7 +115,7 @@ class Observer:
         """
         clock = asyncio.get_running_loop().time()
         self._fresh = {uid: until for uid, until in self._fresh.items() if until > clock}
-        group, labels = o.group, f"{names.WORKER_GROUP}={o.group.name}"
+        group, labels = o.group, f"{Label.WORKER_GROUP}={o.group.name}"
         if group.uid in self._fresh:
             return o
         if not await self._kubernetes.names("Pod", group.namespace, labels=labels) <= {p.name for p in o.pods}:
@@ -183,7 +184,7 @@ class Observer:
         live = next((job for job in found if owner_uid(job) == o.job.uid), None)
         if live is None:
             return o
-        labels = {names.CLUSTER: o.job.name, names.COMPONENT: names.JOB_RUNNER}
+        labels = {Label.CLUSTER: o.job.name, Label.COMPONENT: Component.JOB_RUNNER}
         patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}}
         self._caches.jobs.put(await self._kubernetes.patch("Job", o.job.namespace, name, patch))
         again = observe(o.job, self._caches)
@@ -262,7 +263,7 @@ def _job(job: DaskJob, caches: Caches) -> ObservedJob:
         job=job,
         cluster=cluster,
         runner=named(caches.jobs.by_index(key), names.runner(job.name)),
-        pods=tuple(caches.pods.by_index((*key, names.JOB_RUNNER))),
+        pods=tuple(caches.pods.by_index((*key, Component.JOB_RUNNER))),
         scheduler_pods=_scheduler_pods(cluster, caches),
         service=named(caches.services.by_index(key), names.scheduler(job.name)),
         leftovers=caches.leftover_schedulers(*key),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from dask_crds import names
+from dask_crds.names import Component, Label
 
 from ..core.cached_child import CachedChild, CachedReplicaSet
 from ..core.cached_resource import CachedResource
@@ -53,14 +53,14 @@ def how_soon(caches: Caches, key: Key, generation: int | None, seen: int | None)
 
 def _pod(caches: Caches, old: Pod | None, new: Pod | None) -> Wakeups:
     pod = _newest(old, new)
-    cluster = pod.labels.get(names.CLUSTER, "")
-    match pod.labels.get(names.COMPONENT):
-        case names.WORKER:
-            yield Key("DaskWorkerGroup", pod.namespace, pod.labels.get(names.WORKER_GROUP, "")), GATHER_SECONDS
+    cluster = pod.labels.get(Label.CLUSTER, "")
+    match pod.labels.get(Label.COMPONENT):
+        case Component.WORKER:
+            yield Key("DaskWorkerGroup", pod.namespace, pod.labels.get(Label.WORKER_GROUP, "")), GATHER_SECONDS
             yield from _autoscalers_of_cluster(caches, pod.namespace, cluster)
-        case names.SCHEDULER:
+        case Component.SCHEDULER:
             yield from _scheduler(caches, pod.namespace, cluster)
-        case names.JOB_RUNNER:
+        case Component.JOB_RUNNER:
             yield Key("DaskJob", pod.namespace, cluster), GATHER_SECONDS
 
 
