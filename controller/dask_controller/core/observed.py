@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from dask_crds.model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup
 
-from .actions import Answers
 from .pod import Manifest, Pod, Problem
+from .questions import Answers
 
 
 class ObservedCluster(Struct, frozen=True, kw_only=True):
