@@ -16,14 +16,14 @@ import pytest
 from aiohttp import web
 from tests.cluster import ControlPlane
 from tests.support.fault_proxy import Answer, FaultProxy
+from tests.support.questions import ask_of
 
-from dask_controller.core.actions import Ask
 from dask_controller.kube import reading, transport
 from dask_controller.kube.api import ApiError, Manifest, api_version
 from dask_controller.kube.client import Kubernetes
 from dask_controller.kube.credentials import Authorization, ConfigError, Endpoint, Fixed, TokenFile, find
 from dask_controller.kube.reading import WatchEvent
-from dask_controller.schedulers.answers import Question
+from dask_controller.schedulers.answers import Request
 from dask_controller.schedulers.client import SchedulerClient
 from dask_controller.shell.caller import OPERATOR
 from dask_crds.kinds import RESOURCES
@@ -449,7 +449,7 @@ async def test_a_cancellation_is_not_mistaken_for_the_end_of_patience(client: st
     async with stub(answer) as server, Kubernetes(server, OPERATOR, timeout_seconds=0.3) as k:
         s = SchedulerClient(server.server, timeout_seconds=0.3)
         asked = asyncio.create_task(
-            k.get("Pod", "a", "x") if client == "API server" else s.put(Question([Ask(idle=True)]))
+            k.get("Pod", "a", "x") if client == "API server" else s.put(Request([ask_of(idle=True)]))
         )
         await asyncio.sleep(0.1)  # the request is under way
         asyncio.get_running_loop().call_later(0.3, asked.cancel)

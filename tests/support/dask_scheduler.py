@@ -10,17 +10,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import aiohttp
 import dask
 from distributed import Client, Scheduler, Worker
 
 import dask_resources
-from dask_controller.core.actions import Answers, Ask, Claim, TargetQuestion
-from dask_controller.core.actions import WorkerId as Pod
-from dask_controller.schedulers.answers import Question
+from dask_controller.core.questions import Claim, Target
+from dask_controller.core.questions import WorkerId as Pod
+from dask_controller.schedulers.answers import Request
 from dask_controller.schedulers.client import SchedulerClient as Extension
 from dask_resources.scheduler_extension import MODULE as _PRELOADED
+from tests.support.questions import ask_of, parts
 
 MODULE = Path(dask_resources.__file__).parent / "in_pod" / "scheduler" / _PRELOADED
 ROUTES = "/dask-gitops/v1"
@@ -42,9 +44,9 @@ def pods(*names: str) -> tuple[Pod, ...]:
     return tuple(Pod(name) for name in names)
 
 
-async def ask(extension: Extension, **asked) -> Answers:
-    """The answers to one ask."""
-    return (await extension.put(Question([Ask(**asked)]))).answers[0]
+async def ask(extension: Extension, **asked) -> SimpleNamespace:
+    """The answers to one ask, by their fields."""
+    return parts((await extension.put(Request([ask_of(**asked)]))).answers[0])
 
 
 def having(*names: str, maximum: int = 1000, **share) -> Claim:
@@ -82,7 +84,7 @@ class Rig:
         for name in names:
             await self.workers.pop(name).close()
 
-    async def ask(self, **asked) -> Answers:
+    async def ask(self, **asked) -> SimpleNamespace:
         return await ask(self.extension, **asked)
 
     async def retirement(self, *names: str) -> dict[str, str]:
@@ -109,7 +111,7 @@ class Rig:
 
     async def target(self, *names: str, before=(), after=(), target_duration=5, **share) -> int:
         """The adaptive target of the group that has these workers."""
-        question = TargetQuestion(group=having(*names, **share), before=tuple(before), after=tuple(after))
+        question = Target(group=having(*names, **share), before=tuple(before), after=tuple(after))
         with dask.config.set({"distributed.adaptive.target-duration": f"{target_duration}s"}):
             return (await self.ask(target=question)).target
 

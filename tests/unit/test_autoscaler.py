@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from tests.support.questions import answers_of, parts
 from tests.support.states import (
     NAMESPACE,
     NOW,
@@ -16,11 +17,12 @@ from tests.support.states import (
     worker_pod,
 )
 
-from dask_controller.core.actions import Answers, Claim, Patch, WorkerId
+from dask_controller.core.actions import Patch
 from dask_controller.core.autoscaler import INTERVAL_SECONDS, in_charge, number_for, plan_autoscaler
 from dask_controller.core.autoscaler_status import autoscaler_status
 from dask_controller.core.demand import worker_resources, worker_threads
 from dask_controller.core.observed import ObservedAutoscaler, Sibling
+from dask_controller.core.questions import Claim, WorkerId
 from dask_controller.core.scaling_rules import DOWN_WINDOW_SECONDS
 from dask_controller.core.worker_group import plan_worker_group
 from dask_controller.core.worker_group_status import worker_group_status
@@ -50,7 +52,7 @@ class Load:
         self.writes = 0
 
     def __call__(self, target, now):
-        o = observed(self.autoscaler, answers=Answers(target=target))
+        o = observed(self.autoscaler, answers=answers_of(target=target))
         status = autoscaler_status(o, plan_autoscaler(o, now), [], now)
         self.writes += status != self.autoscaler.status
         self.autoscaler = msgspec.structs.replace(self.autoscaler, status=status)
@@ -131,7 +133,7 @@ def test_conditions_are_those_of_a_horizontal_pod_autoscaler():
 def test_while_the_scheduler_is_silent_the_last_limit_stands():
     load = Load(desired=3, maximum=5)
     load(9, NOW)
-    o = observed(load.autoscaler, answers=Answers(silent="cannot be reached"))
+    o = observed(load.autoscaler, answers=answers_of(silent="cannot be reached"))
     status = autoscaler_status(o, plan_autoscaler(o, NOW + 5), [], NOW + 5)
     assert status.desired_replicas == 5
     assert status.recommendations == load.autoscaler.status.recommendations
@@ -173,13 +175,15 @@ def test_the_other_groups_come_in_a_fixed_order_with_their_bounds():
         Sibling(group=group(), autoscaler=autoscaler(1, 7), pods=(worker_pod(group(), 0),)),
         Sibling(group=described("simple-arm"), autoscaler=None, pods=()),
     ]
-    question = plan_autoscaler(observed(autoscaler(0, 4), group=gpu, pods=(), siblings=tuple(others)), NOW).ask.target
+    (question,) = plan_autoscaler(
+        observed(autoscaler(0, 4), group=gpu, pods=(), siblings=tuple(others)), NOW
+    ).ask.questions
     assert question.group == Claim(workers=(), resources={"GPU": 2.0}, threads=8, minimum=0, maximum=4)
     arm = Claim(workers=(), minimum=2, maximum=2)
     default = Claim(workers=(WorkerId("simple-default-worker-0-abcde", ("10.0.0.0",)),), minimum=1, maximum=7)
     assert question.before == (default, arm)
     assert question.after == (arm,)  # simple-zoo
-    first = plan_autoscaler(observed(autoscaler(), siblings=tuple(others[::2])), NOW).ask.target
+    (first,) = plan_autoscaler(observed(autoscaler(), siblings=tuple(others[::2])), NOW).ask.questions
     assert (first.before, first.after) == ((), (arm, arm))
 
 
@@ -191,7 +195,7 @@ def test_the_scheduler_is_told_no_more_than_a_group_may_have():
         Sibling(group=group("simple-zoo", replicas=2**31 - 1), autoscaler=None, pods=()),
     )
     gpu = described("simple-gpu")
-    question = plan_autoscaler(observed(unbounded, group=gpu, pods=(), siblings=others), NOW).ask.target
+    (question,) = plan_autoscaler(observed(unbounded, group=gpu, pods=(), siblings=others), NOW).ask.questions
     assert question.group == Claim(workers=(), minimum=3, maximum=MAX_WORKERS)
     assert question.before == question.after == (Claim(workers=(), minimum=MAX_WORKERS, maximum=MAX_WORKERS),)
 
@@ -220,8 +224,8 @@ def test_threads_are_read_from_the_manifest(container, threads):
 
 def test_the_scheduler_is_asked_about_this_groups_workers():
     plan = plan_autoscaler(observed(autoscaler()), NOW)
-    assert [worker.name for worker in plan.ask.target.group.workers] == ["simple-default-worker-0-abcde"]
-    plan = plan_autoscaler(observed(autoscaler(), answers=Answers(target=1)), NOW)
+    assert [worker.name for worker in parts(plan.ask).target.group.workers] == ["simple-default-worker-0-abcde"]
+    plan = plan_autoscaler(observed(autoscaler(), answers=answers_of(target=1)), NOW)
     assert plan.requeue_after == INTERVAL_SECONDS
 
 
@@ -234,7 +238,7 @@ def test_before_the_scheduler_is_ready_the_groups_own_number_stands():
 
 def test_a_silent_scheduler_changes_nothing_and_is_reported():
     o = observed(
-        autoscaler(status=DaskAutoscalerStatus(desired_replicas=6)), answers=Answers(silent="cannot be reached")
+        autoscaler(status=DaskAutoscalerStatus(desired_replicas=6)), answers=answers_of(silent="cannot be reached")
     )
     status = autoscaler_status(o, plan_autoscaler(o, NOW), [], NOW)
     assert status.desired_replicas == 6
@@ -359,7 +363,9 @@ class TestInCharge:
         assert in_charge(owned_group("second"), [moved]) == moved
 
     def test_one_that_was_left_behind_says_so(self):
-        o = observed(named("old", owner="simple", uid="first"), group=owned_group("second"), answers=Answers(target=0))
+        o = observed(
+            named("old", owner="simple", uid="first"), group=owned_group("second"), answers=answers_of(target=0)
+        )
         assert plan_autoscaler(o, NOW) == plan_autoscaler(observed(autoscaler(), group=None, pods=()), NOW)
         status = autoscaler_status(o, plan_autoscaler(o, NOW), [], NOW)
         assert status.desired_replicas is None
@@ -384,7 +390,7 @@ class TestMovedTarget:
 
     def test_another_group(self):
         first, second = group(replicas=1), group("simple-gpu", replicas=2)
-        of = self.after(named("a", maximum=100), first, Answers(target=50))
+        of = self.after(named("a", maximum=100), first, answers_of(target=50))
         assert number_for(of, first) == 50
         assert number_for(of, second) is None
         of = self.moved(of, worker_group="simple-gpu")
@@ -395,13 +401,13 @@ class TestMovedTarget:
         assert of.status.recommendations is None
 
     def test_a_group_of_the_same_name_in_the_next_cluster(self):
-        of = self.after(named("a", maximum=100), owned_group("first", replicas=2), Answers(target=50))
+        of = self.after(named("a", maximum=100), owned_group("first", replicas=2), answers_of(target=50))
         again = owned_group("second", replicas=2)
         assert number_for(of, again) is None
         assert self.after(of, again).status.desired_replicas == 2
 
     def test_a_changed_bound_is_no_other_group(self):
-        of = self.after(named("a", maximum=100), group(), Answers(target=50))
+        of = self.after(named("a", maximum=100), group(), answers_of(target=50))
         of = self.moved(of, maximum=80)
         assert number_for(of, group()) == 50
         assert self.after(of, group()).status.desired_replicas == 50
@@ -427,7 +433,7 @@ class TestAdoption:
         of = named("a") if of is None else of
         seen = fields.pop("status", DaskAutoscalerStatus(observed_generation=1))
         of = msgspec.structs.replace(of, status=seen, metadata=of.metadata | fields.pop("metadata", {}))
-        return plan_autoscaler(observed(of, **({"cluster": cluster(), "answers": Answers(target=1)} | fields)), NOW)
+        return plan_autoscaler(observed(of, **({"cluster": cluster(), "answers": answers_of(target=1)} | fields)), NOW)
 
     def adopted(self, **fields):
         (patch,) = self.plan(**fields).actions

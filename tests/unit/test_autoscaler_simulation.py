@@ -10,13 +10,15 @@ import math
 
 import msgspec
 import pytest
+from tests.support.questions import answers_of
 from tests.support.states import NOW, autoscaler, group, observed_group, scheduler_pod, worker_pod
 
-from dask_controller.core.actions import Answers, CreateWorker, Delete
+from dask_controller.core.actions import CreateWorker, Delete
 from dask_controller.core.autoscaler import INTERVAL_SECONDS, plan_autoscaler
 from dask_controller.core.autoscaler_status import autoscaler_status
 from dask_controller.core.observed import ObservedAutoscaler
 from dask_controller.core.pod import Pod
+from dask_controller.core.questions import Answers
 from dask_controller.core.worker_group import plan_worker_group
 from dask_controller.core.worker_group_status import worker_group_status
 from dask_crds.model import AutoscalerBehavior, ScalingPolicy, ScalingRules
@@ -56,7 +58,7 @@ class World:
 
     def answers(self) -> Answers:
         names = sorted(self.registered(), key=lambda name: name in self.running)
-        return Answers(
+        return answers_of(
             registered=frozenset(self.pods[name].worker_name for name in names),
             ranked=tuple(self.pods[name].worker_name for name in names),
             retirement={
@@ -71,7 +73,7 @@ class World:
         o = ObservedAutoscaler(
             autoscaler=self.autoscaler, rival=None, group=self.group, pods=pods, scheduler_pods=(scheduler_pod(),)
         )
-        o = msgspec.structs.replace(o, answers=Answers(target=self.target()))
+        o = msgspec.structs.replace(o, answers=answers_of(target=self.target()))
         status = autoscaler_status(o, plan_autoscaler(o, self.now), [], self.now)
         self.writes += status != self.autoscaler.status
         self.autoscaler = msgspec.structs.replace(self.autoscaler, status=status)

@@ -10,6 +10,7 @@ import tracemalloc
 
 import msgspec
 import pytest
+from tests.support.questions import answers_of, parts
 from tests.support.states import (
     NOW,
     autoscaler,
@@ -21,7 +22,7 @@ from tests.support.states import (
     worker_pod,
 )
 
-from dask_controller.core.actions import STEP, Answers, CreateWorker, Delete, Event, Outcome, Patch, step
+from dask_controller.core.actions import STEP, CreateWorker, Delete, Event, Outcome, Patch, step
 from dask_controller.core.cluster import plan_cluster
 from dask_controller.core.ledger import MOST_DRAINING
 from dask_controller.core.time import format_time
@@ -95,10 +96,10 @@ def test_free_places_are_found_though_a_name_claims_an_absurd_one():
 def test_ten_thousand_workers_go_step_by_step(drain_timeout):
     g = group(replicas=0, drain_timeout_seconds=drain_timeout)
     o = observed_group(g, *many_pods(g, 10_000))
-    ask = plan_worker_group(o, NOW).ask
+    ask = parts(plan_worker_group(o, NOW).ask)
     assert len(ask.registered) == len(ask.rank) == MOST_COMPARED
     everybody = tuple(w.name for w in ask.registered)
-    o = msgspec.structs.replace(o, answers=Answers(registered=frozenset(everybody), ranked=everybody))
+    o = msgspec.structs.replace(o, answers=answers_of(registered=frozenset(everybody), ranked=everybody))
     began = time.process_time()
     plan = plan_worker_group(o, NOW)
     assert time.process_time() - began < 5, "comparing each with each takes minutes"
@@ -116,9 +117,9 @@ def test_who_was_not_compared_does_not_go():
     g = group(replicas=0)
     workers = many_pods(g, MOST_COMPARED + 10)
     o = observed_group(g, *workers)
-    ask = plan_worker_group(o, NOW).ask
+    ask = parts(plan_worker_group(o, NOW).ask)
     names = frozenset(w.name for w in ask.registered)
-    o = msgspec.structs.replace(o, answers=Answers(registered=names, ranked=tuple(names)))
+    o = msgspec.structs.replace(o, answers=answers_of(registered=names, ranked=tuple(names)))
     plan = plan_worker_group(o, NOW)
     assert not plan.actions
     assert {worker.worker_name for worker in workers if worker.name in plan.draining} <= names
@@ -130,15 +131,12 @@ def test_no_more_begin_to_drain_than_may_drain_at_a_time():
     g = msgspec.structs.replace(g, status=DaskWorkerGroupStatus(draining=entries))
     workers = many_pods(g, MOST_DRAINING + 10)
     known = tuple(w.worker_name for w in workers)
-    answers = Answers(
-        registered=frozenset(known), ranked=known, retirement=dict.fromkeys(known[:MOST_DRAINING], "retiring: 1 task")
-    )
+    notes = dict.fromkeys(known[:MOST_DRAINING], "retiring: 1 task")
+    answers = answers_of(registered=frozenset(known), ranked=known, retirement=notes)
     plan = plan_worker_group(observed_group(g, *workers, answers=answers), NOW)
     assert len(plan.draining) == MOST_DRAINING
-    freed = {**answers.retirement, known[0]: "retired"}
-    plan = plan_worker_group(
-        observed_group(g, *workers, answers=msgspec.structs.replace(answers, retirement=freed)), NOW
-    )
+    answers = answers_of(registered=frozenset(known), ranked=known, retirement={**notes, known[0]: "retired"})
+    plan = plan_worker_group(observed_group(g, *workers, answers=answers), NOW)
     assert [action.name for action in plan.actions] == [workers[0].name]
 
 
@@ -155,7 +153,7 @@ def test_an_event_for_each_worker_is_bounded_too():
     workers = many_pods(g, 1000)
     entries = [DrainingWorker(name=w.name, since=format_time(NOW - 1000)) for w in workers]
     g = msgspec.structs.replace(g, status=DaskWorkerGroupStatus(draining=entries))
-    silent = Answers(silent="hangs")
+    silent = answers_of(silent="hangs")
     plan = plan_worker_group(observed_group(g, *workers, answers=silent), NOW)
     kinds = [type(action) for action in plan.actions]
     assert kinds.count(Delete) == kinds.count(Event) == STEP // 2

@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support.questions import answers_of
 from tests.support.states import NOW, cluster, condition, observed_cluster, scheduler_pod
 from tests.unit.test_cluster import applied, complete, live, live_group
 
-from dask_controller.core.actions import Answers, Apply, Delete, Outcome, Patch
+from dask_controller.core.actions import Apply, Delete, Outcome, Patch
 from dask_controller.core.children import fingerprint, stands, stands_as_stored
 from dask_controller.core.cluster import plan_cluster
 from dask_controller.core.cluster_status import cluster_status
@@ -108,7 +109,7 @@ class TestService:
         """(controller 8) It was applied against at every look, and ``idleTimeout`` was dead."""
         c = cluster(idle_timeout=60)
         ports = [{"name": "metrics", "port": 9999, "protocol": "TCP"}, *scheduler_service(c)["spec"]["ports"]]
-        o = complete(c, service=changed(scheduler_service(c), ports=ports), answers=Answers(idle_seconds=61))
+        o = complete(c, service=changed(scheduler_service(c), ports=ports), answers=answers_of(idle_seconds=61))
         assert isinstance(actions(o)[-1], Delete)
 
     @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ class TestService:
         c = with_service(cluster(idle_timeout=60), {"healthCheckNodePort": 0})
         service = live(scheduler_service(c))
         del service["spec"]["healthCheckNodePort"]
-        o = complete(c, service=service, answers=Answers(idle_seconds=61))
+        o = complete(c, service=service, answers=answers_of(idle_seconds=61))
         assert applied(plan_cluster(o, NOW)) == ["Service"]
         settled = frozenset({fingerprint(scheduler_service(c))})
         assert isinstance(actions(msgspec.structs.replace(o, settled=settled))[-1], Delete)
@@ -267,7 +268,7 @@ class TestDefaultGroup:
         pod = copy.deepcopy(c.spec.worker.spec)
         pod["tolerations"] = [{"operator": "Exists"}]
         pod["containers"][0]["env"] = [{"name": "THEIRS", "value": "1"}]
-        o = complete(c, groups=(self.edited(c, spec=pod),), answers=Answers(idle_seconds=61))
+        o = complete(c, groups=(self.edited(c, spec=pod),), answers=answers_of(idle_seconds=61))
         assert isinstance(actions(o)[-1], Delete), "idleTimeout works"
 
     def test_a_changed_field_is_set_right(self) -> None:
@@ -353,6 +354,6 @@ class TestIdleness:
         """(controller 5, strangers 6) An old scheduler's word, or a liar's, made a new cluster delete itself."""
         c = cluster(idle_timeout=3600)
         c.metadata["creationTimestamp"] = "2027-01-15T07:59:00Z"  # a minute before NOW
-        plan = plan_cluster(complete(c, answers=Answers(idle_seconds=1e9)), NOW)
+        plan = plan_cluster(complete(c, answers=answers_of(idle_seconds=1e9)), NOW)
         assert plan.actions == ()
         assert plan.requeue_after == 3540

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from tests.support.questions import answers_of, ask_of
 from tests.support.states import NOW, PULL_ERROR, cluster, condition, observed_cluster, scheduler_pod
 
-from dask_controller.core.actions import Answers, Apply, Delete, Event, Outcome, Patch
+from dask_controller.core.actions import Apply, Delete, Event, Outcome, Patch
 from dask_controller.core.cluster import plan_cluster
 from dask_controller.core.cluster_status import cluster_status
 from dask_controller.core.conditions import condition as make_condition
@@ -296,23 +297,23 @@ class TestIdleTimeout:
         assert plan_cluster(complete(cluster(idle_timeout=0)), NOW).ask is None
 
     def test_the_scheduler_is_asked(self):
-        assert plan_cluster(complete(cluster(idle_timeout=60)), NOW).ask.idle
+        assert plan_cluster(complete(cluster(idle_timeout=60)), NOW).ask == ask_of(idle=True)
 
     def test_a_busy_cluster_stays(self):
-        plan = plan_cluster(complete(cluster(idle_timeout=60), answers=Answers()), NOW)
+        plan = plan_cluster(complete(cluster(idle_timeout=60), answers=answers_of()), NOW)
         assert (plan.actions, plan.requeue_after) == ((), 60)
 
     def test_it_is_looked_at_again_when_its_time_is_up(self):
-        plan = plan_cluster(complete(cluster(idle_timeout=60), answers=Answers(idle_seconds=45.0)), NOW)
+        plan = plan_cluster(complete(cluster(idle_timeout=60), answers=answers_of(idle_seconds=45.0)), NOW)
         assert (plan.actions, plan.requeue_after) == ((), 15.0)
 
     def test_an_idle_cluster_is_deleted(self):
-        plan = plan_cluster(complete(cluster(idle_timeout=60), answers=Answers(idle_seconds=60.0)), NOW)
+        plan = plan_cluster(complete(cluster(idle_timeout=60), answers=answers_of(idle_seconds=60.0)), NOW)
         event, deletion = plan.actions
         assert isinstance(event, Event)
         assert deletion == Delete("DaskCluster", "team", "simple", "uid-simple")
 
-    IDLE = Answers(idle_seconds=60.0)
+    IDLE = answers_of(idle_seconds=60.0)
 
     def test_an_idle_cluster_is_suspended_where_that_is_asked_for(self):
         c = cluster(idle_timeout=60, idle_action="Suspend")
@@ -344,7 +345,7 @@ class TestIdleTimeout:
             assert condition(status.conditions, "Suspended").reason == reason
 
     def test_a_silent_scheduler_is_not_an_idle_one(self):
-        plan = plan_cluster(complete(cluster(idle_timeout=1), answers=Answers(silent="gone")), NOW)
+        plan = plan_cluster(complete(cluster(idle_timeout=1), answers=answers_of(silent="gone")), NOW)
         assert plan.actions == ()
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 from tests.support.offline import OFFLINE
+from tests.support.questions import answers_of, parts
 from tests.support.states import NOW, PULL_ERROR, cluster, condition, group, job, scheduler_pod
 
-from dask_controller.core.actions import Answers, Apply, Delete, Event, Patch, Progress, Versions
+from dask_controller.core.actions import Apply, Delete, Event, Patch
 from dask_controller.core.conditions import condition as make_condition
 from dask_controller.core.job import plan_job
 from dask_controller.core.job_status import job_status
 from dask_controller.core.observed import ObservedJob
 from dask_controller.core.pod import Container, Pod, Problem
+from dask_controller.core.questions import Progress, Versions
 from dask_controller.core.run import Run as Derived
 from dask_controller.core.time import format_time
 from dask_controller.shell.caches import Caches, Key
@@ -60,7 +62,7 @@ class Run:
         self.scheduler_pods: tuple[Pod, ...] = ()
         self.leftovers: tuple[Pod, ...] = ()
         self.service = scheduler_service
-        self.answers = Answers(silent="not asked in this test")
+        self.answers = answers_of(silent="not asked in this test")
         self.creation_problem, self.leaving = "", 0
         self.runners = 0
 
@@ -503,19 +505,19 @@ class TestWaiting:
         run = Run(minimum_ready_workers=3)
         run.step(), run.step()
         run.scheduler_becomes_ready()
-        run.answers = Answers(progress=Progress(0, 0, 2))
+        run.answers = answers_of(progress=Progress(0, 0, 2))
         assert run.step() == []
-        assert run.asked.progress
+        assert parts(run.asked).progress
         assert condition(run.status.conditions, "Ready").message == "2 of 3 workers have registered"
         assert run.asked.every == 2
-        run.answers = Answers(progress=Progress(0, 0, 3))
+        run.answers = answers_of(progress=Progress(0, 0, 3))
         assert run.step() == ["Apply Job"]
 
     def test_a_silent_scheduler_is_waited_for(self):
         run = Run(minimum_ready_workers=1)
         run.step(), run.step()
         run.scheduler_becomes_ready()
-        run.answers = Answers(silent="it cannot be reached")
+        run.answers = answers_of(silent="it cannot be reached")
         assert run.step() == []
         assert "cannot be reached" in condition(run.status.conditions, "Ready").message
 
@@ -559,7 +561,7 @@ class TestWaiting:
 class TestProgress:
     def running(self, **spec):
         run = Run(**spec).up_to_running()
-        run.answers = Answers(progress=Progress(10, 4, 2), versions=SAME)
+        run.answers = answers_of(progress=Progress(10, 4, 2), versions=SAME)
         return run
 
     def test_it_is_asked_for_while_the_runner_runs(self):
@@ -572,7 +574,7 @@ class TestProgress:
     def test_it_is_written_at_most_every_fifteen_seconds_and_only_when_it_has_changed(self):
         run = self.running()
         run.step()
-        run.answers = Answers(progress=Progress(10, 5, 2))
+        run.answers = answers_of(progress=Progress(10, 5, 2))
         run.step(NOW + 14)
         assert (run.requeue, run.status.progress.tasks_done) == (1, 4)
         run.step(NOW + 15)
@@ -585,7 +587,7 @@ class TestProgress:
     def test_the_last_word_is_that_of_the_end(self):
         run = self.running()
         run.step()
-        run.answers = Answers(progress=Progress(10, 10, 2))
+        run.answers = answers_of(progress=Progress(10, 10, 2))
         run.runner_ends("Complete")
         run.step(NOW + 1)
         assert run.asked.every is None, "a fresh answer"
@@ -594,7 +596,7 @@ class TestProgress:
     def test_a_silent_scheduler_changes_nothing(self):
         run = self.running()
         run.step()
-        run.answers = Answers(silent="busy")
+        run.answers = answers_of(silent="busy")
         run.step(NOW + 20)
         assert run.status.progress.tasks_done == 4
 
@@ -606,7 +608,7 @@ SAME = Versions((V1,), (V1,), (V1,))
 class TestVersions:
     def run(self, versions, **spec):
         run = Run(**spec).up_to_running()
-        run.answers = Answers(progress=Progress(0, 0, 1), versions=versions)
+        run.answers = answers_of(progress=Progress(0, 0, 1), versions=versions)
         run.step()
         return run
 
@@ -614,7 +616,7 @@ class TestVersions:
         run = self.run(SAME)
         assert run.is_true("VersionsConsistent")
         run.step(NOW + 20)
-        assert not run.asked.versions, "asked no more once they are known"
+        assert not parts(run.asked).versions, "asked no more once they are known"
 
     def test_differences_are_told_and_tolerated(self):
         run = self.run(Versions((V1,), (V1, V2), (V2,)))
@@ -624,9 +626,9 @@ class TestVersions:
 
     def test_differences_fail_the_run_where_that_is_asked_for(self):
         run = Run(version_policy="Enforce")
-        run.answers = Answers(progress=Progress(0, 0, 1), versions=Versions((V1,), (V1,), ()))
+        run.answers = answers_of(progress=Progress(0, 0, 1), versions=Versions((V1,), (V1,), ()))
         run.up_to_running()
-        run.answers = Answers(progress=Progress(0, 0, 1), versions=Versions((V1,), (V1,), (V2,)))
+        run.answers = answers_of(progress=Progress(0, 0, 1), versions=Versions((V1,), (V1,), (V2,)))
         run.step()
         failed = condition(run.status.conditions, "Failed")
         assert (failed.reason, failed.message) == ("VersionMismatch", "distributed: scheduler 1, workers 1, runner 2")
@@ -636,7 +638,7 @@ class TestVersions:
         run = Run(version_policy="Enforce")
         run.step(), run.step()
         run.scheduler_becomes_ready()
-        run.answers = Answers(progress=Progress(0, 0, 1), versions=Versions((V1,), (V2,), ()))
+        run.answers = answers_of(progress=Progress(0, 0, 1), versions=Versions((V1,), (V2,), ()))
         run.step(), run.step()
         assert run.runners == 0
         assert condition(run.status.conditions, "Failed").reason == "VersionMismatch"
@@ -1035,7 +1037,7 @@ class TestSuspendedByAnother:
 
     def test_no_worker_is_waited_for_meanwhile(self):
         run = Run(minimum_ready_workers=1).up_to_cluster()
-        run.answers = Answers(progress=Progress(0, 0, 1))
+        run.answers = answers_of(progress=Progress(0, 0, 1))
         assert run.step() == ["Apply Job"]
         run.runner["spec"]["suspend"] = True
         run.step()
@@ -1173,9 +1175,9 @@ class TestProgressAtTheEnd:
 
     def test_a_program_that_shuts_its_cluster_down(self):
         run = Run().up_to_running()
-        run.answers = Answers(progress=Progress(10, 4, 2), versions=SAME)
+        run.answers = answers_of(progress=Progress(10, 4, 2), versions=SAME)
         run.step()
-        run.answers = Answers(progress=Progress(0, 0, 0))
+        run.answers = answers_of(progress=Progress(0, 0, 0))
         run.scheduler_restarts(words="shut down by a client")
         run.step(NOW + 15)
         assert run.status.progress.percent == 40
@@ -1185,7 +1187,7 @@ class TestProgressAtTheEnd:
 
     def test_one_that_was_too_quick_to_be_asked(self):
         run = Run().up_to_running()
-        run.answers = Answers(progress=Progress(0, 0, 0))
+        run.answers = answers_of(progress=Progress(0, 0, 0))
         run.scheduler_restarts(words="shut down by a client")
         run.runner_ends("Complete")
         run.step()
@@ -1194,7 +1196,7 @@ class TestProgressAtTheEnd:
     @pytest.mark.parametrize("seen", [Progress(0, 0, 2), Progress(10, 0, 2)])
     def test_no_success_is_at_0_percent(self, seen):
         run = Run().up_to_running()
-        run.answers = Answers(progress=seen)
+        run.answers = answers_of(progress=seen)
         run.step()
         assert run.status.progress.percent == 0
         run.scheduler_pods = ()
@@ -1459,7 +1461,7 @@ class TestQuota:
 
     def run(self, workers=2, **spec):
         run = Run(**spec).up_to_cluster()
-        run.answers = Answers(progress=Progress(0, 0, workers))
+        run.answers = answers_of(progress=Progress(0, 0, workers))
         run.step()
         run.runner["status"] = {"startTime": format_time(NOW)}
         run.creation_problem = REFUSED

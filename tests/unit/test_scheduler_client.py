@@ -18,10 +18,11 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import pytest
+from tests.support.questions import answers_of, ask_of, parts
 
-from dask_controller.core.actions import Answers, Ask, Claim, Progress, TargetQuestion, WorkerId
+from dask_controller.core.questions import Ask, Claim, Progress, Target, WorkerId
 from dask_controller.schedulers import client as module
-from dask_controller.schedulers.answers import Question, Reply, SchedulerError
+from dask_controller.schedulers.answers import Reply, Request, SchedulerError
 from dask_controller.schedulers.client import SchedulerClient
 
 pytestmark = pytest.mark.timeout(60)
@@ -147,14 +148,15 @@ def little_memory(most: int = MOST_MEMORY) -> Iterator[None]:
 
 
 MANY = tuple(WorkerId(f"simple-default-worker-{n:05}", (f"10.0.{n // 250}.{n % 250}",)) for n in range(8000))
-EVERYTHING = Ask(
+TARGET = Target(group=Claim(workers=pods("a"), maximum=3))
+EVERYTHING = ask_of(
     idle=True,
     progress=True,
     versions=True,
     registered=pods("a", "b"),
     rank=pods("a", "b"),
     retire=pods("a"),
-    target=TargetQuestion(group=Claim(workers=pods("a"), maximum=3)),
+    target=TARGET,
 )
 ALL = {
     "idle_seconds": 1.5,
@@ -169,12 +171,12 @@ ALL = {
 
 async def put(play: Callable[..., Awaitable[None]], *asks: Ask, seconds: float = 5.0) -> Reply:
     async with stage(play) as on, client(on, timeout_seconds=seconds) as scheduler:
-        return await scheduler.put(Question(asks or (EVERYTHING,)))
+        return await scheduler.put(Request(asks or (EVERYTHING,)))
 
 
 async def refused(play: Callable[..., Awaitable[None]], *asks: Ask, seconds: float = 5.0) -> SchedulerError:
     """The error, which has to be fit to be shown, and to come soon and cheaply."""
-    question, began = Question(asks or (EVERYTHING,)), time.monotonic()
+    question, began = Request(asks or (EVERYTHING,)), time.monotonic()
     async with stage(play) as on, client(on, timeout_seconds=seconds) as scheduler:
         with little_memory(), pytest.raises(SchedulerError) as raised:
             await scheduler.put(question)
@@ -193,10 +195,9 @@ async def refused(play: Callable[..., Awaitable[None]], *asks: Ask, seconds: flo
 
 
 async def test_all_that_is_asked_is_answered() -> None:
-    found = (await put(saying(answers(ALL)))).answers[0]
+    found = parts((await put(saying(answers(ALL)))).answers[0])
     assert found.idle_seconds == 1.5
     assert found.progress == Progress(total=3, done=1, workers=2)
-    assert found.versions is not None
     assert found.versions.clients == ({"dask": "1"}, {"dask": "2"})
     assert (found.registered, found.ranked) == ({"a"}, ("b", "a"))
     assert (found.retirement, found.target) == ({"a": "retiring: 1 tasks and 2 results left"}, 7)
@@ -206,12 +207,12 @@ async def test_all_that_is_asked_is_answered() -> None:
 async def test_a_scheduler_is_told_what_is_asked_for_and_nothing_else() -> None:
     group = Claim(workers=pods("a"), resources={"GPU": 1.0}, threads=2, maximum=3)
     asks = (
-        Ask(idle=True, every=5.0),
-        Ask(resume=(WorkerId("a", ("10.0.0.1",)),), retire=pods("b")),
-        Ask(target=TargetQuestion(group=group, before=(Claim(workers=(), maximum=1),))),
+        ask_of(idle=True, every=5.0),
+        ask_of(resume=(WorkerId("a", ("10.0.0.1",)),), retire=pods("b")),
+        ask_of(target=Target(group=group, before=(Claim(workers=(), maximum=1),))),
     )
     async with stage(saying(answers({"idle_seconds": None}, {"retirement": {}}, {"target": 0}))) as on, client(on) as s:
-        await s.put(Question(asks))
+        await s.put(Request(asks))
     plain = {"workers": [], "resources": {}, "threads": 1, "minimum": 0, "maximum": 1}
     asked = [
         {"idle": True},
@@ -245,40 +246,42 @@ async def test_a_scheduler_is_told_what_is_asked_for_and_nothing_else() -> None:
 async def test_all_addresses_of_a_pod_are_told(ips: tuple[str, ...], told: dict[str, Any]) -> None:
     """Dual stack, IPv6 first (controller 17). A module of before takes one: that which Dask prefers."""
     worker = WorkerId("a", ips)
-    ask = Ask(retire=(worker,), target=TargetQuestion(group=Claim(workers=(worker,), maximum=1)))
+    ask = ask_of(retire=(worker,), target=Target(group=Claim(workers=(worker,), maximum=1)))
     async with stage(saying(answers({"retirement": {}, "target": 0}))) as on, client(on) as s:
-        await s.put(Question([ask]))
+        await s.put(Request([ask]))
     (question,) = on.requests[0][1]["questions"]
     assert question["retire"] == question["target"]["group"]["workers"] == [{"name": "a", **told}]
 
 
 async def test_what_was_not_asked_for_is_none() -> None:
-    assert (await put(saying(answers(ALL, ALL)), Ask(), Ask(target=EVERYTHING.target))).answers == (
-        Answers(),
-        Answers(target=7),
+    assert (await put(saying(answers(ALL, ALL)), ask_of(), ask_of(target=TARGET))).answers == (
+        answers_of(),
+        answers_of(target=7),
     )
 
 
 async def test_nothing_new_is_the_last_reply_itself() -> None:
     play = saying(answers(ALL), answers(ALL), answers({**ALL, "target": 8}), answers({**ALL, "target": 8}))
     async with stage(play) as on, client(on) as scheduler:
-        question = Question([EVERYTHING])
+        question = Request([EVERYTHING])
         first = await scheduler.put(question)
         assert await scheduler.put(question, first) is first
         second = await scheduler.put(question, first)
-        assert second.answers[0].target == 8
-        other = await scheduler.put(Question([Ask(idle=True)]), second)
-        assert other.answers == (Answers(idle_seconds=1.5),), "the same words mean another thing to another question"
+        assert parts(second.answers[0]).target == 8
+        other = await scheduler.put(Request([ask_of(idle=True)]), second)
+        assert other.answers == (answers_of(idle_seconds=1.5),), "the same words mean another thing to another question"
         assert on.connections == 1
 
 
 async def test_an_ask_that_failed_says_so_and_the_others_are_answered() -> None:
     reply = await put(
-        saying(answers({"error": "no\nluck " * 100}, {"target": 1})), Ask(idle=True), Ask(target=EVERYTHING.target)
+        saying(answers({"error": "no\nluck " * 100}, {"target": 1})),
+        ask_of(idle=True),
+        ask_of(target=TARGET),
     )
     failed, target = reply.answers
-    assert failed == Answers(silent="the scheduler cannot answer: " + ("no luck " * 100)[:200])
-    assert target.target == 1
+    assert failed == answers_of(silent="the scheduler cannot answer: " + ("no luck " * 100)[:200])
+    assert parts(target).target == 1
 
 
 # --- what is believed -------------------------------------------------------------------------------------------------
@@ -291,41 +294,41 @@ async def test_only_who_was_asked_about_is_told_of_and_once() -> None:
         "ranked": ["stranger", "b", "a", "b"],
         "retirement": {"stranger": "retired", "a": "retired"},
     }
-    found = (await put(saying(answers(said)))).answers[0]
+    found = parts((await put(saying(answers(said)))).answers[0])
     assert (found.registered, found.ranked, found.retirement) == ({"b"}, ("b", "a"), {"a": "retired"})
 
 
 @pytest.mark.parametrize("note", ["refused: " + "A" * 20_000, "refused: \x1b[2J\u202e\n\x00" + "\U0001f600" * 300])
 async def test_a_retire_note_is_clipped_and_made_readable(note: str) -> None:
     """Security finding 8: it goes into status."""
-    found = (await put(saying(answers({"retirement": {"a": note}})), Ask(retire=pods("a")))).answers[0]
-    assert found.retirement is not None
-    assert len(found.retirement["a"]) == 200
-    assert found.retirement["a"].isprintable()
-    assert found.retirement["a"].startswith("refused: ")
+    (found,) = (await put(saying(answers({"retirement": {"a": note}})), ask_of(retire=pods("a")))).answers
+    told = parts(found).retirement["a"]
+    assert len(told) == 200
+    assert told.isprintable()
+    assert told.startswith("refused: ")
 
 
 async def test_what_became_of_who_works_again_is_told() -> None:
     """Controller finding 2. It goes into status, too (security 8)."""
     said = {"resumption": {"a": "resuming " + "\x1b" * 1000, "stranger": "running"}}
-    found = (await put(saying(answers(said)), Ask(resume=pods("a", "b")))).answers[0]
-    assert found == Answers(resumption={"a": ("resuming " + " " * 1000)[:200]})
+    found = (await put(saying(answers(said)), ask_of(resume=pods("a", "b")))).answers[0]
+    assert found == answers_of(resumption={"a": ("resuming " + " " * 1000)[:200]})
 
 
 async def test_a_module_that_does_not_tell_it_has_been_told() -> None:
     """Of ``VERSION`` 4: it has no such field (controller 2)."""
-    assert (await put(saying(answers({})), Ask(resume=pods("a")))).answers[0] == Answers()
+    assert (await put(saying(answers({})), ask_of(resume=pods("a")))).answers[0] == answers_of()
 
 
 @pytest.mark.parametrize("said", [[], "running", {"a": 1}, {"a": None}, 3])
 async def test_a_resumption_that_makes_no_sense_is_not_believed(said: Any) -> None:
-    assert (await refused(saying(answers({"resumption": said})), Ask(resume=pods("a")))).kind == "Unexpected"
+    assert (await refused(saying(answers({"resumption": said})), ask_of(resume=pods("a")))).kind == "Unexpected"
 
 
 async def test_versions_are_clipped() -> None:
     sets = [{f"{n}\x00" + "p" * 90: "v" * 90 for n in range(40)}, *({"dask": f"{n}"} for n in range(100))]
     said = {"versions": {"scheduler": sets, "workers": [], "clients": []}}
-    found = (await put(saying(answers(said)), Ask(versions=True))).answers[0].versions
+    found = parts((await put(saying(answers(said)), ask_of(versions=True))).answers[0]).versions
     assert found is not None
     assert [len(some) for some in found.scheduler] == [32, *[1] * 31]
     assert all(len(name) == len(version) == 64 and name.isprintable() for name, version in found.scheduler[0].items())
@@ -338,14 +341,14 @@ NUMBERS = ["-1", "1.5", "true", '"3"', "null", "1e999", "NaN", "Infinity", "[]",
 @pytest.mark.parametrize("field", ["target", "progress"])
 async def test_a_number_that_makes_no_sense_is_not_believed(field: str, number: str) -> None:
     said = number if field == "target" else f'{{"total": 1, "done": 1, "workers": {number}}}'
-    asked = Ask(target=EVERYTHING.target) if field == "target" else Ask(progress=True)
+    asked = ask_of(target=TARGET) if field == "target" else ask_of(progress=True)
     error = await refused(saying(http(f'{{"answers": [{{"{field}": {said}}}]}}')), asked)
     assert error.kind == "Unexpected"
 
 
 @pytest.mark.parametrize("seconds", ["-1", "1e308", "-1e308", "1e999", "NaN", "true", '"0"', "1" + "0" * 400])
 async def test_an_idleness_that_makes_no_sense_is_not_believed(seconds: str) -> None:
-    error = await refused(saying(http(f'{{"answers": [{{"idle_seconds": {seconds}}}]}}')), Ask(idle=True))
+    error = await refused(saying(http(f'{{"answers": [{{"idle_seconds": {seconds}}}]}}')), ask_of(idle=True))
     assert error.kind == "Unexpected"
 
 
@@ -377,14 +380,14 @@ async def test_an_idleness_that_makes_no_sense_is_not_believed(seconds: str) -> 
     ],
 )
 async def test_what_is_not_as_agreed_is_unexpected(said: bytes) -> None:
-    error = await refused(saying(http(said)), Ask(retire=pods("a")))
+    error = await refused(saying(http(said)), ask_of(retire=pods("a")))
     assert error.kind == "Unexpected"
     assert str(error).startswith("the scheduler's answer to ask is not as agreed: ")
 
 
 async def test_the_last_one_of_two_fields_of_a_name_counts() -> None:
     said = '{"answers": [{"target": -5, "target": 2}], "answers": [{"target": -5, "target": 3}]}'
-    assert (await put(saying(http(said)), Ask(target=EVERYTHING.target))).answers == (Answers(target=3),)
+    assert (await put(saying(http(said)), ask_of(target=TARGET))).answers == (answers_of(target=3),)
 
 
 # --- how much is listened to ------------------------------------------------------------------------------------------
@@ -427,7 +430,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 async def test_a_flood_costs_little(play: Callable[..., Awaitable[None]], why: str) -> None:
     """Security finding 2; the floods are cut off at once, not when the time is up."""
     began, used = time.monotonic(), time.process_time()
-    error = await refused(play, Ask(retire=pods("a")))
+    error = await refused(play, ask_of(retire=pods("a")))
     assert (error.kind, why in str(error)) == ("Unexpected", True), str(error)
     assert time.monotonic() - began < 3
     assert time.process_time() - used < 2
@@ -437,9 +440,9 @@ async def test_a_bomb_is_not_unpacked() -> None:
     """Security finding 2: 298 KiB on the wire took 614 MiB. Whatever it is called by, it is no JSON as it is."""
     packed = bomb()
     assert (
-        await refused(saying(http(packed, "200 OK", "Content-Encoding: gzip")), Ask(retire=MANY))
+        await refused(saying(http(packed, "200 OK", "Content-Encoding: gzip")), ask_of(retire=MANY))
     ).kind == "Unexpected"
-    assert (await refused(saying(http(packed)), Ask(retire=MANY))).kind == "Unexpected"
+    assert (await refused(saying(http(packed)), ask_of(retire=MANY))).kind == "Unexpected"
 
 
 DENSE = {
@@ -454,7 +457,7 @@ DENSE = {
 @pytest.mark.parametrize("what", DENSE)
 async def test_much_in_little_is_not_unfolded(what: str) -> None:
     """Security finding 2: 3 MiB of JSON, which a question about 8,000 workers allows, can be 100 MiB of objects."""
-    error = await refused(saying(http(DENSE[what])), Ask(retire=MANY, registered=MANY[:1]))
+    error = await refused(saying(http(DENSE[what])), ask_of(retire=MANY, registered=MANY[:1]))
     assert error.kind == "Unexpected"
     assert ("says more than it was asked for" in str(error)) == (what != "text")
 
@@ -463,15 +466,15 @@ async def test_a_large_honest_answer_is_taken() -> None:
     names = [worker.name for worker in MANY]
     notes = dict.fromkeys(names, "retiring: 100 tasks and 12345 results left, of which some, or all, are large")
     said = {"registered": names, "ranked": names, "retirement": notes}
-    reply = await put(saying(answers(said)), Ask(registered=MANY, rank=MANY, retire=MANY))
-    assert reply.answers == (Answers(registered=frozenset(names), ranked=tuple(names), retirement=notes),)
+    reply = await put(saying(answers(said)), ask_of(registered=MANY, rank=MANY, retire=MANY))
+    assert reply.answers == (answers_of(registered=frozenset(names), ranked=tuple(names), retirement=notes),)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "500 x"])
 async def test_a_retire_note_of_5_mb_is_not_read(status: str) -> None:
     """Security finding 8."""
     said = json.dumps({"answers": [{"retirement": {"a": "refused: " + "A" * 5_000_000}}]})
-    assert (await refused(saying(http(said, status)), Ask(retire=pods("a")))).kind == "Unexpected"
+    assert (await refused(saying(http(said, status)), ask_of(retire=pods("a")))).kind == "Unexpected"
 
 
 async def test_who_talks_on_after_the_answer_is_not_listened_to() -> None:
@@ -489,8 +492,8 @@ async def test_who_talks_on_after_the_answer_is_not_listened_to() -> None:
 
     async with stage(play) as on, client(on) as scheduler:
         with little_memory(2 * MIB):
-            question = Question([Ask(target=EVERYTHING.target)])
-            assert (await scheduler.put(question)).answers == (Answers(target=1),)
+            question = Request([ask_of(target=TARGET)])
+            assert (await scheduler.put(question)).answers == (answers_of(target=1),)
             used = time.process_time()
             await asyncio.sleep(1)
             assert time.process_time() - used < 0.5
@@ -536,13 +539,13 @@ async def test_an_older_module_has_the_same_time_for_all_its_answers() -> None:
             state = http('{"idle_seconds": 1, "workers": []}')
             writer.write(http(b"", "404 x") if "/ask" in first else state if "/state" in first else answers())
 
-    assert (await refused(play, *[Ask(progress=True)] * 50, seconds=1)).kind == "Unreachable"
+    assert (await refused(play, *[ask_of(progress=True)] * 50, seconds=1)).kind == "Unreachable"
 
 
 async def test_a_cancellation_is_not_mistaken_for_the_end_of_patience() -> None:
     """Also if both come in the same turn of a busy loop: who is cancelled must end, not ask again."""
     async with stage(silence) as on, client(on, timeout_seconds=0.3) as scheduler:
-        asked = asyncio.ensure_future(scheduler.put(Question([EVERYTHING])))
+        asked = asyncio.ensure_future(scheduler.put(Request([EVERYTHING])))
         await asyncio.sleep(0.1)
         asyncio.get_running_loop().call_later(0.3, asked.cancel)
         time.sleep(0.5)  # noqa: ASYNC251 - and now both are due
@@ -558,7 +561,7 @@ async def test_nobody_there_is_unreachable() -> None:
         unused.bind(("127.0.0.1", 0))
         scheduler = SchedulerClient(f"http://127.0.0.1:{unused.getsockname()[1]}")
         with pytest.raises(SchedulerError, match="cannot be reached: ConnectionRefusedError") as raised:
-            await scheduler.put(Question([EVERYTHING]))
+            await scheduler.put(Request([EVERYTHING]))
     assert raised.value.kind == "Unreachable"
 
 
@@ -587,10 +590,10 @@ async def test_an_answer_that_comes_before_the_question_was_read_is_one() -> Non
         writer.write(answers({"ranked": []}))
         await asyncio.sleep(60)
 
-    asked = Ask(rank=tuple(WorkerId(f"{n}" * 20) for n in range(60_000)))
+    asked = ask_of(rank=tuple(WorkerId(f"{n}" * 20) for n in range(60_000)))
     async with stage(play) as on, client(on) as scheduler:
         for connections in (1, 2):
-            assert (await scheduler.put(Question([asked]))).answers == (Answers(ranked=()),)
+            assert (await scheduler.put(Request([asked]))).answers == (answers_of(ranked=()),)
             assert on.connections == connections, "a connection on which a question is still being sent is given up"
 
 
@@ -599,7 +602,7 @@ async def test_a_connection_is_kept_unless_the_scheduler_says_otherwise(field: s
     play = saying(http('{"answers": [{"target": 1}]}', "200 OK", field))
     async with stage(play) as on, client(on) as scheduler:
         for _ in range(3):
-            await scheduler.put(Question([Ask(target=EVERYTHING.target)]))
+            await scheduler.put(Request([ask_of(target=TARGET)]))
         assert on.connections == (1 if field == "X: y" else 3)
 
 
@@ -611,13 +614,13 @@ async def test_another_connection_is_made_when_the_scheduler_has_restarted() -> 
 
     async with stage(play) as on, client(on) as scheduler:
         for life in (1, 2, 3):
-            assert (await scheduler.put(Question([Ask(target=EVERYTHING.target)]))).answers == (Answers(target=life),)
+            assert (await scheduler.put(Request([ask_of(target=TARGET)]))).answers == (answers_of(target=life),)
             await asyncio.sleep(0.05)
 
 
 async def test_a_connection_that_is_not_used_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEEP_SECONDS", 0.5)
-    question = Question([Ask(target=EVERYTHING.target)])
+    question = Request([ask_of(target=TARGET)])
     async with stage(saying(answers({"target": 1}))) as on, client(on) as scheduler:
         for _ in range(3):
             await scheduler.put(question)
@@ -639,9 +642,9 @@ async def test_questions_that_are_put_at_the_same_time_do_not_get_each_others_an
     async with stage(play) as on, client(on) as scheduler:
         for _ in range(2):
             replies = await asyncio.gather(
-                *(scheduler.put(Question([Ask(registered=pods(f"{n}"))])) for n in range(5)),
+                *(scheduler.put(Request([ask_of(registered=pods(f"{n}"))])) for n in range(5)),
             )
-            assert [reply.answers[0].registered for reply in replies] == [{f"{n}"} for n in range(5)]
+            assert [parts(reply.answers[0]).registered for reply in replies] == [{f"{n}"} for n in range(5)]
         scheduler.close()
         await asyncio.sleep(0.1)
         assert on.ended == on.connections
@@ -656,7 +659,7 @@ async def test_an_address_of_version_6_is_reached() -> None:
         pytest.skip("no IPv6 on this machine")
     async with server:
         scheduler = SchedulerClient(f"http://[::1]:{server.sockets[0].getsockname()[1]}/")
-        assert (await scheduler.put(Question([Ask(target=EVERYTHING.target)]))).answers == (Answers(target=1),)
+        assert (await scheduler.put(Request([ask_of(target=TARGET)]))).answers == (answers_of(target=1),)
         scheduler.close()
         on.end()
 
@@ -689,20 +692,20 @@ async def test_an_older_module_is_asked_one_after_the_other() -> None:
         state=STATE, retire=http('{"workers": {"a": "retired", "b": "x"}}'), adaptive_target=http('{"target": 2}')
     )
     asks = [
-        Ask(idle=True, registered=(*pods("a", "b"), WorkerId("c", ("10.0.0.1",)))),
-        Ask(retire=pods("a")),
-        Ask(target=EVERYTHING.target),
-        Ask(progress=True),
+        ask_of(idle=True, registered=(*pods("a", "b"), WorkerId("c", ("10.0.0.1",)))),
+        ask_of(retire=pods("a")),
+        ask_of(target=TARGET),
+        ask_of(progress=True),
     ]
     async with stage(play) as on, client(on) as scheduler:
-        reply = await scheduler.put(Question(asks))
+        reply = await scheduler.put(Request(asks))
         state, retired, target, progress = reply.answers
-        assert state == Answers(idle_seconds=4.0, registered=frozenset({"a", "c"}))
-        assert (retired, target) == (Answers(retirement={"a": "retired"}), Answers(target=2))
+        assert state == answers_of(idle_seconds=4.0, registered=frozenset({"a", "c"}))
+        assert (retired, target) == (answers_of(retirement={"a": "retired"}), answers_of(target=2))
         assert progress.silent, "it is older still"
         asked = [first.split()[1].rpartition("/")[2] for first, _ in on.requests]
         assert asked == ["ask", "state", "retire", "adaptive_target", "progress"]
-        await scheduler.put(Question(asks[1:2]))
+        await scheduler.put(Request(asks[1:2]))
         assert [first.split()[1].rpartition("/")[2] for first, _ in on.requests[5:]] == ["retire"]
         body = on.requests[3][1]
         assert body["workers"] == [{"name": "a", "ip": ""}], "where a module that knows no other groups looks for them"
@@ -730,7 +733,7 @@ async def test_an_older_modules_workers_are_known_by_name_or_by_an_address_of_th
     """Two stacks (controller 17), and a node's address, which Pods share (controller 3)."""
     workers = [{"name": name, "host": host} for name, host in processes]
     play = old(state=http(json.dumps({"idle_seconds": None, "workers": workers})))
-    assert (await put(play, Ask(registered=tuple(asked)))).answers[0].registered == known
+    assert parts((await put(play, ask_of(registered=tuple(asked)))).answers[0]).registered == known
 
 
 @pytest.mark.parametrize(
@@ -745,22 +748,23 @@ async def test_an_older_modules_workers_are_known_by_name_or_by_an_address_of_th
 )
 async def test_the_state_of_an_older_module_is_not_believed_either(state: bytes) -> None:
     """Security finding 2: a million workers took 500 MiB and held the loop up for 2.6 s."""
-    assert (await refused(old(state=http(state)), Ask(registered=pods("a")))).kind == "Unexpected"
+    assert (await refused(old(state=http(state)), ask_of(registered=pods("a")))).kind == "Unexpected"
 
 
 async def test_the_state_of_a_cluster_that_cannot_be_so_large_costs_little() -> None:
     workers = ",".join(f'{{"name":"w-{n}","host":"h{n}"}}' for n in range(66_000))
     with little_memory():
-        reply = await put(old(state=http(f'{{"idle_seconds": 1, "workers": [{workers}]}}')), Ask(registered=pods("w")))
-    assert reply.answers[0].registered == {"w"}
+        state = http(f'{{"idle_seconds": 1, "workers": [{workers}]}}')
+        reply = await put(old(state=state), ask_of(registered=pods("w")))
+    assert parts(reply.answers[0]).registered == {"w"}
 
 
 async def test_the_state_of_a_large_cluster_is() -> None:
     worker = {"name": "w", "address": "tcp://10.0.0.1:1", "host": "h", "status": "running", "nthreads": 1}
     worker |= {"nbytes": 1, "processing": 1, "resources": {}}
     state = http(json.dumps({"idle_seconds": None, "workers": [{**worker, "name": w.name} for w in MANY]}))
-    reply = await put(old(state=state), Ask(registered=MANY))
-    assert reply.answers[0].registered == {worker.name for worker in MANY}
+    reply = await put(old(state=state), ask_of(registered=MANY))
+    assert parts(reply.answers[0]).registered == {worker.name for worker in MANY}
 
 
 # --- anything else ----------------------------------------------------------------------------------------------------
@@ -797,7 +801,7 @@ async def test_whatever_comes_is_a_reply_or_an_error_of_ours() -> None:
         writer.write_eof()
         await reader.read()
 
-    question, outcomes = Question([EVERYTHING]), []
+    question, outcomes = Request([EVERYTHING]), []
     async with stage(play) as on, client(on, timeout_seconds=2) as scheduler:
         for _ in range(500):
             with suppress(SchedulerError):
@@ -805,5 +809,5 @@ async def test_whatever_comes_is_a_reply_or_an_error_of_ours() -> None:
             scheduler.close()
     for reply in outcomes:
         (found,) = reply.answers
-        assert found.silent or found.target is None or found.target >= 0, f"seed {seed}"
+        assert found.silent or parts(found).target is None or parts(found).target >= 0, f"seed {seed}"
     assert len(outcomes) < 500, f"seed {seed}"

@@ -9,10 +9,11 @@ import asyncio
 import itertools
 
 import pytest
+from tests.support.questions import answers_of, ask_of
 from tests.support.virtual_time import now, virtual_time
 
-from dask_controller.core.actions import Answers, Ask, WorkerId
-from dask_controller.schedulers.answers import Question, Reply, SchedulerError
+from dask_controller.core.questions import Ask, WorkerId
+from dask_controller.schedulers.answers import Reply, Request, SchedulerError
 from dask_controller.schedulers.pollers import (
     FRESH,
     LONGEST_REST,
@@ -23,15 +24,15 @@ from dask_controller.schedulers.pollers import (
     SchedulerPollers,
 )
 
-IDLE = Ask(idle=True)
-EVERY_5 = Ask(every=5.0, progress=True)
+IDLE = ask_of(idle=True)
+EVERY_5 = ask_of(every=5.0, progress=True)
 A, B = Address("one", "a", "http://a"), Address("two", "b", "http://b")
 
 
 class World:
     """Schedulers that answer `says(url)`, after `seconds`; an exception or `None` for those that do not."""
 
-    def __init__(self, says=lambda url: Answers(idle_seconds=1.0), seconds=0.01):
+    def __init__(self, says=lambda url: answers_of(idle_seconds=1.0), seconds=0.01):
         self.says, self.seconds = says, seconds
         self.asked: list[tuple[float, str, tuple[Ask, ...]]] = []
         self.woken: list[tuple[float, str]] = []
@@ -54,7 +55,7 @@ class _Client:
     def close(self) -> None:
         self.world.closed += 1
 
-    async def put(self, question: Question, last: Reply | None = None) -> Reply:
+    async def put(self, question: Request, last: Reply | None = None) -> Reply:
         world = self.world
         world.asked.append((round(now(), 2), self.url, question.asks))
         world.active += 1
@@ -78,7 +79,7 @@ async def test_an_answer_is_asked_for_in_the_background_and_used_once() -> None:
     assert w.schedulers.answer("x", A, IDLE) is None
     await asyncio.sleep(1)
     assert w.woken == [(0.01, "x")]
-    assert w.schedulers.answer("x", A, IDLE) == Answers(idle_seconds=1.0)
+    assert w.schedulers.answer("x", A, IDLE) == answers_of(idle_seconds=1.0)
     await asyncio.sleep(1000)
     assert len(w.asked) == 1
     assert w.schedulers.answer("x", A, IDLE) is None, "the next time it is asked anew"
@@ -102,12 +103,12 @@ async def test_an_answer_that_was_not_fetched_in_time_is_not_believed() -> None:
 @virtual_time
 async def test_a_standing_question_is_repeated_and_wakes_only_if_there_is_something_new() -> None:
     said = [1.0, 1.0, 1.0, 2.0, 2.0]
-    w = World(lambda url: Answers(idle_seconds=said.pop(0) if said else 2.0))
+    w = World(lambda url: answers_of(idle_seconds=said.pop(0) if said else 2.0))
     w.schedulers.answer("x", A, EVERY_5)
     await asyncio.sleep(27)
     assert len(w.asked) == 6
     assert [round(time) for time, _ in w.woken] == [0, 15]
-    assert w.schedulers.answer("x", A, EVERY_5) == w.schedulers.answer("x", A, EVERY_5) == Answers(idle_seconds=2.0)
+    assert w.schedulers.answer("x", A, EVERY_5) == w.schedulers.answer("x", A, EVERY_5) == answers_of(idle_seconds=2.0)
     w.schedulers.forget("x")
     await asyncio.sleep(100)
     assert len(w.asked) == 6
@@ -128,7 +129,7 @@ async def test_another_question_replaces_the_first_at_once() -> None:
     w = World(seconds=1.0)
     w.schedulers.answer("x", A, EVERY_5)
     await asyncio.sleep(0.5)
-    other = Ask(every=1.0, retire=(WorkerId("w", ""),))
+    other = ask_of(every=1.0, retire=(WorkerId("w", ""),))
     assert w.schedulers.answer("x", A, other) is None
     await asyncio.sleep(0.6)
     assert w.woken == [], "that answer was to the other question"
@@ -169,7 +170,7 @@ async def test_a_silent_scheduler_rests_longer_each_time_and_everybody_is_told_a
 
 @virtual_time
 async def test_when_it_speaks_again_those_who_asked_are_told() -> None:
-    w = World(lambda url: None if now() < 60 else Answers(idle_seconds=3.0))
+    w = World(lambda url: None if now() < 60 else answers_of(idle_seconds=3.0))
     w.schedulers.answer("x", A, IDLE)
     await asyncio.sleep(200)
     assert [key for _, key in w.woken] == ["x", "x"]
@@ -178,12 +179,12 @@ async def test_when_it_speaks_again_those_who_asked_are_told() -> None:
 
 @virtual_time
 async def test_a_new_life_of_the_scheduler_is_asked_at_once_though_the_old_one_was_silent() -> None:
-    w = World(lambda url: None if now() < 60 else Answers(idle_seconds=3.0))
+    w = World(lambda url: None if now() < 60 else answers_of(idle_seconds=3.0))
     w.schedulers.answer("x", A, EVERY_5)
     await asyncio.sleep(61)
     assert w.schedulers.answer("x", A._replace(life="ready"), EVERY_5) is None
     await asyncio.sleep(1)
-    assert w.schedulers.answer("x", A._replace(life="ready"), EVERY_5) == Answers(idle_seconds=3.0)
+    assert w.schedulers.answer("x", A._replace(life="ready"), EVERY_5) == answers_of(idle_seconds=3.0)
 
 
 @virtual_time
@@ -193,13 +194,13 @@ async def test_whoever_waits_for_long_is_told_that_there_is_no_answer_yet() -> N
     await asyncio.sleep(PATIENCE)
     assert w.schedulers.answer("x", A, IDLE).silent
     await asyncio.sleep(6)
-    assert w.schedulers.answer("x", A, IDLE) == Answers(idle_seconds=1.0)
+    assert w.schedulers.answer("x", A, IDLE) == answers_of(idle_seconds=1.0)
 
 
 @virtual_time
 async def test_silent_schedulers_delay_neither_other_namespaces_nor_those_that_speak() -> None:
     """Security finding 4: 200 schedulers of one namespace accept and never answer."""
-    w = World(lambda url: None if "hung" in url else Answers(idle_seconds=1.0))
+    w = World(lambda url: None if "hung" in url else answers_of(idle_seconds=1.0))
     for number in range(200):
         w.schedulers.answer(f"hung-{number}", Address("one", str(number), f"http://hung-{number}"), EVERY_5)
     await asyncio.sleep(120)
@@ -211,7 +212,7 @@ async def test_silent_schedulers_delay_neither_other_namespaces_nor_those_that_s
     assert {key: round(time - began, 1) for time, key in w.woken[-2:]} == {"x": 0.0, "y": 0.0}
 
 
-@pytest.mark.parametrize(("answers", "most"), [(None, SPEAKING + SILENT), (Answers(idle_seconds=1.0), SPEAKING)])
+@pytest.mark.parametrize(("answers", "most"), [(None, SPEAKING + SILENT), (answers_of(idle_seconds=1.0), SPEAKING)])
 def test_the_requests_of_a_namespace_are_bounded(answers, most) -> None:
     @virtual_time
     async def play() -> None:

@@ -15,12 +15,14 @@ import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.support.questions import answers_of, parts
 from tests.support.states import NOW, cluster, group, observed_group, scheduler_pod, worker_pod
 
-from dask_controller.core.actions import Answers, CreateWorker, Delete, Plan
+from dask_controller.core.actions import CreateWorker, Delete, Plan
 from dask_controller.core.conditions import is_true
 from dask_controller.core.observed import ObservedGroup
 from dask_controller.core.pod import Container, Pod
+from dask_controller.core.questions import Answers
 from dask_controller.core.worker_group import SHORT_LIFE_SECONDS, limits, plan_worker_group
 from dask_controller.core.worker_group_status import worker_group_status
 from dask_crds import names
@@ -128,11 +130,12 @@ class WorkerGroupMachine(RuleBasedStateMachine):
 
     def _ask(self, ask) -> Answers:
         if self.silent:
-            return Answers(silent="cannot be reached")
+            return answers_of(silent="cannot be reached")
+        asked = parts(ask)
         known = {p.worker_name for p in self._running()}
-        resumption = {w.name: self._resumed(w.name) if w.name in known else "unknown" for w in ask.resume}
+        resumption = {w.name: self._resumed(w.name) if w.name in known else "unknown" for w in asked.resume}
         retirement = {}
-        for worker in ask.retire:
+        for worker in asked.retire:
             if worker.name not in known:
                 retirement[worker.name] = "unknown"
                 continue
@@ -146,9 +149,11 @@ class WorkerGroupMachine(RuleBasedStateMachine):
                 retirement[worker.name] = "retiring"
             else:
                 retirement[worker.name] = "retired"
-        return Answers(
-            registered=frozenset(known) if ask.registered else None,
-            ranked=tuple(sorted((w.name for w in ask.rank), key=lambda n: self.data.get(n, 0))) if ask.rank else None,
+        return answers_of(
+            registered=frozenset(known) if asked.registered else None,
+            ranked=tuple(sorted((w.name for w in asked.rank), key=lambda n: self.data.get(n, 0)))
+            if asked.rank
+            else None,
             retirement=retirement,
             resumption=resumption,
         )

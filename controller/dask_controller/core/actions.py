@@ -1,4 +1,4 @@
-"""What a plan is made of: questions to the scheduler, actions on the API server, and how they went."""
+"""What a plan is made of: actions on the API server, and how they went."""
 
 from __future__ import annotations
 
@@ -10,91 +10,7 @@ from msgspec import Struct
 
 from dask_crds.model import DaskWorkerGroup
 
-# --- questions to the scheduler ---------------------------------------------------------------------------------------
-
-
-class WorkerId(Struct, frozen=True):
-    """A worker Pod as the scheduler can know it: by its worker's name, else by one of its addresses."""
-
-    name: str
-    ips: tuple[str, ...] = ()  #: empty where it shares them with other Pods
-
-
-class Claim(Struct, frozen=True, kw_only=True):
-    """What a worker group can take of the load."""
-
-    workers: tuple[WorkerId, ...]  #: those that it has
-    resources: Mapping[str, float] = {}  #: Dask resources of one worker, as far as they are known before one runs
-    threads: int = 1  #: of one Pod, likewise
-    minimum: int = 0
-    maximum: int
-
-
-class TargetQuestion(Struct, frozen=True, kw_only=True):
-    """How many workers would do for one of the groups of a cluster."""
-
-    group: Claim
-    before: tuple[Claim, ...] = ()  #: the groups that come before it where several could run a task
-    after: tuple[Claim, ...] = ()
-
-
-class Ask(Struct, frozen=True, kw_only=True):
-    """What a planner must know from the scheduler before it can decide.
-
-    ``retire`` and ``resume`` change the scheduler's state, yet they are questions all the same: "these shall go, how
-    far are they?". Both may be asked any number of times.
-    """
-
-    #: Seconds after which the answer is renewed for as long as it is asked for; ``None``: once.
-    every: float | None = None
-    idle: bool = False
-    progress: bool = False  #: how far the tasks are, and how many workers are registered
-    versions: bool = False
-    registered: tuple[WorkerId, ...] = ()  #: which of these the scheduler knows
-    rank: tuple[WorkerId, ...] = ()  #: order these by how little it costs to close them
-    retire: tuple[WorkerId, ...] = ()
-    resume: tuple[WorkerId, ...] = ()
-    target: TargetQuestion | None = None
-
-    @property
-    def only_reads(self) -> bool:
-        """Whether it leaves the scheduler as it is."""
-        return not (self.retire or self.resume)
-
-
-class Progress(Struct, frozen=True):
-    """How far the tasks are that a scheduler was given so far."""
-
-    total: int
-    done: int
-    workers: int  #: registered worker processes
-
-
-class Versions(Struct, frozen=True):
-    """The different sets of versions (package -> version) that are present, by role."""
-
-    scheduler: tuple[Mapping[str, str], ...]
-    workers: tuple[Mapping[str, str], ...]
-    clients: tuple[Mapping[str, str], ...]
-
-
-class Answers(Struct, frozen=True, kw_only=True):
-    """What the scheduler said. Fields that were not asked for are ``None``."""
-
-    silent: str = ""  #: why it did not answer; the other fields are then ``None``
-    idle_seconds: float | None = None  #: ``None`` while it is busy
-    registered: frozenset[str] | None = None  #: names of the workers (Pods) that it knows
-    ranked: tuple[str, ...] | None = None  #: worker names, first to close first
-    #: Worker name -> ``retired``, ``retiring``, ``unknown``, ``refused: …``.
-    retirement: Mapping[str, str] | None = None
-    #: Worker name -> ``resuming``, ``unknown``, its status; ``None`` too if the module does not tell.
-    resumption: Mapping[str, str] | None = None
-    target: int | None = None
-    progress: Progress | None = None
-    versions: Versions | None = None
-
-
-# --- actions on the API server ----------------------------------------------------------------------------------------
+from .questions import Ask
 
 
 class _Object(Protocol):

@@ -13,12 +13,13 @@ from dask_crds.model import DaskAutoscaler, DaskAutoscalerStatus, DaskWorkerGrou
 from dask_crds.reasons import Reason
 from dask_resources.metadata import tracked
 
-from .actions import Ask, Patch, Plan
+from .actions import Patch, Plan
 from .conditions import find
 from .demand import target_question
 from .observed import ObservedAutoscaler
 from .ownership import adoption
 from .pod import Manifest
+from .questions import Ask, Target
 from .scaling_rules import Scaling, scale
 from .scheduler import is_ready
 from .time import Time
@@ -127,7 +128,7 @@ def plan_autoscaler(o: ObservedAutoscaler, now: Time) -> Plan:
     if group is None or not is_ready(o.scheduler_pods):
         return Plan(actions=actions)
     if o.answers is None:
-        return Plan(ask=Ask(every=INTERVAL_SECONDS, target=target_question(o, group)))
+        return Plan(ask=Ask((target_question(o, group),), every=INTERVAL_SECONDS))
     decision = scaling(o, now)
     limits = (Reason.SCALE_UP_LIMIT, Reason.SCALE_DOWN_LIMIT)
     settled = decision is None or (decision.stabilized == Reason.READY_FOR_NEW_SCALE and decision.limited not in limits)
@@ -146,10 +147,11 @@ def current_number(o: ObservedAutoscaler) -> int | None:
 def scaling(o: ObservedAutoscaler, now: Time) -> Scaling | None:
     """The decision, if the scheduler has said what the load wants."""
     current, group = current_number(o), scaled_group(o)
-    if current is None or group is None or o.answers is None or o.answers.target is None:
+    wanted = o.answers.of(Target) if o.answers else None
+    if current is None or group is None or wanted is None:
         return None
     status = status_for(o.autoscaler, group)
-    return scale(o.autoscaler.spec, status, current=current, wanted=o.answers.target, now=now)
+    return scale(o.autoscaler.spec, status, current=current, wanted=wanted, now=now)
 
 
 def is_suspended(group: DaskWorkerGroup) -> bool:

@@ -6,9 +6,10 @@ from dask_crds.model import DaskCluster
 from dask_crds.reasons import Reason
 
 from . import children
-from .actions import Action, Ask, Delete, Event, Patch, Plan, step
+from .actions import Action, Delete, Event, Patch, Plan, step
 from .observed import ObservedCluster
 from .ownership import SUSPEND, applied_by, foreign_scheduler
+from .questions import Ask, Idle
 from .scheduler import is_ready
 from .time import Time, parse_time
 
@@ -26,11 +27,12 @@ def plan_cluster(o: ObservedCluster, now: Time) -> Plan:
     if not timeout or actions or o.cluster.spec.suspend or not is_ready(o.scheduler_pods):
         return Plan(actions=actions)
     if o.answers is None:
-        return Plan(ask=Ask(idle=True))
+        return Plan(ask=Ask((Idle(),)))
     if o.answers.silent:
         return Plan(requeue_after=IDLE_RETRY_SECONDS)
+    said = o.answers.of(Idle)
     # No scheduler can have been idle for longer than its cluster exists.
-    idle = min(o.answers.idle_seconds or 0.0, now - _created(o.cluster))
+    idle = min(said or 0.0, now - _created(o.cluster))
     if idle < timeout:
         return Plan(requeue_after=timeout - idle)
     return Plan(actions=_end_idleness(o.cluster))

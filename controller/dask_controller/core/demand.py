@@ -14,9 +14,9 @@ from dask_crds.names import Component
 from dask_crds.quantity import parse_quantity
 from dask_resources.pod import main_container
 
-from .actions import Claim, TargetQuestion
 from .observed import ObservedAutoscaler
 from .pod import Pod
+from .questions import Claim, Target
 from .scaling_rules import bounds
 
 #: Characters of a script or of an option's value that are read. A longer script is split at its spaces, because the
@@ -27,7 +27,7 @@ _MOST = 10**6
 _AMOUNT = re.compile(r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 
 
-def target_question(o: ObservedAutoscaler, group: DaskWorkerGroup) -> TargetQuestion:
+def target_question(o: ObservedAutoscaler, group: DaskWorkerGroup) -> Target:
     """How many workers the load wants of ``group``, seen beside the other groups of its cluster.
 
     Groups that offer the same share the tasks in the order of this question: the default group first, then by name.
@@ -37,7 +37,7 @@ def target_question(o: ObservedAutoscaler, group: DaskWorkerGroup) -> TargetQues
         return group.name != names.default_group(group.spec.cluster), group.name
 
     others = sorted(o.siblings, key=lambda other: place(other.group))
-    return TargetQuestion(
+    return Target(
         group=_claim(group, o.autoscaler, o.pods),
         before=tuple(_claim(s.group, s.autoscaler, s.pods) for s in others if place(s.group) < place(group)),
         after=tuple(_claim(s.group, s.autoscaler, s.pods) for s in others if place(s.group) > place(group)),

@@ -15,8 +15,9 @@ from dask_resources.job import job_cluster, runner_job
 from dask_resources.scheduler import DEFAULT_CLUSTER_DOMAIN
 
 from . import runner_room
-from .actions import Action, Apply, Ask, Delete, Event, Patch, Plan
+from .actions import Action, Apply, Delete, Event, Patch, Plan
 from .observed import ObservedJob
+from .questions import Ask, PackageVersions, Question, TaskProgress
 from .run import Run
 from .run_words import ending
 from .runner import Runner
@@ -114,15 +115,19 @@ def _question(run: Run) -> Ask | None:
     if run.job.spec.suspend or run.is_held or run.scheduler_life is None:
         return None
     if run.waits:
-        ask = Ask(every=REGISTRATION_POLL_SECONDS, progress=True, versions=run.enforces_versions)
+        ask = Ask(_progress(versions=run.enforces_versions), every=REGISTRATION_POLL_SECONDS)
         return ask if run.minimum_workers else None
     if not run.is_running:
         return None
     unknown = "VersionsConsistent" not in run.conditions
     if run.runner is not None and run.runner.is_finished:
-        return Ask(progress=True, versions=unknown)  # the last word, so not one from before
+        return Ask(_progress(versions=unknown))  # the last word, so not one from before
     gate = run.enforces_versions and unknown
-    return Ask(every=REGISTRATION_POLL_SECONDS if gate else PROGRESS_SECONDS, progress=True, versions=unknown)
+    return Ask(_progress(versions=unknown), every=REGISTRATION_POLL_SECONDS if gate else PROGRESS_SECONDS)
+
+
+def _progress(*, versions: bool) -> tuple[Question[Any], ...]:
+    return (TaskProgress(), PackageVersions()) if versions else (TaskProgress(),)
 
 
 def _next_look(run: Run) -> float | None:
@@ -137,7 +142,7 @@ def _next_look(run: Run) -> float | None:
             looks.append(deadline - run.active_seconds)
     elif runner is not None and runner.lacks_pod:
         looks.append(CREATION_POLL_SECONDS)
-    if run.answers is not None and run.answers.progress is not None and run.status.progress is not None:
+    if run.answers is not None and run.answers.of(TaskProgress) is not None and run.status.progress is not None:
         # An answer that came too early to be written, see `job_status._progress`.
         due = time_or(run.status.progress.last_update_time, 0.0) + PROGRESS_SECONDS - run.now
         looks += [due] if due > 0 else []

@@ -15,6 +15,7 @@ from .actions import Outcome, Plan
 from .conditions import Standing, condition, merge, readiness
 from .job import PROGRESS_SECONDS
 from .observed import ObservedJob
+from .questions import TaskProgress
 from .run import Run
 from .run_words import Ending, ending, waiting_for
 from .time import Time, format_time, time_or
@@ -121,7 +122,7 @@ def _history(run: Run) -> list[PastRun] | None:
 
 def _progress(run: Run) -> Progress | None:
     """How far the tasks are; moved on only when it has changed, and not too often."""
-    before, found = run.status.progress, run.answers.progress if run.answers else None
+    before, found = run.status.progress, run.answers.of(TaskProgress) if run.answers else None
     if found is None or (run.runner is None and before is None):
         return before
     if found.total == 0 and run.runner is not None and not run.has_its_scheduler:

@@ -17,6 +17,7 @@ from dask_resources.worker import drain_timeout
 from .actions import Event
 from .observed import ObservedGroup
 from .pod import Pod
+from .questions import Resume, Retire
 from .time import Time, format_time, time_or
 
 #: How often the scheduler is asked about a drain; it cannot be watched.
@@ -92,9 +93,10 @@ def timeouts(o: ObservedGroup, late: Mapping[str, str]) -> Iterable[Event]:
 
 
 def _retirement(pod: Pod, o: ObservedGroup) -> str:
-    if o.answers is None or o.answers.retirement is None:
+    notes = o.answers.of(Retire) if o.answers else None
+    if notes is None:
         return f"waiting for the scheduler: {o.answers.silent if o.answers else 'not asked'}"
-    state = o.answers.retirement.get(pod.known_as, "unknown")
+    state = notes.get(pod.known_as, "unknown")
     return f"it says: {state}" if is_wanted(state) else state
 
 
@@ -107,5 +109,5 @@ def _why_paused(pod: Pod, o: ObservedGroup, *, scheduler_runs: bool) -> str:
         return "there is none now"
     if o.answers.silent:
         return o.answers.silent
-    state = (o.answers.resumption or {}).get(pod.known_as, "running")
+    state = (o.answers.of(Resume) or {}).get(pod.known_as, "running")
     return "" if state != "resuming" else "it has been told"

@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from dask_crds.model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup
 
-from .actions import Answers
 from .pod import Manifest, Pod, Problem
+from .questions import Answers
 
 
 class ObservedCluster(Struct, frozen=True, kw_only=True):
@@ -46,6 +46,11 @@ class ObservedGroup(Struct, frozen=True, kw_only=True):
     scheduler_deployment: Manifest | None = None
     answers: Answers | None = None
 
+    @property
+    def cluster_key(self) -> tuple[str, str]:
+        """Namespace and name of its cluster, whether that exists or not."""
+        return self.group.namespace, self.group.spec.cluster
+
 
 class ObservedJob(Struct, frozen=True, kw_only=True):
     """A DaskJob, and what has the names and labels of its children; what of that is its own `Run` says."""
@@ -60,6 +65,11 @@ class ObservedJob(Struct, frozen=True, kw_only=True):
     creation_problem: str = ""  #: why Kubernetes makes no Pod of the runner, by its Events
     leaving: int = 0  #: workers of the cluster that are being deleted; only known while there is such a problem
     answers: Answers | None = None
+
+    @property
+    def cluster_key(self) -> tuple[str, str]:
+        """Namespace and name of its cluster, whether that exists or not."""
+        return self.job.namespace, self.job.name
 
 
 class Sibling(Struct, frozen=True, kw_only=True):

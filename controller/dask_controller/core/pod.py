@@ -16,7 +16,7 @@ from msgspec import Struct, field
 from dask_crds.names import Annotation, Component, Label
 from dask_resources.metadata import remembered
 
-from .actions import WorkerId
+from .questions import WorkerId
 from .time import Time, parse_time
 
 Manifest = Mapping[str, Any]

@@ -15,6 +15,7 @@ from .conditions import condition
 from .observed import ObservedJob
 from .ownership import annotation, owner_uid
 from .pod import Manifest, Pod, Problem
+from .questions import PackageVersions, TaskProgress
 from .runner import Runner
 from .time import Time, time_or
 
@@ -210,15 +211,16 @@ def _missing(run: Run) -> str:
         return "waiting for the scheduler to be ready"
     if not run.minimum_workers or run.answers is None:
         return ""
-    if run.answers.progress is None:
+    progress = run.answers.of(TaskProgress)
+    if progress is None:
         return f"waiting for the scheduler: {run.answers.silent}"
-    registered = run.answers.progress.workers
-    return "" if registered >= run.minimum_workers else f"{registered} of {run.minimum_workers} workers have registered"
+    few = f"{progress.workers} of {run.minimum_workers} workers have registered"
+    return few if progress.workers < run.minimum_workers else ""
 
 
 def _versions(run: Run) -> Condition | None:
     known = run.conditions.get("VersionsConsistent")
-    found = run.answers.versions if run.answers else None
+    found = run.answers.of(PackageVersions) if run.answers else None
     if known is not None or found is None:
         return known
     if different := versions.differences(found):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .actions import Versions
+from .questions import Versions
 
 
 def is_complete(found: Versions) -> bool:

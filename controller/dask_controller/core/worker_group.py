@@ -26,12 +26,13 @@ from dask_resources.metadata import metadata_patch, tracked
 from dask_resources.pod import main_container
 from dask_resources.worker import drain_timeout, stop_seconds, worker_metadata, worker_revision
 
-from .actions import STEP, Ask, CreateWorker, Delete, Patch, Plan, step
+from .actions import STEP, CreateWorker, Delete, Patch, Plan, step
 from .autoscaler import number_for
 from .ledger import DRAIN_POLL_SECONDS, MOST_DRAINING, drained, is_wanted, since, timeouts
 from .observed import ObservedGroup
 from .ownership import adoption, annotation, foreign_scheduler, number
 from .pod import Pod
+from .questions import Ask, Rank, Registered, Resume, Retire
 from .time import Time
 
 #: A Pod that has lived for less than this is not replaced before as much time has passed again, else a broken image, an
@@ -243,20 +244,20 @@ def _questions(b: Buckets, decision: Decision) -> Ask | None:
     going = [p for p in b.draining if p.name not in decision.resumed]
     if not (compared or going or decision.resume):
         return None
-    return Ask(
-        every=DRAIN_POLL_SECONDS if going or decision.resume else None,
-        registered=tuple(p.worker_id for p in compared),
-        rank=tuple(p.worker_id for p in compared if p.phase == "Running"),
-        retire=tuple(p.worker_id for p in going),
-        resume=tuple(p.worker_id for p in decision.resume),
+    questions = (
+        Resume(tuple(p.worker_id for p in decision.resume)),
+        Registered(tuple(p.worker_id for p in compared)),
+        Rank(tuple(p.worker_id for p in compared if p.phase == "Running")),
+        Retire(tuple(p.worker_id for p in going)),
     )
+    every = DRAIN_POLL_SECONDS if going or decision.resume else None
+    return Ask(tuple(question for question in questions if question.workers), every=every)
 
 
 def _is_waiting(pod: Pod, o: ObservedGroup) -> bool:
     """Whether nothing can be lost with a Pod: its worker does not run, or the scheduler does not know it."""
-    if o.answers is None or o.answers.registered is None:
-        return pod.phase != "Running"
-    return pod.known_as not in o.answers.registered
+    registered = o.answers.of(Registered) if o.answers else None
+    return pod.phase != "Running" if registered is None else pod.known_as not in registered
 
 
 def victims(b: Buckets, decision: Decision, o: ObservedGroup) -> list[Pod]:
@@ -264,7 +265,7 @@ def victims(b: Buckets, decision: Decision, o: ObservedGroup) -> list[Pod]:
 
     Not running or not registered first (newest first), then not ready, then outdated, then by the scheduler.
     """
-    ranked = (o.answers and o.answers.ranked) or ()
+    ranked = (o.answers and o.answers.of(Rank)) or ()
     rank = {name: position for position, name in enumerate(ranked)}
     outdated = {p.name for p in b.outdated}
 

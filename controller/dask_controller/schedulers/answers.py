@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
-from itertools import islice
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from ..core.actions import Answers, Ask, Progress, Versions, WorkerId
+from ..core.questions import Answers, Ask, Question, WorkerId, readable
 
 #: Bytes of an answer: so many for each ask, so many for each name in it, and never more than the last.
 ASK_BYTES, NAME_BYTES, LARGEST_ANSWER = 16 * 2**10, 512, 3 * 2**20
 #: Values in its JSON, likewise: one byte of JSON can become fifty in memory. The last is for a scheduler's whole state.
 ASK_VALUES, NAME_VALUES, LARGEST_STATE = 1_000, 4, 200_000
-#: Characters of what people read, and of a version or a package's name; packages in a set, and sets of versions.
-WORDS_LENGTH, VERSION_LENGTH, MOST_VERSIONS = 200, 64, 32
 
 _T = TypeVar("_T")
 
@@ -50,12 +47,12 @@ class Limits(NamedTuple):
     @classmethod
     def of(cls, asks: Sequence[Ask]) -> Limits:
         """As large as these call for."""
-        names = sum(len(ask.registered) + len(ask.rank) + len(ask.retire) + len(ask.resume) for ask in asks)
+        names = sum(question.names for ask in asks for question in ask.questions)
         size = ASK_BYTES * (1 + len(asks)) + NAME_BYTES * names
         return cls(min(LARGEST_ANSWER, size), ASK_VALUES * (1 + len(asks)) + NAME_VALUES * names)
 
 
-class Question:
+class Request:
     """What is put to one scheduler: encoded once, sent many times.
 
     Attributes:
@@ -75,29 +72,19 @@ class Reply(msgspec.Struct, frozen=True):
 
     Attributes:
         raw: the JSON; empty if it took several requests.
-        answers: one for each ``Ask`` of the question.
-        question: that it answers.
+        answers: one for each ``Ask`` of the request.
+        request: that it answers.
     """
 
     raw: bytes
     answers: tuple[Answers, ...]
-    question: Question | None = None
-
-
-_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+    request: Request | None = None
 
 
 class SaidForm(msgspec.Struct):
     """What the route ``ask`` answers."""
 
     answers: list[dict[str, Any]]
-
-
-class _ProgressForm(msgspec.Struct):
-    total: _Count
-    done: _Count
-    workers: _Count
 
 
 class _ProcessForm(msgspec.Struct, gc=False):
@@ -116,35 +103,9 @@ class _Complaint(msgspec.Struct):
     message: str
 
 
-class _Part(NamedTuple):
-    """A field of ``Ask``, and that of ``Answers`` with what is said to it."""
-
-    asked: str
-    said: str
-    form: Any  #: that it must have
-    taken: Callable[[Any, Any], Any]  #: of what is said, and of what was asked
-    new: bool = False  #: whether a module of ``VERSION`` 4 or older does without
-
-
-def _notes(notes: Mapping[str, str], asked: Iterable[WorkerId]) -> dict[str, str]:
-    return {name: _words(notes[name]) for name in _asked_for(notes, asked)}
-
-
-_PARTS = (
-    _Part("resume", "resumption", dict[str, str], _notes, new=True),
-    _Part("idle", "idle_seconds", _Seconds | None, lambda seconds, _: seconds),
-    _Part("progress", "progress", _ProgressForm, lambda found, _: Progress(found.total, found.done, found.workers)),
-    _Part("versions", "versions", Versions, lambda found, _: _readable(found)),
-    _Part("registered", "registered", list[str], lambda names, asked: frozenset(_asked_for(names, asked))),
-    _Part("rank", "ranked", list[str], lambda names, asked: tuple(_asked_for(names, asked))),
-    _Part("retire", "retirement", dict[str, str], _notes),
-    _Part("target", "target", _Count, lambda number, _: number),
-)
-
-
 def _encodable(ask: Ask) -> dict[str, Any]:
     """What a scheduler is told of an ask: what is asked for, not how often and the like."""
-    return {part.asked: wire(asked) for part in _PARTS if (asked := getattr(ask, part.asked))}
+    return {question.field: wire(question.body) for question in ask.questions}
 
 
 def wire(asked: Any) -> Any:
@@ -166,25 +127,19 @@ def believed(ask: Ask, said: Mapping[str, Any]) -> Answers:
         SchedulerError: it lacks what was asked for, or that makes no sense.
     """
     if isinstance(error := said.get("error"), str):
-        return Answers(silent=f"the scheduler cannot answer: {_words(error)}")
-    taken = {}
-    for part in _PARTS:
-        if asked := getattr(ask, part.asked):
-            if part.said not in said:
-                if part.new:
-                    continue
-                raise unexpected("ask", f"{part.said} is missing")
-            try:
-                taken[part.said] = part.taken(msgspec.convert(said[part.said], part.form), asked)
-            except (ValueError, OverflowError, RecursionError) as problem:
-                raise unexpected("ask", f"{part.said}: {problem}") from problem
-    return Answers(**taken)
-
-
-def _asked_for(names: Iterable[str], workers: Iterable[WorkerId]) -> Iterable[str]:
-    """Those of the names that were asked for, once each and in their order."""
-    asked = {worker.name for worker in workers}
-    return (name for name in dict.fromkeys(names) if name in asked)
+        return Answers(silent=f"the scheduler cannot answer: {readable(error)}")
+    taken: dict[type[Question[Any]], Any] = {}
+    for question in ask.questions:
+        field = question.answer_field
+        if field not in said:
+            if question.since is not None:
+                continue
+            raise unexpected("ask", f"{field} is missing")
+        try:
+            taken[type(question)] = question.believe(msgspec.convert(said[field], question.form))
+        except (ValueError, OverflowError, RecursionError) as problem:
+            raise unexpected("ask", f"{field}: {problem}") from problem
+    return Answers(by_question=taken)
 
 
 #: A name that the operator has given to a worker, and what may follow it: the number of a process, say.
@@ -220,21 +175,6 @@ def _canonical(host: str) -> str:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-def _readable(versions: Versions) -> Versions:
-    def sets(found: Sequence[Mapping[str, str]]) -> tuple[dict[str, str], ...]:
-        return tuple(
-            {_words(name, VERSION_LENGTH): _words(version, VERSION_LENGTH) for name, version in some}
-            for some in (islice(packages.items(), MOST_VERSIONS) for packages in found[:MOST_VERSIONS])
-        )
-
-    return Versions(sets(versions.scheduler), sets(versions.workers), sets(versions.clients))
-
-
-def _words(text: str, length: int = WORDS_LENGTH) -> str:
-    """The beginning of what a stranger says, without the characters that a terminal or a log would obey."""
-    return "".join(character if character.isprintable() else " " for character in text[:length])
-
-
 def decoded(route: str, text: bytes, form: type[_T]) -> _T:
     """What a route has answered.
 
@@ -253,9 +193,9 @@ def complaint(content: bytes) -> str:
         message = msgspec.json.decode(content, type=_Complaint).message
     except (ValueError, RecursionError):
         return ""
-    return f": {_words(message)}"
+    return f": {readable(message)}"
 
 
 def unexpected(route: str, why: str) -> SchedulerError:
     """An answer that is not as agreed."""
-    return SchedulerError("Unexpected", f"the scheduler's answer to {route} is not as agreed: {_words(why)}")
+    return SchedulerError("Unexpected", f"the scheduler's answer to {route} is not as agreed: {readable(why)}")

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
-from ..core.actions import Answers, Ask
+from ..core.questions import (
+    AboutWorkers,
+    Answers,
+    Ask,
+    Idle,
+    PackageVersions,
+    Question,
+    Rank,
+    Registered,
+    Resume,
+    Retire,
+    Target,
+    TaskProgress,
+)
 from .answers import (
     LARGEST_ANSWER,
     LARGEST_STATE,
     Limits,
-    Question,
     Reply,
+    Request,
     SaidForm,
     SchedulerError,
     StateForm,
@@ -33,8 +48,37 @@ PREFIX = "/dask-gitops/v1"
 KEEP_SECONDS = 60.0
 
 
+class _Route(NamedTuple):
+    """How modules of ``VERSION`` 3 and older are asked one question."""
+
+    name: str
+    answer_field: str = ""  #: empty: all of the answer
+
+
+#: Two more are answered by their `StateForm`, and others they do not know.
+_ROUTES: Mapping[type[Question[Any]], _Route] = {
+    Resume: _Route("resume", "workers"),
+    TaskProgress: _Route("progress"),
+    PackageVersions: _Route("versions"),
+    Rank: _Route("workers_to_close", "workers"),
+    Target: _Route("adaptive_target", "target"),
+    Retire: _Route("retire", "workers"),
+}
+
+
+def _body(question: Question[Any]) -> bytes | None:
+    """What such a route takes; ``None`` if it takes nothing."""
+    match question:
+        case AboutWorkers():
+            return msgspec.json.encode({"workers": wire(question.workers)})
+        case Target():
+            others = {"before": wire(question.before), "after": wire(question.after)}
+            return msgspec.json.encode({**wire(question.group), **others})
+    return None
+
+
 class SchedulerClient:
-    """One scheduler, asked one question at a time.
+    """One scheduler, which gets one request at a time.
 
     Args:
         url: of its dashboard's port, ``http``.
@@ -50,11 +94,11 @@ class SchedulerClient:
         self._forget: asyncio.TimerHandle | None = None
         self._is_old = False  #: its module has no route ``ask``; a restart, which ends connections, may change that
 
-    async def put(self, question: Question, last: Reply | None = None) -> Reply:
-        """The answers to a question.
+    async def put(self, request: Request, last: Reply | None = None) -> Reply:
+        """The answers to a request.
 
         Args:
-            question: what is asked.
+            request: what is asked.
             last: the last reply; returned as it is, undecoded, where the scheduler says the same again.
 
         Raises:
@@ -62,8 +106,8 @@ class SchedulerClient:
         """
         try:
             async with asyncio.timeout(self._seconds):
-                reply = None if self._is_old else await self._put(question, last)
-                return await self._put_singly(question, last) if reply is None else reply
+                reply = None if self._is_old else await self._put(request, last)
+                return await self._put_singly(request, last) if reply is None else reply
         except SchedulerError:
             self.close()  # who talks nonsense may be in the middle of it
             raise
@@ -82,60 +126,50 @@ class SchedulerClient:
         if self._forget is not None:
             self._forget.cancel()
 
-    async def _put(self, question: Question, last: Reply | None) -> Reply | None:
+    async def _put(self, request: Request, last: Reply | None) -> Reply | None:
         """All at once; ``None`` if there is no route for that."""
         try:
-            raw = await self._call("ask", question.limits, question.body)
+            raw = await self._call("ask", request.limits, request.body)
         except SchedulerError as error:
             if error.kind == "NoExtension":
                 return None
             raise
-        if last is not None and last.question is question and last.raw == raw:
+        if last is not None and last.request is request and last.raw == raw:
             return last
         said = decoded("ask", raw, SaidForm).answers
-        if len(said) != len(question.asks):
-            raise unexpected("ask", f"it has {len(said)} answers to {len(question.asks)} questions")
-        return Reply(raw, tuple(map(believed, question.asks, said)), question)
+        if len(said) != len(request.asks):
+            raise unexpected("ask", f"it has {len(said)} answers to {len(request.asks)} questions")
+        return Reply(raw, tuple(map(believed, request.asks, said)), request)
 
     # --- modules of VERSION 3 and older -------------------------------------------------------------------------------
 
-    async def _put_singly(self, question: Question, last: Reply | None) -> Reply:
+    async def _put_singly(self, request: Request, last: Reply | None) -> Reply:
         """One after the other, by the routes that every module has."""
         state = None
-        if not self._is_old or any(ask.idle or ask.registered for ask in question.asks):
+        asked = chain.from_iterable(ask.questions for ask in request.asks)
+        if not self._is_old or any(isinstance(question, Idle | Registered) for question in asked):
             text = await self._call("state", Limits(LARGEST_ANSWER, LARGEST_STATE))
             state = decoded("state", text, StateForm)
             self._is_old = True
-        answers = tuple([await self._ask_singly(ask, state) for ask in question.asks])
-        if last is not None and last.question is question and last.answers == answers:
+        answers = tuple([await self._ask_singly(ask, state) for ask in request.asks])
+        if last is not None and last.request is request and last.answers == answers:
             return last
-        return Reply(b"", answers, question)
+        return Reply(b"", answers, request)
 
     async def _ask_singly(self, ask: Ask, state: StateForm | None) -> Answers:
-        limits = Limits.of([ask])
-
-        async def told(route: str, **body: Any) -> dict[str, Any]:
-            text = await self._call(route, limits, msgspec.json.encode(body) if body else None)
-            return decoded(route, text, dict[str, Any])
-
+        limits, said = Limits.of([ask]), dict[str, Any]()
+        if state is not None:
+            said[Idle.answer_field] = state.idle_seconds
         try:
-            said: dict[str, Any] = {}
-            if ask.resume and (found := (await told("resume", workers=wire(ask.resume))).get("workers")) is not None:
-                said["resumption"] = found
-            if state is not None:
-                said |= {"idle_seconds": state.idle_seconds, "registered": registered(state, ask.registered)}
-            if ask.progress:
-                said["progress"] = await told("progress")
-            if ask.versions:
-                said["versions"] = await told("versions")
-            if ask.rank:
-                said["ranked"] = (await told("workers_to_close", workers=wire(ask.rank))).get("workers")
-            if ask.target:
-                target = wire(ask.target)
-                others = {"before": target["before"], "after": target["after"]}
-                said["target"] = (await told("adaptive_target", **target["group"], **others)).get("target")
-            if ask.retire:
-                said["retirement"] = (await told("retire", workers=wire(ask.retire))).get("workers")
+            for question in ask.questions:
+                if isinstance(question, Registered) and state is not None:
+                    said[question.answer_field] = registered(state, question.workers)
+                elif (route := _ROUTES.get(type(question))) is not None:
+                    text = await self._call(route.name, limits, _body(question))
+                    whole = decoded(route.name, text, dict[str, Any])
+                    found = whole.get(route.answer_field) if route.answer_field else whole
+                    if found is not None or question.since is None:
+                        said[question.answer_field] = found
             return believed(ask, said)
         except SchedulerError as error:
             return Answers(silent=str(error))

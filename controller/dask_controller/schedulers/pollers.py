@@ -16,8 +16,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-from ..core.actions import Answers, Ask
-from .answers import Question, Reply, SchedulerError
+from ..core.questions import Answers, Ask
+from .answers import Reply, Request, SchedulerError
 from .client import SchedulerClient
 
 logger = logging.getLogger(__name__)
@@ -73,14 +73,14 @@ class _Poller(Generic[K]):
     failures: int = 0  #: in a row
     resting_until: float = 0.0
     reply: Reply | None = None
-    question: Question | None = None  #: that it answers
+    request: Request | None = None  #: that it answers
     task: asyncio.Task[None] | None = None
 
-    def put(self, asks: tuple[Ask, ...]) -> Question:
-        """The question of these, the same object as long as they are the same."""
-        if self.question is None or self.question.asks != asks:
-            self.question, self.reply = Question(asks), None
-        return self.question
+    def put(self, asks: tuple[Ask, ...]) -> Request:
+        """The request with these, the same object as long as they are the same."""
+        if self.request is None or self.request.asks != asks:
+            self.request, self.reply = Request(asks), None
+        return self.request
 
 
 class SchedulerPollers(Generic[K]):
@@ -204,9 +204,9 @@ class SchedulerPollers(Generic[K]):
         due = {key: interest for key, interest in poller.interests.items() if interest.due <= now}
         if not due:
             return  # forgotten meanwhile
-        question = poller.put(tuple(interest.ask for interest in due.values()))
+        request = poller.put(tuple(interest.ask for interest in due.values()))
         try:
-            poller.reply = await poller.scheduler.put(question, poller.reply)
+            poller.reply = await poller.scheduler.put(request, poller.reply)
         except SchedulerError as error:
             self._rests(poller, str(error))
             return

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -76,53 +76,49 @@ class Observer:
 
     def cached(self, value: DaskObject) -> Observed | None:
         """The snapshot, if the caches suffice for it."""
-        if isinstance(value, DaskCluster) and value.spec.suspend:
-            return None  # who has suspended it is told by its managed fields, which are not cached
         observed = observe(value, self._caches)
-        if isinstance(observed, ObservedGroup) and observed.cluster is None:
-            return None
-        if isinstance(observed, ObservedCluster) and self._unseen(observed):
-            return None
-        return None if _unexplained(observed, self._clock()) is not None else observed
+        enough = _LOOKS[type(observed)].is_enough(self, observed) and _unexplained(observed, self._clock()) is None
+        return observed if enough else None
 
     async def observe(self, value: DaskObject) -> tuple[Observed, Problem | None]:
-        """The snapshot, and why nothing can be decided with it, if so.
-
-        Workers go when their cluster is gone: that is not believed of a cache that may lag behind.
-        """
+        """The snapshot, and why nothing can be decided with it, if so."""
         observed = observe(value, self._caches)
-        if isinstance(observed, ObservedGroup) and observed.cluster is None and observed.pods:
-            cluster = await self._kubernetes.get("DaskCluster", value.namespace, observed.group.spec.cluster)
-            if cluster is not None:
-                self._caches.clusters.put(cluster)
-                observed = observe(value, self._caches)
-        if isinstance(observed, ObservedGroup | ObservedJob) and observed.cluster is None:
-            name = observed.group.spec.cluster if isinstance(observed, ObservedGroup) else observed.job.name
-            if self._caches.is_unreadable(value.namespace, name):
-                message = f"DaskCluster {name} cannot be read, its status says why; its Pods are left alone until then"
-                return observed, Problem(Reason.CLUSTER_UNREADABLE, message)
-        observed = await self._explained(observed)
-        if isinstance(observed, ObservedCluster):
-            return await self._looked_over(observed), None
-        if isinstance(observed, ObservedJob):
-            return await self._refused(await self._found_again(observed)), None
+        for look in _LOOKS[type(observed)].looks:
+            found = await look(self, observed)
+            if isinstance(found, Problem):
+                return observed, found
+            observed = found
         return observed, None
 
-    async def with_fresh_pods(self, o: ObservedGroup) -> ObservedGroup:
-        """With a fresh list of its Pods, before any is made: a stale cache must not lead to one too many.
+    async def with_fresh_pods(self, o: Observed, group: DaskWorkerGroup) -> Observed:
+        """With a fresh list of the group's Pods, before any is made: a stale cache must not lead to one too many.
 
         Once for the steps that follow one another: what we make meanwhile we know. Then it is ``o`` itself.
         """
         clock = asyncio.get_running_loop().time()
         self._fresh = {uid: until for uid, until in self._fresh.items() if until > clock}
-        group, labels = o.group, f"{Label.WORKER_GROUP}={o.group.name}"
         if group.uid in self._fresh:
             return o
-        if not await self._kubernetes.names("Pod", group.namespace, labels=labels) <= {p.name for p in o.pods}:
+        labels, known = f"{Label.WORKER_GROUP}={group.name}", {p.name for p in self._caches.workers_of(group)}
+        if not await self._kubernetes.names("Pod", group.namespace, labels=labels) <= known:
             for manifest in await self._kubernetes.list("Pod", group.namespace, labels=labels):
                 self._caches.pods.put(manifest)
         self._fresh[group.uid] = clock + FRESH_SECONDS  # not before: the list may have failed
-        return msgspec.structs.replace(_group(group, self._caches), answers=o.answers)
+        return msgspec.structs.replace(observe(group, self._caches), answers=o.answers)
+
+    async def _with_cluster(self, o: ObservedGroup) -> Observed:
+        """With its cluster: workers go when that is gone, which is not believed of a cache that may lag behind."""
+        if o.cluster is None and o.pods and (cluster := await self._kubernetes.get("DaskCluster", *o.cluster_key)):
+            self._caches.clusters.put(cluster)
+            return observe(o.group, self._caches)
+        return o
+
+    async def _unless_unreadable(self, o: ObservedGroup | ObservedJob) -> Observed | Problem:
+        """The same, unless its cluster is there and cannot be read."""
+        if o.cluster is not None or not self._caches.is_unreadable(*o.cluster_key):
+            return o
+        what = f"DaskCluster {o.cluster_key[1]} cannot be read, its status says why"
+        return Problem(Reason.CLUSTER_UNREADABLE, f"{what}; its Pods are left alone until then")
 
     def _unseen(self, o: ObservedCluster) -> list[Mapping[str, Any]]:
         """The children of which it is not known whether they are as stated: somebody may have changed them."""
@@ -169,8 +165,7 @@ class Observer:
         problem = quoted(last.get("reason") or "Warning", f"{pod.name}: {last.get('message')}")
         explained = msgspec.structs.replace(pod, problem=problem)
         pods = tuple(explained if p is pod else p for p in _pods(o))
-        field = "scheduler_pods" if isinstance(o, ObservedCluster) else "pods"
-        return msgspec.structs.replace(o, **{field: pods})
+        return msgspec.structs.replace(o, **{_LOOKS[type(o)].pods: pods})
 
     async def _found_again(self, o: ObservedJob) -> ObservedJob:
         """With the runner of a run that goes on, if it is but out of sight: somebody has taken our labels away.
@@ -299,14 +294,40 @@ _SNAPSHOTS: dict[type[DaskObject], Callable[[Any, Caches], Observed]] = {
 }
 
 
+class _Looks(NamedTuple):
+    """What is looked at to see what the caches cannot tell of a kind."""
+
+    #: At the API server, in turn: gives the snapshot with what was found, or why nothing can be decided with it.
+    looks: tuple[Callable[[Observer, Any], Awaitable[Observed | Problem]], ...] = ()
+    #: Whether the caches suffice, so that none of these is needed but that at Events of Pods.
+    is_enough: Callable[[Observer, Any], bool] = lambda _, __: True
+    pods: str = ""  #: the field with the Pods whose state its status tells of
+
+
+_LOOKS: dict[type[Observed], _Looks] = {
+    ObservedCluster: _Looks(
+        looks=(Observer._explained, Observer._looked_over),
+        # Who has suspended it is told by its managed fields, which are not cached.
+        is_enough=lambda observer, o: not (o.cluster.spec.suspend or observer._unseen(o)),
+        pods="scheduler_pods",
+    ),
+    ObservedGroup: _Looks(
+        looks=(Observer._with_cluster, Observer._unless_unreadable, Observer._explained),
+        is_enough=lambda _, o: o.cluster is not None,
+        pods="pods",
+    ),
+    ObservedJob: _Looks(
+        looks=(Observer._unless_unreadable, Observer._explained, Observer._found_again, Observer._refused),
+        is_enough=lambda _, __: False,
+        pods="pods",
+    ),
+    ObservedAutoscaler: _Looks(),
+}
+
+
 def _pods(o: Observed) -> tuple[Pod, ...]:
-    """The Pods whose state a snapshot's status tells of."""
-    match o:
-        case ObservedCluster():
-            return o.scheduler_pods
-        case ObservedGroup() | ObservedJob():
-            return o.pods
-    return ()
+    pods: tuple[Pod, ...] = getattr(o, _LOOKS[type(o)].pods, ())
+    return pods
 
 
 def _waits_on_its_node(pod: Pod) -> bool:

@@ -7,12 +7,12 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from dask_crds import names
-from dask_crds.model import Condition, DaskCluster, DaskJob, DaskObject, DaskWorkerGroup, InvalidManifest, dump, parse
+from dask_crds.model import Condition, DaskObject, InvalidManifest, dump, parse
 from dask_crds.reasons import Reason
 from dask_crds.validation import too_large
 from dask_resources.metadata import without
@@ -43,6 +43,14 @@ logger = logging.getLogger(__name__)
 PERMANENT_RETRY_SECONDS = 30.0
 #: Seconds after which a new resource has its first status: a write of it costs the API server as much as two Pods.
 COMES_UP_SECONDS = 0.3
+
+
+class _Kind(NamedTuple):
+    """What is done about a kind."""
+
+    plan: Callable[[Any, float], Plan]
+    status: Callable[[Any, Plan, Sequence[Outcome], float], msgspec.Struct]
+    comes_up: bool = False  #: whether its first status waits for what has been made, see `_comes_up`
 
 
 class Reconciler:
@@ -82,17 +90,11 @@ class Reconciler:
         self._not_inherited = tuple(not_inherited)
         self._is_prompt = is_prompt
         self._clock = clock
-        self._planners: dict[type[Observed], Callable[[Any, float], Plan]] = {
-            ObservedCluster: plan_cluster,
-            ObservedGroup: plan_worker_group,
-            ObservedJob: functools.partial(plan_job, domain=domain),
-            ObservedAutoscaler: plan_autoscaler,
-        }
-        self._statuses: dict[type[Observed], Callable[..., msgspec.Struct]] = {
-            ObservedCluster: functools.partial(cluster_status, domain=domain),
-            ObservedGroup: worker_group_status,
-            ObservedJob: job_status,
-            ObservedAutoscaler: autoscaler_status,
+        self._kinds: dict[type[Observed], _Kind] = {
+            ObservedCluster: _Kind(plan_cluster, functools.partial(cluster_status, domain=domain), comes_up=True),
+            ObservedGroup: _Kind(plan_worker_group, worker_group_status, comes_up=True),
+            ObservedJob: _Kind(functools.partial(plan_job, domain=domain), job_status),
+            ObservedAutoscaler: _Kind(plan_autoscaler, autoscaler_status),
         }
 
     async def __call__(self, key: Key) -> float | None:
@@ -124,7 +126,7 @@ class Reconciler:
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
             return None
         value, problem = _read(manifest, self._not_inherited)
-        if value is None or problem or isinstance(value, DaskJob):
+        if value is None or problem:
             return None
         observed = self._observer.cached(value)
         if observed is None:
@@ -176,9 +178,9 @@ class Reconciler:
         if answered is None:
             return PATIENCE  # or earlier, when there is an answer
         observed, plan = answered
-        if any(isinstance(action, CreateWorker) for action in plan.actions) and not _is_new(manifest):
-            assert isinstance(observed, ObservedGroup)
-            observed = await self._observer.with_fresh_pods(observed)
+        group = next((action.group for action in plan.actions if isinstance(action, CreateWorker)), None)
+        if group is not None and not _is_new(manifest):
+            observed = await self._observer.with_fresh_pods(observed, group)
             plan = self._plan(observed, now)
         outcomes = await self._executor.execute(value, plan.actions, now)
         if self._executor.is_terminating(key.namespace):
@@ -187,7 +189,7 @@ class Reconciler:
         for outcome in outcomes:
             if outcome.error and outcome.permanent:  # others are told by the queue, which tries again
                 logger.warning("%s: %s", key, outcome.error, extra=key.log_fields)
-        if _comes_up(value, plan, outcomes):
+        if self._kinds[type(observed)].comes_up and _comes_up(value, plan, outcomes):
             return COMES_UP_SECONDS
         if not prompt:
             await self._short_first.gap()
@@ -216,10 +218,10 @@ class Reconciler:
         return observed, self._plan(observed, now)
 
     def _plan(self, observed: Observed, now: float) -> Plan:
-        return self._planners[type(observed)](observed, now)
+        return self._kinds[type(observed)].plan(observed, now)
 
     def _status(self, observed: Observed, plan: Plan, outcomes: Sequence[Outcome], now: float) -> msgspec.Struct:
-        return self._statuses[type(observed)](observed, plan, outcomes, now)
+        return self._kinds[type(observed)].status(observed, plan, outcomes, now)
 
     async def _write_status(self, value: DaskObject, manifest: Mapping[str, Any], status: Any, now: float) -> None:
         """Write the whole status, unless it says the same already; then tell people what has changed."""
@@ -281,7 +283,7 @@ def _is_new(manifest: Mapping[str, Any]) -> bool:
 
 def _comes_up(value: DaskObject, plan: Plan, outcomes: Sequence[Outcome]) -> bool:
     """Whether all that a new resource consists of has just been made, so that its first status can tell more soon."""
-    made = isinstance(value, DaskCluster | DaskWorkerGroup) and value.status.observed_generation in (None, -1)
+    made = value.status.observed_generation in (None, -1)
     complete = 0 < len(outcomes) == len(plan.actions) < STEP
     return made and complete and not plan.draining and not any(outcome.error for outcome in outcomes)
 

@@ -14,10 +14,11 @@ import pytest
 from distributed import Client
 from tests.cluster.processes import free_port
 from tests.support.dask_scheduler import MODULE, ROUTES, Extension, Pod, ask, having, pods, running, until
+from tests.support.questions import ask_of, parts
 from tests.support.states import cluster
 
-from dask_controller.core.actions import Ask, TargetQuestion
-from dask_controller.schedulers.answers import Question, SchedulerError
+from dask_controller.core.questions import Target
+from dask_controller.schedulers.answers import Request, SchedulerError
 from dask_resources.scheduler import extension_config_map
 
 pytestmark = pytest.mark.timeout(60)
@@ -31,16 +32,16 @@ async def test_an_older_module_is_asked_by_its_own_routes(old_rig):
     await rig.ask(retire=pods("pod"))
     await rig.retire("pod")
     known = pods("a", "pod", "ghost")
-    question = Question(
+    question = Request(
         [
-            Ask(registered=(*known, Pod("of-another-name", (host,))), idle=True),
-            Ask(progress=True, versions=True, rank=pods("a", "pod")),
-            Ask(resume=pods("pod"), target=TargetQuestion(group=having("a"), before=(having("pod"),))),
-            Ask(retire=pods("a", "ghost")),
+            ask_of(registered=(*known, Pod("of-another-name", (host,))), idle=True),
+            ask_of(progress=True, versions=True, rank=pods("a", "pod")),
+            ask_of(resume=pods("pod"), target=Target(group=having("a"), before=(having("pod"),))),
+            ask_of(retire=pods("a", "ghost")),
         ]
     )
     reply = await rig.extension.put(question)
-    state, seen, group, retiring = reply.answers
+    state, seen, group, retiring = map(parts, reply.answers)
     assert state.registered == {"a", "pod", "of-another-name"}
     assert state.idle_seconds >= 0
     assert (seen.progress.workers, seen.versions.workers, seen.ranked) == (3, seen.versions.scheduler, ("a", "pod"))
@@ -52,7 +53,7 @@ async def test_an_older_module_is_asked_by_its_own_routes(old_rig):
 
 async def test_an_older_module_that_says_the_same_again_is_known_to(old_rig):
     await old_rig.add("a")
-    question = Question([Ask(progress=True), Ask(registered=pods("a"))])
+    question = Request([ask_of(progress=True), ask_of(registered=pods("a"))])
     reply = await old_rig.extension.put(question)
     assert await old_rig.extension.put(question, reply) is reply
 
@@ -60,9 +61,9 @@ async def test_an_older_module_that_says_the_same_again_is_known_to(old_rig):
 async def test_an_older_module_that_cannot_answer_one_ask_answers_the_others(old_rig, monkeypatch):
     await old_rig.add("a")
     monkeypatch.setattr(old_rig.scheduler, "task_prefixes", None)
-    failed, ranked = (await old_rig.extension.put(Question([Ask(progress=True), Ask(rank=pods("a"))]))).answers
+    failed, ranked = (await old_rig.extension.put(Request([ask_of(progress=True), ask_of(rank=pods("a"))]))).answers
     assert "501 to progress" in failed.silent
-    assert ranked.ranked == ("a",)
+    assert parts(ranked).ranked == ("a",)
 
 
 # --- loading ----------------------------------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ import pytest
 from distributed import Scheduler
 from distributed.utils import import_file
 from tests.support.dask_scheduler import MODULE, ROUTES, Extension, ask, having, pods, until
+from tests.support.questions import QUESTIONS, answers_of, ask_of, parts
 
-from dask_controller.core.actions import Answers, Ask, TargetQuestion
-from dask_controller.schedulers.answers import Question, SchedulerError
+from dask_controller.core.questions import Target
+from dask_controller.schedulers.answers import Request, SchedulerError
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -79,22 +80,22 @@ async def test_what_is_asked_at_once_is_answered_in_order_and_each_as_if_alone(r
     await rig.add("a", "b-0", "c")
     futures = rig.hold(4)
     await until(lambda: sum(len(ws.processing) for ws in rig.scheduler.workers.values()) == 4)
-    group = TargetQuestion(group=having("a", "b"))
+    group = Target(group=having("a", "b"))
     asks = (
-        Ask(target=group, every=5.0),
-        Ask(progress=True, versions=True, idle=True),
-        Ask(registered=pods("b", "ghost", "a"), rank=pods("a", "b"), resume=pods("a")),
-        Ask(),
+        ask_of(target=group, every=5.0),
+        ask_of(progress=True, versions=True, idle=True),
+        ask_of(registered=pods("b", "ghost", "a"), rank=pods("a", "b"), resume=pods("a")),
+        ask_of(),
     )
-    question = Question(asks)
+    question = Request(asks)
     reply = await rig.extension.put(question)
-    alone = [(await rig.extension.put(Question([each]))).answers[0] for each in asks]
+    alone = [(await rig.extension.put(Request([each]))).answers[0] for each in asks]
     assert list(reply.answers) == alone
-    target, seen, group, nothing = reply.answers
+    target, seen, group, nothing = map(parts, reply.answers)
     assert target.target >= 2
     assert (seen.progress.total, seen.progress.workers, seen.idle_seconds) == (4, 3, None)
     assert (group.registered, set(group.ranked)) == ({"a", "b"}, {"a", "b"})
-    assert nothing == Answers()
+    assert nothing == parts(answers_of())
     assert await rig.extension.put(question, reply) is reply, "nothing new"
     await rig.client.cancel(futures)
     assert await until(lambda: changed(rig, question, reply)) is not reply
@@ -114,6 +115,12 @@ def test_every_question_is_in_the_decision_record():
         assert any(asked in row[1] and answered in row[2] for row in rows), question
 
 
+def test_the_scheduler_answers_what_the_operator_may_ask():
+    import_file(str(MODULE))
+    rows = {(row.field, row.answer_field) for row in sys.modules["dask_gitops_questions"].QUESTIONS}
+    assert {(question.field, question.answer_field) for question in QUESTIONS} == rows
+
+
 async def test_what_is_taken_back_is_so_before_anything_else_is_found_out(rig):
     await rig.add("a", "b")
     await rig.retire("a")
@@ -131,9 +138,9 @@ async def test_a_question_that_fails_does_not_keep_the_others_from_being_answere
     assert failed["error"].startswith("this scheduler is not as expected: AttributeError")
     assert malformed["error"].startswith("a worker is a name or")
     assert (no_question["error"], no_group["error"]) == ("a question is an object", "target is an object")
-    both = (await rig.extension.put(Question([Ask(progress=True), Ask(rank=pods("a"))]))).answers
+    both = (await rig.extension.put(Request([ask_of(progress=True), ask_of(rank=pods("a"))]))).answers
     assert both[0].silent.startswith("the scheduler cannot answer: this scheduler is not as expected")
-    assert both[1].ranked == ("a",)
+    assert parts(both[1]).ranked == ("a",)
 
 
 async def test_an_answer_names_only_whom_it_was_asked_about(rig):

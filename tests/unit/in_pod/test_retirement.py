@@ -9,9 +9,9 @@ import pytest
 from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
 from tests.support.dask_scheduler import logged, pods, runs, until
+from tests.support.questions import answers_of, ask_of, parts
 
-from dask_controller.core.actions import Answers, Ask
-from dask_controller.schedulers.answers import Question
+from dask_controller.schedulers.answers import Request
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -252,13 +252,13 @@ class TestResumption:
     async def test_it_is_told_until_the_worker_works_again(self, rig):
         await rig.add("a", "b")
         await rig.retire("a")
-        asked = Question([Ask(resume=pods("a", "b", "ghost"))])
+        asked = Request([ask_of(resume=pods("a", "b", "ghost"))])
         (first,) = (await rig.extension.put(asked)).answers
-        assert first == Answers(resumption={"a": "resuming", "b": "running", "ghost": "unknown"})
+        assert first == answers_of(resumption={"a": "resuming", "b": "running", "ghost": "unknown"})
 
         async def running():
             (found,) = (await rig.extension.put(asked)).answers
-            return found.resumption["a"] == "running"
+            return parts(found).resumption["a"] == "running"
 
         await until(running)
         assert rig.status("a") == "running"
