@@ -57,8 +57,8 @@ SHORT_LIFE_SECONDS = 6.0
 RETRY_SECONDS = 3.0
 #: Writes of the same kind to the same object within some seconds; more are no progress but a loop.
 MOST_WRITES, WRITES_SECONDS = 25, 10.0
-#: Lives at a time: more make the machine no faster.
-CONCURRENCY = int(os.environ.get("FAULTS_CONCURRENCY", "40"))
+#: Lives at a time. More make the machine no faster, and each of them slow, so that time-outs are met.
+CONCURRENCY = int(os.environ.get("FAULTS_CONCURRENCY", "16"))
 
 
 async def operate(endpoint: Endpoint, namespace: str, queue: Queue[Key]) -> None:
@@ -279,6 +279,8 @@ class Site:
 
     async def _before(self, request: web.Request) -> None:
         if self.strange and NUMBER in request:
+            if request.method == "DELETE":
+                self.stranger.hands_off(request.path.rpartition("/")[2])
             await self.stranger.before(*request[NUMBER])
 
     async def _one(self) -> Fault:

@@ -172,6 +172,7 @@ class Stranger:
         self._numbers = itertools.count()
         self._suspicious: list[str] = []
         self._deleted: set[str] = set()  # by deeds: others keep their hands off them
+        self._leaving: set[str] = set()  # names of what the operator has just asked to be deleted
 
     @property
     def is_about(self) -> bool:
@@ -213,6 +214,11 @@ class Stranger:
         """A request of the operator's waits for what comes before it."""
         for deed in [d for d in self._waiting if d.at == to and d.number == number]:
             await self._begin(deed)
+
+    def hands_off(self, name: str) -> None:
+        """The operator has just asked for an object of that name to be deleted: it could not know what is done now."""
+        self._leaving.add(name)
+        asyncio.get_running_loop().call_later(2.0, self._leaving.discard, name)
 
     async def rest(self) -> None:
         """Do what is left to do, and take back what lasts."""
@@ -340,7 +346,8 @@ class Stranger:
             of_group = component != Component.WORKER or labels.get(Label.WORKER_GROUP) == self.group
             running = (pod.get("status") or {}).get("phase") == "Running" and not metadata.get("deletionTimestamp")
             others = {*self._mine, *self.tampered, *self._suspicious, *self._deleted}
-            if is_one and of_group and running and metadata["uid"] not in others:
+            known = metadata["uid"] in others or metadata["name"] in self._leaving
+            if is_one and of_group and running and not known:
                 found.append(pod)
         return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
 

@@ -11,8 +11,8 @@ from tests.faults.schedule import Schedule, drawn, every
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.timeout(0)]  # each life has its own limit
 
-#: Drawn ones of each: most are played in `test_strangers`, with the same faults.
-SCHEDULES = int(os.environ.get("SCHEDULES", "500")) // 50
+#: Drawn ones of each; the same variable as for jobs, whose lives are shorter.
+SCHEDULES = int(os.environ.get("SCHEDULES", "500")) // 20
 
 
 def schedules(writes: Mapping[str, int]) -> list[Schedule]:
