@@ -57,8 +57,9 @@ SHORT_LIFE_SECONDS = 6.0
 RETRY_SECONDS = 3.0
 #: Writes of the same kind to the same object within some seconds; more are no progress but a loop.
 MOST_WRITES, WRITES_SECONDS = 25, 10.0
-#: Lives at a time. More make the machine no faster, and each of them slow, so that time-outs are met.
-CONCURRENCY = int(os.environ.get("FAULTS_CONCURRENCY", "16"))
+#: Lives at a time, which mostly wait; and among strangers, where they do not: there more only make each of them slow, so
+#: that time-outs are met.
+CONCURRENCY, AMONG_STRANGERS = 40, 16
 
 
 async def operate(endpoint: Endpoint, namespace: str, queue: Queue[Key]) -> None:
@@ -429,11 +430,12 @@ class Arena:
         schedules: Iterable[Schedule],
         scenarios: Mapping[str, Scenario],
         *,
-        concurrency: int = CONCURRENCY,
+        concurrency: int = int(os.environ.get("FAULTS_CONCURRENCY", "0")),
         say: Callable[[str], None] = lambda _: None,
     ) -> list[Outcome]:
         """Play schedules, several at a time; the outcomes come in no order."""
         waiting = list(schedules)
+        concurrency = concurrency or (AMONG_STRANGERS if any(s.deeds for s in waiting) else CONCURRENCY)
         total, started = len(waiting), time.monotonic()
         waiting.reverse()
         outcomes: list[Outcome] = []
