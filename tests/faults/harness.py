@@ -57,8 +57,8 @@ SHORT_LIFE_SECONDS = 6.0
 RETRY_SECONDS = 3.0
 #: Writes of the same kind to the same object within some seconds; more are no progress but a loop.
 MOST_WRITES, WRITES_SECONDS = 25, 10.0
-#: Lives at a time, which mostly wait; and among strangers, where they do not: there more only make each of them slow, so
-#: that time-outs are met.
+#: Lives at a time, which mostly wait; and among strangers, where they do not: more would only make each of them slow,
+#: and time-outs be met.
 CONCURRENCY, AMONG_STRANGERS = 40, 16
 
 
