@@ -2,57 +2,63 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Required, TypedDict, Unpack
 
 from constructs import Construct
 
 from dask_crds.model import AutoscalerBehavior, DaskAutoscalerSpec, ScalingRules, dump
 
-from .resource import DaskResource, Exact, Metadata, Validation, check_keywords, name_of
+from .resource import DaskConstruct, DaskResource, Exact, Metadata
+from .values import Cluster, Seconds, WorkerGroup, Workers
 
 if TYPE_CHECKING:
     from .cluster import DaskCluster
     from .worker_group import DaskWorkerGroup
 
 
+class ScalingOptions(TypedDict, total=False):
+    """How a group of workers follows the load."""
+
+    minimum: Workers | None
+    """Least number of workers (default 0)."""
+    maximum: Workers | None
+    """Greatest number of workers; left out, there is no bound but the API's (200,000)."""
+    scale_up_window: Seconds | None
+    """Seconds of past recommendations of which the lowest is taken (default 0)."""
+    scale_down_window: Seconds | None
+    """Seconds of past recommendations of which the highest is taken (default 60)."""
+
+
+class AutoscalerProps(ScalingOptions, Metadata, total=False):
+    """Keyword arguments of ``DaskAutoscaler``."""
+
+    cluster: Required[Cluster]
+    """The cluster, or its name."""
+    worker_group: WorkerGroup | None
+    """The group, or its name (default: the cluster's default group)."""
+
+
 class DaskAutoscaler(DaskResource):
     """Bounds within which a worker group follows the load.
 
     Args:
-        cluster: the cluster, or its name.
-        minimum: least number of workers.
-        maximum: greatest number of workers; left out, there is no bound but the API's (200,000).
-        worker_group: the group, or its name (default: the cluster's default group).
-        scale_up_window: seconds of past recommendations of which the lowest is taken (default 0).
-        scale_down_window: seconds of past recommendations of which the highest is taken (default 60).
-        metadata: see ``Metadata``.
+        props: see ``AutoscalerProps``.
     """
 
     KIND = "DaskAutoscaler"
 
-    def __init__(
-        self,
-        scope: Construct,
-        id: str,
-        *,
-        cluster: DaskCluster | str,
-        minimum: int = 0,
-        maximum: int | None = None,
-        worker_group: DaskWorkerGroup | str | None = None,
-        scale_up_window: int | None = None,
-        scale_down_window: int | None = None,
-        **metadata: Unpack[Metadata],
-    ) -> None:
-        check_keywords(metadata, Metadata)
-        up, down = _rules(scale_up_window), _rules(scale_down_window)
+    def __init__(self, scope: Construct, id: str, **props: Unpack[AutoscalerProps]) -> None:
+        super().__init__(scope, id)
+        options = self._accepted(props, AutoscalerProps)
+        up, down = _rules(options.get("scale_up_window")), _rules(options.get("scale_down_window"))
         spec = DaskAutoscalerSpec(
-            cluster=name_of(cluster),
-            minimum=minimum,
-            maximum=maximum,
-            worker_group=None if worker_group is None else name_of(worker_group),
+            cluster=options.get("cluster", ""),
+            minimum=options.get("minimum", 0),
+            maximum=options.get("maximum"),
+            worker_group=options.get("worker_group"),
             behavior=AutoscalerBehavior(scale_up=up, scale_down=down) if up or down else None,
         )
-        super().__init__(scope, id, _with_minimum(spec), metadata)
+        self._declare(_with_minimum(spec), options)
 
     @classmethod
     def from_spec(
@@ -64,40 +70,23 @@ class DaskAutoscaler(DaskResource):
 
 class _ExactAutoscaler(Exact, DaskAutoscaler):
     def __init__(self, scope: Construct, id: str, spec: DaskAutoscalerSpec, metadata: Metadata) -> None:
-        check_keywords(metadata, Metadata)
-        DaskResource.__init__(self, scope, id, _with_minimum(spec), metadata)
+        DaskConstruct.__init__(self, scope, id)
+        self._declare(_with_minimum(spec), self._accepted(metadata, Metadata))
 
 
 def autoscaler_of(
-    scaled: DaskCluster | DaskWorkerGroup,
-    minimum: int,
-    maximum: int | None,
-    scale_up_window: int | None,
-    scale_down_window: int | None,
-    worker_group: DaskWorkerGroup | None = None,
+    scaled: DaskCluster | DaskWorkerGroup, options: ScalingOptions, worker_group: DaskWorkerGroup | None = None
 ) -> DaskAutoscaler:
     """An autoscaler below what it scales, named like it (so that ``KubeCluster.adapt`` finds a cluster's)."""
-    metadata: Metadata = {"name": scaled.name}
-    if scaled.namespace is not None:
-        metadata["namespace"] = scaled.namespace
-    autoscaler = DaskAutoscaler(
+    return DaskAutoscaler(
         scaled,
         "autoscaler",
+        name=scaled.name,
+        namespace=scaled.namespace,
         cluster=scaled.name if worker_group is None else worker_group.spec["cluster"],
-        minimum=minimum,
-        maximum=maximum,
         worker_group=worker_group,
-        scale_up_window=scale_up_window,
-        scale_down_window=scale_down_window,
-        **metadata,
+        **options,
     )
-
-    def one_owner() -> list[str]:
-        stated = scaled.api_object.to_json()["spec"]["worker"].get("replicas")
-        return [] if stated is None else [f"{scaled.node.path} states {stated} workers; leave that to the autoscaler"]
-
-    autoscaler.node.add_validation(Validation(one_owner))
-    return autoscaler
 
 
 def _with_minimum(spec: DaskAutoscalerSpec) -> dict[str, Any]:

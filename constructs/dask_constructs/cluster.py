@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Unpack, cast
+from typing import Required, Unpack, cast
 
 from constructs import Construct
 
@@ -11,14 +11,18 @@ from dask_crds.model import DaskClusterSpec, dump
 from dask_crds.names import Port
 
 from . import templates
-from .autoscaler import DaskAutoscaler, autoscaler_of
+from .autoscaler import DaskAutoscaler, ScalingOptions, autoscaler_of
 from .options import ClusterOptions, PodOptions
-from .resource import DaskResource, Exact, Metadata, check_keywords, named, state_replicas
-from .worker_group import DaskWorkerGroup, WorkerGroupProps
+from .resource import DaskResource, Exact, Metadata, state_replicas
+from .values import Text
+from .worker_group import DaskWorkerGroup, WorkerGroupOptions
 
 
 class ClusterProps(ClusterOptions, Metadata, total=False):
     """Keyword arguments of ``DaskCluster``."""
+
+    image: Required[Text]
+    """Container image with dask and distributed, for scheduler and workers."""
 
 
 class DaskCluster(DaskResource):
@@ -29,20 +33,20 @@ class DaskCluster(DaskResource):
     >>> cluster.autoscale(minimum=0, maximum=20)
 
     Args:
-        image: container image with dask and distributed, for scheduler and workers.
-        props: see ``dask_constructs.options.ClusterOptions`` and ``Metadata``.
+        props: see ``ClusterProps``.
     """
 
     KIND = "DaskCluster"
+    LONGEST_NAME = names.MAX_CLUSTER_NAME
 
-    def __init__(self, scope: Construct, id: str, *, image: str, **props: Unpack[ClusterProps]) -> None:
-        check_keywords(props, ClusterProps)
-        with named(scope, id):
-            spec = dump(templates.cluster_spec(image, props))
-        state_replicas(spec["worker"], props)
-        super().__init__(scope, id, spec, props)
-        shared = {name: value for name, value in props.items() if name in PodOptions.__annotations__}
-        self._shared = cast("WorkerGroupProps", shared)
+    def __init__(self, scope: Construct, id: str, **props: Unpack[ClusterProps]) -> None:
+        super().__init__(scope, id)
+        options = self._accepted(props, ClusterProps)
+        spec = dump(templates.cluster_spec(options))
+        state_replicas(spec["worker"], options)
+        self._declare(spec, options)
+        shared = {name: value for name, value in options.items() if name in PodOptions.__annotations__}
+        self._shared = cast("WorkerGroupOptions", shared)
 
     @property
     def scheduler_address(self) -> str:
@@ -59,7 +63,7 @@ class DaskCluster(DaskResource):
         return _ExactCluster(scope, id, spec, metadata)
 
     def add_worker_group(
-        self, id: str, *, image: str | None = None, **props: Unpack[WorkerGroupProps]
+        self, id: str, *, image: str | None = None, **props: Unpack[WorkerGroupOptions]
     ) -> DaskWorkerGroup:
         """Add workers of another size or kind, named ``<cluster>-<id>`` unless ``name`` says otherwise.
 
@@ -73,17 +77,10 @@ class DaskCluster(DaskResource):
         inherited.update(props)
         return DaskWorkerGroup(self, id, cluster=self, image=image, **inherited)
 
-    def autoscale(
-        self,
-        *,
-        minimum: int = 0,
-        maximum: int | None = None,
-        scale_up_window: int | None = None,
-        scale_down_window: int | None = None,
-    ) -> DaskAutoscaler:
-        """Let the default group follow the load, see ``DaskAutoscaler``."""
-        return autoscaler_of(self, minimum, maximum, scale_up_window, scale_down_window)
+    def autoscale(self, **options: Unpack[ScalingOptions]) -> DaskAutoscaler:
+        """Let the default group follow the load, see ``ScalingOptions``."""
+        return autoscaler_of(self, options)
 
 
 class _ExactCluster(Exact, DaskCluster):
-    _shared: WorkerGroupProps = {}
+    _shared: WorkerGroupOptions = {}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, Literal, Unpack, cast, get_args
+from typing import Any, Literal, Required, Unpack
 from zoneinfo import available_timezones
 
 import yaml
@@ -17,11 +17,13 @@ from dask_crds.model import DaskJobSpec, dump
 from dask_crds.names import Component, Label
 
 from . import rbac, templates
-from .job import JobProps
+from .job import ProgramProps
+from .keywords import Options
 from .manifest import api_object, problems
 from .operator import DEFAULT_IMAGE, RESTRICTED_CONTAINER, RESTRICTED_POD
 from .rbac import RBAC_GROUP
-from .resource import Metadata, Validation, check_keywords, named, state_replicas
+from .resource import DaskConstruct, Metadata, state_replicas
+from .values import Count, Seconds, ServiceAccount, Text
 
 _MACROS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
 #: Jobs, and so their DaskJobs and clusters, are named like the CronJob, with a dash and ten digits at most.
@@ -30,37 +32,43 @@ _MANIFEST = "dask-job.yaml"
 #: Exit codes of ``dask-controller start`` that trying again does not help with.
 _FINAL = [2, 3]
 _ANY_TIME = datetime(2000, 1, 1)
-_ConcurrencyPolicy = Literal["Allow", "Forbid", "Replace"]
 
 
-class ScheduleProps(Metadata, total=False):
+class ScheduleOptions(Metadata, total=False):
     """When a DaskCronJob runs; as in a batch/v1 CronJob."""
 
-    time_zone: str
+    time_zone: Text | None
     """Time zone of the schedule, ``Europe/Vienna`` say (default: that of Kubernetes, mostly UTC)."""
-    concurrency_policy: _ConcurrencyPolicy
+    concurrency_policy: Literal["Allow", "Forbid", "Replace"] | None
     """When it is time and the last run has not ended: skip this one (``Forbid``, the default), run both (``Allow``), or
     end the last one (``Replace``)."""
-    starting_deadline: int
+    starting_deadline: Seconds | None
     """Seconds after which a time that was missed, by an outage say, is skipped."""
-    suspend: bool
+    suspend: bool | None
     """Skip all times until this is ``False`` again."""
-    successful_history: int
+    successful_history: Count | None
     """How many runs that succeeded are kept (default 3)."""
-    failed_history: int
+    failed_history: Count | None
     """How many runs that failed are kept (default 1)."""
-    service_account: str
+    starter_service_account: ServiceAccount | None
     """ServiceAccount that may create and read DaskJobs, such as that of ``DaskTenant``; left out, the construct brings
     one of its own, with the permission."""
-    operator_image: str
+    operator_image: Text | None
     """Image of the operator, whose program creates the DaskJobs."""
 
 
-class CronJobProps(JobProps, ScheduleProps, total=False):
+class ScheduleProps(ScheduleOptions, total=False):
+    """Keyword arguments of ``DaskCronJob.from_spec``."""
+
+    schedule: Required[Text]
+    """Five fields of cron, or ``@daily`` and its like."""
+
+
+class CronJobProps(ProgramProps, ScheduleProps, total=False):
     """Keyword arguments of ``DaskCronJob``."""
 
 
-class DaskCronJob(Construct):
+class DaskCronJob(DaskConstruct):
     """A program that runs at set times, each time beside a cluster of its own.
 
     >>> DaskCronJob(chart, "report", schedule="0 6 * * 1-5", time_zone="Europe/Vienna",
@@ -71,64 +79,47 @@ class DaskCronJob(Construct):
     know them to do. The DaskJob belongs to the Job, and goes with it.
 
     Args:
-        schedule: five fields of cron, or ``@daily`` and its like.
-        image: container image with dask and distributed.
-        command: the program; ``distributed.Client()`` without arguments finds the cluster.
-        props: see ``ScheduleProps``, ``dask_constructs.options.JobOptions`` and ``Metadata``; ``name`` (default: the
-            construct's id) has at most 42 characters.
+        props: see ``CronJobProps``; a ``name`` has at most 42 characters.
 
     Attributes:
         cron_job: the CronJob, for ``add_json_patch``.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id: str,
-        *,
-        schedule: str,
-        image: str,
-        command: Sequence[str],
-        **props: Unpack[CronJobProps],
-    ) -> None:
-        check_keywords(props, CronJobProps)
-        with named(scope, id):
-            spec = dump(templates.job_spec(image, command, props))
-        state_replicas(spec["cluster"]["spec"]["worker"], props)
+    def __init__(self, scope: Construct, id: str, **props: Unpack[CronJobProps]) -> None:
         super().__init__(scope, id)
-        self._build(schedule, spec, cast("ScheduleProps", props))
+        options = self._accepted(props, CronJobProps)
+        spec = dump(templates.job_spec(options))
+        state_replicas(spec["cluster"]["spec"]["worker"], options)
+        self._build(spec, options)
 
     @classmethod
-    def from_spec(
-        cls, scope: Construct, id: str, *, schedule: str, spec: DaskJobSpec, **props: Unpack[ScheduleProps]
-    ) -> DaskCronJob:
+    def from_spec(cls, scope: Construct, id: str, *, spec: DaskJobSpec, **props: Unpack[ScheduleProps]) -> DaskCronJob:
         """Jobs exactly as ``spec`` says."""
-        return _ExactCronJob(scope, id, schedule, spec, props)
+        return _ExactCronJob(scope, id, spec, props)
 
-    def _build(self, schedule: str, spec: dict[str, Any], props: ScheduleProps) -> None:
-        metadata = {key: props[key] for key in Metadata.__annotations__ if key in props}  # type: ignore[literal-required]
-        self._metadata: dict[str, Any] = {"name": self.node.id, **metadata}
-        self._schedule, self._props = schedule, props
+    def _build(self, spec: dict[str, Any], options: Options) -> None:
+        metadata: dict[str, Any] = {key: options[key] for key in Metadata.__annotations__ if key in options}
+        self._metadata = {"name": self._made_up_name(_MAX_NAME), **metadata}
+        self._options = options
         name = self._metadata["name"]
         self._job: dict[str, Any] = {"apiVersion": names.API_VERSION, "kind": "DaskJob"}
         if passed_on := {key: metadata[key] for key in ("labels", "annotations") if key in metadata}:
             self._job["metadata"] = passed_on
         self._job["spec"] = spec
-        account = props.get("service_account") or starter_account(self, f"{name}-starter", self._namespace)
+        account = options.get("starter_service_account") or starter_account(self, f"{name}-starter", self._namespace)
         self._object("job", "v1", "ConfigMap", data={_MANIFEST: yaml.safe_dump(self._job, sort_keys=False)})
         stated = {
-            "schedule": schedule,
-            "timeZone": props.get("time_zone"),
-            "concurrencyPolicy": props.get("concurrency_policy", "Forbid"),
-            "startingDeadlineSeconds": props.get("starting_deadline"),
-            "suspend": props.get("suspend"),
-            "successfulJobsHistoryLimit": props.get("successful_history", 3),
-            "failedJobsHistoryLimit": props.get("failed_history", 1),
-            "jobTemplate": {"spec": _starter(account, name, props.get("operator_image", DEFAULT_IMAGE))},
+            "schedule": options.get("schedule", "@daily"),
+            "timeZone": options.get("time_zone"),
+            "concurrencyPolicy": options.get("concurrency_policy", "Forbid"),
+            "startingDeadlineSeconds": options.get("starting_deadline"),
+            "suspend": options.get("suspend"),
+            "successfulJobsHistoryLimit": options.get("successful_history", 3),
+            "failedJobsHistoryLimit": options.get("failed_history", 1),
+            "jobTemplate": {"spec": _starter(account, name, options.get("operator_image", DEFAULT_IMAGE))},
         }
         given = {field: value for field, value in stated.items() if value is not None}
         self.cron_job = self._object("cron-job", "batch/v1", "CronJob", spec=given)
-        self.node.add_validation(Validation(lambda: list(self._problems())))
 
     @property
     def _namespace(self) -> str | None:
@@ -143,27 +134,21 @@ class DaskCronJob(Construct):
         if len(name) > _MAX_NAME:
             yield f"metadata.name: must have at most {_MAX_NAME} characters, has {len(name)}"
         yield from problems({**self._job, "metadata": {**self._metadata, "name": name[:_MAX_NAME]}})
-        if (trouble := _schedule_problem(self._schedule)) is not None:
+        if (trouble := _schedule_problem(self._options.get("schedule", "@daily"))) is not None:
             yield f"schedule: {trouble}"
-        zone = self._props.get("time_zone")
+        zone = self._options.get("time_zone")
         if zone is not None and zone not in available_timezones():
             yield f"time_zone: {zone!r} is not known"
-        if (policy := self._props.get("concurrency_policy", "Forbid")) not in get_args(_ConcurrencyPolicy):
-            yield f"concurrency_policy: must be one of {', '.join(get_args(_ConcurrencyPolicy))}, not {policy!r}"
-        for field in ("starting_deadline", "successful_history", "failed_history"):
-            if self._props.get(field, 0) < 0:  # type: ignore[operator]
-                yield f"{field}: must not be negative"
-        if self._namespace is None and "service_account" not in self._props:
+        if self._namespace is None and "starter_service_account" not in self._options:
             yield "namespace: is missing here and in the chart; the permission to create DaskJobs is for one namespace"
         if "runId" in self._job["spec"]:
             yield "spec.runId: each time is a DaskJob of its own, which runs once"
 
 
 class _ExactCronJob(DaskCronJob):
-    def __init__(self, scope: Construct, id: str, schedule: str, spec: DaskJobSpec, props: ScheduleProps) -> None:
-        check_keywords(props, ScheduleProps)
-        Construct.__init__(self, scope, id)
-        self._build(schedule, dump(spec), props)
+    def __init__(self, scope: Construct, id: str, spec: DaskJobSpec, props: ScheduleProps) -> None:
+        DaskConstruct.__init__(self, scope, id)
+        self._build(dump(spec), self._accepted(props, ScheduleProps))
 
 
 def starter_account(scope: Construct, name: str, namespace: str | None) -> str:

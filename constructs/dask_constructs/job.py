@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Unpack
+from typing import Annotated, Required, Unpack
 
 from constructs import Construct
+from msgspec import Meta
 
+from dask_crds import names
 from dask_crds.model import DaskJobSpec, dump
 from dask_resources.revision import revision
 
 from . import templates
 from .options import JobOptions
-from .resource import DaskResource, Exact, Metadata, check_keywords, named, state_replicas
+from .resource import DaskResource, Exact, Metadata, state_replicas
+from .values import Text
 
 
-class JobProps(JobOptions, Metadata, total=False):
+class ProgramProps(JobOptions, Metadata, total=False):
+    """A program and its cluster, once or on a schedule."""
+
+    image: Required[Text]
+    """Container image with dask and distributed, for runner, scheduler and workers."""
+    command: Required[Annotated[Sequence[str], Meta(min_length=1)]]
+    """The program, as words; ``distributed.Client()`` without arguments finds the cluster."""
+
+
+class JobProps(ProgramProps, total=False):
     """Keyword arguments of ``DaskJob``."""
+
+    run_once: bool | None
+    """Append a hash of the spec to the name. Then a changed spec is another job, which a GitOps tool that prunes puts
+    in the place of the old one, and nothing else makes it run again. To run the same job again instead, give it a new
+    ``run_id``."""
 
 
 class DaskJob(DaskResource):
@@ -25,33 +42,18 @@ class DaskJob(DaskResource):
     >>> DaskJob(chart, "report", image="registry/report:1.4", command=["python", "-m", "report"], workers=8)
 
     Args:
-        image: container image with dask and distributed, for runner, scheduler and workers.
-        command: the program; ``distributed.Client()`` without arguments finds the cluster.
-        run_once: append a hash of the spec to the name. Then a changed spec is another job, which a GitOps tool that
-            prunes puts in the place of the old one, and nothing else makes it run again. To run the same job again
-            instead, give it a new ``run_id``.
-        props: see ``dask_constructs.options.JobOptions`` and ``Metadata``.
+        props: see ``JobProps``.
     """
 
     KIND = "DaskJob"
+    LONGEST_NAME = names.MAX_CLUSTER_NAME  # its cluster has the same name
 
-    def __init__(
-        self,
-        scope: Construct,
-        id: str,
-        *,
-        image: str,
-        command: Sequence[str],
-        run_once: bool = False,
-        **props: Unpack[JobProps],
-    ) -> None:
-        check_keywords(props, JobProps)
-        with named(scope, id):
-            spec = dump(templates.job_spec(image, command, props))
-        state_replicas(spec["cluster"]["spec"]["worker"], props)
-        if run_once:
-            props["name"] = f"{props.get('name', id)}-{revision(spec)}"
-        super().__init__(scope, id, spec, props)
+    def __init__(self, scope: Construct, id: str, **props: Unpack[JobProps]) -> None:
+        super().__init__(scope, id)
+        options = self._accepted(props, JobProps)
+        spec = dump(templates.job_spec(options))
+        state_replicas(spec["cluster"]["spec"]["worker"], options)
+        self._declare(spec, options, suffix=f"-{revision(spec)}" if options.get("run_once") else "")
 
     @classmethod
     def from_spec(cls, scope: Construct, id: str, *, spec: DaskJobSpec, **metadata: Unpack[Metadata]) -> DaskJob:

@@ -1,37 +1,72 @@
-"""What the constructs of the four kinds have in common: metadata, checks at synth, and their keyword arguments."""
+"""What the constructs have in common: keyword arguments, metadata, and checks at synth."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypedDict
 
-import jsii
-from constructs import Construct, IValidation
+from cdk8s import ApiObject, Names
+from constructs import Construct
 from msgspec import Struct
 
 from dask_crds import names
 from dask_crds.model import dump
 
+from .agreement import Declared
+from .findings import Findings
+from .keywords import Options, accepted
 from .manifest import api_object, problems
-from .options import WorkerOptions
+from .values import Text
 
 
 class Metadata(TypedDict, total=False):
     """Metadata of a resource."""
 
-    name: str
+    name: Text | None
     """Name of the resource; left out, cdk8s makes one up from the construct's path."""
-    namespace: str
+    namespace: Text | None
     """Namespace; left out, that of the chart."""
-    labels: Mapping[str, str]
+    labels: Mapping[Text, str] | None
     """Labels; what the operator makes gets them as well, but for those by which tools track or queue what is theirs."""
-    annotations: Mapping[str, str]
+    annotations: Mapping[Text, str] | None
     """Annotations; they are passed on like labels."""
 
 
-class DaskResource(Construct):
+class DaskConstruct(Construct):
+    """A construct whose keyword arguments are checked, and which tells at synth what is wrong with it.
+
+    A subclass yields from ``_problems`` what is wrong with what it has made.
+    """
+
+    def __init__(self, scope: Construct, id: str) -> None:
+        super().__init__(scope, id)
+        self._mistakes: list[str] = []
+        Findings.of(self).members.append(self)
+
+    def problems(self) -> list[str]:
+        """All that is wrong, in arguments and in manifests as they will be written, as ``field: message``."""
+        return [*self._mistakes, *self._problems()]
+
+    def declared(self) -> Declared | None:
+        """The Dask resource that this is, as ``problems`` saw it last; ``None`` if it is none."""
+        return None
+
+    def _accepted(self, given: Mapping[str, Any], declared: type) -> Options:
+        """The keyword arguments that are right; the others are told at synth."""
+        return accepted(given, declared, self._mistakes.append)
+
+    def _problems(self) -> Iterator[str]:
+        yield from ()
+
+    def _made_up_name(self, longest: int) -> str:
+        """The name that cdk8s makes up, or the chart in its own way; if that is too long, a shorter one."""
+        draft = ApiObject(self, "Resource", api_version="v1", kind="Draft")
+        name = draft.name if len(draft.name) <= longest else Names.to_dns_label(draft, max_len=longest)
+        self.node.try_remove_child("Resource")
+        return name
+
+
+class DaskResource(DaskConstruct):
     """One of our four kinds: a cdk8s object that is checked at synth.
 
     Attributes:
@@ -40,25 +75,32 @@ class DaskResource(Construct):
     """
 
     KIND: ClassVar[str]
+    #: Names that are made up are no longer than this.
+    LONGEST_NAME: ClassVar[int] = 63
 
-    def __init__(self, scope: Construct, id: str, spec: Mapping[str, Any], metadata: Metadata) -> None:
-        super().__init__(scope, id)
+    api_object: ApiObject
+    spec: Mapping[str, Any]
+
+    def _declare(self, spec: Mapping[str, Any], options: Options, *, suffix: str = "") -> None:
+        """Make the manifest of a spec and of the metadata among ``options``; ``suffix`` is appended to its name."""
         self.spec = spec
-        self.api_object = api_object(
-            self,
-            "Resource",
-            {
-                "apiVersion": names.API_VERSION,
-                "kind": self.KIND,
-                "metadata": {key: value for key, value in metadata.items() if key in Metadata.__annotations__},
-                "spec": spec,
-            },
-        )
-        self.node.add_validation(Validation(self.problems))
+        metadata = {key: options[key] for key in Metadata.__annotations__ if key in options}
+        metadata["name"] = (metadata.get("name") or self._made_up_name(self.LONGEST_NAME - len(suffix))) + suffix
+        manifest = {"apiVersion": names.API_VERSION, "kind": self.KIND, "metadata": metadata, "spec": spec}
+        self.api_object = api_object(self, "Resource", manifest)
 
-    def problems(self) -> list[str]:
-        """What is wrong with the manifest as it will be written, JSON patches included."""
-        return problems(self.api_object.to_json())
+    def _problems(self) -> Iterator[str]:
+        self._written = self.api_object.to_json()
+        yield from problems(self._written)
+
+    def declared(self) -> Declared:
+        """The resource as ``problems`` saw it last."""
+        return Declared(self.node.path, self._written)
+
+    @property
+    def kind(self) -> str:
+        """Kind of the resource."""
+        return self.KIND
 
     @property
     def name(self) -> str:
@@ -75,54 +117,14 @@ class Exact(DaskResource):
     """Constructor of the exact form, put before that of the short form by ``from_spec``."""
 
     def __init__(self, scope: Construct, id: str, spec: Struct, metadata: Metadata) -> None:
-        check_keywords(metadata, Metadata)
-        DaskResource.__init__(self, scope, id, dump(spec), metadata)
+        DaskConstruct.__init__(self, scope, id)
+        self._declare(dump(spec), self._accepted(metadata, Metadata))
 
 
-@jsii.implements(IValidation)
-class Validation:
-    """A check that runs at synth; each message it returns is an error at its construct's path."""
-
-    def __init__(self, check: Callable[[], list[str]]) -> None:
-        self._check = check
-
-    def validate(self) -> list[str]:
-        """Messages of what is wrong."""
-        return self._check()
-
-
-# --- arguments --------------------------------------------------------------------------------------------------------
-
-
-def check_keywords(given: Mapping[str, Any], props: type) -> None:
-    """Refuse unknown keyword arguments, as Python itself does where they are not declared by a TypedDict."""
-    known = props.__annotations__
-    for name in given:
-        if name not in known:
-            similar = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {similar[0]!r}?" if similar else ""
-            raise TypeError(f"unexpected keyword argument {name!r}{hint}")
-
-
-@contextmanager
-def named(scope: Construct, id: str) -> Iterator[None]:
-    """Put the construct's path in front of what is wrong with its arguments."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"[{scope.node.path}/{id}] {error}") from None
-
-
-def state_replicas(worker: dict[str, Any], options: WorkerOptions) -> None:
+def state_replicas(worker: dict[str, Any], options: Options) -> None:
     """Write ``replicas: 1`` where it was asked for, which ``dump`` leaves out as the API's default.
 
     Stated in Git it is reverted to 1, left out it may be scaled.
     """
-    workers = options.get("workers")
-    if workers is not None:
-        worker["replicas"] = workers
-
-
-def name_of(resource: DaskResource | str) -> str:
-    """The name of a resource that may be given by its name."""
-    return resource if isinstance(resource, str) else resource.name
+    if "workers" in options:
+        worker["replicas"] = options["workers"]

@@ -6,8 +6,6 @@ environment and the scheduler's extension.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from dask_crds.kubernetes.core_v1 import (
     Container,
     EnvVar,
@@ -30,8 +28,11 @@ from dask_crds.model import (
 from dask_crds.names import Env, Port
 from dask_crds.quantity import parse_quantity
 
-from .options import ClusterOptions, JobOptions, PodChange, PodOptions, Quantity, WorkerOptions
+from .keywords import Options
+from .options import PodChange
 
+#: In the place of an image that was refused, so that nothing else is told of it.
+_NO_IMAGE = "refused"
 WORKER_DASHBOARD_PORT = 8788
 LOCAL_DIRECTORY = "/tmp"
 #: Bytes of a worker's container that are not the worker's: its nanny and the resource tracker take 60 MiB
@@ -44,38 +45,38 @@ _MEBIBYTE = 2**20
 # --- specs ------------------------------------------------------------------------------------------------------------
 
 
-def cluster_spec(image: str, options: ClusterOptions) -> DaskClusterSpec:
+def cluster_spec(options: Options) -> DaskClusterSpec:
     """Spec of a DaskCluster."""
     return DaskClusterSpec(
         scheduler=Scheduler(
-            spec=scheduler_pod(image, options),
+            spec=scheduler_pod(options),
             service={"type": options["service_type"]} if "service_type" in options else None,
             update_strategy=SchedulerUpdateStrategy(type=options["scheduler_update"])
             if "scheduler_update" in options
             else None,
             eviction_policy=options.get("scheduler_eviction"),
         ),
-        worker=worker(image, options),
+        worker=worker(options),
         idle_timeout=options.get("idle_timeout"),
         idle_action=options.get("idle_action"),
     )
 
 
-def worker(image: str, options: WorkerOptions) -> Worker:
+def worker(options: Options) -> Worker:
     """Template and number of the workers of a group."""
     workers = options.get("workers")
     return Worker(
-        spec=worker_pod(image, options),
+        spec=worker_pod(options),
         replicas=1 if workers is None else workers,
         drain_timeout_seconds=options.get("drain_timeout"),
     )
 
 
-def job_spec(image: str, command: Sequence[str], options: JobOptions) -> DaskJobSpec:
-    """Spec of a DaskJob that runs ``command``."""
+def job_spec(options: Options) -> DaskJobSpec:
+    """Spec of a DaskJob."""
     return DaskJobSpec(
-        cluster=JobCluster(spec=cluster_spec(image, options), deletion_policy=options.get("delete_cluster")),
-        job=JobTemplate(spec=runner_pod(image, command, options)),
+        cluster=JobCluster(spec=cluster_spec(options), deletion_policy=options.get("delete_cluster")),
+        job=JobTemplate(spec=runner_pod(options)),
         backoff_limit=options.get("retries"),
         active_deadline_seconds=options.get("deadline"),
         ttl_seconds_after_finished=options.get("ttl"),
@@ -90,11 +91,11 @@ def job_spec(image: str, command: Sequence[str], options: JobOptions) -> DaskJob
 # --- Pods -------------------------------------------------------------------------------------------------------------
 
 
-def scheduler_pod(image: str, options: ClusterOptions) -> PodSpec:
+def scheduler_pod(options: Options) -> PodSpec:
     """PodSpec of a scheduler."""
     jupyter = ["--jupyter"] if options.get("jupyter") else []
     container: Container = {
-        **_container("scheduler", image, options),
+        **_container("scheduler", options),
         # Clients read `args` of the first container (KubeCluster.from_name); the image's entrypoint stays. No `--host`:
         # so it listens at the addresses of all families.
         "args": [
@@ -107,9 +108,7 @@ def scheduler_pod(image: str, options: ClusterOptions) -> PodSpec:
             {"name": Port.COMM.name, "containerPort": Port.COMM.number, "protocol": "TCP"},
             {"name": Port.DASHBOARD.name, "containerPort": Port.DASHBOARD.number, "protocol": "TCP"},
         ],
-        "resources": _resources(
-            options.get("scheduler_cores", 1), options.get("scheduler_memory", "2Gi"), of="scheduler_"
-        ),
+        "resources": _resources(options.get("scheduler_cores", "1"), options.get("scheduler_memory", "2Gi")),
         "readinessProbe": _health(period=2, timeout=10, failures=15),
         # A large graph can keep the scheduler from answering for a minute or two, and a restart loses all work.
         "livenessProbe": _health(period=30, timeout=30, failures=10),
@@ -117,16 +116,15 @@ def scheduler_pod(image: str, options: ClusterOptions) -> PodSpec:
     return _pod(container, options, options.get("scheduler_pod"))
 
 
-def worker_pod(image: str, options: WorkerOptions) -> PodSpec:
+def worker_pod(options: Options) -> PodSpec:
     """PodSpec of a worker."""
-    cores, memory, gpus = options.get("cores", 1), options.get("memory", "2Gi"), options.get("gpus", 0)
-    resources = _resources(cores, memory, gpus=gpus)  # first, as it refuses what is no quantity
+    cores, memory, gpus = options.get("cores", "1"), options.get("memory", "2Gi"), options.get("gpus", 0)
     offered = ({"GPU": gpus} if gpus else {}) | dict(options.get("worker_resources", {}))
     v6 = options.get("ipv6_only", False)
     if v6:
         options = {**options, "env": {"POD_IP": {"fieldRef": {"fieldPath": "status.podIP"}}, **options.get("env", {})}}
     container: Container = {
-        **_container("worker", image, options),
+        **_container("worker", options),
         "args": [
             *options.get("worker_command", ["dask-worker"]),
             *("--name", f"$({Env.WORKER_NAME})"),
@@ -142,7 +140,7 @@ def worker_pod(image: str, options: WorkerOptions) -> PodSpec:
             *options.get("worker_args", ()),
         ],
         "ports": [{"name": Port.DASHBOARD.name, "containerPort": WORKER_DASHBOARD_PORT, "protocol": "TCP"}],
-        "resources": resources,
+        "resources": _resources(cores, memory, gpus=gpus),
         "readinessProbe": _health(period=5, timeout=10, failures=6),
         # A task that holds the GIL silences its worker for as long as it runs. The nanny restarts workers that died
         # and the scheduler forgets those that are silent for 5 minutes (`worker-ttl`): this is the last resort.
@@ -151,28 +149,22 @@ def worker_pod(image: str, options: WorkerOptions) -> PodSpec:
     return _pod(container, options, options.get("worker_pod"))
 
 
-def runner_pod(image: str, command: Sequence[str], options: JobOptions) -> PodSpec:
-    """PodSpec of a runner: one run of ``command``, to which ``distributed.Client()`` connects by itself.
-
-    Raises:
-        TypeError: ``command`` is a string, which type checkers take for a sequence of strings.
-    """
-    if isinstance(command, str):
-        raise TypeError(f"command must be a list of words, not {command!r}; for a shell: ['sh', '-c', {command!r}]")
+def runner_pod(options: Options) -> PodSpec:
+    """PodSpec of a runner: one run of ``command``, to which ``distributed.Client()`` connects by itself."""
     container: Container = {
-        **_container("job", image, options),
-        "args": list(command),
-        "resources": _resources(options.get("runner_cores", 1), options.get("runner_memory", "1Gi"), of="runner_"),
+        **_container("job", options),
+        "args": options.get("command", []),
+        "resources": _resources(options.get("runner_cores", "1"), options.get("runner_memory", "1Gi")),
     }
     return _pod(container, options, options.get("runner_pod"), restart_policy="Never")
 
 
-def whole_cores(cores: Quantity) -> int:
+def whole_cores(cores: str) -> int:
     """Threads for that many CPUs: as many as run all the time without being throttled, at least one."""
     return max(1, int(parse_quantity(cores)))
 
 
-def worker_memory_limit(memory: Quantity) -> int:
+def worker_memory_limit(memory: str) -> int:
     """Bytes for a worker's data in a container of ``memory``.
 
     Less than the container's limit, because nanny and kernel count against that too: reaching it ends in the kernel's
@@ -184,9 +176,9 @@ def worker_memory_limit(memory: Quantity) -> int:
     return limit // _MEBIBYTE * _MEBIBYTE or limit
 
 
-def _container(name: str, image: str, options: PodOptions) -> Container:
+def _container(name: str, options: Options) -> Container:
     """What all containers begin with."""
-    container: Container = {"name": name, "image": image}
+    container: Container = {"name": name, "image": options.get("image", _NO_IMAGE)}
     if "image_pull_policy" in options:
         container["imagePullPolicy"] = options["image_pull_policy"]
     # An image knows no home for a user that we chose; pip, Jupyter and many others need one they can write to.
@@ -200,12 +192,13 @@ def _variable(name: str, value: str | EnvVarSource) -> EnvVar:
     return {"name": name, "value": value} if isinstance(value, str) else {"name": name, "valueFrom": value}
 
 
-def _user(options: PodOptions) -> int | None:
-    return options.get("user", 1000)
+def _user(options: Options) -> int | None:
+    user = options.get("user", 1000)
+    return None if user == "image" else user
 
 
 def _pod(
-    container: Container, options: PodOptions, change: PodChange | None, *, restart_policy: str | None = None
+    container: Container, options: Options, change: PodChange | None, *, restart_policy: str | None = None
 ) -> PodSpec:
     """The Pod around a container: user, scratch space, credentials; then the user's last word."""
     user = _user(options)
@@ -239,26 +232,11 @@ def _pod(
     return change(spec) if callable(change) else merged(spec, change)
 
 
-def _resources(cores: Quantity, memory: Quantity, *, gpus: int = 0, of: str = "") -> ResourceRequirements:
+def _resources(cores: str, memory: str, *, gpus: int = 0) -> ResourceRequirements:
     """Requests = limits: the Pod is not the first to be evicted, and gets the CPUs that its threads count on."""
-    amounts: dict[str, int | float | str] = {
-        "cpu": _written(f"{of}cores", cores),
-        "memory": _written(f"{of}memory", memory),
-    }
+    amounts: dict[str, int | float | str] = {"cpu": cores, "memory": memory}
     limits = amounts | ({"nvidia.com/gpu": str(gpus)} if gpus else {})
     return {"requests": amounts, "limits": limits}
-
-
-def _written(option: str, quantity: Quantity) -> str:
-    """The quantity as the API server would write it, so that nothing sees a difference: ``0.5`` cores are ``500m``."""
-    try:
-        number = parse_quantity(quantity)
-    except ValueError as error:
-        raise ValueError(f"{option}: {error}") from None
-    if not isinstance(quantity, float):
-        return str(quantity)
-    milli = int(number * 1000)
-    return f"{milli}m" if milli % 1000 else str(milli // 1000)
 
 
 #: A name for the addresses of all families: distributed makes ``0.0.0.0`` of a port without one, and knows no ``[::]``.

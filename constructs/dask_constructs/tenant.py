@@ -27,7 +27,7 @@ class DaskTenant(Construct):
 
     Pods may talk to DNS and to what belongs to a Dask cluster of the same namespace, and to nothing else but what
     ``egress`` adds; clients in other namespaces come in where ``client_namespaces`` names them. Scheduled jobs have a
-    ServiceAccount: ``DaskCronJob(..., service_account="dask-job-starter")``.
+    ServiceAccount: ``DaskCronJob(..., starter_service_account="dask-job-starter")``.
 
     Args:
         namespace: name of the namespace.

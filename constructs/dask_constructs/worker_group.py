@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Required, Unpack
 
 from constructs import Construct
 
@@ -10,37 +11,44 @@ from dask_crds import names
 from dask_crds.model import DaskWorkerGroupSpec, dump
 
 from . import templates
-from .autoscaler import DaskAutoscaler, autoscaler_of
+from .autoscaler import DaskAutoscaler, ScalingOptions, autoscaler_of
 from .options import WorkerOptions
-from .resource import DaskResource, Exact, Metadata, check_keywords, name_of, named, state_replicas
+from .resource import DaskResource, Exact, Metadata, state_replicas
+from .values import Cluster, Text
 
 if TYPE_CHECKING:
-    from .cluster import DaskCluster
+    pass
 
 
-class WorkerGroupProps(WorkerOptions, Metadata, total=False):
+class WorkerGroupOptions(WorkerOptions, Metadata, total=False):
+    """Keyword arguments of ``DaskCluster.add_worker_group``."""
+
+
+class WorkerGroupProps(WorkerGroupOptions, total=False):
     """Keyword arguments of ``DaskWorkerGroup``."""
+
+    cluster: Required[Cluster]
+    """The cluster that they join, or its name."""
+    image: Required[Text]
+    """Container image with dask and distributed."""
 
 
 class DaskWorkerGroup(DaskResource):
     """Further workers for a cluster, of their own size and kind.
 
     Args:
-        cluster: the cluster that they join, or its name.
-        image: container image with dask and distributed.
-        props: see ``dask_constructs.options.WorkerOptions`` and ``Metadata``.
+        props: see ``WorkerGroupProps``.
     """
 
     KIND = "DaskWorkerGroup"
+    LONGEST_NAME = names.MAX_GROUP_NAME
 
-    def __init__(
-        self, scope: Construct, id: str, *, cluster: DaskCluster | str, image: str, **props: Unpack[WorkerGroupProps]
-    ) -> None:
-        check_keywords(props, WorkerGroupProps)
-        with named(scope, id):
-            spec = dump(DaskWorkerGroupSpec(cluster=name_of(cluster), worker=templates.worker(image, props)))
-        state_replicas(spec["worker"], props)
-        super().__init__(scope, id, spec, props)
+    def __init__(self, scope: Construct, id: str, **props: Unpack[WorkerGroupProps]) -> None:
+        super().__init__(scope, id)
+        options = self._accepted(props, WorkerGroupProps)
+        spec = dump(DaskWorkerGroupSpec(cluster=options.get("cluster", ""), worker=templates.worker(options)))
+        state_replicas(spec["worker"], options)
+        self._declare(spec, options)
 
     @classmethod
     def from_spec(
@@ -49,23 +57,14 @@ class DaskWorkerGroup(DaskResource):
         """A worker group exactly as ``spec`` says."""
         return _ExactWorkerGroup(scope, id, spec, metadata)
 
-    def problems(self) -> list[str]:
-        """What is wrong with the manifest; besides what is wrong with any, the name may be taken."""
-        found, cluster = super().problems(), self.spec["cluster"]
-        if self.name == names.default_group(cluster):
-            found.append(f"metadata.name: {self.name!r} is the default group of {cluster!r}")
-        return found
+    def _problems(self) -> Iterator[str]:
+        yield from super()._problems()
+        if self.name == names.default_group(cluster := self.spec["cluster"]):
+            yield f"metadata.name: {self.name!r} is the default group of {cluster!r}"
 
-    def autoscale(
-        self,
-        *,
-        minimum: int = 0,
-        maximum: int | None = None,
-        scale_up_window: int | None = None,
-        scale_down_window: int | None = None,
-    ) -> DaskAutoscaler:
-        """Let the group follow the load, see ``DaskAutoscaler``."""
-        return autoscaler_of(self, minimum, maximum, scale_up_window, scale_down_window, worker_group=self)
+    def autoscale(self, **options: Unpack[ScalingOptions]) -> DaskAutoscaler:
+        """Let the group follow the load, see ``ScalingOptions``."""
+        return autoscaler_of(self, options, self)
 
 
 class _ExactWorkerGroup(Exact, DaskWorkerGroup):

@@ -63,9 +63,9 @@ def test_the_starter_may_create_and_read_jobs_of_its_namespace_and_nothing_else(
         {"apiGroups": ["kubernetes.dask.org"], "resources": ["daskjobs"], "verbs": ["create", "get"]}
     ]
     assert found["RoleBinding"]["subjects"] == [
-        {"kind": "ServiceAccount", "name": "report-starter", "namespace": "team"}
+        {"kind": "ServiceAccount", "name": "test-report-starter", "namespace": "team"}
     ]
-    assert set(manifests(service_account="dask-job-starter")) == {"ConfigMap", "CronJob"}
+    assert set(manifests(starter_service_account="dask-job-starter")) == {"ConfigMap", "CronJob"}
 
 
 def test_the_starters_pod_and_the_operators_program_agree() -> None:
@@ -105,8 +105,11 @@ def test_the_exact_form() -> None:
         ({"schedule": "@dayly"}, "schedule: '@dayly' is not one of @yearly"),
         ({"schedule": "TZ=UTC 0 6 * * *"}, "schedule: Kubernetes takes no time zone here; use time_zone"),
         ({"time_zone": "Europe/Wien"}, "time_zone: 'Europe/Wien' is not known"),
-        ({"concurrency_policy": "Queue"}, "concurrency_policy: must be one of Allow, Forbid, Replace, not 'Queue'"),
-        ({"failed_history": -1}, "failed_history: must not be negative"),
+        (
+            {"concurrency_policy": "Queue"},
+            "concurrency_policy: must be one of 'Allow', 'Forbid', 'Replace', not 'Queue'",
+        ),
+        ({"failed_history": -1}, "failed_history: must be a whole number from 0 to 2147483647, not -1"),
         ({"name": "x" * 43}, "metadata.name: must have at most 42 characters, has 43"),
         ({"run_id": "1"}, "spec.runId: each time is a DaskJob of its own, which runs once"),
         ({"chart_namespace": None}, "namespace: is missing here and in the chart"),

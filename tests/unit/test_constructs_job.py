@@ -24,7 +24,7 @@ def test_a_job_that_runs_once_is_named_after_its_content() -> None:
         return DaskJob(chart(), "job", image=IMAGE, command=["true"], run_once=True, **options).name
 
     assert name() == name()
-    assert name().startswith("job-")
+    assert name().startswith("test-job-")
     assert name(name="report").startswith("report-")
     assert len({name(), name(memory="4Gi"), name(env={"DAY": "1"})}) == 3
     assert name() == name(labels={"team": "a"}), "metadata is no reason to run again"

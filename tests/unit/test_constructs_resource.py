@@ -33,7 +33,7 @@ def test_the_exact_form_writes_what_the_spec_says() -> None:
     DaskWorkerGroup.from_spec(c, "g", spec=DaskWorkerGroupSpec(cluster="c", worker=Worker(spec=POD)), name="g")
     job = DaskJobSpec(cluster=JobCluster(spec=cluster), job=JobTemplate(spec=POD), run_id="1")
     DaskJob.from_spec(c, "j", spec=job, name="j")
-    DaskAutoscaler.from_spec(c, "a", spec=DaskAutoscalerSpec(cluster="c", minimum=1, maximum=2), name="a")
+    DaskAutoscaler.from_spec(c, "a", spec=DaskAutoscalerSpec(cluster="d", minimum=1, maximum=2), name="a")
     expected = {
         "scheduler": {"spec": POD},
         "worker": {"spec": POD, "replicas": 2, "updateStrategy": {"rollingUpdate": {"maxSurge": 1}}},
@@ -43,7 +43,7 @@ def test_the_exact_form_writes_what_the_spec_says() -> None:
         expected,
         {"cluster": "c", "worker": {"spec": POD}},
         {"cluster": {"spec": expected}, "job": {"spec": POD}, "runId": "1"},
-        {"cluster": "c", "minimum": 1, "maximum": 2},
+        {"cluster": "d", "minimum": 1, "maximum": 2},
     ]
     assert synth(c)[0]["metadata"] == {"name": "c", "labels": {"team": "a"}}
 
@@ -87,17 +87,10 @@ def test_all_mistakes_are_reported_at_once_with_path_and_field() -> None:
         "[test/digit] metadata.name: '1a' must be a DNS label that starts with a letter: the Service is named after it",
         "[test/bounds] spec.minimum: must not be greater than spec.maximum (5 > 3)",
         "[test/job] spec.job.spec.restartPolicy: must be Never or OnFailure: a runner runs to completion",
-        "[test/command] spec.job.spec.containers[0].args[0]: must be of type string, not 1",
-        "[test/command] spec.job.spec.containers[0].args[1]: must be of type string, not 2",
-        "[test/many] spec.worker.replicas: 6000000 is greater than the maximum of 200000",
+        "[test/command] command[0]: must be text, not 1; write '1'",
+        "[test/command] command[1]: must be text, not 2; write '2'",
+        "[test/many] workers: must be a whole number from 0 to 200000, not 6000000",
     ]
-
-
-def test_a_bad_quantity_is_reported_with_path_and_argument() -> None:
-    with pytest.raises(ValueError, match=r"^\[test/a\] memory: '4GB' is not a Kubernetes quantity"):
-        DaskCluster(chart(), "a", image=IMAGE, memory="4GB")
-    with pytest.raises(ValueError, match=r"^\[test/a\] scheduler_cores: 'x' is not"):
-        DaskCluster(chart(), "a", image=IMAGE, scheduler_cores="x")
 
 
 def test_unknown_arguments_are_refused_as_python_does() -> None:
@@ -106,5 +99,5 @@ def test_unknown_arguments_are_refused_as_python_does() -> None:
         DaskCluster(chart(), "a", image=IMAGE, **wrong)
     with pytest.raises(TypeError, match="unexpected keyword argument 'jupyter'"):
         DaskCluster(chart(), "a", image=IMAGE).add_worker_group("g", jupyter=True)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'image'"):
+    with pytest.raises(TypeError, match="missing keyword argument 'image'"):
         DaskCluster(chart(), "a")  # type: ignore[call-arg]

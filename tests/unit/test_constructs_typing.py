@@ -55,7 +55,7 @@ MISTAKES = {
     'DaskCluster(chart, "a", image="x", service_type="Ingress")': "expected \"Literal['ClusterIP'",
     'DaskCluster(chart, "a", image="x", worker_pod=lambda pod: {**pod, "hostNet": True})': 'Extra key "hostNet"',
     'DaskCluster(chart, "a", image="x").add_worker_group("b", jupyter=True)': 'Unexpected keyword argument "jupyter"',
-    'DaskJob(chart, "a", image="x", command=["true"], retries=1.5)': 'incompatible type "float"; expected "int"',
+    'DaskJob(chart, "a", image="x", command=["true"], retries=1.5)': 'incompatible type "float"; expected "int | None"',
     'Worker(spec={"containers": [{"name": "a", "imag": "b"}]})': 'Extra key "imag"',
     "Worker(replicas=3)": 'Missing named argument "spec"',
     'DaskOperator(chart, "a", namespaces=3)': 'incompatible type "int"; expected "Sequence[str] | None"',

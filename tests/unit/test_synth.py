@@ -201,7 +201,7 @@ def test_mistakes_leave_the_old_output(
     before = contents(tmp_path)
     monkeypatch.setattr("dask_synth.examples.PROGRAM", 5)
     assert run(tmp_path) == 1
-    message = "[dask-job/job] spec.job.spec.containers[0].args[2]: must be of type string, not 5"
+    message = "[dask-job/job] command[2]: must be text, not 5"
     assert message in capsys.readouterr().err
     assert contents(tmp_path) == before
 

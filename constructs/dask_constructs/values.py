@@ -1,0 +1,156 @@
+"""What people hand in where a manifest has numbers, quantities, seconds and names: plain, or as objects of cdk8s.
+
+Each type below is what type checkers see, and says with ``Plain`` what becomes of it in the manifest.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Protocol
+
+from cdk8s import Duration, Size
+from msgspec import Meta
+
+from dask_crds.kubernetes.core_v1 import EnvVarSource
+from dask_crds.model import MAX_WORKERS
+from dask_crds.quantity import parse_quantity
+
+from .keywords import Plain
+
+
+class Named(Protocol):
+    """What Kubernetes knows by a name: a ServiceAccount, a Secret or the like of cdk8s-plus, or a construct of ours."""
+
+    @property
+    def name(self) -> str:
+        """``metadata.name``."""
+
+
+class CpuAmount(Protocol):
+    """``Cpu`` of cdk8s-plus."""
+
+    @property
+    def amount(self) -> str:
+        """As a quantity."""
+
+
+class EnvValue(Protocol):
+    """``EnvValue`` of cdk8s-plus."""
+
+    @property
+    def value(self) -> Any:
+        """The text, if it is one."""
+
+    @property
+    def value_from(self) -> Any:
+        """The source, if it has one."""
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Workers = Annotated[int, Meta(ge=0, le=MAX_WORKERS)]
+
+
+def _seconds(given: object) -> object:
+    if not isinstance(given, Duration):
+        return given
+    milliseconds = given.to_milliseconds()
+    if milliseconds % 1000:
+        raise ValueError(f"must be whole seconds, not {milliseconds / 1000:g} s")
+    return int(milliseconds // 1000)
+
+
+Seconds = Annotated[
+    int | Duration, Plain(Annotated[int, Meta(ge=0, le=2**31 - 1)], "whole seconds, or a Duration", _seconds)
+]
+
+
+# --- quantities -------------------------------------------------------------------------------------------------------
+
+_MEBIBYTE = 2**20
+_MOST_CORES = 100_000
+
+
+def _quantity(given: object) -> Decimal:
+    if isinstance(given, bool) or not isinstance(given, int | float | str):
+        raise ValueError(f"must be a number or a quantity such as 1.5, '500m' or '4Gi', not {reprlib.repr(given)}")
+    number = parse_quantity(given)
+    if number <= 0:
+        raise ValueError(f"must be more than 0, not {given}")
+    return number
+
+
+def _cores(given: Any) -> object:
+    given = getattr(given, "amount", given)
+    number = _quantity(given)
+    if number > _MOST_CORES:
+        raise ValueError(f"{given!r} is {number:,.0f} cores; 2 and '500m' are CPUs, '2Gi' is memory")
+    return written(given)
+
+
+def _memory(given: Any) -> object:
+    if isinstance(given, Size):
+        given = given.as_string()
+    number = _quantity(given)
+    if number < _MEBIBYTE:
+        raise ValueError(f"{given!r} is {number.normalize():f} bytes; gibibytes are written '{given}Gi'")
+    return written(given)
+
+
+def written(quantity: Any) -> str:
+    """A quantity as the API server would write it, so that nothing sees a difference: ``0.5`` cores are ``500m``."""
+    if not isinstance(quantity, float):
+        return str(quantity)
+    milli = int(parse_quantity(quantity) * 1000)
+    return f"{milli}m" if milli % 1000 else str(milli // 1000)
+
+
+Cores = Annotated[int | float | str | CpuAmount, Plain(str, "a number of CPUs", _cores)]
+Memory = Annotated[int | float | str | Size, Plain(str, "a quantity of memory", _memory)]
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def _name_of(kind: str) -> Callable[[Any], object]:
+    def read(given: Any) -> object:
+        other = getattr(given, "kind", kind)
+        if not isinstance(given, str) and other != kind:
+            raise ValueError(f"must be a {kind}, not the {other} {given.name!r}")
+        return getattr(given, "name", given)
+
+    return read
+
+
+def reference(kind: str) -> Plain:
+    """The name of an object of a kind, which may be handed in itself."""
+    return Plain(
+        Annotated[str, Meta(min_length=1, max_length=253)], f"the name of a {kind}, or a {kind}", _name_of(kind)
+    )
+
+
+Text = Annotated[str, Meta(min_length=1)]
+ServiceAccount = Annotated[str | Named, reference("ServiceAccount")]
+Cluster = Annotated[str | Named, reference("DaskCluster")]
+WorkerGroup = Annotated[str | Named, reference("DaskWorkerGroup")]
+Secret = Annotated[str | Named, reference("Secret")]
+
+
+# --- environment ------------------------------------------------------------------------------------------------------
+
+
+def _variable(given: Any) -> object:
+    if hasattr(given, "value_from") and not isinstance(given, Mapping):
+        return given.value if given.value_from is None else given.value_from
+    if isinstance(given, bool | int | float):
+        raise ValueError(f"must be text, not {given!r}; write '{given}'")
+    return given
+
+
+EnvironmentValue = Annotated[
+    str | EnvVarSource | EnvValue,
+    Plain(str | dict[str, Any], "text, or a source as {'secretKeyRef': {'name': ..., 'key': ...}}", _variable),
+]
