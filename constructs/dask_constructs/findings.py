@@ -2,7 +2,7 @@
 
 cdk8s validates the whole app once for every chart, so a check of each resource would make synth quadratic. There is one
 validation at the root instead. It asks everybody and remembers the answers for as long as the same call into jsii goes
-on, in which nothing but validations can run; whoever has something to tell gets a validation of its own, which tells it.
+on, in which nothing but validations can run; whoever is wrong gets a validation of its own, which says so.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def _fields(declared: type) -> dict[str, Any]:
 
 @cache
 def _required(declared: type) -> list[str]:
-    """Names of what must be given. ``__required_keys__`` does not know it: it does not look into annotations as text."""
+    """Names of what must be given. ``__required_keys__`` does not know: it looks into no annotation that is text."""
     hints = get_type_hints(declared, include_extras=True)
     return [name for name, hint in hints.items() if get_origin(hint) is Required]
 

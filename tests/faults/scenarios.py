@@ -154,11 +154,12 @@ async def _sized(site: Site, kind: str, group: str, replicas: int, image: str, *
     if last:
         await site.stranger.rest()
     while True:
+        is_about = site.stranger.is_about  # and has gone, maybe, before anybody has seen what it did
         await site.until(lambda: not wrong(), f"the {kind} is ready with {replicas} workers of {image}", why=wrong)
         await site.settled()
         if not (found := wrong()):
             return
-        assert site.stranger.is_about, f"it did not stay as it was: {found}"
+        assert is_about, f"it did not stay as it was: {found}"
 
 
 STEPS = ((3, "dask:1"), (5, "dask:1"), (2, "dask:1"), (2, "dask:2"))

@@ -434,13 +434,18 @@ class Stranger:
         change = patch
         if not subresource:
             change = {**patch, "metadata": {**patch.get("metadata", {}), "uid": metadata["uid"]}}
-        return await self._hand.patch(
-            manifest["kind"], metadata["namespace"], metadata["name"], change, subresource=subresource
-        )
+        try:
+            return await self._hand.patch(
+                manifest["kind"], metadata["namespace"], metadata["name"], change, subresource=subresource
+            )
+        except ApiError as error:
+            if error.status == 422 and "metadata.uid: Invalid value" in str(error):
+                raise Absent(f"{manifest['kind']} {metadata['name']} is another one by now") from None
+            raise
 
     async def let_go(self, pod: Manifest) -> None:
         """Take a finalizer off, if the Pod is still there."""
-        with contextlib.suppress(ApiError):
+        with contextlib.suppress(Absent, ApiError):
             await self.patch(pod, {"metadata": {"finalizers": None}})
 
     async def admission(self, switch: str, value: str) -> Undo:
