@@ -18,7 +18,7 @@ from dask_crds.names import API_VERSION
 
 
 class Site:
-    """An API server that has an autoscaler as its status says, and one that was changed; it has nothing to say to kopf."""
+    """An API server that has an autoscaler as its status says, and one that was changed; it is silent to kopf."""
 
     def __init__(self) -> None:
         self.read = asyncio.Queue[str]()  #: paths of single objects
@@ -45,7 +45,9 @@ async def test_who_begins_to_lead_looks_first_at_what_nobody_has_looked_at(tmp_p
     site, config = Site(), tmp_path / "config"
     async with serving(site.answer) as url:
         only = {"name": "x", "cluster": {"server": url}, "context": {"cluster": "x", "user": "x"}, "user": {}}
-        config.write_text(yaml.safe_dump({"current-context": "x", **dict.fromkeys(("clusters", "contexts", "users"), [only])}))
+        config.write_text(
+            yaml.safe_dump({"current-context": "x", "clusters": [only], "contexts": [only], "users": [only]})
+        )
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "dask_controller", "run", "--namespace", "team", "--port", "0"),
             env=os.environ | {"KUBECONFIG": str(config)},
