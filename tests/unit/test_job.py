@@ -841,23 +841,11 @@ class TestWhatIsNotItsOwn:
         run.pods = (runner_pod(f"{prefix}abcde", phase="Failed"),)
         assert run.step() == ["Apply Job"]
 
-    def test_only_a_pod_of_a_replica_set_is_a_scheduler_that_is_left_over(self):
+    def test_a_scheduler_of_another_cluster_or_that_is_going_is_not_left_over(self):
         run = Run()
         run.step()
-        run.leftovers = (
-            scheduler_pod("hello", owner_kind="", owner_uid=""),
-            scheduler_pod("another"),
-            scheduler_pod("hello", phase="Failed"),
-        )
+        run.leftovers = (scheduler_pod("another"), scheduler_pod("hello", deleting=True))
         assert run.step() == ["Apply DaskCluster"]
-
-    def test_a_failed_scheduler_pod_is_none(self):
-        """(controller 1) A job whose scheduler was evicted becomes Ready as suspended all the same."""
-        run = Run(suspend=True)
-        run.step(), run.step()
-        run.scheduler_pods = (scheduler_pod("hello", phase="Failed", ready=False),)
-        run.step()
-        assert (run.ready.status, run.ready.reason) == ("True", "Suspended")
 
 
 class TestSameNameAgain:

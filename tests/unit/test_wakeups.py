@@ -297,12 +297,15 @@ class TestSchedulerPods:
         assert observed.last_problem is not None
         assert observed.last_problem.reason == "Evicted"
         site.put(scheduler("successor", "set"))
-        for value in (cluster(), group(), autoscaler()):
+        for value in (cluster(), group(), autoscaler(), job("simple")):
             assert [pod.uid for pod in observe(value, site.caches).scheduler_pods] == ["successor"], value.kind
 
     def test_what_a_cluster_that_is_gone_has_left(self, site: Site) -> None:
         site.put(scheduler("garbage", "set"))
         site.put(scheduler("a claim", None))
+        ended = scheduler("ended", "set")
+        ended["status"] = {"phase": "Failed"}
+        site.put(ended)
         assert [pod.uid for pod in site.caches.leftover_schedulers(NAMESPACE, "simple")] == ["garbage"]
 
 
