@@ -18,7 +18,8 @@ from dask_controller.core.questions import Progress, Versions
 from dask_controller.core.run import Run as Derived
 from dask_controller.core.time import format_time
 from dask_controller.shell.caches import Caches, Key
-from dask_controller.shell.observe import Observer, observe
+from dask_controller.shell.observe import Observer
+from dask_controller.shell.snapshots import snapshot
 from dask_controller.shell.wakeups import wake_by
 from dask_crds import names
 from dask_crds.merge import merged
@@ -1571,7 +1572,7 @@ class ApiServer:
         return merged(live, patch)
 
     def looks(self, job):
-        return Observer(self, self.caches, lambda: NOW), observe(job, self.caches)
+        return Observer(self, self.caches, lambda: NOW), snapshot(job, self.caches)
 
 
 async def test_a_runner_whose_labels_somebody_has_taken_away_is_not_lost():

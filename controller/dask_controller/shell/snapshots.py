@@ -1,0 +1,117 @@
+"""What the watch caches tell of a resource: a snapshot, one function for each of our kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from dask_crds import names
+from dask_crds.model import KINDS, DaskAutoscaler, DaskCluster, DaskJob, DaskObject, DaskWorkerGroup
+from dask_crds.names import Component
+from dask_resources.cluster import children as children_of
+
+from ..core.autoscaler import target
+from ..core.observed import (
+    Observed,
+    ObservedAutoscaler,
+    ObservedCluster,
+    ObservedGroup,
+    ObservedJob,
+    Sibling,
+)
+from ..core.pod import Pod
+from .caches import Caches, named
+
+
+def snapshot(value: DaskObject, caches: Caches) -> Observed:
+    """What is known of one custom resource."""
+    return _SNAPSHOTS[type(value)](value, caches)
+
+
+def _living(pods: Iterable[Pod]) -> tuple[Pod, ...]:
+    """Those that have not ended: an evicted scheduler's Pod stays beside its successor's."""
+    return tuple(pod for pod in pods if not pod.is_finished)
+
+
+def _scheduler_pods(cluster: DaskCluster | None, caches: Caches) -> tuple[Pod, ...]:
+    return _living(caches.scheduler_pods(cluster)) if cluster is not None else ()
+
+
+def _cluster(cluster: DaskCluster, caches: Caches) -> ObservedCluster:
+    key = cluster.namespace, cluster.name
+    pods = caches.scheduler_pods(cluster)
+    ended = (pod for pod in pods if pod.is_finished)
+    last = max(ended, key=lambda pod: pod.created, default=None)
+    groups = caches.groups_of(*key)
+    found = {
+        child.kind: live
+        for child in children_of(cluster)
+        if child.kind not in KINDS
+        and (live := named(caches.informers[child.kind].by_index(key), child.name)) is not None
+    }
+    default = [{"metadata": g.metadata} for g in groups if g.name == names.default_group(cluster.name)]
+    return ObservedCluster(
+        cluster=cluster,
+        children=found,
+        groups=groups,
+        settled=caches.settled(*found.values(), *default),
+        scheduler_pods=_living(pods),
+        last_problem=last.problem if last is not None else None,
+    )
+
+
+def _group(group: DaskWorkerGroup, caches: Caches) -> ObservedGroup:
+    cluster = caches.cluster(group.namespace, group.spec.cluster)
+    return ObservedGroup(
+        group=group,
+        cluster=cluster,
+        autoscaler=caches.autoscaler_of(group),
+        pods=caches.workers_of(group),
+        taken=caches.taken(group.namespace, group.name),
+        scheduler_pods=_scheduler_pods(cluster, caches),
+        scheduler_deployment=caches.deployment(group.namespace, group.spec.cluster),
+    )
+
+
+def _job(job: DaskJob, caches: Caches) -> ObservedJob:
+    key = job.namespace, job.name
+    found: Any = next(iter(caches.clusters.by_index(key)), None)
+    cluster = found.value if found is not None and isinstance(found.value, DaskCluster) else None
+    return ObservedJob(
+        job=job,
+        cluster=cluster,
+        runner=named(caches.jobs.by_index(key), names.runner(job.name)),
+        pods=tuple(caches.pods.by_index((*key, Component.JOB_RUNNER))),
+        scheduler_pods=_scheduler_pods(cluster, caches),
+        service=named(caches.services.by_index(key), names.scheduler(job.name)),
+        leftovers=caches.leftover_schedulers(*key),
+    )
+
+
+def _autoscaler(autoscaler: DaskAutoscaler, caches: Caches) -> ObservedAutoscaler:
+    namespace, name = autoscaler.namespace, target(autoscaler)
+    cluster = caches.cluster(namespace, autoscaler.spec.cluster)
+    groups = caches.groups_of(namespace, autoscaler.spec.cluster)
+    group = next((g for g in groups if g.name == name), None)
+    first = caches.autoscaler_of(group, autoscaler) if group else None
+    return ObservedAutoscaler(
+        autoscaler=autoscaler,
+        rival=first if first is not None and first.name != autoscaler.name else None,
+        group=group,
+        cluster=cluster,
+        pods=caches.workers_of(group) if group else (),
+        siblings=tuple(
+            Sibling(group=g, autoscaler=caches.autoscaler_of(g), pods=caches.workers_of(g))
+            for g in groups
+            if g is not group
+        ),
+        scheduler_pods=_scheduler_pods(cluster, caches),
+    )
+
+
+_SNAPSHOTS: dict[type[DaskObject], Callable[[Any, Caches], Observed]] = {
+    DaskCluster: _cluster,
+    DaskWorkerGroup: _group,
+    DaskJob: _job,
+    DaskAutoscaler: _autoscaler,
+}
