@@ -20,6 +20,7 @@ PAGE = 500
 PAGE_BYTES = 4 * 2**20
 #: Seconds of silence after which a watch counts as dead: the server sends a bookmark every minute.
 IDLE_SECONDS = 75.0
+_WATCH = {"watch": "true", "allowWatchBookmarks": "true"}
 
 
 class Page(NamedTuple):
@@ -189,13 +190,7 @@ class Reader(Transport):
         Raises:
             ApiError: 410 if the server has forgotten that version: list again.
         """
-        query = present(
-            watch="true",
-            allowWatchBookmarks="true",
-            resourceVersion=resource_version,
-            timeoutSeconds=str(seconds),
-            labelSelector=labels,
-        )
+        query = _WATCH | present(resourceVersion=resource_version, timeoutSeconds=str(seconds), labelSelector=labels)
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         url = self._url(path(resource, namespace), query)
         headers = {"Accept": METADATA} if metadata_only else {}
