@@ -17,7 +17,6 @@ from dask_resources.scheduler import scheduler_deployment
 from ..core import children
 from ..core.observed import (
     Observed,
-    ObservedAutoscaler,
     ObservedCluster,
     ObservedGroup,
     ObservedJob,
@@ -69,13 +68,13 @@ class Observer:
     def cached(self, value: DaskObject) -> Observed | None:
         """The snapshot, if the caches suffice for it."""
         observed = snapshot(value, self._caches)
-        enough = _LOOKS[type(observed)].is_enough(self, observed) and _unexplained(observed, self._clock()) is None
+        enough = _looks(observed).is_enough(self, observed) and _unexplained(observed, self._clock()) is None
         return observed if enough else None
 
     async def observe(self, value: DaskObject) -> tuple[Observed, Problem | None]:
         """The snapshot, and why nothing can be decided with it, if so."""
         observed = snapshot(value, self._caches)
-        for look in _LOOKS[type(observed)].looks:
+        for look in _looks(observed).looks:
             found = await look(self, observed)
             if isinstance(found, Problem):
                 return observed, found
@@ -157,7 +156,7 @@ class Observer:
         problem = quoted(last.get("reason") or "Warning", f"{pod.name}: {last.get('message')}")
         explained = msgspec.structs.replace(pod, problem=problem)
         pods = tuple(explained if p is pod else p for p in _pods(o))
-        return msgspec.structs.replace(o, **{_LOOKS[type(o)].pods: pods})
+        return msgspec.structs.replace(o, **{_looks(o).pods: pods})
 
     async def _found_again(self, o: ObservedJob) -> ObservedJob:
         """With the runner of a run that goes on, if it is but out of sight: somebody has taken our labels away.
@@ -224,12 +223,16 @@ _LOOKS: dict[type[Observed], _Looks] = {
         is_enough=lambda _, __: False,
         pods="pods",
     ),
-    ObservedAutoscaler: _Looks(),
 }
 
 
+def _looks(o: Observed) -> _Looks:
+    """Of a kind without a row, the caches tell everything."""
+    return _LOOKS.get(type(o), _Looks())
+
+
 def _pods(o: Observed) -> tuple[Pod, ...]:
-    pods: tuple[Pod, ...] = getattr(o, _LOOKS[type(o)].pods, ())
+    pods: tuple[Pod, ...] = getattr(o, _looks(o).pods, ())
     return pods
 
 
