@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import pytest
 from tests.support.offline import OFFLINE
@@ -1572,7 +1574,7 @@ class ApiServer:
         return merged(live, patch)
 
     def looks(self, job):
-        return Observer(self, self.caches, lambda: NOW), snapshot(job, self.caches)
+        return Observer(self, self.caches, partial(snapshot, self.caches), lambda: NOW), snapshot(self.caches, job)
 
 
 async def test_a_runner_whose_labels_somebody_has_taken_away_is_not_lost():

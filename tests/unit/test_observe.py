@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ def test_every_child_of_a_cluster_is_seen_once_it_exists() -> None:
             put(caches, child.build(cluster()), f"another-{child.name}")
             put(caches, child.build(cluster()), child.name)
             made[child.kind] = child.name
-        observed = snapshot(cluster(), caches)
+        observed = snapshot(caches, cluster())
         assert isinstance(observed, ObservedCluster)
         assert {kind: found["metadata"]["name"] for kind, found in observed.children.items()} == made
 
@@ -56,7 +57,7 @@ class ApiServer:
         self.there, self.asked = there, list[str]()
         self.caches = Caches(OFFLINE, None, lambda *_: None)
         api: Any = self
-        self.observer = Observer(api, self.caches, lambda: NOW)
+        self.observer = Observer(api, self.caches, partial(snapshot, self.caches), lambda: NOW)
 
     def seen(self, *manifests: dict[str, Any]) -> None:
         for manifest in manifests:
@@ -83,7 +84,7 @@ def worker(ordinal: int) -> dict[str, Any]:
 @pytest.mark.parametrize("value", [cluster(), group(), job(), autoscaler()], ids=lambda value: value.kind)
 async def test_nothing_is_asked_of_an_api_server_where_the_caches_know_all(value: DaskObject) -> None:
     server = ApiServer()
-    assert await server.observer.observe(value) == (snapshot(value, server.caches), None)
+    assert await server.observer.observe(value) == (snapshot(server.caches, value), None)
     assert server.asked == []
 
 
@@ -123,7 +124,7 @@ def test_for_whom_the_caches_suffice(value: DaskObject, enough: bool) -> None:
 async def test_pods_are_listed_afresh_once_for_steps_that_follow_one_another() -> None:
     server = ApiServer(worker(0), worker(1))
     server.seen(dump(cluster()), worker(0))
-    observed = replace(snapshot(group(), server.caches), answers=answers_of(registered=frozenset({"a"})))
+    observed = replace(snapshot(server.caches, group()), answers=answers_of(registered=frozenset({"a"})))
     fresh = await server.observer.with_fresh_pods(observed, group())
     assert isinstance(fresh, ObservedGroup)
     assert ({pod.ordinal for pod in fresh.pods}, fresh.answers) == ({0, 1}, observed.answers)

@@ -291,14 +291,14 @@ class TestSchedulerPods:
         evicted = scheduler("evicted", "set")
         evicted["status"] = {"phase": "Failed", "reason": "Evicted", "message": "no disk", "podIP": "10.0.0.1"}
         site.put(evicted)
-        observed = snapshot(cluster(), site.caches)
+        observed = snapshot(site.caches, cluster())
         assert isinstance(observed, ObservedCluster)
         assert observed.scheduler_pods == ()
         assert observed.last_problem is not None
         assert observed.last_problem.reason == "Evicted"
         site.put(scheduler("successor", "set"))
         for value in (cluster(), group(), autoscaler(), job("simple")):
-            assert [pod.uid for pod in snapshot(value, site.caches).scheduler_pods] == ["successor"], value.kind
+            assert [pod.uid for pod in snapshot(site.caches, value).scheduler_pods] == ["successor"], value.kind
 
     def test_what_a_cluster_that_is_gone_has_left(self, site: Site) -> None:
         site.put(scheduler("garbage", "set"))

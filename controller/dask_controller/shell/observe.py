@@ -30,7 +30,6 @@ from ..kube.api import ApiError
 from ..kube.client import Kubernetes
 from ..schedulers.pollers import Address
 from .caches import Caches, named
-from .snapshots import snapshot
 
 #: Seconds for which the list of a group's Pods counts as fresh.
 FRESH_SECONDS = 5.0
@@ -56,24 +55,32 @@ class Observer:
     Args:
         kubernetes: the client.
         caches: the watch caches.
+        snapshot: makes one of what they hold.
         clock: seconds since the epoch.
     """
 
-    def __init__(self, kubernetes: Kubernetes, caches: Caches, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        caches: Caches,
+        snapshot: Callable[[DaskObject], Observed],
+        clock: Callable[[], float],
+    ) -> None:
         self._kubernetes = kubernetes
         self._caches = caches
+        self._snapshot = snapshot
         self._clock = clock
         self._fresh: dict[str, float] = {}  # groups, and until when the list of their Pods counts as fresh
 
     def cached(self, value: DaskObject) -> Observed | None:
         """The snapshot, if the caches suffice for it."""
-        observed = snapshot(value, self._caches)
+        observed = self._snapshot(value)
         enough = _looks(observed).is_enough(self, observed) and _unexplained(observed, self._clock()) is None
         return observed if enough else None
 
     async def observe(self, value: DaskObject) -> tuple[Observed, Problem | None]:
         """The snapshot, and why nothing can be decided with it, if so."""
-        observed = snapshot(value, self._caches)
+        observed = self._snapshot(value)
         for look in _looks(observed).looks:
             found = await look(self, observed)
             if isinstance(found, Problem):
@@ -95,13 +102,13 @@ class Observer:
             for manifest in await self._kubernetes.list("Pod", group.namespace, labels=labels):
                 self._caches.pods.put(manifest)
         self._fresh[group.uid] = clock + FRESH_SECONDS  # not before: the list may have failed
-        return msgspec.structs.replace(snapshot(group, self._caches), answers=o.answers)
+        return msgspec.structs.replace(self._snapshot(group), answers=o.answers)
 
     async def _with_cluster(self, o: ObservedGroup) -> Observed:
         """With its cluster: workers go when that is gone, which is not believed of a cache that may lag behind."""
         if o.cluster is None and o.pods and (cluster := await self._kubernetes.get("DaskCluster", *o.cluster_key)):
             self._caches.clusters.put(cluster)
-            return snapshot(o.group, self._caches)
+            return self._snapshot(o.group)
         return o
 
     async def _unless_unreadable(self, o: ObservedGroup | ObservedJob) -> Observed | Problem:
@@ -173,7 +180,7 @@ class Observer:
         labels = {Label.CLUSTER: o.job.name, Label.COMPONENT: Component.JOB_RUNNER}
         patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}}
         self._caches.jobs.put(await self._kubernetes.patch("Job", o.job.namespace, name, patch))
-        again = snapshot(o.job, self._caches)
+        again = self._snapshot(o.job)
         assert isinstance(again, ObservedJob)
         return again
 

@@ -36,6 +36,7 @@ from ..schedulers.pollers import PATIENCE, SchedulerPollers
 from .caches import Caches, Key
 from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor
 from .observe import UNEXPLAINED_SECONDS, Observer, has_waiting_pods, scheduler_address
+from .snapshots import snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class Reconciler:
         self._caches = caches
         self._schedulers = schedulers
         self._short_first = ShortFirst()
-        self._observer = Observer(kubernetes, caches, clock)
+        self._observer = Observer(kubernetes, caches, functools.partial(snapshot, caches), clock)
         self._executor = Executor(
             kubernetes, caches, domain=domain, parallel_requests=parallel_requests, short_first=self._short_first
         )

@@ -23,9 +23,9 @@ from ..core.pod import Pod
 from .caches import Caches, named
 
 
-def snapshot(value: DaskObject, caches: Caches) -> Observed:
+def snapshot(caches: Caches, value: DaskObject) -> Observed:
     """What is known of one custom resource."""
-    return _SNAPSHOTS[type(value)](value, caches)
+    return _SNAPSHOTS[type(value)](caches, value)
 
 
 def _living(pods: Iterable[Pod]) -> tuple[Pod, ...]:
@@ -33,11 +33,11 @@ def _living(pods: Iterable[Pod]) -> tuple[Pod, ...]:
     return tuple(pod for pod in pods if not pod.is_finished)
 
 
-def _scheduler_pods(cluster: DaskCluster | None, caches: Caches) -> tuple[Pod, ...]:
+def _scheduler_pods(caches: Caches, cluster: DaskCluster | None) -> tuple[Pod, ...]:
     return _living(caches.scheduler_pods(cluster)) if cluster is not None else ()
 
 
-def _cluster(cluster: DaskCluster, caches: Caches) -> ObservedCluster:
+def _cluster(caches: Caches, cluster: DaskCluster) -> ObservedCluster:
     key = cluster.namespace, cluster.name
     pods = caches.scheduler_pods(cluster)
     ended = (pod for pod in pods if pod.is_finished)
@@ -60,7 +60,7 @@ def _cluster(cluster: DaskCluster, caches: Caches) -> ObservedCluster:
     )
 
 
-def _group(group: DaskWorkerGroup, caches: Caches) -> ObservedGroup:
+def _group(caches: Caches, group: DaskWorkerGroup) -> ObservedGroup:
     cluster = caches.cluster(group.namespace, group.spec.cluster)
     return ObservedGroup(
         group=group,
@@ -68,12 +68,12 @@ def _group(group: DaskWorkerGroup, caches: Caches) -> ObservedGroup:
         autoscaler=caches.autoscaler_of(group),
         pods=caches.workers_of(group),
         taken=caches.taken(group.namespace, group.name),
-        scheduler_pods=_scheduler_pods(cluster, caches),
+        scheduler_pods=_scheduler_pods(caches, cluster),
         scheduler_deployment=caches.deployment(group.namespace, group.spec.cluster),
     )
 
 
-def _job(job: DaskJob, caches: Caches) -> ObservedJob:
+def _job(caches: Caches, job: DaskJob) -> ObservedJob:
     key = job.namespace, job.name
     found: Any = next(iter(caches.clusters.by_index(key)), None)
     cluster = found.value if found is not None and isinstance(found.value, DaskCluster) else None
@@ -82,13 +82,13 @@ def _job(job: DaskJob, caches: Caches) -> ObservedJob:
         cluster=cluster,
         runner=named(caches.jobs.by_index(key), names.runner(job.name)),
         pods=tuple(caches.pods.by_index((*key, Component.JOB_RUNNER))),
-        scheduler_pods=_scheduler_pods(cluster, caches),
+        scheduler_pods=_scheduler_pods(caches, cluster),
         service=named(caches.services.by_index(key), names.scheduler(job.name)),
         leftovers=caches.leftover_schedulers(*key),
     )
 
 
-def _autoscaler(autoscaler: DaskAutoscaler, caches: Caches) -> ObservedAutoscaler:
+def _autoscaler(caches: Caches, autoscaler: DaskAutoscaler) -> ObservedAutoscaler:
     namespace, name = autoscaler.namespace, target(autoscaler)
     cluster = caches.cluster(namespace, autoscaler.spec.cluster)
     groups = caches.groups_of(namespace, autoscaler.spec.cluster)
@@ -105,11 +105,11 @@ def _autoscaler(autoscaler: DaskAutoscaler, caches: Caches) -> ObservedAutoscale
             for g in groups
             if g is not group
         ),
-        scheduler_pods=_scheduler_pods(cluster, caches),
+        scheduler_pods=_scheduler_pods(caches, cluster),
     )
 
 
-_SNAPSHOTS: dict[type[DaskObject], Callable[[Any, Caches], Observed]] = {
+_SNAPSHOTS: dict[type[DaskObject], Callable[[Caches, Any], Observed]] = {
     DaskCluster: _cluster,
     DaskWorkerGroup: _group,
     DaskJob: _job,
