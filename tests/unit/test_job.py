@@ -20,8 +20,8 @@ from dask_controller.core.questions import Progress, Versions
 from dask_controller.core.run import Run as Derived
 from dask_controller.core.time import format_time
 from dask_controller.shell.caches import Caches, Key
+from dask_controller.shell.kinds import snapshot
 from dask_controller.shell.observe import Observer
-from dask_controller.shell.snapshots import snapshot
 from dask_controller.shell.wakeups import wake_by
 from dask_crds import names
 from dask_crds.merge import merged

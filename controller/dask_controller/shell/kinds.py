@@ -1,16 +1,25 @@
-"""What the watch caches tell of a resource: a snapshot, one function for each of our kinds."""
+"""Each of our kinds to the loop: what the watch caches tell of it, a snapshot, and who decides what follows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from dask_crds import names
 from dask_crds.model import KINDS, DaskAutoscaler, DaskCluster, DaskJob, DaskObject, DaskWorkerGroup
 from dask_crds.names import Component
 from dask_resources.cluster import children as children_of
 
-from ..core.autoscaler import target
+from ..core.actions import Outcome, Plan
+from ..core.autoscaler import plan_autoscaler, target
+from ..core.autoscaler_status import autoscaler_status
+from ..core.cluster import plan_cluster
+from ..core.cluster_status import cluster_status
+from ..core.job import plan_job
+from ..core.job_status import job_status
 from ..core.observed import (
     Observed,
     ObservedAutoscaler,
@@ -20,7 +29,27 @@ from ..core.observed import (
     Sibling,
 )
 from ..core.pod import Pod
+from ..core.worker_group import plan_worker_group
+from ..core.worker_group_status import worker_group_status
 from .caches import Caches, named
+
+
+class Decision(NamedTuple):
+    """Who decides what is done about a kind, and says how it is."""
+
+    plan: Callable[[Any, float], Plan]
+    status: Callable[[Any, Plan, Sequence[Outcome], float], Struct]
+    comes_up: bool = False  #: whether its first status waits for what has been made
+
+
+def decisions(domain: str) -> Mapping[type[Observed], Decision]:
+    """By the type of the snapshot; ``domain`` is the cluster's DNS domain."""
+    return {
+        ObservedCluster: Decision(plan_cluster, functools.partial(cluster_status, domain=domain), comes_up=True),
+        ObservedGroup: Decision(plan_worker_group, worker_group_status, comes_up=True),
+        ObservedJob: Decision(functools.partial(plan_job, domain=domain), job_status),
+        ObservedAutoscaler: Decision(plan_autoscaler, autoscaler_status),
+    }
 
 
 def snapshot(caches: Caches, value: DaskObject) -> Observed:
