@@ -15,12 +15,7 @@ from dask_crds.reasons import Reason
 from dask_resources.scheduler import scheduler_deployment
 
 from ..core import children
-from ..core.observed import (
-    Observed,
-    ObservedCluster,
-    ObservedGroup,
-    ObservedJob,
-)
+from ..core.observed import Observed, ObservedCluster, ObservedGroup, ObservedJob
 from ..core.ownership import owner_uid
 from ..core.pod import LONGEST_MESSAGE, Pod, Problem, quoted
 from ..core.run import Run
