@@ -304,10 +304,13 @@ class TestDefaultGroup:
                 or action.manifest["spec"]["worker"]["updateStrategy"]
             )
 
-    def test_one_of_a_release_that_did_not_note_what_it_applied(self) -> None:
+    @pytest.mark.parametrize("noted", [{}, {Annotation.REVISION: ""}], ids=["no-annotation", "empty"])
+    def test_one_of_a_release_that_did_not_note_what_it_applied(self, noted) -> None:
         c = cluster()
         manifest = dump(live_group(c))
         del manifest["metadata"]["annotations"][Annotation.REVISION]
+        manifest["metadata"]["annotations"] |= noted
+        manifest["spec"]["worker"]["replicas"] = 7  # its own affair
         assert actions(complete(c, groups=(parse(manifest),))) == []
         manifest["spec"]["worker"]["spec"]["tolerations"] = [{"operator": "Exists"}]
         assert applied(plan_cluster(complete(c, groups=(parse(manifest),)), NOW)) == ["DaskWorkerGroup"]

@@ -14,7 +14,7 @@ from tests.support.virtual_time import virtual_time
 
 from dask_controller.core.observed import ObservedCluster
 from dask_controller.shell.caches import TAKEN_SECONDS, Caches, Key
-from dask_controller.shell.observe import observe
+from dask_controller.shell.kinds import snapshot
 from dask_controller.shell.wakeups import (
     AUTOSCALER_GATHER_SECONDS,
     CLUSTER_GATHER_SECONDS,
@@ -291,18 +291,21 @@ class TestSchedulerPods:
         evicted = scheduler("evicted", "set")
         evicted["status"] = {"phase": "Failed", "reason": "Evicted", "message": "no disk", "podIP": "10.0.0.1"}
         site.put(evicted)
-        observed = observe(cluster(), site.caches)
+        observed = snapshot(site.caches, cluster())
         assert isinstance(observed, ObservedCluster)
         assert observed.scheduler_pods == ()
         assert observed.last_problem is not None
         assert observed.last_problem.reason == "Evicted"
         site.put(scheduler("successor", "set"))
-        for value in (cluster(), group(), autoscaler()):
-            assert [pod.uid for pod in observe(value, site.caches).scheduler_pods] == ["successor"], value.kind
+        for value in (cluster(), group(), autoscaler(), job("simple")):
+            assert [pod.uid for pod in snapshot(site.caches, value).scheduler_pods] == ["successor"], value.kind
 
     def test_what_a_cluster_that_is_gone_has_left(self, site: Site) -> None:
         site.put(scheduler("garbage", "set"))
         site.put(scheduler("a claim", None))
+        ended = scheduler("ended", "set")
+        ended["status"] = {"phase": "Failed"}
+        site.put(ended)
         assert [pod.uid for pod in site.caches.leftover_schedulers(NAMESPACE, "simple")] == ["garbage"]
 
 

@@ -29,9 +29,9 @@ from dask_resources.scheduler import (
 )
 
 from .actions import Action, Apply, Delete, Patch
-from .compare import contains, picked
+from .compare import contains, picked, ports_beside
 from .observed import ObservedCluster
-from .ownership import owner_uid
+from .ownership import annotation, owner_uid
 from .pod import Manifest, Problem
 
 #: Labels by which children are found.
@@ -97,7 +97,9 @@ def default_group(o: ObservedCluster) -> DaskWorkerGroup | None:
 
 def is_outdated(o: ObservedCluster) -> bool:
     """Whether the scheduler's Deployment is made from another template than the present one."""
-    return o.deployment is not None and _annotation(o.deployment, Annotation.REVISION) != scheduler_revision(o.cluster)
+    if o.deployment is None:
+        return False
+    return annotation(o.deployment["metadata"], Annotation.REVISION) != scheduler_revision(o.cluster)
 
 
 # --- one child after the other ----------------------------------------------------------------------------------------
@@ -138,29 +140,8 @@ def _service(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | 
     if _stands(live, desired):
         return None
     # Ports are merged by number: one that somebody has renumbered would stay beside ours, with the same name.
-    ports = _ports(live["spec"], desired["spec"])
+    ports = ports_beside(live["spec"].get("ports") or [], desired["spec"]["ports"])
     return _patch(live, desired, {"spec": {"ports": ports}}) if ports else _apply(o, desired)
-
-
-def _ports(live: Manifest, desired: Manifest) -> list[Any]:
-    """Our ports, and those of others that go together with them; empty if nothing stands in the way of ours."""
-
-    def number(port: Manifest) -> tuple[Any, Any]:
-        return port.get("port"), port.get("protocol") or "TCP"
-
-    present, ours = live.get("ports") or [], desired["ports"]
-    taken = {port.get("name"): number(port) for port in ours}
-    numbers = set(taken.values())
-
-    def rivals(port: Manifest) -> bool:
-        same_name, same_number = port.get("name") in taken, number(port) in numbers
-        return (same_name or same_number) and taken.get(port.get("name")) != number(port)
-
-    if not any(map(rivals, present)):
-        return []
-    kept = [port for port in present if port.get("name") not in taken and number(port) not in numbers]
-    node_ports = {port.get("name"): {"nodePort": port["nodePort"]} for port in present if port.get("nodePort")}
-    return [*({**node_ports.get(port.get("name"), {}), **port} for port in ours), *kept]
 
 
 def _budget(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | None:
@@ -235,7 +216,7 @@ def stated_template(live: Manifest, desired: Manifest, o: ObservedCluster) -> Ma
     What another release of the operator has added on its own is as good as ours, and to change it would restart the
     scheduler: then it is the user's part alone.
     """
-    built_alike = _annotation(live, Annotation.TEMPLATE) == _annotation(desired, Annotation.TEMPLATE)
+    built_alike = _agree(live, desired, Annotation.TEMPLATE)
     stated: Manifest = desired["spec"]["template"]["spec"] if built_alike else o.cluster.spec.scheduler.spec
     return stated
 
@@ -247,8 +228,8 @@ def _default_group(o: ObservedCluster, live: Manifest, desired: dict[str, Any]) 
     undo them.
     """
     (worker,) = (group.spec.worker for group in o.groups if group.name == desired["metadata"]["name"])
-    handed_on = _annotation(live, Annotation.CLUSTER_REPLICAS) == _annotation(desired, Annotation.CLUSTER_REPLICAS)
-    before, after = (_annotation(one, Annotation.LAST_APPLIED) or "" for one in (live, desired))
+    handed_on = _agree(live, desired, Annotation.CLUSTER_REPLICAS)
+    before, after = (annotation(one["metadata"], Annotation.LAST_APPLIED) for one in (live, desired))
     same_metadata = remembered(before) == remembered(after) and _is_labelled(live, desired)
     if handed_on and same_metadata and _is_handed_on(live, worker, desired, o.cluster.spec.worker):
         return None
@@ -263,11 +244,10 @@ def _is_handed_on(manifest: Manifest, live: Worker, desired: Manifest, wanted: W
     """Whether the group has the cluster's template: what others added stays, what we stated before and no more goes."""
     if live == wanted:
         return True
-    before = _annotation(manifest, Annotation.REVISION)
-    if before is None:  # made by a release that did not note it
+    if not annotation(manifest["metadata"], Annotation.REVISION):  # made by a release that did not note it
         return _template(live) == _template(wanted)
     there, ours = ({key: value for key, value in stated(w).items() if key != "replicas"} for w in (live, wanted))
-    return before == _annotation(desired, Annotation.REVISION) and contains(canonical(there), canonical(ours))
+    return _agree(manifest, desired, Annotation.REVISION) and contains(canonical(there), canonical(ours))
 
 
 def _template(worker: Worker) -> str:
@@ -300,7 +280,7 @@ def _relabel(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | 
     """The same for a child: nothing has to be applied for them, which may restart the scheduler."""
     if not is_mine(o, live):
         return None
-    patch = metadata_patch(desired["metadata"], _annotation(live, Annotation.LAST_APPLIED) or "")
+    patch = metadata_patch(desired["metadata"], annotation(live["metadata"], Annotation.LAST_APPLIED))
     return None if patch is None else _patch(live, desired, {"metadata": patch})
 
 
@@ -317,11 +297,12 @@ def _is_labelled(live: Manifest, desired: Manifest) -> bool:
 
 
 def _is_revised(live: Manifest, desired: Manifest) -> bool:
-    return _annotation(desired, Annotation.REVISION) in (None, _annotation(live, Annotation.REVISION))
+    return not annotation(desired["metadata"], Annotation.REVISION) or _agree(live, desired, Annotation.REVISION)
 
 
-def _annotation(manifest: Manifest, key: str) -> str | None:
-    return (manifest["metadata"].get("annotations") or {}).get(key)
+def _agree(live: Manifest, desired: Manifest, key: str) -> bool:
+    """Whether an annotation is as stated; one that is empty is none."""
+    return annotation(live["metadata"], key) == annotation(desired["metadata"], key)
 
 
 # --- actions ----------------------------------------------------------------------------------------------------------

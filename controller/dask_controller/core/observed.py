@@ -61,7 +61,7 @@ class ObservedJob(Struct, frozen=True, kw_only=True):
     pods: tuple[Pod, ...]  #: of runners
     scheduler_pods: tuple[Pod, ...] = ()
     service: Manifest | None = None  #: one that has the name of the scheduler's
-    leftovers: tuple[Pod, ...] = ()  #: of a scheduler whose cluster is gone, as far as their labels say
+    leftovers: tuple[Pod, ...] = ()  #: of a scheduler whose cluster is gone, see ``Caches.leftover_schedulers``
     creation_problem: str = ""  #: why Kubernetes makes no Pod of the runner, by its Events
     leaving: int = 0  #: workers of the cluster that are being deleted; only known while there is such a problem
     answers: Answers | None = None

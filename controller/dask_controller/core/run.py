@@ -116,10 +116,10 @@ class Run:
         former = (pod for pod in o.pods if pod.owner_uid != uid and pod.owner_kind == "Job")
         self.former_pods = tuple(pod for pod in former if pod.name.startswith(prefix) and not pod.is_finished)
         there = self.cluster is not None
-        self.scheduler_pods = tuple(pod for pod in o.scheduler_pods if there and not pod.is_finished)
+        self.scheduler_pods = o.scheduler_pods if there else ()
         prefix = f"{names.scheduler(o.job.name)}-"
-        left = (pod for pod in o.leftovers if pod.owner_kind == "ReplicaSet" and pod.name.startswith(prefix))
-        self.leftover = next((pod for pod in left if not there and not pod.deleting and not pod.is_finished), None)
+        left = (pod for pod in o.leftovers if pod.name.startswith(prefix) and not pod.deleting)
+        self.leftover = None if there else next(left, None)
 
     def _read_status(self, stored: DaskJobStatus) -> None:
         ended = {c.type for c in stored.conditions or () if c.status == "True" and c.type in ("Complete", "Failed")}

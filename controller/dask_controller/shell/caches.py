@@ -96,12 +96,12 @@ class Caches:
 
         self.pods: Informer[Pod] = informer("Pod", form=PodForm, project=pod, index=_pod_index)
         self.services: Informer[CachedChild] = children("Service", WholeForm)
-        self.config_maps: Informer[CachedChild] = children("ConfigMap", MetadataForm, metadata_only=True)
+        children("ConfigMap", MetadataForm, metadata_only=True)
         self.deployments: Informer[CachedChild] = children("Deployment", ChildForm)
         self.replica_sets: Informer[CachedReplicaSet] = informer(
             "ReplicaSet", form=MetadataForm, project=cached_replica_set, metadata_only=True, index=_replica_set_index
         )
-        self.disruption_budgets: Informer[CachedChild] = children("PodDisruptionBudget", WholeForm)
+        children("PodDisruptionBudget", WholeForm)
         self.jobs: Informer[CachedChild] = children("Job", JobForm)
         self.clusters: Informer[CachedResource] = resources("DaskCluster", _cluster_index)
         self.groups: Informer[CachedResource] = resources("DaskWorkerGroup", _group_index)
