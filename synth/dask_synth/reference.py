@@ -11,6 +11,9 @@ from dask_crds.kinds import DASK_KINDS, DaskKind
 from dask_crds.kubernetes import KUBERNETES_VERSION
 from dask_crds.reasons import Reason
 
+#: In what is generated here, near the beginning.
+GENERATED = "<!-- Generated from "
+
 Schema = Mapping[str, Any]
 
 _KUBERNETES = "https://kubernetes.io/docs/reference/kubernetes-api"
@@ -28,7 +31,7 @@ def reference() -> str:
     lines = [
         "# API reference",
         "",
-        "<!-- Generated from crds/dask_crds/model/ by `python -m dask_synth`. Do not edit. -->",
+        f"{GENERATED}crds/dask_crds/model/ by `dask-synth`. Do not edit. -->",
         "",
         f"Group `{names.GROUP}`, version `{names.VERSION}`. PodSpec and ServiceSpec are those of Kubernetes "
         f"{KUBERNETES_VERSION}. Fields in **bold** are required.",
@@ -44,7 +47,7 @@ def reasons() -> str:
     lines = [
         "# Reasons",
         "",
-        "<!-- Generated from crds/dask_crds/reasons.py by `python -m dask_synth`. Do not edit. -->",
+        f"{GENERATED}crds/dask_crds/reasons.py by `dask-synth`. Do not edit. -->",
         "",
         "What the operator writes as `reason` into conditions and Events, what it means, and what to do about it. The "
         "message beside it says which object is meant.",
