@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["kustomization", "output", "schemas"]
 
+_HOMES = {"kustomization": "app", "output": "folders", "schemas": "app"}
+
 
 def __getattr__(name: str) -> Any:
     """Import on demand: cdk8s starts Node.js, for which no ``--help`` has to wait."""
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import app, folders
-
-    return getattr(folders if name == "output" else app, name)
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -200,3 +200,40 @@ def init(directory: Path) -> None:
     from . import commands
 
     commands.initialise(directory)
+
+
+@dask_synth.command()
+@click.argument("before", default="HEAD")
+@click.argument("after", required=False)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    envvar="CDK8S_OUTDIR",
+    default=Path("dist"),
+    show_default=True,
+    help="Which folder of a revision or of the working tree.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["text", "markdown", "json"]),
+    default="text",
+    show_default=True,
+    help="markdown for a comment on a pull request; json has CPUs, and bytes of memory.",
+)
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if something changes.")
+def diff(before: str, after: str | None, folder: Path, form: str, exit_code: bool) -> int:
+    """Tell what a commit would do to clusters and jobs.
+
+    Which Dask resources are new, gone or changed; which schedulers and workers are replaced, and whether work is lost;
+    how many workers there are and what all Pods request, before and after; which jobs run. Decided as the operator
+    decides it, without a cluster.
+
+    BEFORE and AFTER are revisions, files or folders. Without AFTER it is the working tree.
+    """
+    from . import commands
+
+    changed = commands.print_differences(before, after, folder, form=form)
+    return 1 if changed and exit_code else 0

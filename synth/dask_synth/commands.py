@@ -16,6 +16,9 @@ from dask_constructs.operator import VERSION
 
 from .app import write
 from .config import Configuration, load
+from .diff import Resource, compared
+from .diff.revisions import manifests
+from .diff.text import FORMATS
 from .failure import Failure
 from .folders import complete, contents, output, replace_file
 from .init import start
@@ -117,3 +120,21 @@ def print_children(paths: Sequence[str], config: Configuration, *, namespace: st
             manifest.value, namespace=namespace, domain=config.cluster_domain, not_inherited=config.not_inherited
         )
         yaml.dump_all(children, sys.stdout, dumper, sort_keys=False, explicit_start=number > 0)
+
+
+def print_differences(before: str, after: str | None, folder: Path, *, form: str) -> int:
+    """Print what becomes of running clusters and jobs when other manifests are applied; how many resources change.
+
+    Mistakes are told of what would be applied; what was applied before is taken as it is.
+    """
+    old, new = manifests(before, folder), manifests(after, folder)
+    mistakes = [*old.mistakes, *new.mistakes, *(line for it in new.manifests for line in it.problems())]
+    if mistakes:
+        raise Failure("\n".join(mistakes))
+    sides = ([Resource(str(Path(it.file).parent), it.value) for it in one.manifests] for one in (old, new))
+    try:
+        report = compared(*sides)
+    except ValueError as error:  # which only what was written before can be
+        raise Failure(f"{before}: {error}") from None
+    click.echo(FORMATS[form](report), nl=False)
+    return len(report.changes)

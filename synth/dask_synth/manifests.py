@@ -25,7 +25,8 @@ STANDARD_INPUT = "<stdin>"
 MOST_BYTES = 64 * 1024 * 1024
 MOST_NODES = 2_000_000
 MOST_LEVELS = 200
-_ENDINGS = (".yaml", ".yml", ".json")
+#: Files of these names are read in a folder.
+ENDINGS = (".yaml", ".yml", ".json")
 #: What JSON has as well; the others are what only YAML knows.
 _JSON = {f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "merge")}
 
@@ -114,7 +115,7 @@ def _files(path: str) -> Iterator[str]:
     for folder, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if name.endswith(_ENDINGS) and not name.startswith("."):
+            if name.endswith(ENDINGS) and not name.startswith("."):
                 yield os.path.join(folder, name)
 
 

@@ -1,0 +1,55 @@
+"""Manifests of a folder on the disk, or of a revision in Git."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path, PurePosixPath
+
+from ..failure import Failure
+from ..manifests import ENDINGS, Found, parse, read
+
+
+def manifests(where: str | None, folder: Path) -> Found:
+    """Our manifests in a file or folder, or in a folder of a revision.
+
+    Args:
+        where: a path if there is one of that name, else a revision; ``None`` for the working tree.
+        folder: which folder of a revision or of the working tree, relative to the present one.
+
+    Raises:
+        Failure: neither a path nor a revision.
+    """
+    if where is not None and not Path(where).exists():
+        return _of_revision(where, Path(os.path.relpath(folder)))
+    place = Path(where) if where is not None else folder
+    if not place.exists():
+        return Found([], [])
+    found = read([str(place)])
+    base = place if place.is_dir() else place.parent
+    return Found([it._replace(file=str(Path(it.file).relative_to(base))) for it in found.manifests], found.mistakes)
+
+
+def _of_revision(revision: str, folder: Path) -> Found:
+    commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if commit is None:
+        raise Failure(f"{revision} is neither a file or folder nor a revision of a Git repository here")
+    listed = _git("ls-tree", "-r", "-z", commit.decode().strip(), "--", f"{folder}/") or b""
+    entries = (entry.partition(b"\t") for entry in listed.split(b"\0") if entry)
+    files = {path.decode(errors="replace"): head.split()[2].decode() for head, _, path in entries}
+    found = Found([], [])
+    for path, blob in files.items():
+        if PurePosixPath(path).suffix not in ENDINGS:
+            continue
+        here = parse(str(PurePosixPath(path).relative_to(folder.as_posix())), _git("cat-file", "blob", blob) or b"")
+        found.manifests.extend(here.manifests)
+        found.mistakes.extend(f"{revision}:{mistake}" for mistake in here.mistakes)
+    return found
+
+
+def _git(*arguments: str) -> bytes | None:
+    """What git prints; ``None`` if it fails, as it does outside of a repository."""
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
