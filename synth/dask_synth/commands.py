@@ -16,7 +16,7 @@ from dask_constructs.operator import VERSION
 
 from .app import write
 from .config import Configuration, load
-from .diff import Resource, compared
+from .diff import compared
 from .diff.revisions import manifests
 from .diff.text import FORMATS
 from .failure import Failure
@@ -128,12 +128,12 @@ def print_differences(before: str, after: str | None, folder: Path, *, form: str
     Mistakes are told of what would be applied; what was applied before is taken as it is.
     """
     old, new = manifests(before, folder), manifests(after, folder)
-    mistakes = [*old.mistakes, *new.mistakes, *(line for it in new.manifests for line in it.problems())]
+    mistakes = [*old.found.mistakes, *new.found.mistakes]
+    mistakes += [line for it in new.found.manifests for line in it.problems()]
     if mistakes:
         raise Failure("\n".join(mistakes))
-    sides = ([Resource(str(Path(it.file).parent), it.value) for it in one.manifests] for one in (old, new))
     try:
-        report = compared(*sides)
+        report = compared(old.resources, new.resources)
     except ValueError as error:  # which only what was written before can be
         raise Failure(f"{before}: {error}") from None
     click.echo(FORMATS[form](report), nl=False)

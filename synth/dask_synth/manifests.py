@@ -215,19 +215,19 @@ def _add(found: Found, file: str, value: Any, node: yaml.Node) -> None:
             _add(found, file, item, member[0] if member else node)
     elif mistake := _nearly_ours(value):
         found.mistakes.append(f"{where}: {mistake}")
-    elif value.get("kind") in KINDS:
+    elif str(value.get("kind")) in KINDS:
         found.manifests.append(Manifest(file, value, node))
 
 
 def _nearly_ours(value: dict[str, Any]) -> str | None:
     """What is wrong with kind and apiVersion, if one of our kinds seems to be meant."""
-    kind, version = value.get("kind"), value.get("apiVersion")
+    kind, version = str(value.get("kind")), value.get("apiVersion")
     if kind in KINDS and version == names.API_VERSION:
         return None
     if kind in KINDS:
         return f"{kind}: apiVersion: {version!r} is not possible, did you mean {names.API_VERSION!r}?"
     known = {name.lower(): name for name in KINDS}
-    similar = difflib.get_close_matches(str(kind).lower(), known, n=1, cutoff=0.85)
+    similar = difflib.get_close_matches(kind.lower(), known, n=1, cutoff=0.85)
     if similar:
         return f"kind: {kind!r} is none, did you mean {known[similar[0]]!r} (apiVersion {names.API_VERSION})?"
     if str(version).partition("/")[0] == names.GROUP:

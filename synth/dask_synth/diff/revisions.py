@@ -5,12 +5,26 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from ..failure import Failure
 from ..manifests import ENDINGS, Found, parse, read
+from .changes import Resource
 
 
-def manifests(where: str | None, folder: Path) -> Found:
+class Side(NamedTuple):
+    """Manifests of one side of a comparison."""
+
+    folder: Path  #: which all of them are in
+    found: Found
+
+    @property
+    def resources(self) -> list[Resource]:
+        """The manifests, and in which folder of this one they are."""
+        return [Resource(str(Path(it.file).parent.relative_to(self.folder)), it.value) for it in self.found.manifests]
+
+
+def manifests(where: str | None, folder: Path) -> Side:
     """Our manifests in a file or folder, or in a folder of a revision.
 
     Args:
@@ -23,14 +37,11 @@ def manifests(where: str | None, folder: Path) -> Found:
     if where is not None and not Path(where).exists():
         return _of_revision(where, Path(os.path.relpath(folder)))
     place = Path(where) if where is not None else folder
-    if not place.exists():
-        return Found([], [])
-    found = read([str(place)])
-    base = place if place.is_dir() else place.parent
-    return Found([it._replace(file=str(Path(it.file).relative_to(base))) for it in found.manifests], found.mistakes)
+    found = read([str(place)]) if place.exists() else Found([], [])
+    return Side(place if place.is_dir() else place.parent, found)
 
 
-def _of_revision(revision: str, folder: Path) -> Found:
+def _of_revision(revision: str, folder: Path) -> Side:
     commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if commit is None:
         raise Failure(f"{revision} is neither a file or folder nor a revision of a Git repository here")
@@ -41,10 +52,10 @@ def _of_revision(revision: str, folder: Path) -> Found:
     for path, blob in files.items():
         if PurePosixPath(path).suffix not in ENDINGS:
             continue
-        here = parse(str(PurePosixPath(path).relative_to(folder.as_posix())), _git("cat-file", "blob", blob) or b"")
+        here = parse(path, _git("cat-file", "blob", blob) or b"")
         found.manifests.extend(here.manifests)
         found.mistakes.extend(f"{revision}:{mistake}" for mistake in here.mistakes)
-    return found
+    return Side(folder, found)
 
 
 def _git(*arguments: str) -> bytes | None:

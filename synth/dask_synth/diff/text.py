@@ -60,7 +60,7 @@ def as_json(report: Report) -> str:
 
 def _title(change: Change) -> str:
     name = f"{change.namespace}/{change.name}" if change.namespace else change.name
-    return f"{change.kind} {name}" + (f" ({change.place})" if change.place else "")
+    return f"{change.kind} {name}" + (f" ({change.place})" if change.place not in ("", ".") else "")
 
 
 def _fields(change: Change) -> str:
