@@ -75,7 +75,7 @@ def _written(*, hidden: bool = False) -> Callable[[Function], Function]:
             default=Path("docs/reference.md"),
             show_default=True,
             hidden=hidden,
-            help="Where the API reference goes, and the page of reasons beside it, if that folder exists.",
+            help="Where the API reference goes, if that folder exists; reasons and commands go beside it.",
         )(function)
         function = click.option(
             "--output",

@@ -24,6 +24,7 @@ from .folders import complete, contents, output, replace_file
 from .init import start
 from .manifests import read
 from .reference import GENERATED, reasons, reference
+from .reference import commands as reference_of_commands
 from .release import release
 from .render import render
 
@@ -78,7 +79,8 @@ def _write(directory: Path, config: Configuration) -> None:
 def _pages(reference_page: Path) -> dict[Path, str]:
     if not reference_page.parent.is_dir():
         return {}
-    return {reference_page: reference(), reference_page.with_name("reasons.md"): reasons()}
+    texts = {reference_page.name: reference(), "reasons.md": reasons(), "commands.md": reference_of_commands()}
+    return {reference_page.with_name(name): text for name, text in texts.items()}
 
 
 def publish(directory: Path, config: Configuration, *, image: str | None, revision: str | None) -> None:

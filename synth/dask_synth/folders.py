@@ -40,7 +40,8 @@ def output(directory: Path | str) -> Iterator[Path]:
     ...     app = App(outdir=str(dist / "clusters"))
 
     The old folder stays whole until the new one is, whatever happens in the block. Files that have not changed keep the
-    time of their last change; if nothing has changed, nothing is touched.
+    time of their last change; if nothing has changed, nothing is touched. Only where ``directory`` cannot be renamed, a
+    mount point say, it is brought up to date file by file.
 
     The folder is replaced as a whole, so it may hold nothing but what was written this way: a list of it is in the file
     ``.dask-synth``, which belongs into Git like the rest. The list has only names: a generated file that was edited
@@ -172,9 +173,10 @@ def _few(paths: list[Path]) -> str:
 def _names(directory: Path) -> list[str]:
     found = []
     for folder, folders, files in os.walk(directory):
+        folders[:] = [name for name in folders if not name.endswith(_SUFFIX)]
         links = [name for name in folders if (Path(folder) / name).is_symlink()]
         found += [(Path(folder) / name).relative_to(directory).as_posix() for name in (*files, *links)]
-    return sorted(found)
+    return sorted(found, key=lambda name: (name != LISTING, name))
 
 
 def _content(path: Path) -> bytes:
@@ -223,14 +225,38 @@ def _swap(fresh: Path, target: Path) -> None:
     """Put ``fresh`` into the place of ``target``, which may not exist."""
     if not target.exists():
         fresh.rename(target)
-    elif not _exchanged(fresh, target):
-        old = fresh.with_name("old")
+        return
+    if _exchanged(fresh, target):
+        return
+    old = fresh.with_name("old")
+    try:
         target.rename(old)
-        try:
-            fresh.rename(target)
-        except BaseException:
-            old.rename(target)
-            raise
+    except OSError:  # a mount point, or of a lower layer of a container's image
+        _file_by_file(fresh, target)
+        return
+    try:
+        fresh.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+
+
+def _file_by_file(fresh: Path, target: Path) -> None:
+    """Make ``target`` equal to ``fresh``; each file is whole at any time, though not all of them together."""
+    names, gone = _names(fresh), set(_names(target)) - set(_names(fresh))
+    complete_list = (fresh / LISTING).read_text()
+    (fresh / LISTING).write_text(complete_list + "".join(f"{name}\n" for name in sorted(gone)))  # until they are gone
+    for name in names:  # the list comes first
+        if not (target / name).exists() or _content(fresh / name) != _content(target / name):
+            with _beside(target / name) as place:
+                shutil.copy2(fresh / name, place / "file")
+                (place / "file").replace(target / name)
+    for name in gone:
+        (target / name).unlink()
+        for folder in (target / name).relative_to(target).parents[:-1]:
+            with suppress(OSError):  # others are in it
+                (target / folder).rmdir()
+    replace_file(target / LISTING, complete_list)
 
 
 def _exchanged(one: Path, other: Path) -> bool:

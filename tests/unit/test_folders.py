@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -210,6 +211,45 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+# --- what cannot be renamed -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unmovable(monkeypatch: pytest.MonkeyPatch, dist: Path) -> Path:
+    """A folder as a mount point is one, or one of a lower layer of a container's image."""
+    rename = Path.rename
+
+    def refused(path: Path, target: Path) -> Path:
+        if path == dist:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(path, target)
+
+    monkeypatch.setattr(folders, "_exchanged", lambda one, other: False)
+    monkeypatch.setattr(Path, "rename", refused)
+    return dist
+
+
+def test_a_folder_that_cannot_be_renamed_is_brought_up_to_date(unmovable: Path) -> None:
+    write(unmovable, NEW)
+    assert contents(unmovable) == NEW
+    assert not (unmovable / "gone").exists()
+    fresh = unmovable.with_name("fresh")
+    write(fresh, NEW)
+    assert folders.contents(unmovable) == folders.contents(fresh), "the list, too"
+
+
+def test_after_a_kill_there_the_next_run_goes_on(unmovable: Path) -> None:
+    program = WRITES.format(directory=str(unmovable), files=NEW, by_renames=True)
+    program = program.replace("with output", "folders._swap = folders._file_by_file\nwith output")
+    for done in interrupted.runs(program, how="kill", place=unmovable.parent):
+        for name, content in contents(unmovable).items():
+            assert content in (OLD.get(name), NEW.get(name))
+        write(unmovable, {"other": b"other"})  # which refuses nobody's files
+        assert contents(unmovable) == {"other": b"other"}
+        if done.returncode:
+            write(unmovable, OLD)
 
 
 # --- other things that are written ------------------------------------------------------------------------------------

@@ -43,6 +43,8 @@ def manifests(where: str | None, folder: Path) -> Side:
 
 def _of_revision(revision: str, folder: Path) -> Side:
     commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if commit is None and revision == "HEAD" and _git("rev-parse", "--git-dir"):
+        return Side(folder, Found([], []))  # nothing was committed yet
     if commit is None:
         raise Failure(f"{revision} is neither a file or folder nor a revision of a Git repository here")
     listed = _git("ls-tree", "-r", "-z", commit.decode().strip(), "--", f"{folder}/") or b""
