@@ -127,16 +127,16 @@ def print_children(paths: Sequence[str], config: Configuration, *, namespace: st
 def print_differences(before: str, after: str | None, folder: Path, *, form: str) -> int:
     """Print what becomes of running clusters and jobs when other manifests are applied; how many resources change.
 
-    Mistakes are told of what would be applied; what was applied before is taken as it is.
+    Mistakes are told of what would be applied. What was not valid before cannot have been applied.
     """
     old, new = manifests(before, folder), manifests(after, folder)
-    mistakes = [*old.found.mistakes, *new.found.mistakes]
-    mistakes += [line for it in new.found.manifests for line in it.problems()]
+    mistakes = [*new.found.mistakes, *(line for it in new.found.manifests for line in it.problems())]
     if mistakes:
         raise Failure("\n".join(mistakes))
-    try:
-        report = compared(old.resources, new.resources)
-    except ValueError as error:  # which only what was written before can be
-        raise Failure(f"{before}: {error}") from None
+    wrong = {id(it): it.problems() for it in old.found.manifests}
+    for line in (*old.found.mistakes, *(line for lines in wrong.values() for line in lines)):
+        click.echo(f"{before} is read without what is wrong there: {line}", err=True)
+    old.found.manifests[:] = [it for it in old.found.manifests if not wrong[id(it)]]
+    report = compared(old.resources, new.resources)
     click.echo(FORMATS[form](report), nl=False)
     return len(report.changes)

@@ -347,6 +347,29 @@ def test_paths_and_revisions_are_compared(repository: Path) -> None:
     assert found["after"]["workers"] == [7, 7]
 
 
+def test_what_was_wrong_before_cannot_have_been_applied(repository: Path) -> None:
+    wrong = yaml.safe_dump(manifest(cluster(), spec__scheduler__spec={"containers": [5]}))
+    (repository / "dist/dev/cluster.yaml").write_text(wrong)
+    (repository / "dist/dev/more.yaml").write_text("a: [")
+    subprocess.run(
+        ["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "wrong"], cwd=repository, check=True
+    )
+    (repository / "dist/dev/cluster.yaml").write_text(yaml.safe_dump(manifest(cluster())))
+    (repository / "dist/dev/more.yaml").unlink()
+    done = run(repository)
+    assert done.returncode == 0
+    assert "+ DaskCluster team/simple (dev)" in done.stdout
+    assert "HEAD is read without what is wrong there: dist/dev/cluster.yaml:" in done.stderr
+    assert "HEAD is read without what is wrong there: dist/dev/more.yaml:2: not YAML" in done.stderr
+
+
+def test_before_the_first_commit_everything_is_new(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist/cluster.yaml").write_text(yaml.safe_dump(manifest(cluster())))
+    assert "+ DaskCluster team/simple\n" in run(tmp_path).stdout
+
+
 def test_what_cannot_be_compared_is_told(repository: Path, tmp_path: Path) -> None:
     for arguments, told in (
         (["nonsense"], "nonsense is neither a file or folder nor a revision"),

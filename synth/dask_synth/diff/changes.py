@@ -30,7 +30,7 @@ class Resource(NamedTuple):
         """Kind, namespace and name."""
         metadata = self.manifest.get("metadata") or {}
         name = metadata.get("name") or f"{metadata.get('generateName') or ''}..."
-        return self.manifest["kind"], metadata.get("namespace") or "", name
+        return self.manifest["kind"], str(metadata.get("namespace") or ""), str(name)
 
 
 class Size(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -66,9 +66,7 @@ class Report(Struct, frozen=True, kw_only=True, rename="camel"):
 def compared(before: Sequence[Resource], after: Sequence[Resource]) -> Report:
     """What becomes of the resources of ours when one set of manifests takes the place of another.
 
-    Raises:
-        InvalidManifest: a manifest does not fit the API.
-        ValueError: an amount is no quantity.
+    They must be valid: ``dask_constructs.problems`` finds nothing.
     """
     old, new = _states(before), _states(after)
     changes = [change for pair in _pairs(before, after) if (change := _change(*pair, old, new))]

@@ -56,7 +56,7 @@ def _of_revision(revision: str, folder: Path) -> Side:
             continue
         here = parse(path, _git("cat-file", "blob", blob) or b"")
         found.manifests.extend(here.manifests)
-        found.mistakes.extend(f"{revision}:{mistake}" for mistake in here.mistakes)
+        found.mistakes.extend(here.mistakes)
     return Side(folder, found)
 
 
