@@ -17,6 +17,8 @@ from tests.support.states import NOW, autoscaler, cluster, group, job, observed_
 from dask_controller.core.actions import Apply
 from dask_controller.core.cluster import plan_cluster
 from dask_crds.model import DaskCluster, DaskObject, dump, parse
+from dask_resources.cluster import Child
+from dask_resources.cluster import children as cluster_children
 from dask_resources.scheduler import scheduler_deployment
 from dask_synth.diff import Change, Report, Resource, compared
 from dask_synth.diff.amounts import quantity, requested
@@ -181,6 +183,24 @@ def test_an_autoscaler_gives_a_span() -> None:
 def test_a_group_of_its_own() -> None:
     found = change(manifest(group("big")), manifest(group("big", image="dask:2", replicas=4)))
     assert found.effects == ("big: 2 workers replaced, each drained first", "big: 2 → 4 workers")
+
+
+def test_whatever_a_cluster_consists_of_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further groups and autoscalers that it makes are told by `children`, and by nothing else."""
+
+    def children(of: DaskCluster) -> tuple[Child, ...]:
+        image = of.spec.worker.spec["containers"][0]["image"]
+        gpu = Child("DaskWorkerGroup", "simple-gpu", lambda _: dump(group("simple-gpu", image=image, replicas=1)))
+        scaled = Child("DaskAutoscaler", "simple-gpu", lambda _: dump(autoscaler(0, 9, worker_group="simple-gpu")))
+        return (*cluster_children(of), gpu, scaled)
+
+    monkeypatch.setattr("dask_synth.diff.state.children", children)
+    found = change(manifest(cluster()), manifest(cluster(), spec__worker__spec=pod_spec("dask:2")))
+    assert found.effects == (
+        "simple-default: 2 workers replaced, each drained first",
+        "simple-gpu: 0-9 workers replaced, each drained first",
+    )
+    assert found.after.workers == (2, 11)
 
 
 def test_a_group_of_a_suspended_cluster_has_no_workers() -> None:
