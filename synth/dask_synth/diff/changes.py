@@ -13,7 +13,7 @@ from dask_crds.model import DaskAutoscaler, DaskCluster, DaskObject, DaskWorkerG
 from dask_resources.revision import canonical
 
 from .amounts import Amounts, total
-from .effects import LOST, effects
+from .effects import Effect, effects
 from .state import State, state, target
 
 _Identity = tuple[str, str, str]
@@ -48,7 +48,7 @@ class Change(Struct, frozen=True, kw_only=True, rename="camel"):
     name: str
     place: str
     action: str  #: new, gone, or changed
-    effects: tuple[str, ...]
+    effects: tuple[Effect, ...]
     loses_work: bool
     fields: tuple[str, ...]  #: those that differ
     before: Size
@@ -145,8 +145,8 @@ def _change(before: Resource | None, after: Resource | None, old: _States, new: 
         name=name,
         place=it.place,
         action="changed" if before and after else "new" if after else "gone",
-        effects=said or ("nothing is restarted",),
-        loses_work=any(LOST in each or "work is lost" in each for each in said),
+        effects=said or (Effect("nothing is restarted"),),
+        loses_work=any(each.loses_work for each in said),
         fields=fields,
         before=_size([was] if was else []),
         after=_size([will] if will else []),

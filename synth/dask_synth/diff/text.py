@@ -26,7 +26,7 @@ def _lines(report: Report) -> Iterator[str]:
         sign, colour = _SIGNS[change.action]
         yield click.style(f"{sign} {_title(change)}", fg=colour, bold=True)
         for effect in change.effects:
-            yield f"    {click.style(effect, fg='red') if change.loses_work and 'lost' in effect else effect}"
+            yield f"    {click.style(effect.text, fg='red') if effect.loses_work else effect.text}"
         for size in _sizes(change.before, change.after, change.action):
             yield f"    {size}"
         if change.fields:
@@ -44,7 +44,9 @@ def as_markdown(report: Report) -> str:
         return "Nothing changes for Dask.\n"
     lines = ["| | what happens | workers and requests |", "|---|---|---|"]
     for change in report.changes:
-        effects = "<br>".join(f"**{_cell(each)}**" if "lost" in each else _cell(each) for each in change.effects)
+        effects = "<br>".join(
+            f"**{_cell(each.text)}**" if each.loses_work else _cell(each.text) for each in change.effects
+        )
         fields = f"<br>{_cell(_fields(change), code=True)}" if change.fields else ""
         sizes = "<br>".join(_sizes(change.before, change.after, change.action))
         lines.append(f"| {change.action}: {_cell(_title(change))} | {effects}{fields} | {sizes} |")
