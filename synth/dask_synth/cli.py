@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -24,9 +25,11 @@ Function = Callable[..., Any]
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # of an arrow, where the encoding has none
     try:
         status = dask_synth.main(arguments, prog_name="dask-synth", standalone_mode=False)
-        sys.stdout.flush()
+        click.echo(nl=False)  # flushes
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -36,11 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Failure as error:
         sys.exit(str(error))
     except BrokenPipeError:  # as `head` closes it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        _abandon_output()
         sys.exit(1)
     except OSError as error:
+        _abandon_output()  # which may be what the error is about
         sys.exit(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     sys.exit(status or 0)
+
+
+def _abandon_output() -> None:
+    """Let nothing fail at the flush at exit."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # --- options ----------------------------------------------------------------------------------------------------------

@@ -123,6 +123,8 @@ def _bytes(file: str) -> bytes:
     if file != "-":
         with Path(file).open("rb") as stream:
             return stream.read(MOST_BYTES + 1)
+    if sys.stdin is None:  # closed
+        return b""
     buffer = getattr(sys.stdin, "buffer", None)
     return buffer.read(MOST_BYTES + 1) if buffer is not None else sys.stdin.read(MOST_BYTES + 1).encode()
 

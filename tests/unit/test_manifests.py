@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -174,6 +175,23 @@ def test_a_closed_pipe_is_no_news() -> None:
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.stdout == "apiVersion: kubernetes.dask.org/v1\n" or done.stdout.startswith("apiVersion")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "<&-"])
+def test_a_stream_that_does_not_work_is_told(redirection: str) -> None:
+    command = f"{sys.executable} -m dask_synth render dist/examples - {redirection}"
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    assert done.returncode == (1 if redirection == ">/dev/full" else 0)
+    assert done.stderr == ("[Errno 28] No space left on device\n" if done.returncode else "")
+
+
+def test_an_encoding_without_arrows_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "new.yaml").write_text(EXAMPLE)
+    (tmp_path / "old.yaml").write_text(EXAMPLE.replace("512Mi", "1Gi"))
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "dask_synth", "diff", "old.yaml", "new.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "memory 2Gi \\u2192 1Gi" in done.stdout
 
 
 def test_nothing_of_ours_is_said_and_no_failure() -> None:
