@@ -188,10 +188,10 @@ def test_a_stream_that_does_not_work_is_told(redirection: str) -> None:
 def test_an_encoding_without_arrows_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "new.yaml").write_text(EXAMPLE)
     (tmp_path / "old.yaml").write_text(EXAMPLE.replace("512Mi", "1Gi"))
-    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
     command = [sys.executable, "-m", "dask_synth", "diff", "old.yaml", "new.yaml"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    assert "memory 2Gi \\u2192 1Gi" in done.stdout
+    assert r"memory 2Gi \u2192 1Gi" in done.stdout
 
 
 def test_nothing_of_ours_is_said_and_no_failure() -> None:
