@@ -120,7 +120,7 @@ def exists(command: str) -> bool:
         return Path(sys.executable).with_name(Path(words[0]).name).exists()
     if words[0] == "make":
         return f"\n{words[1]}: ;" in MAKEFILE
-    return words[0] in OTHERS
+    return words[0] in OTHERS or words[0] in PROJECT["scripts"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
