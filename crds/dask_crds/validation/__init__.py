@@ -36,6 +36,7 @@ from ..model import (
 )
 from ..schema import structural
 from .pods import pod
+from .services import service
 from .syntax import Problems, any_name, cluster_name, group_name, labels_and_annotations
 
 #: Largest ``spec``, as compact JSON. The annotation of plain ``kubectl apply`` holds no more, etcd not much more; and
@@ -190,6 +191,8 @@ def _is_nothing(amount: int | str | None) -> bool:
 
 def _scheduler(path: str, scheduler: Scheduler) -> Problems:
     yield from pod(f"{path}.spec", scheduler.spec)
+    if scheduler.service is not None:
+        yield from service(f"{path}.service", scheduler.service)
     # Deployments allow nothing else.
     if (scheduler.spec.get("restartPolicy") or "Always") != "Always":
         yield f"{path}.spec.restartPolicy", "must be Always: the scheduler runs in a Deployment"

@@ -11,7 +11,7 @@ from ..model import LABEL_VALUE
 
 _SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 DNS_LABEL = re.compile(r"(?!.{64})[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_DNS_NAME = re.compile(r"(?!.{254})[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+DNS_NAME = re.compile(r"(?!.{254})[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL_VALUE = re.compile(rf"(?!.{{64}}){LABEL_VALUE}")
 _KEY_NAME = re.compile(r"(?!.{64})[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?")
 
@@ -32,13 +32,13 @@ def group_name(path: str, name: str) -> Problems:
     if len(name) > names.MAX_GROUP_NAME:
         limit = f"must have at most {names.MAX_GROUP_NAME} characters, has {len(name)}"
         yield path, f"{limit}: it is a label of the workers"
-    if not _DNS_NAME.fullmatch(name):
+    if not DNS_NAME.fullmatch(name):
         yield path, f"{name!r} must be a DNS name: the workers are named after it"
 
 
 def any_name(path: str, name: str) -> Problems:
     """What keeps every object from having a name."""
-    if not _DNS_NAME.fullmatch(name):
+    if not DNS_NAME.fullmatch(name):
         yield path, f"{name!r} must be a DNS name: a-z, 0-9, '-' and '.', at most 253 characters"
 
 
@@ -62,7 +62,7 @@ def labels_and_annotations(path: str, labels: object, annotations: object) -> Pr
 def is_key(key: str) -> bool:
     """Whether labels and annotations can have the key."""
     domain, slash, name = key.rpartition("/")
-    return bool(_KEY_NAME.fullmatch(name)) and (not slash or bool(_DNS_NAME.fullmatch(domain)))
+    return bool(_KEY_NAME.fullmatch(name)) and (not slash or bool(DNS_NAME.fullmatch(domain)))
 
 
 def is_label_value(value: str) -> bool:
