@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from dask_crds import validation
-from dask_crds.model import KINDS, LABEL_VALUE, PERCENTAGE, DaskCluster, DaskJob, DaskObject, InvalidManifest, parse
+from dask_crds.model import CLUSTER_NAME, KINDS, LABEL_VALUE, PERCENTAGE, DaskCluster, DaskJob, DaskObject, InvalidManifest, parse
 from dask_crds.names import Component
 from dask_crds.quantity import AMOUNT, not_whole
 from dask_crds.schema import json_schema
@@ -69,7 +69,8 @@ def problems(manifest: Mapping[str, Any]) -> list[str]:
         found = [line for error in errors if error.instance is not None for line in _explained(error)]
     try:
         value = parse(dict(manifest))
-        semantic = [*validation.problems(value), *_scheduler_problems(value)]
+        semantic = validation.problems(value)
+        semantic += [] if found or semantic else _scheduler_problems(value)
     except InvalidManifest as error:  # the schema says the same, and all of it
         semantic = [] if found else [error]
     explained = {path for path, _ in found}
@@ -134,6 +135,7 @@ def _explained(error: ValidationError) -> Iterator[tuple[str, str]]:
 
 #: What the patterns of the schemas mean.
 _PATTERNS = {
+    f"^{CLUSTER_NAME}$": "must be a DNS label that starts with a letter: the Service is named after it",
     f"^{PERCENTAGE}$": "must be a number or a percentage up to 999%",
     f"^{LABEL_VALUE}$": "is not a label: at most 63 letters, digits, '-', '_' and '.'",
     AMOUNT: "is not a Kubernetes quantity such as 500m, 1.5 or 4Gi",

@@ -49,6 +49,11 @@ class Server:
     def refusals(self, manifest: dict[str, Any]) -> Iterator[tuple[int, str]]:
         """What is said against a manifest, or else against what becomes of it: status and message."""
         status, answer = self.dry_run(manifest, strict=True)
+        if status == 404:  # no such namespace: could there be one?
+            namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": manifest["metadata"]["namespace"]}}
+            created, _ = self.dry_run(namespace)
+            yield (403 if created < 300 else 422), "no such namespace"
+            return
         if status >= 300:
             yield status, answer.get("message", "")
             return

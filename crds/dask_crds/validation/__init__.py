@@ -36,6 +36,7 @@ from ..model import (
 )
 from ..schema import structural
 from .pods import pod
+from .rules import LABEL
 from .services import service
 from .syntax import Problems, any_name, cluster_name, group_name, labels_and_annotations
 
@@ -71,6 +72,7 @@ def _problems(value: DaskObject) -> Problems:
     if size := too_large(value.spec):
         yield "spec", size.removeprefix("spec ")
     yield from _name(value)
+    yield from _namespace(value.metadata.get("namespace"))
     yield from labels_and_annotations("metadata", value.metadata.get("labels"), value.metadata.get("annotations"))
     yield from _members("spec", value.spec)
 
@@ -123,12 +125,26 @@ _SUFFIX, _LONGEST_PREFIX = "xxxxx", 58
 
 def _name(value: DaskObject) -> Problems:
     """``metadata.name``, or any name that can be made of ``metadata.generateName``."""
-    check, prefix = _NAMES.get(type(value), any_name), value.metadata.get("generateName")
-    if value.name or not isinstance(prefix, str) or not prefix:
+    check, prefix = _NAMES.get(type(value), any_name), value.metadata.get("generateName") or ""
+    if not isinstance(prefix, str):
+        yield "metadata.generateName", f"must be text, not {reprlib.repr(prefix)}: put it in quotes"
+        return
+    if value.name or not prefix:
         yield from check("metadata.name", value.name)
+        check = any_name  # all that Kubernetes asks of what is not used
+    if not prefix:
         return
     for path, message in check("metadata.generateName", prefix[:_LONGEST_PREFIX] + _SUFFIX):
         yield path, f"with {len(_SUFFIX)} characters appended: {message}"
+
+
+def _namespace(namespace: object) -> Problems:
+    if namespace is None or namespace == "":
+        return
+    if not isinstance(namespace, str):
+        yield "metadata.namespace", f"must be text, not {reprlib.repr(namespace)}: put it in quotes"
+    else:
+        yield from LABEL("metadata.namespace", namespace)
 
 
 #: Of whose names more is asked than Kubernetes asks of any.

@@ -9,7 +9,7 @@ from typing import Any
 from ..kubernetes import definitions
 from ..kubernetes.unions import TYPED, UNIONS
 from ..merge import list_key
-from .fields import FIELDS
+from .fields import FIELDS, NEEDED
 from .objects import CHECKS
 from .syntax import Problems
 
@@ -23,6 +23,9 @@ def parts(path: str, name: str, value: Mapping[str, Any]) -> Problems:
         if field in rules:
             yield from rules[field](f"{path}.{field}", member)
         yield from _part(f"{path}.{field}", properties[field], member)
+    for field in NEEDED.get(name, ()):
+        if value.get(field) is None:
+            yield f"{path}.{field}", "is missing"
     yield from _union(path, name, value)
     yield from _typed(path, name, value)
     if check := CHECKS.get(name):

@@ -1,7 +1,9 @@
 """What the fields of a Pod and of a Service may be, as a table: what the API server says only when these are created.
 
 Source: ``pkg/apis/core/validation/validation.go`` of the Kubernetes release that the schemas are of. Only what holds in
-every cluster is here. A field that is left out keeps every rule.
+every cluster is here: of a feature that is off, the API server drops the fields unseen, so the fields of features that
+are off by default (``grpc.mode``, ``httpGet.protocol``, ``stopSignal``, ``bindMountOptions``, ``emptyDir.mode``, owners of
+files, ``evictionResponders``, ``schedulingGroup``) have no rules.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ _DRIVER = text(
     lambda value: len(value) <= 63 and not list(NAME("", value.lower())), "must be a DNS name of at most 63 characters"
 )
 _NAMED = {"name": not_empty}
-_FILES = {"defaultMode": _MODE, "defaultUser": ID}
+_FILES = {"defaultMode": _MODE}
 _CONTAINER: dict[str, Rule] = {
     "name": LABEL,
     "image": both(not_empty, text(lambda value: value == value.strip(), "must not begin or end with a space")),
@@ -70,6 +72,24 @@ _CONTAINER: dict[str, Rule] = {
     "restartPolicyRules": each(lambda path, value: iter(()), most=20),
 }
 
+#: Fields without which an object is refused, though the schemas say otherwise, by definition.
+NEEDED: dict[str, tuple[str, ...]] = {
+    "ConfigMapEnvSource": ("name",),
+    "ConfigMapKeySelector": ("name",),
+    "ConfigMapProjection": ("name",),
+    "ConfigMapVolumeSource": ("name",),
+    "ContainerRestartRule": ("exitCodes",),
+    "EphemeralVolumeSource": ("volumeClaimTemplate",),
+    "ExecAction": ("command",),
+    "PersistentVolumeClaimSpec": ("accessModes",),
+    "PodDNSConfigOption": ("name",),
+    "ScaleIOVolumeSource": ("volumeName",),
+    "SecretEnvSource": ("name",),
+    "SecretKeySelector": ("name",),
+    "SecretProjection": ("name",),
+    "SecretVolumeSource": ("secretName",),
+    "StorageOSVolumeSource": ("volumeName",),
+}
 #: Definition -> field -> what it may be.
 FIELDS: dict[str, dict[str, Rule]] = {
     # --- Pod ----------------------------------------------------------------------------------------------------------
@@ -77,8 +97,8 @@ FIELDS: dict[str, dict[str, Rule]] = {
         "activeDeadlineSeconds": between(1, 2**31 - 1),
         "dnsPolicy": optional(one_of("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")),
         "ephemeralContainers": text(lambda value: not value, "is not possible: they are added to Pods that run"),
-        "evictionResponders": each(lambda path, value: iter(()), most=10),
         "hostname": optional(LABEL),
+        "hostnameOverride": NAME,
         "nodeName": optional(NAME),
         "nodeSelector": labels,
         "preemptionPolicy": one_of("Never", "PreemptLowerPriority"),
@@ -122,10 +142,10 @@ FIELDS: dict[str, dict[str, Rule]] = {
         "timeoutSeconds": _COUNT,
     },
     "ExecAction": {"command": not_empty},
-    "HTTPGetAction": {"port": port, "scheme": optional(one_of("HTTP", "HTTPS")), "protocol": one_of("HTTP1", "HTTP2")},
+    "HTTPGetAction": {"port": port, "scheme": optional(one_of("HTTP", "HTTPS"))},
     "HTTPHeader": {"name": _HEADER},
     "TCPSocketAction": {"port": port},
-    "GRPCAction": {"port": PORT_NUMBER, "mode": one_of("Plaintext", "TLS")},
+    "GRPCAction": {"port": PORT_NUMBER},
     "VolumeMount": {
         "name": not_empty,
         "mountPath": not_empty,
@@ -133,7 +153,6 @@ FIELDS: dict[str, dict[str, Rule]] = {
         "recursiveReadOnly": one_of("Disabled", "IfPossible", "Enabled"),
         "subPath": INSIDE,
         "subPathExpr": INSIDE,
-        "bindMountOptions": both(each(one_of("noexec", "nodev", "nosuid")), unique),
     },
     "VolumeDevice": {"name": not_empty, "devicePath": both(not_empty, UPWARD)},
     "ResourceClaim": {"name": not_empty, "request": optional(LABEL)},
@@ -168,9 +187,7 @@ FIELDS: dict[str, dict[str, Rule]] = {
     "HostAlias": {"ip": ADDRESS, "hostnames": each(NAME)},
     "PodReadinessGate": {"conditionType": KEY},
     "PodSchedulingGate": {"name": KEY},
-    "PodSchedulingGroup": {"podGroupName": NAME},
     "PodResourceClaim": {"name": LABEL, "resourceClaimName": NAME, "resourceClaimTemplateName": NAME},
-    "EvictionResponder": {"name": not_empty},
     # --- where it runs ------------------------------------------------------------------------------------------------
     "Toleration": {
         "key": optional(KEY),
@@ -214,13 +231,11 @@ FIELDS: dict[str, dict[str, Rule]] = {
     "CSIVolumeSource": {"driver": _DRIVER},
     "CephFSVolumeSource": {"monitors": not_empty},
     "CinderVolumeSource": {"volumeID": not_empty},
-    "ClusterTrustBundleProjection": {"path": FILE, "signerName": _SIGNER, "user": ID},
+    "ClusterTrustBundleProjection": {"path": FILE, "signerName": _SIGNER},
     "ConfigMapProjection": _NAMED,
     "ConfigMapVolumeSource": {**_NAMED, **_FILES},
-    "DownwardAPIVolumeFile": {"path": FILE, "mode": _MODE, "user": ID},
+    "DownwardAPIVolumeFile": {"path": FILE, "mode": _MODE},
     "DownwardAPIVolumeSource": _FILES,
-    "EmptyDirVolumeSource": {"mode": between(0, 0o1777)},
-    "FCVolumeSource": {},
     "FlexVolumeSource": {"driver": not_empty},
     "FlockerVolumeSource": {"datasetName": text(lambda value: "/" not in value, "must not contain '/'")},
     "GCEPersistentDiskVolumeSource": {"pdName": not_empty, "partition": between(0, 255)},
@@ -234,11 +249,13 @@ FIELDS: dict[str, dict[str, Rule]] = {
     },
     "ISCSIVolumeSource": {"targetPortal": not_empty, "iqn": _IQN, "lun": between(0, 255), "initiatorName": _IQN},
     "ImageVolumeSource": {"pullPolicy": _PULL_POLICY},
-    "KeyToPath": {"key": not_empty, "path": FILE, "mode": _MODE, "user": ID},
+    "KeyToPath": {"key": not_empty, "path": FILE, "mode": _MODE},
     "NFSVolumeSource": {"server": not_empty, "path": ABSOLUTE},
     "PersistentVolumeClaimVolumeSource": {"claimName": not_empty},
     "PersistentVolumeClaimSpec": {
-        "accessModes": each(one_of("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")),
+        "accessModes": both(
+            not_empty, each(one_of("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"))
+        ),
         "storageClassName": optional(NAME),
         "volumeAttributesClassName": optional(NAME),
         "volumeMode": one_of("Block", "Filesystem"),
@@ -247,7 +264,6 @@ FIELDS: dict[str, dict[str, Rule]] = {
     "PodCertificateProjection": {
         "signerName": _SIGNER,
         "keyType": one_of("RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"),
-        "user": ID,
         "credentialBundlePath": optional(FILE),
         "keyPath": optional(FILE),
         "certificateChainPath": optional(FILE),
@@ -260,7 +276,7 @@ FIELDS: dict[str, dict[str, Rule]] = {
     "ScaleIOVolumeSource": {"gateway": not_empty, "system": not_empty, "volumeName": not_empty},
     "SecretProjection": _NAMED,
     "SecretVolumeSource": {"secretName": not_empty, **_FILES},
-    "ServiceAccountTokenProjection": {"path": FILE, "expirationSeconds": between(600, 2**32), "user": ID},
+    "ServiceAccountTokenProjection": {"path": FILE, "expirationSeconds": between(600, 2**32)},
     "StorageOSVolumeSource": {"volumeName": LABEL, "volumeNamespace": optional(LABEL)},
     "TypedLocalObjectReference": {"kind": not_empty, "name": not_empty, "apiGroup": optional(NAME)},
     "TypedObjectReference": {

@@ -20,8 +20,6 @@ def mounts(path: str, container: _Spec, spec: _Spec) -> Problems:
         volume = volumes.get(mount["name"])
         if volume is None:
             yield f"{here}.name", f"there is no volume {mount['name']!r}"
-        elif mount.get("bindMountOptions") and volume.get("image") is not None:
-            yield f"{here}.bindMountOptions", "is not possible with an image"
         if mount["name"] in devices:
             yield f"{here}.name", "is in volumeDevices too"
         if mount["mountPath"] in devices.values():

@@ -66,15 +66,6 @@ def _resource(path: str, reference: Mapping[str, Any]) -> Problems:
         yield f"{path}.divisor", f"{reference['divisor']} must be one of the units {', '.join(sorted(units))}"
 
 
-def _http(path: str, action: Mapping[str, Any]) -> Problems:
-    if action.get("protocol") != "HTTP2":
-        return
-    if action.get("scheme") == "HTTPS":
-        yield f"{path}.protocol", "HTTP2 goes with scheme HTTP only"
-    if action.get("host"):
-        yield f"{path}.host", "must be left out with protocol HTTP2"
-
-
 def _mount(path: str, mount: Mapping[str, Any]) -> Problems:
     if mount.get("recursiveReadOnly") not in ("IfPossible", "Enabled"):
         return
@@ -82,11 +73,6 @@ def _mount(path: str, mount: Mapping[str, Any]) -> Problems:
         yield f"{path}.recursiveReadOnly", "needs readOnly: true"
     if mount.get("mountPropagation") not in (None, "None"):
         yield f"{path}.recursiveReadOnly", "needs mountPropagation None"
-
-
-def _restart_rule(path: str, rule: Mapping[str, Any]) -> Problems:
-    if rule.get("exitCodes") is None:
-        yield f"{path}.exitCodes", "is missing"
 
 
 def _security(path: str, context: Mapping[str, Any]) -> Problems:
@@ -191,8 +177,6 @@ def _spread(path: str, constraint: Mapping[str, Any]) -> Problems:
 
 def _claim(path: str, spec: Mapping[str, Any]) -> Problems:
     modes = spec.get("accessModes") or ()
-    if not modes:
-        yield f"{path}.accessModes", "must not be empty"
     if "ReadWriteOncePod" in modes and set(modes) != {"ReadWriteOncePod"}:
         yield f"{path}.accessModes", "ReadWriteOncePod goes with no other mode"
     storage = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
@@ -300,12 +284,10 @@ CHECKS: dict[str, Callable[[str, Mapping[str, Any]], Problems]] = {
     "CSIVolumeSource": _secret_of("nodePublishSecretRef", checked=True),
     "CinderVolumeSource": _secret_of("secretRef"),
     "ClusterTrustBundleProjection": _trust_bundle,
-    "ContainerRestartRule": _restart_rule,
     "DownwardAPIVolumeFile": _file,
     "EnvVarSource": _environment,
     "FCVolumeSource": _fibre_channel,
     "FlexVolumeSource": _flex,
-    "HTTPGetAction": _http,
     "ISCSIVolumeSource": _iscsi,
     "LabelSelectorRequirement": _selected,
     "NodeSelector": _required_nodes,

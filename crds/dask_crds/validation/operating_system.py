@@ -9,16 +9,6 @@ from .syntax import Problems
 
 _Spec = Mapping[str, Any]
 
-_SIGNALS = frozenset(
-    f"SIG{name}"
-    for name in (
-        *"ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STKFLT STOP SYS".split(),
-        *"TERM TRAP TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ RTMIN RTMAX".split(),
-        *(f"RTMIN+{number}" for number in range(1, 16)),
-        *(f"RTMAX-{number}" for number in range(1, 15)),
-    )
-)
-_SIGNALS_OF_WINDOWS = frozenset({"SIGKILL", "SIGTERM"})
 _NOT_ON_WINDOWS = ("hostUsers", "shareProcessNamespace")
 _TRUE_NOT_ON_WINDOWS = ("hostPID", "hostIPC")
 _POD_NOT_ON_WINDOWS = (
@@ -32,9 +22,8 @@ _CONTAINER_NOT_ON_WINDOWS = (
 
 
 def operating_system(path: str, spec: _Spec) -> Problems:
-    """What does not go with ``os.name`` of a Pod, or needs one."""
+    """What does not go with ``os.name`` of a Pod."""
     name = (spec.get("os") or {}).get("name")
-    yield from _stop_signals(path, spec, name)
     yield from _host_process(path, spec)
     for where, context in _contexts(path, spec):
         if name == "linux" and context.get("windowsOptions") is not None:
@@ -48,32 +37,16 @@ def operating_system(path: str, spec: _Spec) -> Problems:
                 yield f"{where}.sysctls", "cannot be set with os.name windows"
     if name == "windows":
         stated = [field for field in _NOT_ON_WINDOWS if spec.get(field) is not None]
-        stated += [field for field in (*_TRUE_NOT_ON_WINDOWS,) if spec.get(field)]
+        stated += [field for field in _TRUE_NOT_ON_WINDOWS if spec.get(field)]
         for field in (*stated, *(["resources"] if spec.get("resources") is not None else [])):
             yield f"{path}.{field}", "cannot be set with os.name windows"
 
 
-def _all(path: str, spec: _Spec) -> Iterator[tuple[str, _Spec]]:
-    for field in ("initContainers", "containers"):
-        for number, container in enumerate(spec.get(field) or ()):
-            yield f"{path}.{field}[{number}]", container
-
-
 def _contexts(path: str, spec: _Spec) -> Iterator[tuple[str, _Spec]]:
     yield f"{path}.securityContext", spec.get("securityContext") or {}
-    for where, container in _all(path, spec):
-        yield f"{where}.securityContext", container.get("securityContext") or {}
-
-
-def _stop_signals(path: str, spec: _Spec, name: str | None) -> Problems:
-    for where, container in _all(path, spec):
-        signal = (container.get("lifecycle") or {}).get("stopSignal")
-        if signal is None:
-            continue
-        if name is None:
-            yield f"{where}.lifecycle.stopSignal", "needs os.name of the Pod"
-        elif signal not in (_SIGNALS_OF_WINDOWS if name == "windows" else _SIGNALS):
-            yield f"{where}.lifecycle.stopSignal", f"{signal!r} is no signal of {name}"
+    for field in ("initContainers", "containers"):
+        for number, container in enumerate(spec.get(field) or ()):
+            yield f"{path}.{field}[{number}].securityContext", container.get("securityContext") or {}
 
 
 def _host_process(path: str, spec: _Spec) -> Problems:

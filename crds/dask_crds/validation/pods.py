@@ -102,7 +102,7 @@ def _lifecycle(path: str, container: _Spec, spec: _Spec) -> Problems:
 
 def _init(path: str, container: _Spec) -> Problems:
     for field in ("lifecycle", *_PROBES):
-        if container.get(field) is not None:
+        if container.get(field) is not None and set(container[field]) != {"stopSignal"}:
             yield f"{path}.{field}", "needs restartPolicy Always: an init container ends"
     for number, policy in enumerate(container.get("resizePolicy") or ()):
         if policy["restartPolicy"] == "RestartContainer":
@@ -130,11 +130,6 @@ def _combinations(path: str, spec: _Spec) -> Problems:
         yield f"{path}.dnsConfig.nameservers", "must not be empty with dnsPolicy None"
     if spec.get("nodeName") and spec.get("schedulingGates"):
         yield f"{path}.nodeName", "must be left out beside schedulingGates"
-    group = spec.get("schedulingGroup")
-    if group is not None and group.get("podGroupName") is None:
-        yield f"{path}.schedulingGroup.podGroupName", "is missing"
-    if group is not None and spec.get("evictionResponders"):
-        yield f"{path}.schedulingGroup", "must be left out beside evictionResponders"
     yield from _host_name(path, spec)
     sysctls = [sysctl["name"] for sysctl in (spec.get("securityContext") or {}).get("sysctls") or ()]
     yield from unique(f"{path}.securityContext.sysctls", sysctls)

@@ -7,9 +7,9 @@ import reprlib
 from collections.abc import Iterator, Mapping
 
 from .. import names
-from ..model import LABEL_VALUE
+from ..model import CLUSTER_NAME, LABEL_VALUE
 
-_SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_SERVICE_NAME = re.compile(CLUSTER_NAME)
 DNS_LABEL = re.compile(r"(?!.{64})[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 DNS_NAME = re.compile(r"(?!.{254})[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL_VALUE = re.compile(rf"(?!.{{64}}){LABEL_VALUE}")
