@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from dask_crds.kinds import RESOURCES
+from dask_crds.kinds import RESOURCES, ApiResource
 from dask_crds.model import DaskCluster, DaskJob, DaskWorkerGroup, parse
 from dask_resources.cluster import children
 from dask_resources.job import job_cluster, runner_job
@@ -30,19 +30,17 @@ class Server:
         context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
         self._connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=60)
 
-    def dry_run(self, manifest: dict[str, Any], *, strict: bool = False) -> tuple[int, dict[str, Any]]:
-        """HTTP status and answer to the creation of an object."""
-        row = RESOURCES.get(manifest["kind"])
-        group, version, plural = ("", "v1", "namespaces") if row is None else (row.group, row.version, row.plural)
-        if row is None:
-            where = "/api/v1/namespaces"
-        else:
-            namespace = (manifest.get("metadata") or {}).get("namespace")
-            root = f"/apis/{group}/{version}" if group else f"/api/{version}"
-            where = f"{root}/namespaces/{quote(str(namespace or 'default'), safe='')}/{plural}"
+    def dry_run(
+        self, manifest: dict[str, Any], row: ApiResource | None = None, *, strict: bool = False
+    ) -> tuple[int, dict[str, Any]]:
+        """HTTP status and answer to the creation of an object; ``row`` says of which kind others than ours are."""
+        row = row or RESOURCES[manifest["kind"]]
+        where = f"/apis/{row.group}/{row.version}" if row.group else f"/api/{row.version}"
+        if row.namespaced:
+            where += f"/namespaces/{quote(str(manifest['metadata'].get('namespace') or 'default'), safe='')}"
         query = "?dryRun=All" + ("&fieldValidation=Strict" if strict else "")
         body = json.dumps(manifest).encode()
-        self._connection.request("POST", where + query, body, {"Content-Type": "application/json"})
+        self._connection.request("POST", f"{where}/{row.plural}{query}", body, {"Content-Type": "application/json"})
         answer = self._connection.getresponse()
         return answer.status, json.loads(answer.read())
 
@@ -51,7 +49,7 @@ class Server:
         status, answer = self.dry_run(manifest, strict=True)
         if status == 404:  # no such namespace: could there be one?
             namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": manifest["metadata"]["namespace"]}}
-            created, _ = self.dry_run(namespace)
+            created, _ = self.dry_run(namespace, ApiResource("", "v1", "namespaces", "Namespace", namespaced=False))
             yield (403 if created < 300 else 422), "no such namespace"
             return
         if status >= 300:

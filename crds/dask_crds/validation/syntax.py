@@ -15,6 +15,9 @@ DNS_NAME = re.compile(r"(?!.{254})[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z
 _LABEL_VALUE = re.compile(rf"(?!.{{64}}){LABEL_VALUE}")
 _KEY_NAME = re.compile(r"(?!.{64})[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?")
 
+#: Bytes of all annotations of an object, keys included.
+MOST_ANNOTATIONS = 256 * 1024
+
 Problems = Iterator[tuple[str, str]]  #: field, what is wrong with it
 
 
@@ -48,6 +51,10 @@ def labels_and_annotations(path: str, labels: object, annotations: object) -> Pr
         if keys is not None and not isinstance(keys, Mapping):
             yield f"{path}.{field}", f"must be an object, not {reprlib.repr(keys)}"
             continue
+        if field == "annotations":
+            size = sum(len(f"{key}{value}".encode(errors="replace")) for key, value in (keys or {}).items())
+            if size > MOST_ANNOTATIONS:
+                yield f"{path}.{field}", f"have {size:,} bytes together, at most {MOST_ANNOTATIONS:,} are possible"
         for key, value in (keys or {}).items():
             if not is_key(str(key) if field == "labels" else str(key).lower()):
                 example = "letters, digits, '-', '_' and '.', at most 63, maybe after a DNS name and '/'"
