@@ -33,7 +33,16 @@ _EVERY = "@every "
 _SPACE = re.compile("[\t\n\v\f\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
 _PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _DURATION = re.compile(rf"[-+]?(0|({_PART.pattern})+)")
-_NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,
+    "μs": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
 _MOST = 2**63 - 1
 
 
@@ -52,7 +61,9 @@ def schedule_problem(schedule: str) -> str | None:
         for part in text.split(","):
             if part and not _is_range(part, field):
                 words = f" or {field.words[0]}-{field.words[-1]}" if field.words else ""
-                return f"{part!r} is no {field.name} of a CronJob: {field.least}-{field.most}{words}, *, ranges and /steps"
+                return (
+                    f"{part!r} is no {field.name} of a CronJob: {field.least}-{field.most}{words}, *, ranges and /steps"
+                )
     return None
 
 

@@ -25,7 +25,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from jsonschema import Draft202012Validator
 from tests.cluster import ControlPlane
-from tests.support.manifests import POD, manifests
+from tests.support.manifests import POD, SPECS, manifests
 from tests.support.schedules import ACCEPTED, REFUSED
 from tests.support.verdicts import Server
 
@@ -96,6 +96,12 @@ def container(**fields: Any) -> dict[str, Any]:
     return group(containers=[{**POD["containers"][0], **fields}])
 
 
+def policy(rule: dict[str, Any]) -> dict[str, Any]:
+    """A job with a policy of failures."""
+    policy = {"rules": [{"action": "FailJob", **rule}]}
+    return resource("DaskJob", {**SPECS["DaskJob"], "podFailurePolicy": policy})
+
+
 AUTOSCALER = {"cluster": "drawn"}
 FOUND: dict[str, tuple[dict[str, Any], bool]] = {
     "two sources of a volume": (group(volumes=[{"name": "data", "emptyDir": {}, "image": {"reference": "a"}}]), False),
@@ -135,6 +141,25 @@ FOUND: dict[str, tuple[dict[str, Any], bool]] = {
         resource("DaskAutoscaler", AUTOSCALER, name="a", annotations={"a": "x" * 262_144}),
         False,
     ),
+    "annotations that children cannot have": (
+        resource(
+            "DaskWorkerGroup", {"cluster": "drawn", "worker": {"spec": POD}}, name="a", annotations={"a": "x" * 200_000}
+        ),
+        False,
+    ),
+    "annotations that children can have": (
+        resource(
+            "DaskWorkerGroup", {"cluster": "drawn", "worker": {"spec": POD}}, name="a", annotations={"a": "x" * 130_000}
+        ),
+        True,
+    ),
+    "exit codes out of order": (policy({"onExitCodes": {"operator": "In", "values": [2, 1]}}), False),
+    "exit codes of no container": (
+        policy({"onExitCodes": {"operator": "In", "values": [1], "containerName": "none"}}),
+        False,
+    ),
+    "no condition": (policy({"onPodConditions": []}), False),
+    "a condition of no name": (policy({"onPodConditions": [{"type": "a b"}]}), False),
     "a name beside a wrong prefix": (resource("DaskAutoscaler", AUTOSCALER, name="a", generateName="A"), False),
     "a cluster that cannot be": (resource("DaskAutoscaler", {"cluster": "Always"}), False),
 }

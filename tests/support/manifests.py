@@ -38,19 +38,152 @@ SPECS: dict[str, dict[str, Any]] = {
     "DaskJob": {"cluster": {"spec": CLUSTER}, "job": {"spec": POD}},
     "DaskAutoscaler": {"cluster": "drawn"},
 }
-_WORDS = """Always Never OnFailure IfNotPresent TCP UDP SCTP HTTP HTTPS ClusterFirst ClusterFirstWithHostNet Default None
- RuntimeDefault Localhost Unconfined Unmasked Exists Equal In NotIn Gt Lt DoesNotExist NoSchedule NoExecute
- PreferNoSchedule DoNotSchedule ScheduleAnyway Honor Ignore Memory HugePages HugePages-2Mi Directory DirectoryOrCreate
- File FileOrCreate Socket CharDevice BlockDevice HostToContainer Bidirectional Enabled Disabled IfPossible File
- FallbackToLogsOnError metadata.name metadata.labels['a'] spec.nodeName status.podIP metadata.annotations limits.cpu
- requests.memory limits.memory cpu memory nvidia.com/gpu ephemeral-storage hugepages-2Mi linux windows Restart
- RestartContainer RestartAllContainers NotRequired Merge Strict OnRootMismatch MountOption Recursive SIGTERM SIGKILL
- ReadWriteOnce ReadOnlyMany ReadWriteMany ReadWriteOncePod Filesystem Block PreemptLowerPriority ECDSAP256 RSA3072
- ClusterIP NodePort LoadBalancer ExternalName Local Cluster ClientIP IPv4 IPv6 SingleStack PreferDualStack
- RequireDualStack PreferClose PreferSameZone Recreate RollingUpdate OnDelete Block Allow Delete Suspend Pods Percent Max
- Min OnSuccess FailJob Count RestartJob Fail Warn Enforce ALL NET_ADMIN main data http scheduler kubernetes.io/hostname
- kubernetes.io/os metadata.namespace KEY A $(A) 10.0.0.1 ::1 10.0.0.0/8 127.0.0.1 example.com tcp-comm drawn true
- mode Exec v1 v2 ReadOnly ReadWrite Shared Dedicated Managed""".split()
+_WORDS = [
+    "Always",
+    "Never",
+    "OnFailure",
+    "IfNotPresent",
+    "TCP",
+    "UDP",
+    "SCTP",
+    "HTTP",
+    "HTTPS",
+    "ClusterFirst",
+    "ClusterFirstWithHostNet",
+    "Default",
+    "None",
+    "RuntimeDefault",
+    "Localhost",
+    "Unconfined",
+    "Unmasked",
+    "Exists",
+    "Equal",
+    "In",
+    "NotIn",
+    "Gt",
+    "Lt",
+    "DoesNotExist",
+    "NoSchedule",
+    "NoExecute",
+    "PreferNoSchedule",
+    "DoNotSchedule",
+    "ScheduleAnyway",
+    "Honor",
+    "Ignore",
+    "Memory",
+    "HugePages",
+    "HugePages-2Mi",
+    "Directory",
+    "DirectoryOrCreate",
+    "File",
+    "FileOrCreate",
+    "Socket",
+    "CharDevice",
+    "BlockDevice",
+    "HostToContainer",
+    "Bidirectional",
+    "Enabled",
+    "Disabled",
+    "IfPossible",
+    "File",
+    "FallbackToLogsOnError",
+    "metadata.name",
+    "metadata.labels['a']",
+    "spec.nodeName",
+    "status.podIP",
+    "metadata.annotations",
+    "limits.cpu",
+    "requests.memory",
+    "limits.memory",
+    "cpu",
+    "memory",
+    "nvidia.com/gpu",
+    "ephemeral-storage",
+    "hugepages-2Mi",
+    "linux",
+    "windows",
+    "Restart",
+    "RestartContainer",
+    "RestartAllContainers",
+    "NotRequired",
+    "Merge",
+    "Strict",
+    "OnRootMismatch",
+    "MountOption",
+    "Recursive",
+    "SIGTERM",
+    "SIGKILL",
+    "ReadWriteOnce",
+    "ReadOnlyMany",
+    "ReadWriteMany",
+    "ReadWriteOncePod",
+    "Filesystem",
+    "Block",
+    "PreemptLowerPriority",
+    "ECDSAP256",
+    "RSA3072",
+    "ClusterIP",
+    "NodePort",
+    "LoadBalancer",
+    "ExternalName",
+    "Local",
+    "Cluster",
+    "ClientIP",
+    "IPv4",
+    "IPv6",
+    "SingleStack",
+    "PreferDualStack",
+    "RequireDualStack",
+    "PreferClose",
+    "PreferSameZone",
+    "Recreate",
+    "RollingUpdate",
+    "OnDelete",
+    "Block",
+    "Allow",
+    "Delete",
+    "Suspend",
+    "Pods",
+    "Percent",
+    "Max",
+    "Min",
+    "OnSuccess",
+    "FailJob",
+    "Count",
+    "RestartJob",
+    "Fail",
+    "Warn",
+    "Enforce",
+    "ALL",
+    "NET_ADMIN",
+    "main",
+    "data",
+    "http",
+    "scheduler",
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "metadata.namespace",
+    "KEY",
+    "A",
+    "$(A)",
+    "10.0.0.1",
+    "::1",
+    "10.0.0.0/8",
+    "127.0.0.1",
+    "example.com",
+    "tcp-comm",
+    "drawn",
+    "true",
+    "mode",
+    "Exec",
+    "v1",
+    "v2",
+    "ReadOnly",
+    "ReadWrite",
+    "Shared",
+    "Dedicated",
+    "Managed",
+]
 _TEXTS = [
     "", "a", "A", "a.b", "-a", "a-", "a_b", "a b", "ä", "/", "/a", "a/b", "../a", "/a/../b", "a:b", "=", "a=b", "1", "0", "-1", "1.5",
     "1e3", "500m", "1Gi", "10%", "25 %", "a/b/c", "a.b/c", "A.b/c", "a" * 63, "a" * 64, "a" * 15, "a" * 16, "a" * 253,
@@ -115,8 +248,12 @@ def filling(name: str, schema: Mapping[str, Any]) -> Any:
 _ANYTHING = st.sampled_from([None, "", "a", 0, 1, -1, 1.5, True, [], {}, [None], [""], {"a": "b"}, {"a": None}, [{}]])
 _TEXT = st.one_of(st.sampled_from(_WORDS), st.sampled_from(_WORDS), st.sampled_from(_TEXTS), st.text(max_size=20))
 _INTEGER = st.one_of(st.sampled_from(_INTEGERS), st.integers(0, 99), st.integers(-(2**63), 2**63 - 1))
-_AMOUNT = st.one_of(st.sampled_from(["1", "0", "500m", "1.5", "1Gi", "-1", "1e3", ".5", "1n", "+1", "1K", "1k", "1E", "9E9"]), _TEXT)
-_KEY = st.one_of(st.sampled_from(["cpu", "memory", "a", "a/b", "nvidia.com/gpu", "example.com/a_b", "kubernetes.io/os"]), _TEXT)
+_AMOUNT = st.one_of(
+    st.sampled_from(["1", "0", "500m", "1.5", "1Gi", "-1", "1e3", ".5", "1n", "+1", "1K", "1k", "1E", "9E9"]), _TEXT
+)
+_KEY = st.one_of(
+    st.sampled_from(["cpu", "memory", "a", "a/b", "nvidia.com/gpu", "example.com/a_b", "kubernetes.io/os"]), _TEXT
+)
 
 
 @cache
@@ -159,7 +296,9 @@ def _objects(draw: st.DrawFn, name: str, schema: Mapping[str, Any]) -> dict[str,
     children = schema["properties"]
     if children:
         for field in draw(_cached_fields(tuple(children))):
-            made[field] = draw(_typed(field, children[field])) if draw(st.booleans()) else filling(field, children[field])
+            made[field] = (
+                draw(_typed(field, children[field])) if draw(st.booleans()) else filling(field, children[field])
+            )
     return made
 
 

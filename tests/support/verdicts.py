@@ -39,7 +39,7 @@ class Server:
         if row.namespaced:
             where += f"/namespaces/{quote(str(manifest['metadata'].get('namespace') or 'default'), safe='')}"
         query = "?dryRun=All" + ("&fieldValidation=Strict" if strict else "")
-        body = json.dumps(manifest).encode()
+        body = json.dumps(_as_in_yaml(manifest)).encode()
         self._connection.request("POST", f"{where}/{row.plural}{query}", body, {"Content-Type": "application/json"})
         answer = self._connection.getresponse()
         return answer.status, json.loads(answer.read())
@@ -48,7 +48,11 @@ class Server:
         """What is said against a manifest, or else against what becomes of it: status and message."""
         status, answer = self.dry_run(manifest, strict=True)
         if status == 404:  # no such namespace: could there be one?
-            namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": manifest["metadata"]["namespace"]}}
+            namespace = {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": manifest["metadata"]["namespace"]},
+            }
             created, _ = self.dry_run(namespace, ApiResource("", "v1", "namespaces", "Namespace", namespaced=False))
             yield (403 if created < 300 else 422), "no such namespace"
             return
@@ -84,6 +88,15 @@ def made_of(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
                     yield from made_of(made)
     elif isinstance(value, DaskWorkerGroup):
         yield worker_pod(value, 0, "abcde")
+
+
+def _as_in_yaml(value: Any) -> Any:
+    """With 1 for 1.0: so cdk8s writes it and kubectl reads it."""
+    if isinstance(value, dict):
+        return {key: _as_in_yaml(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_as_in_yaml(member) for member in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _pod_of(workload: dict[str, Any]) -> dict[str, Any]:

@@ -35,8 +35,8 @@ from ..model import (
     dump,
 )
 from ..schema import structural
-from .pods import pod
-from .rules import LABEL
+from .pods import DEFAULT_GRACE_SECONDS, containers, pod
+from .rules import KEY, LABEL, unique
 from .services import service
 from .syntax import Problems, any_name, cluster_name, group_name, labels_and_annotations
 
@@ -167,6 +167,12 @@ def _autoscaler(path: str, spec: DaskAutoscalerSpec) -> Problems:
 def _job(path: str, spec: DaskJobSpec) -> Problems:
     if spec.pod_failure_policy and (spec.job.spec.get("restartPolicy") or "Never") != "Never":
         yield f"{path}.podFailurePolicy", "needs restartPolicy Never of the runner"
+    names = {container["name"] for _, container, _ in containers("", spec.job.spec)}
+    for number, failure in enumerate(spec.pod_failure_policy.rules if spec.pod_failure_policy else ()):
+        name = failure.on_exit_codes and failure.on_exit_codes.container_name
+        if name is not None and name not in names:
+            where = f"{path}.podFailurePolicy.rules[{number}].onExitCodes.containerName"
+            yield where, f"the runner has no container {name!r}"
     if spec.cluster.spec.idle_action == "Suspend":
         yield f"{path}.cluster.spec.idleAction", "must be Delete: a job's cluster is suspended with the job"
 
@@ -185,8 +191,17 @@ def _failure_policy(path: str, policy: PodFailurePolicy) -> Problems:
     for number, rule in enumerate(policy.rules):
         if (rule.on_exit_codes is None) == (rule.on_pod_conditions is None):
             yield f"{path}.rules[{number}]", "must have either onExitCodes or onPodConditions"
-        if rule.on_exit_codes and rule.on_exit_codes.operator == "In" and 0 in rule.on_exit_codes.values:
+        if rule.on_pod_conditions == []:
+            yield f"{path}.rules[{number}].onPodConditions", "must not be empty"
+        for at, condition in enumerate(rule.on_pod_conditions or ()):
+            yield from KEY(f"{path}.rules[{number}].onPodConditions[{at}].type", condition.type)
+        if (codes := rule.on_exit_codes) is None:
+            continue
+        if codes.operator == "In" and 0 in codes.values:
             yield f"{path}.rules[{number}].onExitCodes.values", "must not have 0, which is no failure"
+        if codes.values != sorted(codes.values):
+            yield f"{path}.rules[{number}].onExitCodes.values", "must be in order, the least first"
+        yield from unique(f"{path}.rules[{number}].onExitCodes.values", codes.values)
 
 
 def _rolling_update(path: str, rolling: RollingUpdate) -> Problems:
@@ -220,8 +235,17 @@ def _template_metadata(path: str, metadata: TemplateMetadata) -> Problems:
     yield from labels_and_annotations(path, metadata.labels, metadata.annotations)
 
 
+#: `drainTimeoutSeconds` of a worker that states none.
+_DRAIN_SECONDS = 300
+
+
 def _worker(path: str, worker: Worker) -> Problems:
-    yield from pod(f"{path}.spec", worker.spec)
+    found = worker.spec["containers"]
+    main = next((container for container in found if container["name"] == "worker"), found[0] if found else None)
+    drain = _DRAIN_SECONDS if worker.drain_timeout_seconds is None else worker.drain_timeout_seconds
+    hooked = main is not None and not (main.get("lifecycle") or {}).get("preStop")
+    # The operator's hook comes with a longer grace period.
+    yield from pod(f"{path}.spec", worker.spec, grace_seconds=DEFAULT_GRACE_SECONDS + (drain if hooked else 0))
 
 
 #: What is checked of a value, wherever in a spec it is: a new kind is checked as far as it is made of the same parts.

@@ -63,5 +63,7 @@ def _union(path: str, name: str, value: Mapping[str, Any]) -> Problems:
 def _typed(path: str, name: str, value: Mapping[str, Any]) -> Problems:
     for type_, field in TYPED.get(name, {}).items():
         if (value.get(field) is not None) != (value["type"] == type_):
-            rule = f"is missing with type {type_}" if value["type"] == type_ else f"must be left out but with type {type_}"
+            rule = (
+                f"is missing with type {type_}" if value["type"] == type_ else f"must be left out but with type {type_}"
+            )
             yield f"{path}.{field}", rule

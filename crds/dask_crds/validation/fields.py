@@ -27,6 +27,8 @@ from .rules import (
     UPWARD,
     VARIABLE,
     Rule,
+    amount,
+    amounts,
     between,
     both,
     each,
@@ -47,13 +49,18 @@ _WEIGHT = between(1, 100)
 _PATH_LENGTH = 4095
 _HEADER = text(re.compile("[-A-Za-z0-9]+").fullmatch, "must be the name of a header: letters, digits and '-'")
 _SIGNER = text(
-    re.compile(r"(?=[^/]{1,253}/)[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+/(?=.{1,317}$)"
-               r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*").fullmatch,
+    re.compile(
+        r"(?=[^/]{1,253}/)[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+/(?=.{1,317}$)"
+        r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+    ).fullmatch,
     "must be a signer such as example.com/signer",
 )
 _IQN = text(
-    re.compile(r"iqn.*iqn\.\d{4}-\d{2}\.[-.a-zA-Z0-9]+:[^,;*&$|\s]+|iqn\.\d{4}-\d{2}\.[-.a-zA-Z0-9]+:[^,;*&$|\s]+|"
-               "eui.[a-zA-Z0-9]{16}|naa.[a-zA-Z0-9]{32}", re.ASCII).fullmatch,
+    re.compile(
+        r"iqn.*iqn\.\d{4}-\d{2}\.[-.a-zA-Z0-9]+:[^,;*&$|\s]+|iqn\.\d{4}-\d{2}\.[-.a-zA-Z0-9]+:[^,;*&$|\s]+|"
+        "eui.[a-zA-Z0-9]{16}|naa.[a-zA-Z0-9]{32}",
+        re.ASCII,
+    ).fullmatch,
     "must be an iSCSI name such as iqn.2026-01.com.example:disk",
 )
 _SYSCTL = text(re.compile(r"(?!.{254})([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?").fullmatch,
@@ -236,6 +243,7 @@ FIELDS: dict[str, dict[str, Rule]] = {
     "ConfigMapVolumeSource": {**_NAMED, **_FILES},
     "DownwardAPIVolumeFile": {"path": FILE, "mode": _MODE},
     "DownwardAPIVolumeSource": _FILES,
+    "EmptyDirVolumeSource": {"sizeLimit": amount},
     "FlexVolumeSource": {"driver": not_empty},
     "FlockerVolumeSource": {"datasetName": text(lambda value: "/" not in value, "must not contain '/'")},
     "GCEPersistentDiskVolumeSource": {"pdName": not_empty, "partition": between(0, 255)},
@@ -285,6 +293,7 @@ FIELDS: dict[str, dict[str, Rule]] = {
         "apiGroup": optional(NAME),
         "namespace": optional(LABEL),
     },
+    "VolumeResourceRequirements": {"limits": amounts, "requests": amounts},
     "VsphereVirtualDiskVolumeSource": {"volumePath": not_empty},
     "WindowsSecurityContextOptions": {"gmsaCredentialSpecName": NAME, "gmsaCredentialSpec": not_empty},
     # --- Service ------------------------------------------------------------------------------------------------------

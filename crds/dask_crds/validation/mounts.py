@@ -52,5 +52,7 @@ def _files(path: str, container: _Spec, volumes: Mapping[str, _Spec]) -> Problem
         here, volume = f"{path}.env[{number}].valueFrom.fileKeyRef.volumeName", volumes.get(reference["volumeName"])
         if volume is None:
             yield here, f"there is no volume {reference['volumeName']!r}"
-        elif volume.get("emptyDir") is None and {field for field, source in volume.items() if source is not None} != {"name"}:
+        elif volume.get("emptyDir") is None and {field for field, source in volume.items() if source is not None} != {
+            "name"
+        }:
             yield here, "must be an emptyDir"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,26 +13,35 @@ from .resources import claims, consistent, resources
 from .rules import unique
 from .syntax import Problems
 
-_DEFAULT_GRACE_SECONDS = 30
+#: Kubernetes' own.
+DEFAULT_GRACE_SECONDS = 30
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _HOST = ("hostNetwork", "hostPID", "hostIPC")
 _Spec = Mapping[str, Any]
 
 
-def pod(path: str, spec: PodSpec) -> Problems:
-    """What is wrong with a Pod of that spec, wherever it runs."""
+def pod(path: str, spec: PodSpec, *, grace_seconds: int = DEFAULT_GRACE_SECONDS) -> Problems:
+    """What is wrong with a Pod of that spec, wherever it runs.
+
+    Args:
+        path: where the spec is.
+        spec: the PodSpec.
+        grace_seconds: grace period of the Pod if the spec states none.
+    """
     if not spec["containers"]:
         yield f"{path}.containers", "must have at least one container"
     yield from parts(path, "PodSpec", spec)
     yield from _names(path, spec)
     yield from _ports(path, spec)
+    stated = spec.get("terminationGracePeriodSeconds")
+    longest_sleep = grace_seconds if stated is None else stated
     claimed = {claim["name"] for claim in spec.get("resourceClaims") or ()}
     for where, container, is_init in containers(path, spec):
         yield from _container(where, container)
         yield from resources(f"{where}.resources", container.get("resources"))
         yield from claims(f"{where}.resources.claims", (container.get("resources") or {}).get("claims") or (), claimed)
         yield from mounts(where, container, spec)
-        yield from _lifecycle(where, container, spec)
+        yield from _lifecycle(where, container, longest_sleep)
         if is_init and container.get("restartPolicy") != "Always":
             yield from _init(where, container)
         yield from _resizing(where, container, spec)
@@ -85,19 +93,20 @@ def _ports(path: str, spec: _Spec) -> Problems:
             own.add(key)
 
 
-def _lifecycle(path: str, container: _Spec, spec: _Spec) -> Problems:
+def _lifecycle(path: str, container: _Spec, longest_sleep: int) -> Problems:
     for field in _PROBES:
         probe = container.get(field) or {}
         if field != "readinessProbe" and (probe.get("successThreshold") or 1) != 1:
             yield f"{path}.{field}.successThreshold", "must be 1"
         if field == "readinessProbe" and probe.get("terminationGracePeriodSeconds") is not None:
             yield f"{path}.{field}.terminationGracePeriodSeconds", "is not possible: such a probe ends nothing"
-    grace = spec.get("terminationGracePeriodSeconds")
-    longest = _DEFAULT_GRACE_SECONDS if grace is None else grace
     for field in ("postStart", "preStop"):
         sleep = ((container.get("lifecycle") or {}).get(field) or {}).get("sleep")
-        if sleep and not 0 <= sleep["seconds"] <= longest:
-            yield f"{path}.lifecycle.{field}.sleep.seconds", f"must be between 0 and {longest}, the Pod's grace period"
+        if sleep and not 0 <= sleep["seconds"] <= longest_sleep:
+            yield (
+                f"{path}.lifecycle.{field}.sleep.seconds",
+                f"must be between 0 and {longest_sleep}, the Pod's grace period",
+            )
 
 
 def _init(path: str, container: _Spec) -> Problems:

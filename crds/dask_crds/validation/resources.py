@@ -33,7 +33,9 @@ def resources(path: str, value: Mapping[str, Any] | None, *, of_pod: bool = Fals
             yield from _amount(here, resource, amount, parsed[field, resource])
     for (field, resource), amount in parsed.items():
         if field == "requests":
-            yield from _limited(f"{path}.requests.{resource}", resource, found, amount, parsed.get(("limits", resource)))
+            yield from _limited(
+                f"{path}.requests.{resource}", resource, found, amount, parsed.get(("limits", resource))
+            )
     asked = {resource for amounts in found.values() for resource in amounts}
     if any(resource.startswith(_HUGE) for resource in asked) and not asked & {"cpu", "memory"}:
         yield path, "must have cpu or memory beside huge pages"
@@ -48,7 +50,11 @@ def _name(path: str, resource: str, *, of_pod: bool) -> Problems:
         fits, what = resource in _OF_POD, ", ".join(_OF_POD)
     else:
         quota = not resource.startswith("requests.") and is_key(f"requests.{resource}")
-        fits = resource in _NATIVE or (_is_extended(resource) and quota) or ("/" in resource and "kubernetes.io/" in resource)
+        fits = (
+            resource in _NATIVE
+            or (_is_extended(resource) and quota)
+            or ("/" in resource and "kubernetes.io/" in resource)
+        )
         what = ", ".join(_NATIVE)
     if not is_key(resource) or not (fits or resource.startswith(_HUGE)):
         rest = "" if of_pod else " or DOMAIN/NAME of a device"
@@ -93,7 +99,7 @@ def claims(path: str, used: Sequence[Mapping[str, Any]], known: set[str]) -> Pro
         name, request = claim["name"], claim.get("request") or ""
         if name not in known:
             yield f"{path}[{number}].name", f"there is no {reprlib.repr(name)} in the Pod's resourceClaims"
-        if any(before == name and request in ("", other) or (before == name and not other) for before, other in seen):
+        if any((before == name and request in ("", other)) or (before == name and not other) for before, other in seen):
             yield f"{path}[{number}]", f"{reprlib.repr(name)} is used twice"
         seen.append((name, request))
 
@@ -110,7 +116,10 @@ def consistent(path: str, spec: Mapping[str, Any]) -> Problems:
         for resource, amount in (whole.get("requests") or {}).items():
             asked = _asked(spec, resource)
             if asked > parse_quantity(amount):
-                yield f"{path}.resources.requests.{resource}", f"{amount} is less than the containers' requests ({asked})"
+                yield (
+                    f"{path}.resources.requests.{resource}",
+                    f"{amount} is less than the containers' requests ({asked})",
+                )
         for number, container in enumerate(spec["containers"]):
             for resource, limit in ((container.get("resources") or {}).get("limits") or {}).items():
                 most = (whole.get("limits") or {}).get(resource)

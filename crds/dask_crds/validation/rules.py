@@ -8,6 +8,7 @@ import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..quantity import parse_quantity
 from .syntax import DNS_LABEL, DNS_NAME, Problems, is_key, is_label_value
 
 #: Takes where a value is, and the value; yields what is wrong with it.
@@ -115,14 +116,44 @@ def is_network(value: str) -> bool:
     """Whether a text is an address with the length of a prefix."""
     address, slash, length = value.strip().partition("/")
     bits = 128 if ":" in address else 32
-    return bool(slash) and is_address(address) and re.fullmatch("[0-9]{1,3}", length) is not None and int(length) <= bits
+    return (
+        bool(slash) and is_address(address) and re.fullmatch("[0-9]{1,3}", length) is not None and int(length) <= bits
+    )
+
+
+def is_search(value: str) -> bool:
+    """Whether a text can be a search path of DNS."""
+    name = value if value == "." else value.removesuffix(".")
+    return name == "." or (len(name) <= _LONGEST_NAME and _SEARCH.fullmatch(name) is not None)
+
+
+_LONGEST_NAME = 253
+_SEARCH = re.compile(r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*")
+
+
+def amount(path: str, value: Any) -> Problems:
+    """A quantity that is not negative."""
+    try:
+        if parse_quantity(value) < 0:
+            yield path, f"{value} is less than the minimum of 0"
+    except ValueError as error:
+        yield path, str(error)
+
+
+def amounts(path: str, values: Mapping[str, Any]) -> Problems:
+    """Quantities by name."""
+    for name, value in values.items():
+        yield from amount(f"{path}.{name}", value)
 
 
 def port(path: str, value: Any) -> Problems:
     """The number or the name of a port."""
     if isinstance(value, str):
         if not is_port_name(value):
-            yield path, f"{reprlib.repr(value)} is no name of a port: a-z, 0-9 and -, with a letter, at most 15 characters"
+            yield (
+                path,
+                f"{reprlib.repr(value)} is no name of a port: a-z, 0-9 and -, with a letter, at most 15 characters",
+            )
     elif not isinstance(value, int) or not 1 <= value <= _LARGEST_PORT:
         yield path, f"{value} must be between 1 and {_LARGEST_PORT}"
 
@@ -132,10 +163,7 @@ KEY = text(is_key, "is not a key: letters, digits, '-', '_' and '.', at most 63,
 LABEL_VALUE = text(is_label_value, "is not a label: at most 63 letters, digits, '-', '_' and '.'")
 LABEL = text(DNS_LABEL.fullmatch, "must be a DNS label: a-z, 0-9 and -, at most 63 characters")
 NAME = text(DNS_NAME.fullmatch, "must be a DNS name: a-z, 0-9, '-' and '.', at most 253 characters")
-SEARCH = text(
-    re.compile(r"(?!.{255})(\.|_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*\.?)").fullmatch,
-    "must be a DNS name",
-)
+SEARCH = text(is_search, "must be a DNS name, at most 253 characters")
 VARIABLE = text(re.compile(r"[ -<>-~]+").fullmatch, "must be printable ASCII without '='")
 DATA_KEY = text(
     re.compile(r"(?!.{254})(?!\.\.|\.$)[-._a-zA-Z0-9]+").fullmatch,

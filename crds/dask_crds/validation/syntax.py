@@ -52,8 +52,7 @@ def labels_and_annotations(path: str, labels: object, annotations: object) -> Pr
             yield f"{path}.{field}", f"must be an object, not {reprlib.repr(keys)}"
             continue
         if field == "annotations":
-            size = sum(len(f"{key}{value}".encode(errors="replace")) for key, value in (keys or {}).items())
-            if size > MOST_ANNOTATIONS:
+            if (size := annotations_size(keys or {})) > MOST_ANNOTATIONS:
                 yield f"{path}.{field}", f"have {size:,} bytes together, at most {MOST_ANNOTATIONS:,} are possible"
         for key, value in (keys or {}).items():
             if not is_key(str(key) if field == "labels" else str(key).lower()):
@@ -64,6 +63,11 @@ def labels_and_annotations(path: str, labels: object, annotations: object) -> Pr
             elif field == "labels" and not is_label_value(value):
                 limit = "at most 63 letters, digits, '-', '_' and '.'"
                 yield f"{path}.{field}.{key}", f"{reprlib.repr(value)} is not a label: {limit}"
+
+
+def annotations_size(annotations: Mapping[str, object]) -> int:
+    """Bytes of annotations as Kubernetes counts them, of which `MOST_ANNOTATIONS` are possible."""
+    return sum(len(f"{key}{value}".encode(errors="replace")) for key, value in annotations.items())
 
 
 def is_key(key: str) -> bool:
