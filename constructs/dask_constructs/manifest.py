@@ -135,7 +135,7 @@ def _is_whole(_: TypeChecker, value: object) -> bool:
     return value == value // 1 and -(2**63) <= value < 2**63
 
 
-_Validator = validators.extend(
+_Validator: type[Draft202012Validator] = validators.extend(  # type: ignore[no-untyped-call]
     Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole)
 )
 

@@ -1,8 +1,8 @@
 """Which schedules a CronJob takes: the grammar of its parser, and no more.
 
-Kubernetes reads them with ``ParseStandard`` of https://github.com/robfig/cron (v3.0.1 in Kubernetes 1.37), which knows no
-``7`` for Sunday, no ``L``, ``W`` or ``#``; libraries for Python take these, and refuse others that it takes. So this is
-its ``parser.go`` in short, quirks included: a list may have empty members, and what follows ``*-`` is not looked at.
+Kubernetes reads them with ``ParseStandard`` of https://github.com/robfig/cron (v3.0.1 in Kubernetes 1.37), which knows
+no ``7`` for Sunday, no ``L``, ``W`` or ``#``; libraries for Python take these, and refuse others that it takes. So this
+is its ``parser.go`` in short, quirks included: a list may have empty members, and what follows ``*-`` is ignored.
 """
 
 from __future__ import annotations

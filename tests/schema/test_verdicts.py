@@ -1,13 +1,13 @@
 """The same verdict offline as at the API server, in both directions, of random manifests right and wrong.
 
-Three are asked: ``dask_constructs.problems``, the JSON schemas in ``dist/schemas``, and a real API server, which is handed
+Three are asked: ``dask_constructs.problems``, the JSON schemas in ``dist/schemas``, and a real API server, which gets
 the resource and then, as dry runs too, all that the operator would make of it. "Accepted, and every Pod refused" is what
 hurts, so a resource counts as refused if anything that is made of it is. The three may differ in this only:
 
-1. *What one cluster alone knows*: whether a namespace, PriorityClass, RuntimeClass ... exists. The server says 403 then,
+1. *What one cluster alone knows*: whether a namespace, PriorityClass, RuntimeClass ... exists. The server says 403,
    not 422, and the example is passed over.
-2. *An empty ``preStop`` of a worker*: the operator puts its own in its place. It says nothing, so it is refused offline.
-3. *JSON schemas* know the form and not what goes together, so they may accept what the others refuse; never the reverse.
+2. *An empty ``preStop`` of a worker*: the operator puts its own in its place. It says nothing: refused offline.
+3. *JSON schemas* know the form, not what goes together: they may accept what the others refuse, never the reverse.
 
 ``EXAMPLES=20000 pytest tests/schema/test_verdicts.py`` looks further, ``SEED=2`` elsewhere.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,8 +42,8 @@ OF_THIS_CLUSTER = 403
 
 
 @pytest.fixture(scope="module")
-def server(control_plane: ControlPlane) -> Iterator[Server]:
-    yield Server(control_plane.port, control_plane.pki.folder)
+def server(control_plane: ControlPlane) -> Server:
+    return Server(control_plane.port, control_plane.pki.folder)
 
 
 @cache

@@ -2,13 +2,14 @@
 
 Source: ``pkg/apis/core/validation/validation.go`` of the Kubernetes release that the schemas are of. Only what holds in
 every cluster is here: of a feature that is off, the API server drops the fields unseen, so the fields of features that
-are off by default (``grpc.mode``, ``httpGet.protocol``, ``stopSignal``, ``bindMountOptions``, ``emptyDir.mode``, owners of
-files, ``evictionResponders``, ``schedulingGroup``) have no rules.
+are off by default (``grpc.mode``, ``httpGet.protocol``, ``stopSignal``, ``bindMountOptions``, ``emptyDir.mode``, owners
+of files, ``evictionResponders``, ``schedulingGroup``) have no rules.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from .rules import (
     ABSOLUTE,
@@ -68,8 +69,8 @@ _SYSCTL = text(re.compile(r"(?!.{254})([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0
 _DRIVER = text(
     lambda value: len(value) <= 63 and not list(NAME("", value.lower())), "must be a DNS name of at most 63 characters"
 )
-_NAMED = {"name": not_empty}
-_FILES = {"defaultMode": _MODE}
+_NAMED: dict[str, Rule] = {"name": not_empty}
+_FILES: dict[str, Rule] = {"defaultMode": _MODE}
 _CONTAINER: dict[str, Rule] = {
     "name": LABEL,
     "image": both(not_empty, text(lambda value: value == value.strip(), "must not begin or end with a space")),
@@ -98,7 +99,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "StorageOSVolumeSource": ("volumeName",),
 }
 #: Definition -> field -> what it may be.
-FIELDS: dict[str, dict[str, Rule]] = {
+FIELDS: Mapping[str, Mapping[str, Rule]] = {
     # --- Pod ----------------------------------------------------------------------------------------------------------
     "PodSpec": {
         "activeDeadlineSeconds": between(1, 2**31 - 1),

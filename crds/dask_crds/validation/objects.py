@@ -136,7 +136,8 @@ def _node_term(path: str, term: Mapping[str, Any]) -> Problems:
         if not is_key(requirement["key"]):
             yield f"{here}.key", f"{reprlib.repr(requirement['key'])} is not a key of labels"
     for number, requirement in enumerate(term.get("matchFields") or ()):
-        here, values = f"{path}.matchFields[{number}]", requirement.get("values") or ()
+        here = f"{path}.matchFields[{number}]"
+        values: Sequence[str] = requirement.get("values") or ()
         if requirement["key"] != "metadata.name":
             yield f"{here}.key", "must be metadata.name"
         if requirement["operator"] not in ("In", "NotIn") or len(values) != 1 or list(NAME("", values[0])):
@@ -274,7 +275,7 @@ def _projected(path: str, source: Mapping[str, Any]) -> Problems:
             paths += [item["path"] for item in (part.get(kind) or {}).get("items") or ()]
         paths += [part["clusterTrustBundle"]["path"]] if part.get("clusterTrustBundle") else []
         certificate = part.get("podCertificate") or {}
-        paths += [certificate.get(field) for field in ("credentialBundlePath", "keyPath", "certificateChainPath")]
+        paths += [certificate.get(field) or "" for field in ("credentialBundlePath", "keyPath", "certificateChainPath")]
     yield from unique(f"{path}.sources", [written for written in paths if written])
 
 

@@ -46,19 +46,13 @@ def _is_extended(resource: str) -> bool:
 
 
 def _name(path: str, resource: str, *, of_pod: bool) -> Problems:
-    if of_pod:
-        fits, what = resource in _OF_POD, ", ".join(_OF_POD)
-    else:
-        quota = not resource.startswith("requests.") and is_key(f"requests.{resource}")
-        fits = (
-            resource in _NATIVE
-            or (_is_extended(resource) and quota)
-            or ("/" in resource and "kubernetes.io/" in resource)
-        )
-        what = ", ".join(_NATIVE)
-    if not is_key(resource) or not (fits or resource.startswith(_HUGE)):
+    native = _OF_POD if of_pod else _NATIVE
+    fits = resource in native or resource.startswith(_HUGE)
+    if "/" in resource and not of_pod:  # quotas name it with a prefix, which has to fit in too
+        fits = not _is_extended(resource) or (not resource.startswith("requests.") and is_key(f"requests.{resource}"))
+    if not fits or not is_key(resource):
         rest = "" if of_pod else " or DOMAIN/NAME of a device"
-        yield path, f"{reprlib.repr(resource)} must be {what}, hugepages-SIZE{rest}"
+        yield path, f"{reprlib.repr(resource)} must be {', '.join(native)}, hugepages-SIZE{rest}"
 
 
 def _amount(path: str, resource: str, written: Any, amount: Decimal) -> Problems:

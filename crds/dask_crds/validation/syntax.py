@@ -51,9 +51,8 @@ def labels_and_annotations(path: str, labels: object, annotations: object) -> Pr
         if keys is not None and not isinstance(keys, Mapping):
             yield f"{path}.{field}", f"must be an object, not {reprlib.repr(keys)}"
             continue
-        if field == "annotations":
-            if (size := annotations_size(keys or {})) > MOST_ANNOTATIONS:
-                yield f"{path}.{field}", f"have {size:,} bytes together, at most {MOST_ANNOTATIONS:,} are possible"
+        if field == "annotations" and (size := annotations_size(keys or {})) > MOST_ANNOTATIONS:
+            yield f"{path}.{field}", f"have {size:,} bytes together, at most {MOST_ANNOTATIONS:,} are possible"
         for key, value in (keys or {}).items():
             if not is_key(str(key) if field == "labels" else str(key).lower()):
                 example = "letters, digits, '-', '_' and '.', at most 63, maybe after a DNS name and '/'"
