@@ -1,8 +1,8 @@
 """The same verdict offline as at the API server, in both directions, of random manifests right and wrong.
 
 Three are asked: ``dask_constructs.problems``, the JSON schemas in ``dist/schemas``, and a real API server, which gets
-the resource and then, as dry runs too, all that the operator would make of it. "Accepted, and every Pod refused" is what
-hurts, so a resource counts as refused if anything that is made of it is. The three may differ in this only:
+the resource and then, as dry runs too, all that the operator would make of it. "Accepted, and every Pod refused" is
+what hurts, so a resource counts as refused if anything that is made of it is. The three may differ in this only:
 
 1. *What one cluster alone knows*: whether a namespace, PriorityClass, RuntimeClass ... exists. The server says 403,
    not 422, and the example is passed over.
@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from jsonschema import Draft202012Validator
 from tests.cluster import ControlPlane
-from tests.support.manifests import POD, SPECS, manifests
+from tests.support.manifests import CLUSTER, POD, SPECS, manifests
 from tests.support.schedules import ACCEPTED, REFUSED
 from tests.support.verdicts import Server
 
@@ -95,6 +95,11 @@ def container(**fields: Any) -> dict[str, Any]:
     return group(containers=[{**POD["containers"][0], **fields}])
 
 
+def service(**spec: Any) -> dict[str, Any]:
+    """A cluster whose Service somebody has written."""
+    return resource("DaskCluster", {**CLUSTER, "scheduler": {"spec": POD, "service": spec}})
+
+
 def policy(rule: dict[str, Any]) -> dict[str, Any]:
     """A job with a policy of failures."""
     policy = {"rules": [{"action": "FailJob", **rule}]}
@@ -159,6 +164,23 @@ FOUND: dict[str, tuple[dict[str, Any], bool]] = {
     ),
     "no condition": (policy({"onPodConditions": []}), False),
     "a condition of no name": (policy({"onPodConditions": [{"type": "a b"}]}), False),
+    # Habits of manifests that were written for dask-kubernetes (public findings, 16 sources).
+    "a name that is made up": (resource("DaskCluster", CLUSTER, generateName="habit-"), True),
+    "an amount without quotes": (container(resources={"limits": {"cpu": 0.5}}), False),
+    "a whole amount without quotes": (container(resources={"limits": {"cpu": 1.0, "memory": 2**31}}), True),
+    "a volume of our name": (
+        resource(
+            "DaskCluster",
+            {**CLUSTER, "scheduler": {"spec": {**POD, "volumes": [*POD["volumes"], {"name": "dask-gitops"}]}}},
+        ),
+        True,
+    ),
+    "a Service of its own ports": (
+        service(type="NodePort", ports=[{"name": "tcp-comm", "port": 8786, "targetPort": "tcp-comm"}]),
+        True,
+    ),
+    "a Service with two ports of no name": (service(ports=[{"port": 8786}, {"port": 8787}]), False),
+    "a nodePort of no node": (service(ports=[{"port": 8786, "nodePort": 30_000}]), False),
     "a name beside a wrong prefix": (resource("DaskAutoscaler", AUTOSCALER, name="a", generateName="A"), False),
     "a cluster that cannot be": (resource("DaskAutoscaler", {"cluster": "Always"}), False),
 }

@@ -55,8 +55,8 @@ tcp-comm drawn true mode Exec v1 v2 ReadOnly ReadWrite Shared Dedicated Managed
 """.split()  # noqa: SIM905
 _TEXTS = [
     "", "a", "A", "a.b", "-a", "a-", "a_b", "a b", "ä", "/", "/a", "a/b", "../a", "/a/../b", "a:b", "=", "a=b", "1",
-    "0", "-1", "1.5", "1e3", "500m", "1Gi", "10%", "25 %", "a/b/c", "a.b/c", "A.b/c", "a" * 63, "a" * 64, "a" * 15, "a" * 16,
-    "a" * 253, "a" * 254, "x\ny", "\x00", "\u2028", "🦄", "null", "nodes", " ", "-", ".", "..", "*",
+    "0", "-1", "1.5", "1e3", "500m", "1Gi", "10%", "25 %", "a/b/c", "a.b/c", "A.b/c", "a" * 63, "a" * 64, "a" * 15,
+    "a" * 16, "a" * 253, "a" * 254, "x\ny", "\x00", "\u2028", "🦄", "null", "nodes", " ", "-", ".", "..", "*",
 ]  # fmt: skip
 _INTEGERS = [-1, 0, 1, 2, 10, 80, 511, 512, 3600, 65535, 65536, 200_000, 200_001, 2**31 - 1, 2**31, -(2**31), 2**63 - 1]
 #: What a required text is, where the schema does not say more than that it is a text.
