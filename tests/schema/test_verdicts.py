@@ -100,6 +100,12 @@ def service(**spec: Any) -> dict[str, Any]:
     return resource("DaskCluster", {**CLUSTER, "scheduler": {"spec": POD, "service": spec}})
 
 
+def cost(written: str) -> dict[str, Any]:
+    """A group whose Pods say what their deletion costs."""
+    metadata = {"annotations": {"controller.kubernetes.io/pod-deletion-cost": written}}
+    return resource("DaskWorkerGroup", {"cluster": "drawn", "worker": {"spec": POD, "metadata": metadata}})
+
+
 def policy(rule: dict[str, Any]) -> dict[str, Any]:
     """A job with a policy of failures."""
     policy = {"rules": [{"action": "FailJob", **rule}]}
@@ -164,6 +170,10 @@ FOUND: dict[str, tuple[dict[str, Any], bool]] = {
     ),
     "no condition": (policy({"onPodConditions": []}), False),
     "a condition of no name": (policy({"onPodConditions": [{"type": "a b"}]}), False),
+    "a cost that is none": (cost("much"), False),
+    "a cost with a plus": (cost("+5"), False),
+    "a cost": (cost("-5"), True),
+    "no cost": (cost(""), False),
     # Habits of manifests that were written for dask-kubernetes (public findings, 16 sources).
     "a name that is made up": (resource("DaskCluster", CLUSTER, generateName="habit-"), True),
     "an amount without quotes": (container(resources={"limits": {"cpu": 0.5}}), False),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +18,7 @@ from .syntax import Problems
 #: Kubernetes' own.
 DEFAULT_GRACE_SECONDS = 30
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 _HOST = ("hostNetwork", "hostPID", "hostIPC")
 _Spec = Mapping[str, Any]
 
@@ -49,6 +52,15 @@ def pod(path: str, spec: PodSpec, *, grace_seconds: int = DEFAULT_GRACE_SECONDS)
     yield from resources(f"{path}.overhead", {"limits": spec.get("overhead") or {}}) if spec.get("overhead") else ()
     yield from _combinations(path, spec)
     yield from operating_system(path, spec)
+
+
+def annotations(path: str, stated: Mapping[str, Any] | None) -> Problems:
+    """What is wrong with annotations of which Pods are made, beside their keys."""
+    cost = (stated or {}).get(_DELETION_COST)
+    if isinstance(cost, str):
+        fits = re.fullmatch("0|[1-9][0-9]{0,9}|-[0-9]{1,10}", cost)
+        if not fits or not -(2**31) <= int(cost) < 2**31:
+            yield f"{path}.annotations.{_DELETION_COST}", f"{reprlib.repr(cost)} must be a whole number in quotes"
 
 
 def containers(path: str, spec: _Spec) -> Iterator[tuple[str, _Spec, bool]]:
