@@ -35,7 +35,7 @@ from ..model import (
     dump,
 )
 from ..schema import structural
-from .pods import DEFAULT_GRACE_SECONDS, annotations, containers, pod
+from .pods import DEFAULT_GRACE_SECONDS, containers, pod, pod_annotations
 from .rules import KEY, LABEL, unique
 from .services import service
 from .syntax import Problems, any_name, cluster_name, group_name, labels_and_annotations
@@ -233,7 +233,7 @@ def _scheduler(path: str, scheduler: Scheduler) -> Problems:
 
 def _template_metadata(path: str, metadata: TemplateMetadata) -> Problems:
     yield from labels_and_annotations(path, metadata.labels, metadata.annotations)
-    yield from annotations(path, metadata.annotations)
+    yield from pod_annotations(path, metadata.annotations)
 
 
 #: `drainTimeoutSeconds` of a worker that states none.

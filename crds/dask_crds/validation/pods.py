@@ -54,7 +54,7 @@ def pod(path: str, spec: PodSpec, *, grace_seconds: int = DEFAULT_GRACE_SECONDS)
     yield from operating_system(path, spec)
 
 
-def annotations(path: str, stated: Mapping[str, Any] | None) -> Problems:
+def pod_annotations(path: str, stated: Mapping[str, Any] | None) -> Problems:
     """What is wrong with annotations of which Pods are made, beside their keys."""
     cost = (stated or {}).get(_DELETION_COST)
     if isinstance(cost, str):
