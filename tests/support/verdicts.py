@@ -42,7 +42,10 @@ class Server:
         body = json.dumps(_as_in_yaml(manifest)).encode()
         self._connection.request("POST", f"{where}/{row.plural}{query}", body, {"Content-Type": "application/json"})
         answer = self._connection.getresponse()
-        return answer.status, json.loads(answer.read())
+        text = answer.read()
+        # Of a path that leads nowhere, such as one through a namespace with a slash, it says so in plain words.
+        is_json = answer.headers.get_content_type() == "application/json"
+        return answer.status, json.loads(text) if is_json else {"message": text.decode()}
 
     def refusals(self, manifest: dict[str, Any]) -> Iterator[tuple[int, str]]:
         """What is said against a manifest, or else against what becomes of it: status and message."""
