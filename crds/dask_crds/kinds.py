@@ -12,7 +12,7 @@ from typing import Any
 
 from . import names
 from .model import DaskAutoscaler, DaskCluster, DaskJob, DaskObject, DaskWorkerGroup
-from .model.shared import rule
+from .model.shared import CLUSTER_NAME, rule
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ _CLUSTER_NAME = (
         f"the name must have at most {names.MAX_CLUSTER_NAME} characters: the Service is named <name>-scheduler",
     ),
     rule(
-        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        f"self.metadata.name.matches('^{CLUSTER_NAME}$')",
         "the name must be a DNS label that starts with a letter (a-z, 0-9, -): the Service is named after it",
     ),
 )

@@ -17,6 +17,8 @@ from .kubernetes import structural_schema
 from .model import UNOBSERVED
 from .quantity import AMOUNT
 
+#: What numbers of a format can be.
+_BOUNDS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 #: Field name -> the default that the API server fills in.
 DEFAULTS = {"replicas": 1}
 
@@ -74,6 +76,9 @@ def json_schema(kind: str) -> dict[str, Any]:
 
     def strict(node: dict[str, Any]) -> dict[str, Any]:
         node.pop("nullable", None)  # as all nulls, see `dask_constructs.problems`
+        if node.get("format") in _BOUNDS:  # which JSON Schema takes for a remark
+            least, most = _BOUNDS[node["format"]]
+            node = {"minimum": least, "maximum": most, **node}
         if node.pop("x-kubernetes-int-or-string", False):
             node["anyOf"] = [{"type": "integer"}, {"type": "string"}]
         if "properties" in node and not node.pop("x-kubernetes-preserve-unknown-fields", False):

@@ -40,6 +40,7 @@ from .job import (
 )
 from .manifest import InvalidManifest, dump, stated, without_nulls
 from .shared import (
+    CLUSTER_NAME,
     LABEL_VALUE,
     MAX_WORKERS,
     NOTHING_TO_UPDATE,
@@ -54,6 +55,7 @@ from .shared import (
 from .worker_group import DaskWorkerGroup, DaskWorkerGroupSpec, DaskWorkerGroupStatus, DrainingWorker
 
 __all__ = [
+    "CLUSTER_NAME",
     "KINDS",
     "LABEL_VALUE",
     "MAX_WORKERS",

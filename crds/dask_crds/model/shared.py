@@ -21,6 +21,8 @@ NOTHING_TO_UPDATE = "maxSurge and maxUnavailable must not both be 0: no worker c
 LABEL_KEY = "([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?"
 #: The value of a label as a pattern.
 LABEL_VALUE = "([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?"
+#: The name of a DaskCluster as a pattern, its length apart.
+CLUSTER_NAME = "[a-z]([-a-z0-9]*[a-z0-9])?"
 #: ``observedGeneration`` in the status that the API server gives a new resource.
 UNOBSERVED = -1
 
@@ -63,7 +65,9 @@ Workers = Annotated[int, Meta(ge=0, extra_json_schema={"maximum": MAX_WORKERS})]
 Seconds = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
-ClusterName = Annotated[str, Meta(min_length=1, max_length=names.MAX_CLUSTER_NAME)]
+ClusterName = Annotated[
+    str, Meta(min_length=1, max_length=names.MAX_CLUSTER_NAME, extra_json_schema={"pattern": f"^{CLUSTER_NAME}$"})
+]
 _LabelValue = Annotated[str, Meta(extra_json_schema={"maxLength": 63, "pattern": f"^{LABEL_VALUE}$"})]
 
 

@@ -35,7 +35,9 @@ from ..model import (
     dump,
 )
 from ..schema import structural
-from .pods import pod
+from .pods import DEFAULT_GRACE_SECONDS, containers, pod, pod_annotations
+from .rules import KEY, LABEL, unique
+from .services import service
 from .syntax import Problems, any_name, cluster_name, group_name, labels_and_annotations
 
 #: Largest ``spec``, as compact JSON. The annotation of plain ``kubectl apply`` holds no more, etcd not much more; and
@@ -70,6 +72,7 @@ def _problems(value: DaskObject) -> Problems:
     if size := too_large(value.spec):
         yield "spec", size.removeprefix("spec ")
     yield from _name(value)
+    yield from _namespace(value.metadata.get("namespace"))
     yield from labels_and_annotations("metadata", value.metadata.get("labels"), value.metadata.get("annotations"))
     yield from _members("spec", value.spec)
 
@@ -122,12 +125,26 @@ _SUFFIX, _LONGEST_PREFIX = "xxxxx", 58
 
 def _name(value: DaskObject) -> Problems:
     """``metadata.name``, or any name that can be made of ``metadata.generateName``."""
-    check, prefix = _NAMES.get(type(value), any_name), value.metadata.get("generateName")
-    if value.name or not isinstance(prefix, str) or not prefix:
+    check, prefix = _NAMES.get(type(value), any_name), value.metadata.get("generateName") or ""
+    if not isinstance(prefix, str):
+        yield "metadata.generateName", f"must be text, not {reprlib.repr(prefix)}: put it in quotes"
+        return
+    if value.name or not prefix:
         yield from check("metadata.name", value.name)
+        check = any_name  # all that Kubernetes asks of what is not used
+    if not prefix:
         return
     for path, message in check("metadata.generateName", prefix[:_LONGEST_PREFIX] + _SUFFIX):
         yield path, f"with {len(_SUFFIX)} characters appended: {message}"
+
+
+def _namespace(namespace: object) -> Problems:
+    if namespace is None or namespace == "":
+        return
+    if not isinstance(namespace, str):
+        yield "metadata.namespace", f"must be text, not {reprlib.repr(namespace)}: put it in quotes"
+    else:
+        yield from LABEL("metadata.namespace", namespace)
 
 
 #: Of whose names more is asked than Kubernetes asks of any.
@@ -150,6 +167,12 @@ def _autoscaler(path: str, spec: DaskAutoscalerSpec) -> Problems:
 def _job(path: str, spec: DaskJobSpec) -> Problems:
     if spec.pod_failure_policy and (spec.job.spec.get("restartPolicy") or "Never") != "Never":
         yield f"{path}.podFailurePolicy", "needs restartPolicy Never of the runner"
+    names = {container["name"] for _, container, _ in containers("", spec.job.spec)}
+    for number, failure in enumerate(spec.pod_failure_policy.rules if spec.pod_failure_policy else ()):
+        name = failure.on_exit_codes and failure.on_exit_codes.container_name
+        if name is not None and name not in names:
+            where = f"{path}.podFailurePolicy.rules[{number}].onExitCodes.containerName"
+            yield where, f"the runner has no container {name!r}"
     if spec.cluster.spec.idle_action == "Suspend":
         yield f"{path}.cluster.spec.idleAction", "must be Delete: a job's cluster is suspended with the job"
 
@@ -168,8 +191,17 @@ def _failure_policy(path: str, policy: PodFailurePolicy) -> Problems:
     for number, rule in enumerate(policy.rules):
         if (rule.on_exit_codes is None) == (rule.on_pod_conditions is None):
             yield f"{path}.rules[{number}]", "must have either onExitCodes or onPodConditions"
-        if rule.on_exit_codes and rule.on_exit_codes.operator == "In" and 0 in rule.on_exit_codes.values:
+        if rule.on_pod_conditions == []:
+            yield f"{path}.rules[{number}].onPodConditions", "must not be empty"
+        for at, condition in enumerate(rule.on_pod_conditions or ()):
+            yield from KEY(f"{path}.rules[{number}].onPodConditions[{at}].type", condition.type)
+        if (codes := rule.on_exit_codes) is None:
+            continue
+        if codes.operator == "In" and 0 in codes.values:
             yield f"{path}.rules[{number}].onExitCodes.values", "must not have 0, which is no failure"
+        if codes.values != sorted(codes.values):
+            yield f"{path}.rules[{number}].onExitCodes.values", "must be in order, the least first"
+        yield from unique(f"{path}.rules[{number}].onExitCodes.values", codes.values)
 
 
 def _rolling_update(path: str, rolling: RollingUpdate) -> Problems:
@@ -190,6 +222,8 @@ def _is_nothing(amount: int | str | None) -> bool:
 
 def _scheduler(path: str, scheduler: Scheduler) -> Problems:
     yield from pod(f"{path}.spec", scheduler.spec)
+    if scheduler.service is not None:
+        yield from service(f"{path}.service", scheduler.service)
     # Deployments allow nothing else.
     if (scheduler.spec.get("restartPolicy") or "Always") != "Always":
         yield f"{path}.spec.restartPolicy", "must be Always: the scheduler runs in a Deployment"
@@ -199,10 +233,20 @@ def _scheduler(path: str, scheduler: Scheduler) -> Problems:
 
 def _template_metadata(path: str, metadata: TemplateMetadata) -> Problems:
     yield from labels_and_annotations(path, metadata.labels, metadata.annotations)
+    yield from pod_annotations(path, metadata.annotations)
+
+
+#: `drainTimeoutSeconds` of a worker that states none.
+_DRAIN_SECONDS = 300
 
 
 def _worker(path: str, worker: Worker) -> Problems:
-    yield from pod(f"{path}.spec", worker.spec)
+    found = worker.spec["containers"]
+    main = next((container for container in found if container["name"] == "worker"), found[0] if found else None)
+    drain = _DRAIN_SECONDS if worker.drain_timeout_seconds is None else worker.drain_timeout_seconds
+    hooked = main is not None and not (main.get("lifecycle") or {}).get("preStop")
+    # The operator's hook comes with a longer grace period.
+    yield from pod(f"{path}.spec", worker.spec, grace_seconds=DEFAULT_GRACE_SECONDS + (drain if hooked else 0))
 
 
 #: What is checked of a value, wherever in a spec it is: a new kind is checked as far as it is made of the same parts.
