@@ -19,6 +19,7 @@ from .autoscaler import DaskAutoscaler  # noqa: E402
 from .cluster import DaskCluster  # noqa: E402
 from .cron_job import DaskCronJob  # noqa: E402
 from .flux import FluxKustomizations, FluxTenant  # noqa: E402
+from .guardrails import DaskGuardrails  # noqa: E402
 from .job import DaskJob  # noqa: E402
 from .manifest import problems  # noqa: E402
 from .operator import DaskCustomResourceDefinitions, DaskOperator  # noqa: E402
@@ -37,6 +38,7 @@ __all__ = [
     "DaskCluster",
     "DaskCronJob",
     "DaskCustomResourceDefinitions",
+    "DaskGuardrails",
     "DaskJob",
     "DaskOperator",
     "DaskResource",
