@@ -22,6 +22,7 @@ from .flux import FluxKustomizations, FluxTenant  # noqa: E402
 from .guardrails import DaskGuardrails  # noqa: E402
 from .job import DaskJob  # noqa: E402
 from .manifest import problems  # noqa: E402
+from .network import DaskNetworkPolicy  # noqa: E402
 from .operator import DaskCustomResourceDefinitions, DaskOperator  # noqa: E402
 from .policy import DaskAdmissionPolicy  # noqa: E402
 from .resource import DaskResource  # noqa: E402
@@ -40,6 +41,7 @@ __all__ = [
     "DaskCustomResourceDefinitions",
     "DaskGuardrails",
     "DaskJob",
+    "DaskNetworkPolicy",
     "DaskOperator",
     "DaskResource",
     "DaskTenant",
