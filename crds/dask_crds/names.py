@@ -47,7 +47,7 @@ class Annotation:
     #: When workers were asked to restart last, as ``kubectl rollout restart`` writes it into a Deployment.
     RESTARTED_AT: Final = "kubectl.kubernetes.io/restartedAt"
     SCHEDULER_ID: Final = "dask.org/scheduler-id"  #: the life of the scheduler that a runner was started for
-    SUSPENDED: Final = "dask.org/suspended"  #: when the operator has suspended a runner; without it somebody else has
+    SUSPENDED: Final = "dask.org/suspended"  #: when the operator has suspended a runner; that it has a job's cluster
     #: Pods that a default group may have while a runner lacks room for its own.
     MOST_WORKERS: Final = "dask.org/most-workers"
 

@@ -439,6 +439,9 @@ async def hide_worker(s: Stranger) -> Undo:
 async def disown_worker(s: Stranger) -> Undo:
     """A worker's owner is taken away: it is nobody's, its place is left to it, and nothing is done to it."""
     pod = await s.pod(Component.WORKER)
+    owners = {owner["uid"] for owner in pod["metadata"].get("ownerReferences") or ()}
+    if owners.isdisjoint({group["metadata"]["uid"] for group in await s.all("DaskWorkerGroup")}):
+        raise Absent  # Kubernetes itself collects it already
     s.tampers(pod)
     pod = await s.patch(pod, {"metadata": {"ownerReferences": None}})
     s.claims(pod)

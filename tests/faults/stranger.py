@@ -97,6 +97,8 @@ _INJECT = f"""[JSONPatch{{op: "add", path: "/spec/containers/0",
   value: Object.spec.containers{{name: "{PROXY}", image: "proxy:1"}}}}]"""
 _REJECT = f"""object.metadata.labels["{Label.COMPONENT}"] != "{Component.WORKER}" ? [] : [JSONPatch{{op: "add",
   path: "/metadata/annotations/" + jsonpatch.escapeKey("test.dask.org/reject"), value: "OutOfcpu"}}]"""
+#: What the API server says when a policy of the stranger's refuses something.
+REFUSAL = "the stranger refuses it"
 _GROUPS = ["", "apps", "batch", "policy", names.GROUP]
 POLICIES: tuple[Manifest, ...] = (
     _mutation("inject", _INJECT),
@@ -115,7 +117,7 @@ POLICIES: tuple[Manifest, ...] = (
             "validations": [
                 {
                     "expression": f"namespaceObject.metadata.labels['{SWITCHES}/refuse'] != request.resource.resource",
-                    "message": "the stranger refuses it",
+                    "message": REFUSAL,
                 }
             ],
         },
@@ -274,12 +276,20 @@ class Stranger:
             return
         await asyncio.sleep(deed.seconds)
         with contextlib.suppress(Absent):  # what it was done to has gone
+            await self._undone(undo)
+        self.site.script.stir(f"--- the stranger takes back {deed}")
+
+    async def _undone(self, undo: Undo) -> None:
+        while True:
             try:
                 await undo()
             except ApiError as error:
+                if REFUSAL in str(error):  # by another deed of its own, which ends
+                    await asyncio.sleep(0.1)
+                    continue
                 if error.status not in (404, 409):
                     raise
-        self.site.script.stir(f"--- the stranger takes back {deed}")
+            return
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)

@@ -1092,6 +1092,21 @@ class TestIdleTimeout:
         assert run.cluster.spec.idle_timeout == 60
         assert run.step() == []
 
+    def test_one_whose_run_ended_while_the_job_was_suspended_is_resumed_with_it(self):
+        """Found by a schedule of strangers: it slept for ever."""
+        run = self.run(deletion_policy="Never")
+        run.step(), run.runner_runs(), run.step()
+        run.changed(suspend=True)
+        assert "Patch DaskCluster" in run.step()
+        run.runner_ends("Failed"), run.step()
+        assert run.step() == ["Patch DaskCluster"], "the idle timeout; it sleeps as long as its job"
+        run.changed(suspend=False)
+        assert run.step() == ["Patch DaskCluster"]
+        assert not run.cluster.spec.suspend
+        asleep = msgspec.structs.replace(run.cluster.spec, suspend=True)
+        run.cluster = msgspec.structs.replace(run.cluster, spec=asleep)
+        assert run.step() == [], "whoever puts it to sleep from now on may"
+
     def test_one_that_goes_with_the_run_has_not(self):
         run = self.run(deletion_delay_seconds=30)
         run.step(), run.runner_runs(), run.step()
