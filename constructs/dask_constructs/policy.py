@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, TypedDict, Unpack
 
 from cdk8s import ApiObject
 from constructs import Construct
+from msgspec import Meta
 
 from dask_crds import names
 from dask_crds.kinds import DASK_KINDS
@@ -14,6 +15,8 @@ from dask_crds.model import MAX_WORKERS
 from dask_crds.schema import embedded_types
 
 from .manifest import cluster_scoped
+from .resource import DaskConstruct
+from .values import Text, Workers
 
 #: CEL for the number of workers that a resource asks for.
 _WORKERS = {
@@ -25,37 +28,40 @@ _WORKERS = {
 _SCALED = "object.spec.?replicas.orValue(0)"
 
 
-class DaskAdmissionPolicy(Construct):
+class AdmissionPolicyProps(TypedDict, total=False):
+    """Keyword arguments of ``DaskAdmissionPolicy``."""
+
+    image_registries: Annotated[Sequence[Text], Meta(min_length=1)] | None
+    """Beginnings of the images that are allowed, ``registry.example.com/data`` say (default: any). Each ends where a
+    part of an image's name does: ``registry.example.com`` is not ``registry.example.com.evil.io``."""
+    maximum_workers: Workers | None
+    """Greatest number of workers of a group (default: any)."""
+    namespace_labels: Mapping[Text, str] | None
+    """Labels of the namespaces that the rules are for (default: all)."""
+    name: Text | None
+    """Beginning of the objects' names (default ``dask``)."""
+
+
+class DaskAdmissionPolicy(DaskConstruct):
     """What Dask resources may ask for: images and numbers of workers.
 
     A policy and a binding for each kind, and for ``kubectl scale``, HPA and KEDA, which write the scale subresource.
 
     Args:
-        image_registries: beginnings of the images that are allowed, ``registry.example.com/data/`` say; empty for any.
-        maximum_workers: greatest number of workers of a group; ``None`` for any.
-        namespace_labels: labels of the namespaces that the rules are for; empty for all.
-        name: beginning of the objects' names.
+        props: see ``AdmissionPolicyProps``.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id: str,
-        *,
-        image_registries: Sequence[str] = (),
-        maximum_workers: int | None = None,
-        namespace_labels: Mapping[str, str] | None = None,
-        name: str = "dask",
-    ) -> None:
+    def __init__(self, scope: Construct, id: str, **props: Unpack[AdmissionPolicyProps]) -> None:
         super().__init__(scope, id)
-        if isinstance(image_registries, str):
-            raise TypeError(f"image_registries is a list of texts, not {image_registries!r}")
-        if not image_registries and maximum_workers is None:
-            raise ValueError("a policy needs image_registries or maximum_workers, else it forbids nothing")
-        self._name, self._namespace_labels = name, dict(namespace_labels or {})
+        options = self._accepted(props, AdmissionPolicyProps)
+        image_registries = [f"{registry.rstrip('/')}/" for registry in options.get("image_registries", ())]
+        maximum_workers = options.get("maximum_workers")
+        if not options.keys() & {"image_registries", "maximum_workers"} and not self._mistakes:
+            self._mistakes.append("image_registries, maximum_workers: one is needed, else nothing is forbidden")
+        self._name, self._namespace_labels = options.get("name", "dask"), options.get("namespace_labels", {})
         for kind, row in DASK_KINDS.items():
             specs = [f"object.{field}" for field, type in embedded_types(kind).items() if type == "core/v1/PodSpec"]
-            images = [_images(list(image_registries))] if image_registries and specs else []
+            images = [_images(image_registries)] if image_registries and specs else []
             self._policy(row.plural, images + _at_most(maximum_workers, _WORKERS.get(kind)), specs)
             if row.scale:
                 self._policy(f"{row.plural}/scale", _at_most(maximum_workers, _SCALED))
@@ -95,9 +101,15 @@ class DaskAdmissionPolicy(Construct):
 def _all_images(specs: Sequence[str]) -> str:
     """CEL for all images of some PodSpecs."""
     lists = [
-        containers for spec in specs for containers in (f"{spec}.containers", f"{spec}.?initContainers.orValue([])")
+        images
+        for spec in specs
+        for images in (
+            f"{spec}.containers.map(c, c.?image.orValue(''))",
+            f"{spec}.?initContainers.orValue([]).map(c, c.?image.orValue(''))",
+            f"{spec}.?volumes.orValue([]).filter(v, v.?image.hasValue()).map(v, v.image.?reference.orValue(''))",
+        )
     ]
-    return " + ".join(f"{containers}.map(c, c.?image.orValue(''))" for containers in lists)
+    return " + ".join(lists)
 
 
 def _images(registries: list[str]) -> dict[str, str]:

@@ -81,3 +81,30 @@ def _rule(permission: Permission) -> dict[str, Any]:
         "resources": [f"{RESOURCES[kind].plural}{slash}{subresource}" for kind, slash, subresource in parts],
         "verbs": permission.verbs.split(),
     }
+
+
+_EVERY = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+_READING = _READ.split()
+#: What a team has in its namespace, see ``DaskTenant``: Dask, what programs need, and what people look at. Of the role
+#: ``edit`` it lacks what isolates the namespace or opens it: NetworkPolicies, Ingresses, endpoints, ServiceAccounts.
+TENANT_RULES: list[dict[str, Any]] = [
+    *rules(VIEW),
+    *rules(EDIT),
+    {
+        "apiGroups": [""],
+        "resources": ["configmaps", "persistentvolumeclaims", "pods", "secrets", "services"],
+        "verbs": _EVERY,
+    },
+    {"apiGroups": [""], "resources": ["pods/attach", "pods/exec", "pods/portforward"], "verbs": ["create", "get"]},
+    {"apiGroups": [""], "resources": ["pods/eviction"], "verbs": ["create"]},
+    {
+        "apiGroups": [""],
+        "resources": ["events", "limitranges", "pods/log", "pods/status", "resourcequotas", "serviceaccounts"],
+        "verbs": _READING,
+    },
+    {"apiGroups": ["batch"], "resources": ["cronjobs", "jobs"], "verbs": _EVERY},
+    {"apiGroups": ["apps"], "resources": ["deployments", "deployments/scale"], "verbs": _EVERY},
+    {"apiGroups": ["apps"], "resources": ["replicasets"], "verbs": _READING},
+    {"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": _READING},
+    {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": _READING},
+]
