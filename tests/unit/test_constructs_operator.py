@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.constructs import JsonPatch, Manifest, chart, synth
+from tests.support.constructs import JsonPatch, Manifest, chart, errors, synth
 
 from dask_constructs import DaskCustomResourceDefinitions, DaskOperator, operator, rbac
 from dask_controller.shell.main import arguments
