@@ -105,7 +105,7 @@ def test_the_controller_understands_its_arguments(namespaces: list[str] | None) 
         # Of letters, a text is a list; and with nothing each key begins.
         ({"not_inherited": "corp.example/"}, "not_inherited: must be a list, not 'corp.example/'"),
         ({"not_inherited": [""]}, "not_inherited[0]: must be text that is not empty, not ''"),
-        ({"namespaces": "team"}, "namespaces: must be a list, not 'team'; for one, write ['team']"),
+        ({"namespaces": "team"}, "namespaces: must be a list that is not empty, not 'team'; for one, write ['team']"),
         ({"namespaces": []}, "namespaces: must be a list that is not empty, not []"),
         ({"replicas": "2"}, "replicas: must be a whole number from 0 to 100, not '2'; write 2"),
     ],

@@ -13,6 +13,6 @@ def test_a_policy_that_forbids_nothing_is_a_mistake() -> None:
     DaskAdmissionPolicy(c, "letters", image_registries="registry.example.com/")  # type: ignore[arg-type]
     assert errors(c) == [
         "[test/policy] image_registries, maximum_workers: one is needed, else nothing is forbidden",
-        "[test/letters] image_registries: must be a list, not 'registry.example.com/'; for one, write"
+        "[test/letters] image_registries: must be a list that is not empty, not 'registry.example.com/'; for one, write"
         " ['registry.example.com/']",
     ]
