@@ -17,6 +17,7 @@ from dask_resources.scheduler import scheduler_deployment
 
 from ..core import children
 from ..core.autoscaler import target
+from ..core.child import is_mine
 from ..core.observed import (
     Observed,
     ObservedAutoscaler,
@@ -123,7 +124,7 @@ class Observer:
     def _unseen(self, o: ObservedCluster) -> list[Mapping[str, Any]]:
         """The children of which it is not known whether they are as stated: somebody may have changed them."""
         found = [o.children.get("ConfigMap"), None if children.is_held(o) else o.deployment]
-        return [live for live in found if live and children.is_mine(o, live) and not self._caches.is_verified(live)]
+        return [live for live in found if live and is_mine(o, live) and not self._caches.is_verified(live)]
 
     async def _looked_over(self, o: ObservedCluster) -> ObservedCluster:
         """With the whole of those children that somebody has changed in what we state."""
@@ -215,23 +216,21 @@ def _scheduler_pods(cluster: DaskCluster | None, caches: Caches) -> tuple[Pod, .
 
 
 def _cluster(cluster: DaskCluster, caches: Caches) -> ObservedCluster:
-    key = cluster.namespace, cluster.name
-    pods = caches.scheduler_pods(cluster)
-    ended = (pod for pod in pods if pod.is_finished)
-    last = max(ended, key=lambda pod: pod.created, default=None)
-    groups = caches.groups_of(*key)
+    key, pods = (cluster.namespace, cluster.name), caches.scheduler_pods(cluster)
+    last = max((pod for pod in pods if pod.is_finished), key=lambda pod: pod.created, default=None)
+    groups, autoscalers = caches.groups_of(*key), caches.autoscalers_of(*key)
     found = {
         child.kind: live
         for child in children_of(cluster)
         if child.kind not in KINDS
         and (live := named(caches.informers[child.kind].by_index(key), child.name)) is not None
     }
-    default = [{"metadata": g.metadata} for g in groups if g.name == names.default_group(cluster.name)]
     return ObservedCluster(
         cluster=cluster,
         children=found,
         groups=groups,
-        settled=caches.settled(*found.values(), *default),
+        autoscalers=autoscalers,
+        settled=caches.settled(*found.values(), *({"metadata": v.metadata} for v in (*groups, *autoscalers))),
         scheduler_pods=_living(pods),
         last_problem=last.problem if last is not None else None,
     )

@@ -121,19 +121,26 @@ class UpdateStrategy(Value, frozen=True, kw_only=True):
     ] = None
 
 
-class Worker(Value, frozen=True, kw_only=True):
+class WorkerTemplate(Value, frozen=True, kw_only=True):
     """Homogeneous worker Pods. A new `kubectl.kubernetes.io/restartedAt` in `metadata.annotations` replaces them."""
 
     spec: VendoredPodSpec
     """PodSpec of a worker. Its containers have `DASK_WORKER_NAME` and `DASK_SCHEDULER_ADDRESS`, to which your own
     variables may refer; `env` overrules them, `envFrom` does not."""
     metadata: TemplateMetadata | None = None
-    replicas: Workers = 1
-    """Number of worker Pods. Leave it out of Git to let `kubectl scale` or clients decide."""
+    replicas: Workers | None = None
+    """Number of worker Pods. Leave it out of Git to let `kubectl scale` or clients decide. Omitted: 1."""
     update_strategy: UpdateStrategy | None = None
     drain_timeout_seconds: Seconds | None = None
     """How long a worker that must go, but still runs a task or holds data nobody else has, is kept. Then it is deleted
     all the same and the loss is reported. Omitted: 300; 0: no drain."""
+
+
+class Worker(WorkerTemplate, frozen=True, kw_only=True):
+    """Homogeneous worker Pods. A new `kubectl.kubernetes.io/restartedAt` in `metadata.annotations` replaces them."""
+
+    replicas: Workers = 1
+    """Number of worker Pods. Leave it out of Git to let `kubectl scale` or clients decide."""
 
 
 class Condition(Value, frozen=True, kw_only=True):

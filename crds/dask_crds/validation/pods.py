@@ -18,6 +18,8 @@ def pod(path: str, spec: PodSpec) -> Problems:
     yield from _repeated(path, _pod_schema(), spec)
     if not spec["containers"]:
         yield f"{path}.containers", "must have at least one container"
+    if spec.get("ephemeralContainers"):
+        yield f"{path}.ephemeralContainers", "must be left out: `kubectl debug` adds them to a Pod that runs"
     volumes = {volume["name"] for volume in spec.get("volumes") or ()}
     containers = {"initContainers": spec.get("initContainers") or (), "containers": spec["containers"]}
     for field, members in containers.items():
