@@ -116,11 +116,12 @@ def _stated_workers(cluster: Declared) -> int | None:
     if spec.get("autoscaler") or any(group.get("autoscaler") for group in further):
         return None
     default = spec["worker"].get("replicas")
-    return None if default is None else default + sum(group.get("replicas", 1) for group in further)
+    return None if default is None else int(default) + sum(group.get("replicas", 1) for group in further)
 
 
 def _cluster_spec(one: Declared) -> Mapping[str, Any]:
-    return one.spec["cluster"]["spec"] if one.kind == "DaskJob" else one.spec  # type: ignore[no-any-return]
+    spec: Mapping[str, Any] = one.spec["cluster"]["spec"] if one.kind == "DaskJob" else one.spec
+    return spec
 
 
 def _worker(one: Declared) -> Mapping[str, Any]:

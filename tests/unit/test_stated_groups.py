@@ -1,4 +1,4 @@
-"""Groups and autoscalers that a cluster's manifest states (issue 14, point 5): what they become, and what goes again."""
+"""Groups and autoscalers that a manifest states (issue 14, point 5): what they become, and what goes again."""
 
 from __future__ import annotations
 

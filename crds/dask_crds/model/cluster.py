@@ -9,7 +9,9 @@ from msgspec import Meta
 from .. import names
 from .autoscaler import BOUNDS_RULE, Autoscaling
 from .shared import (
+    LABEL_KEYS,
     CustomResource,
+    LabelValue,
     Seconds,
     Status,
     TemplateMetadata,
@@ -25,6 +27,8 @@ from .shared import (
 
 #: Most further groups of a cluster. Each is kept in memory with its template, and rules may not cost too much.
 MAX_WORKER_GROUPS = 32
+#: Most labels in the template of a further group: the API server reckons with all of them in all groups.
+MAX_GROUP_LABELS = 32
 
 
 class SchedulerUpdateStrategy(Value, frozen=True, kw_only=True):
@@ -59,6 +63,16 @@ REPLICAS_RULE = rule(
 )
 
 
+class GroupMetadata(TemplateMetadata, frozen=True, kw_only=True):
+    """Labels and annotations for the objects made from the template of a further group."""
+
+    labels: (
+        Annotated[dict[str, LabelValue], Meta(extra_json_schema={"maxProperties": MAX_GROUP_LABELS, **LABEL_KEYS})]
+        | None
+    ) = None
+    """Labels of the created objects, at most 32. They never become part of a selector."""
+
+
 class WorkerGroup(WorkerTemplate, frozen=True, kw_only=True):
     """A further group of workers, which comes and goes with the cluster: with GPUs or more memory, say."""
 
@@ -74,6 +88,7 @@ class WorkerGroup(WorkerTemplate, frozen=True, kw_only=True):
         ),
     ]
     """Name within the cluster; that of its DaskWorkerGroup is `<cluster>-<name>`."""
+    metadata: GroupMetadata | None = None
     autoscaler: _Autoscaling | None = None
     """Lets the group follow the load: a DaskAutoscaler of the group's name. Then leave `replicas` out."""
 

@@ -64,7 +64,16 @@ Seconds = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 ClusterName = Annotated[str, Meta(min_length=1, max_length=names.MAX_CLUSTER_NAME)]
-_LabelValue = Annotated[str, Meta(extra_json_schema={"maxLength": 63, "pattern": f"^{LABEL_VALUE}$"})]
+LabelValue = Annotated[str, Meta(extra_json_schema={"maxLength": 63, "pattern": f"^{LABEL_VALUE}$"})]
+
+
+#: Schema extension of labels.
+LABEL_KEYS = rules(
+    rule(
+        f"self.all(key, key.matches('^{LABEL_KEY}$'))",
+        "a key of labels has letters, digits, '-', '_' and '.', maybe after a DNS name and '/'",
+    )
+)
 
 
 class Value(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -78,15 +87,8 @@ class TemplateMetadata(Value, frozen=True, kw_only=True):
     """Annotations of the created objects."""
     labels: (
         Annotated[
-            dict[str, _LabelValue],
-            Meta(
-                extra_json_schema=rules(
-                    rule(
-                        f"self.all(key, key.matches('^{LABEL_KEY}$'))",
-                        "a key of labels has letters, digits, '-', '_' and '.', maybe after a DNS name and '/'",
-                    )
-                )
-            ),
+            dict[str, LabelValue],
+            Meta(extra_json_schema=LABEL_KEYS),
         ]
         | None
     ) = None

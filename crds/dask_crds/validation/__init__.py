@@ -18,7 +18,6 @@ import msgspec
 from .. import names
 from ..model import (
     DEFAULT_GROUP_IS_TAKEN,
-    MAX_WORKER_GROUPS,
     NOTHING_TO_UPDATE,
     PERCENTAGE,
     Autoscaling,
@@ -100,6 +99,9 @@ def _members(path: str, value: Any) -> Problems:
 
 def _bounds(path: str, schema: Mapping[str, Any], value: Any) -> Problems:
     """Numbers and texts beyond the schema's bounds, as far as ``parse`` lets them pass."""
+    most_members = schema.get("maxItems", schema.get("maxProperties"))
+    if most_members and isinstance(value, Mapping | list) and len(value) > most_members:
+        yield path, f"must have at most {most_members} members, has {len(value)}"
     if isinstance(value, Mapping):
         schemas = schema.get("properties", {})
         for field, member in value.items():
@@ -173,8 +175,6 @@ def _cluster(path: str, spec: DaskClusterSpec) -> Problems:
     if spec.autoscaler and spec.worker.replicas != 1:
         yield f"{path}.worker.replicas", f"must be left out: {path}.autoscaler decides the number of workers"
     groups = spec.worker_groups or []
-    if len(groups) > MAX_WORKER_GROUPS:
-        yield f"{path}.workerGroups", f"must have at most {MAX_WORKER_GROUPS} groups, has {len(groups)}"
     first: dict[str, int] = {}
     for number, group in enumerate(groups):
         if first.setdefault(group.name, number) != number:

@@ -19,7 +19,7 @@ def pod(path: str, spec: PodSpec) -> Problems:
     if not spec["containers"]:
         yield f"{path}.containers", "must have at least one container"
     if spec.get("ephemeralContainers"):
-        yield f"{path}.ephemeralContainers", "must be left out: `kubectl debug` adds them to a Pod that runs"
+        yield f"{path}.ephemeralContainers", "must be left out"
     volumes = {volume["name"] for volume in spec.get("volumes") or ()}
     containers = {"initContainers": spec.get("initContainers") or (), "containers": spec["containers"]}
     for field, members in containers.items():
