@@ -53,7 +53,7 @@ class Scheduler(Value, frozen=True, kw_only=True):
     as long as the cluster runs. Omitted: `Block`."""
 
 
-_Autoscaling = Annotated[Autoscaling, Meta(extra_json_schema=rules(BOUNDS_RULE))]
+_Autoscaling = Annotated[Autoscaling | None, Meta(extra_json_schema=rules(BOUNDS_RULE))]
 #: What is wrong with that name for a further group.
 DEFAULT_GROUP_IS_TAKEN = f"{names.DEFAULT_GROUP!r} is the group of spec.worker: give this one another name"
 #: The size of a group is either stated or follows the load.
@@ -89,7 +89,7 @@ class WorkerGroup(WorkerTemplate, frozen=True, kw_only=True):
     ]
     """Name within the cluster; that of its DaskWorkerGroup is `<cluster>-<name>`."""
     metadata: GroupMetadata | None = None
-    autoscaler: _Autoscaling | None = None
+    autoscaler: _Autoscaling = None
     """Lets the group follow the load: a DaskAutoscaler of the group's name. Then leave `replicas` out."""
 
 
@@ -102,7 +102,7 @@ class DaskClusterSpec(Value, frozen=True, kw_only=True):
     scheduler: Scheduler
     worker: Worker
     """The default worker group, `<cluster>-default`."""
-    autoscaler: _Autoscaling | None = None
+    autoscaler: _Autoscaling = None
     """Lets the default worker group follow the load: a DaskAutoscaler of the cluster's name. Then leave
     `worker.replicas` out."""
     worker_groups: (
