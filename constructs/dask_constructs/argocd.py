@@ -72,7 +72,8 @@ def argocd_settings() -> dict[str, str]:
         if actions := _actions(folder / "actions"):
             settings[f"resource.customizations.actions.{names.GROUP}_{kind}"] = actions
         if fields := embedded_types(kind):  # knowing them, Argo CD takes a CPU of `0.1` and one of `100m` for the same
-            known = [{"field": field, "type": type} for field, type in fields.items()]
+            # It looks into lists by itself.
+            known = [{"field": field.replace("[]", ""), "type": type} for field, type in fields.items()]
             key = f"resource.customizations.knownTypeFields.{names.GROUP}_{kind}"
             settings[key] = yaml.safe_dump(known, sort_keys=False)
     return settings

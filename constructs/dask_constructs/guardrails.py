@@ -71,7 +71,7 @@ class DaskGuardrails(DaskConstruct):
         for kind, row in DASK_KINDS.items():
             if specs := _fields(kind, "PodSpec"):
                 services = _fields(kind, "ServiceSpec")
-                variables = {"specs": f"[{', '.join(specs)}]"}
+                variables = {"specs": " + ".join(specs)}
                 self._policy(row.plural, [*_pods(kind, options), *_services(services, options)], variables)
             else:
                 self._policy(row.plural, [_MAY_SCALE])
@@ -101,8 +101,17 @@ class DaskGuardrails(DaskConstruct):
 
 
 def _fields(kind: str, type: str) -> list[str]:
-    """CEL for the fields of a kind that are of a type of Kubernetes."""
-    return [f"object.{field}" for field, found in embedded_types(kind).items() if found == f"core/v1/{type}"]
+    """CEL for the fields of a kind that are of a type of Kubernetes, each a list; ``a.b[].c`` leads into a list."""
+    fields = [field for field, found in embedded_types(kind).items() if found == f"core/v1/{type}"]
+    return [_listed(f"object.{field}") for field in fields]
+
+
+def _listed(path: str) -> str:
+    parent, leads_into, field = path.partition("[].")
+    if not leads_into:
+        return f"[{path}]"
+    parent, _, members = parent.rpartition(".")
+    return f"{parent}.?{members}.orValue([]).map(member, member.{field})"
 
 
 def _rule(expression: str, message: str) -> Rule:
@@ -207,7 +216,7 @@ def _services(fields: Sequence[str], options: Options) -> Iterator[Rule]:
     """Rules about the scheduler's Service: where it can be reached from, and that it leads to the scheduler."""
     types = options.get("service_types", ("ClusterIP",))
     for field in fields:
-        service = field.replace(".service", ".?service")
+        service = field.strip("[]").replace(".service", ".?service")
         yield _rule(
             f"{service}.?type.orValue('ClusterIP') in {_list(types)}",
             _text(f"the type of the scheduler's Service must be one of: {', '.join(types)}"),

@@ -27,7 +27,7 @@ from dask_crds.model import (
     InvalidManifest,
     parse,
 )
-from dask_crds.names import Component
+from dask_crds.names import DNS_LABEL, Component
 from dask_crds.quantity import AMOUNT, not_whole
 from dask_crds.schema import json_schema
 from dask_crds.validation.syntax import MOST_ANNOTATIONS, annotations_size
@@ -159,6 +159,9 @@ def _explained(error: ValidationError) -> Iterator[tuple[str, str]]:
         case "maxLength":  # whatever is so long is not repeated
             limit = f"must have at most {error.validator_value} characters"
             yield path, f"{limit}, has {len(cast('str', error.instance))}"
+        case "maxItems" | "maxProperties":
+            most, has = cast("int", error.validator_value), len(cast("list[Any]", error.instance))
+            yield path, f"must have at most {most} members, has {has}" if most else "must be left out"
         case "pattern":
             yield path, f"{reprlib.repr(error.instance)} {_PATTERNS[cast('str', error.validator_value)]}"
         case "anyOf":  # the one use that the schemas make of it: int-or-string
@@ -175,6 +178,7 @@ _PATTERNS = {
     f"^{CLUSTER_NAME}$": "must be a DNS label that starts with a letter: the Service is named after it",
     f"^{PERCENTAGE}$": "must be a number or a percentage up to 999%",
     f"^{LABEL_VALUE}$": "is not a label: at most 63 letters, digits, '-', '_' and '.'",
+    f"^{DNS_LABEL}$": "must be a DNS label: a-z, 0-9 and '-', at most 63 characters",
     AMOUNT: "is not a Kubernetes quantity such as 500m, 1.5 or 4Gi",
 }
 

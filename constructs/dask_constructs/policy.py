@@ -18,14 +18,27 @@ from .manifest import cluster_scoped
 from .resource import DaskConstruct
 from .values import Text, Workers
 
-#: CEL for the number of workers that a resource asks for.
+
+def _workers_of(worker: str, autoscaler: str) -> str:
+    """CEL for the greatest number of workers of a group: what its autoscaler may want, else what is stated."""
+    maximum = f"{autoscaler}.?maximum.orValue({MAX_WORKERS})"
+    return f"({autoscaler}.orValue(null) != null ? {maximum} : {worker}.?replicas.orValue(1))"
+
+
+def _workers_of_cluster(spec: str) -> str:
+    further = _workers_of("group", "group.?autoscaler")
+    groups = f"{spec}.?workerGroups.orValue([]).map(group, {further})"
+    return f"[{_workers_of(f'{spec}.worker', f'{spec}.?autoscaler')}] + {groups}"
+
+
+#: CEL for the numbers of workers that a resource asks for, one for each group.
 _WORKERS = {
-    "DaskCluster": "object.spec.worker.?replicas.orValue(1)",
-    "DaskWorkerGroup": "object.spec.worker.?replicas.orValue(1)",
-    "DaskJob": "object.spec.cluster.spec.worker.?replicas.orValue(1)",
-    "DaskAutoscaler": f"object.spec.?maximum.orValue({MAX_WORKERS})",
+    "DaskCluster": _workers_of_cluster("object.spec"),
+    "DaskWorkerGroup": "[object.spec.worker.?replicas.orValue(1)]",
+    "DaskJob": _workers_of_cluster("object.spec.cluster.spec"),
+    "DaskAutoscaler": f"[object.spec.?maximum.orValue({MAX_WORKERS})]",
 }
-_SCALED = "object.spec.?replicas.orValue(0)"
+_SCALED = "[object.spec.?replicas.orValue(0)]"
 
 
 class AdmissionPolicyProps(TypedDict, total=False):
@@ -99,25 +112,28 @@ class DaskAdmissionPolicy(DaskConstruct):
 
 
 def _all_images(specs: Sequence[str]) -> str:
-    """CEL for all images of some PodSpecs."""
-    lists = [
-        images
-        for spec in specs
-        for images in (
-            f"{spec}.containers.map(c, c.?image.orValue(''))",
-            f"{spec}.?initContainers.orValue([]).map(c, c.?image.orValue(''))",
-            f"{spec}.?volumes.orValue([]).filter(v, v.?image.hasValue()).map(v, v.image.?reference.orValue(''))",
-        )
-    ]
+    """CEL for the images of some PodSpecs, a list for each; a path like ``a.b[].c`` leads into a list."""
+    single = ", ".join(_images_of(spec) for spec in specs if "[]" not in spec)
+    lists = [f"[{single}]"]
+    for path, _, field in (spec.partition("[].") for spec in specs if "[]" in spec):
+        parent, _, members = path.rpartition(".")
+        lists.append(f"{parent}.?{members}.orValue([]).map(member, {_images_of(f'member.{field}')})")
     return " + ".join(lists)
+
+
+def _images_of(spec: str) -> str:
+    images = "map(c, c.?image.orValue(''))"
+    volumes = f"{spec}.?volumes.orValue([]).filter(v, v.?image.hasValue()).map(v, v.image.?reference.orValue(''))"
+    return f"{spec}.containers.{images} + {spec}.?initContainers.orValue([]).{images} + {volumes}"
 
 
 def _images(registries: list[str]) -> dict[str, str]:
     allowed = " || ".join(f"image.startsWith({_quoted(registry)})" for registry in registries)
     return {
-        "expression": f"variables.images.all(image, {allowed})",
+        "expression": f"variables.images.all(pod, pod.all(image, {allowed}))",
         "messageExpression": "'these images are not allowed here: ' + "
-        f"variables.images.filter(image, !({allowed})).join(', ') + {_quoted('; allowed: ' + ', '.join(registries))}",
+        f"variables.images.map(pod, pod.exists(image, !({allowed})), pod.filter(image, !({allowed})).join(', '))"
+        f".join(', ') + {_quoted('; allowed: ' + ', '.join(registries))}",
         "reason": "Forbidden",
     }
 
@@ -127,8 +143,9 @@ def _at_most(maximum: int | None, workers: str | None) -> list[dict[str, str]]:
         return []
     return [
         {
-            "expression": f"{workers} <= {maximum}",
-            "messageExpression": f"'at most {maximum} workers are allowed here, not ' + string({workers})",
+            "expression": f"({workers}).all(number, number <= {maximum})",
+            "messageExpression": f"'at most {maximum} workers are allowed here, not ' + "
+            f"string(({workers}).filter(number, number > {maximum})[0])",
             "reason": "Forbidden",
         }
     ]

@@ -31,9 +31,9 @@ _SCALES = " ".join(f"{kind}/scale" for kind, row in DASK_KINDS.items() if row.sc
 #: What the operator needs wherever it looks after Dask resources.
 OPERATOR = (
     Permission("DaskCluster", f"get {_WRITE} delete", "clusters of jobs come and go; idle clusters are deleted"),
-    Permission("DaskWorkerGroup", f"get {_WRITE}", "every cluster has a default group"),
+    Permission("DaskWorkerGroup", f"get {_WRITE} delete", "every cluster has a default group, some have more"),
     Permission("DaskJob", _READ, "they are carried out, never written"),
-    Permission("DaskAutoscaler", f"{_READ} patch", "each is given its cluster as owner, to go with it"),
+    Permission("DaskAutoscaler", f"get {_WRITE} delete", "of groups that follow the load; each goes with its cluster"),
     Permission(_STATUSES, "patch", "what has been observed is reported by server-side apply"),
     Permission(
         "Pod", "list watch create patch delete", "workers are Pods of the group, so that it chooses which one goes"

@@ -17,6 +17,11 @@ MAX_CLUSTER_NAME = 63 - len("-scheduler")
 #: Longest name of a DaskWorkerGroup: it is the value of a label.
 MAX_GROUP_NAME = 63
 
+#: A DNS label as a pattern, its length apart.
+DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+#: Name within its cluster of the worker group that a DaskCluster brings along; no other has it.
+DEFAULT_GROUP = "default"
+
 #: Who wrote a field (``metadata.managedFields``): one manager for children, one for status.
 FIELD_MANAGER = "dask-operator"
 STATUS_MANAGER = "dask-operator-status"
@@ -93,9 +98,14 @@ def scheduler_extension(cluster: str) -> str:
     return f"{scheduler(cluster)}-extension"
 
 
+def worker_group(cluster: str, name: str) -> str:
+    """Name of the DaskWorkerGroup of a group that a cluster states under ``name``."""
+    return f"{cluster}-{name}"
+
+
 def default_group(cluster: str) -> str:
     """Name of the worker group that a DaskCluster brings along."""
-    return f"{cluster}-default"
+    return worker_group(cluster, DEFAULT_GROUP)
 
 
 def worker(group: str, ordinal: int) -> str:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from tests.cluster import ControlPlane
 from tests.e2e.support import eventually
-from tests.support.constructs import IMAGE, chart, synth
+from tests.support.constructs import IMAGE, JsonPatch, chart, synth
 
 from dask_constructs import DaskAutoscaler, DaskCluster, DaskGuardrails, DaskJob, DaskWorkerGroup, rbac
 from dask_crds.kinds import DASK_KINDS
@@ -30,7 +30,9 @@ def manifests() -> dict[str, dict[str, Any]]:
     """What our constructs write, one of each kind."""
     if not MANIFESTS:
         c = chart()
-        DaskCluster(c, "c", name="c", image=GOOD)
+        cluster = DaskCluster(c, "c", name="c", image=GOOD)
+        group = {"name": "further", "spec": cluster.spec["worker"]["spec"]}
+        cluster.api_object.add_json_patch(JsonPatch.add("/spec/workerGroups", [group]))
         DaskWorkerGroup(c, "g", name="g", cluster="c", image=GOOD)
         DaskJob(c, "j", name="j", image=GOOD, command=["true"])
         DaskAutoscaler(c, "a", name="a", cluster="c")
@@ -43,7 +45,8 @@ def pods(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     spec = manifest["spec"]
     found = [spec["job"]["spec"]] if "job" in spec else []
     spec = spec["cluster"]["spec"] if "job" in spec else spec
-    return [*found, *(spec[part]["spec"] for part in ("scheduler", "worker") if part in spec)]
+    found += [spec[part]["spec"] for part in ("scheduler", "worker") if part in spec]
+    return [*found, *(group["spec"] for group in spec.get("workerGroups", ()))]
 
 
 class Actors:

@@ -15,7 +15,8 @@ from tests.support.states import NOW, cluster, condition, observed_cluster, sche
 from tests.unit.test_cluster import applied, complete, live, live_group
 
 from dask_controller.core.actions import Apply, Delete, Outcome, Patch
-from dask_controller.core.children import fingerprint, stands, stands_as_stored
+from dask_controller.core.child import fingerprint
+from dask_controller.core.children import stands, stands_as_stored
 from dask_controller.core.cluster import plan_cluster
 from dask_controller.core.cluster_status import cluster_status
 from dask_controller.core.compare import contains

@@ -11,7 +11,7 @@ from tests.support.states import NOW, cluster, group
 from tests.support.virtual_time import now, virtual_time
 
 from dask_controller.core.actions import STEP, Apply, CreateWorker, Delete, Plan
-from dask_controller.core.children import fingerprint
+from dask_controller.core.child import fingerprint
 from dask_controller.kube.api import NAMESPACE_TERMINATING, ApiError
 from dask_controller.kube.short_first import ShortFirst
 from dask_controller.kube.workqueue import Queue

@@ -16,8 +16,9 @@ class ObservedCluster(Struct, frozen=True, kw_only=True):
     """A DaskCluster and its children."""
 
     cluster: DaskCluster
-    children: Mapping[str, Manifest]  #: those that exist, by kind, but for the default group: that is in ``groups``
+    children: Mapping[str, Manifest]  #: those that exist, by kind, but for those of our kinds: see below
     groups: tuple[DaskWorkerGroup, ...]  #: every group that names this cluster, the default one included
+    autoscalers: tuple[DaskAutoscaler, ...] = ()  #: every one that names this cluster
     scheduler_pods: tuple[Pod, ...]  #: those that are its own, see ``Caches.scheduler_pods``, and have not ended
     last_problem: Problem | None = None  #: why the last scheduler Pod that has ended did so
     settled: frozenset[str] = frozenset()  #: children, by `fingerprint`, for which to apply that has changed nothing

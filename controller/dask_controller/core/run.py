@@ -9,6 +9,7 @@ from dask_crds.reasons import Reason
 from dask_resources.job import job_revision, run_label
 from dask_resources.pod import main_container
 from dask_resources.scheduler import service_selects
+from dask_resources.worker_groups import stated_groups
 
 from . import versions
 from .conditions import condition
@@ -84,7 +85,8 @@ class Run:
         self.waits = runner is None or runner.is_suspended
         self.is_held = runner is not None and runner.is_held
         self.is_running = runner is not None and any(p.phase != "Pending" for p in runner.pods)
-        workers, least = spec.cluster.spec.worker.replicas, spec.minimum_ready_workers
+        workers = sum(group.replicas for group in stated_groups(spec.cluster.spec))
+        least = spec.minimum_ready_workers
         self.enforces_versions = spec.version_policy == "Enforce"
         self.minimum_workers = (1 if self.enforces_versions and workers else 0) if least is None else least
         self.least_workers = min(1, workers) if least is None else least

@@ -197,6 +197,11 @@ class Caches:
         found = [r.value for r in self.groups.by_index((namespace, cluster)) if not r.deleting]
         return tuple(sorted((g for g in found if isinstance(g, DaskWorkerGroup)), key=lambda g: g.name))
 
+    def autoscalers_of(self, namespace: str, cluster: str) -> tuple[DaskAutoscaler, ...]:
+        """The autoscalers that name a cluster, by name."""
+        found = [r.value for r in self.autoscalers.by_index((namespace, "cluster", cluster)) if not r.deleting]
+        return tuple(sorted((a for a in found if isinstance(a, DaskAutoscaler)), key=lambda a: a.name))
+
     def autoscaler_of(self, group: DaskWorkerGroup, *others: DaskAutoscaler) -> DaskAutoscaler | None:
         """The autoscaler that is in charge of a worker group, be it cached or one of the others."""
         found = [r.value for r in self.autoscalers.by_index((group.namespace, group.name)) if not r.deleting]

@@ -71,19 +71,19 @@ def _cluster(caches: Caches, cluster: DaskCluster) -> ObservedCluster:
     pods = caches.scheduler_pods(cluster)
     ended = (pod for pod in pods if pod.is_finished)
     last = max(ended, key=lambda pod: pod.created, default=None)
-    groups = caches.groups_of(*key)
+    groups, autoscalers = caches.groups_of(*key), caches.autoscalers_of(*key)
     found = {
         child.kind: live
         for child in children_of(cluster)
         if child.kind not in KINDS
         and (live := named(caches.informers[child.kind].by_index(key), child.name)) is not None
     }
-    default = [{"metadata": g.metadata} for g in groups if g.name == names.default_group(cluster.name)]
     return ObservedCluster(
         cluster=cluster,
         children=found,
         groups=groups,
-        settled=caches.settled(*found.values(), *default),
+        autoscalers=autoscalers,
+        settled=caches.settled(*found.values(), *({"metadata": v.metadata} for v in (*groups, *autoscalers))),
         scheduler_pods=_living(pods),
         last_problem=last.problem if last is not None else None,
     )

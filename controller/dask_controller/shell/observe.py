@@ -15,6 +15,7 @@ from dask_crds.reasons import Reason
 from dask_resources.scheduler import scheduler_deployment
 
 from ..core import children
+from ..core.child import is_mine
 from ..core.observed import Observed, ObservedCluster, ObservedGroup, ObservedJob
 from ..core.ownership import owner_uid
 from ..core.pod import LONGEST_MESSAGE, Pod, Problem, quoted
@@ -116,7 +117,7 @@ class Observer:
     def _unseen(self, o: ObservedCluster) -> list[Mapping[str, Any]]:
         """The children of which it is not known whether they are as stated: somebody may have changed them."""
         found = [o.children.get("ConfigMap"), None if children.is_held(o) else o.deployment]
-        return [live for live in found if live and children.is_mine(o, live) and not self._caches.is_verified(live)]
+        return [live for live in found if live and is_mine(o, live) and not self._caches.is_verified(live)]
 
     async def _looked_over(self, o: ObservedCluster) -> ObservedCluster:
         """With the whole of those children that somebody has changed in what we state."""

@@ -15,11 +15,15 @@ from typing import Any
 
 import msgspec
 
+from .. import names
 from ..model import (
+    DEFAULT_GROUP_IS_TAKEN,
     NOTHING_TO_UPDATE,
     PERCENTAGE,
+    Autoscaling,
     DaskAutoscalerSpec,
     DaskCluster,
+    DaskClusterSpec,
     DaskJob,
     DaskJobSpec,
     DaskObject,
@@ -31,14 +35,15 @@ from ..model import (
     RollingUpdate,
     Scheduler,
     TemplateMetadata,
-    Worker,
+    WorkerGroup,
+    WorkerTemplate,
     dump,
 )
 from ..schema import structural
 from .pods import DEFAULT_GRACE_SECONDS, containers, pod, pod_annotations
 from .rules import KEY, LABEL, unique
 from .services import service
-from .syntax import Problems, any_name, cluster_name, group_name, labels_and_annotations
+from .syntax import DNS_LABEL, Problems, any_name, cluster_name, group_name, labels_and_annotations
 
 #: Largest ``spec``, as compact JSON. The annotation of plain ``kubectl apply`` holds no more, etcd not much more; and
 #: the operator keeps every spec in memory, and writes it once more into what it makes of it.
@@ -75,16 +80,21 @@ def _problems(value: DaskObject) -> Problems:
     yield from _namespace(value.metadata.get("namespace"))
     yield from labels_and_annotations("metadata", value.metadata.get("labels"), value.metadata.get("annotations"))
     yield from _members("spec", value.spec)
+    yield from _names_of_groups(value)
 
 
 def _members(path: str, value: Any) -> Problems:
     """Mistakes in a value of the model, those in its members first."""
+    if isinstance(value, list):
+        for number, member in enumerate(value):
+            yield from _members(f"{path}[{number}]", member)
     if not isinstance(value, msgspec.Struct):
         return
     for field in msgspec.structs.fields(value):
         yield from _members(f"{path}.{field.encode_name}", getattr(value, field.name))
-    if check := _CHECKS.get(type(value)):
-        yield from check(path, value)
+    for base in type(value).__mro__:
+        if check := _CHECKS.get(base):
+            yield from check(path, value)
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------------
@@ -92,6 +102,9 @@ def _members(path: str, value: Any) -> Problems:
 
 def _bounds(path: str, schema: Mapping[str, Any], value: Any) -> Problems:
     """Numbers and texts beyond the schema's bounds, as far as ``parse`` lets them pass."""
+    most_members = schema.get("maxItems", schema.get("maxProperties"))
+    if most_members and isinstance(value, Mapping | list) and len(value) > most_members:
+        yield path, f"must have at most {most_members} members, has {len(value)}"
     if isinstance(value, Mapping):
         schemas = schema.get("properties", {})
         for field, member in value.items():
@@ -155,11 +168,51 @@ _NAMES: dict[type, Callable[[str, str], Problems]] = {
 }
 
 
+def _names_of_groups(value: DaskObject) -> Problems:
+    """Names of further groups that are possible, but not together with the cluster's."""
+    match value:
+        case DaskCluster(spec=spec):
+            path = "spec"
+        case DaskJob():
+            path, spec = "spec.cluster.spec", value.spec.cluster.spec
+        case _:
+            return
+    for number, group in enumerate(spec.worker_groups or ()):
+        name = names.worker_group(value.name, group.name)
+        if len(name) > names.MAX_GROUP_NAME:
+            limit = f"{name} must have at most {names.MAX_GROUP_NAME} characters, has {len(name)}"
+            yield f"{path}.workerGroups[{number}].name", f"{limit}: it is a label of the workers"
+
+
 # --- specs ------------------------------------------------------------------------------------------------------------
+
+
+def _cluster(path: str, spec: DaskClusterSpec) -> Problems:
+    # One that is stated cannot be told from the default, which the API server fills in.
+    if spec.autoscaler and spec.worker.replicas != 1:
+        yield f"{path}.worker.replicas", f"must be left out: {path}.autoscaler decides the number of workers"
+    groups = spec.worker_groups or []
+    first: dict[str, int] = {}
+    for number, group in enumerate(groups):
+        if first.setdefault(group.name, number) != number:
+            other = f"{path}.workerGroups[{first[group.name]}]"
+            yield f"{path}.workerGroups[{number}].name", f"{group.name!r} is the name of {other} already"
+
+
+def _further_group(path: str, group: WorkerGroup) -> Problems:
+    if not DNS_LABEL.fullmatch(group.name):
+        yield f"{path}.name", f"{group.name!r} must be a DNS label: a-z, 0-9 and '-', at most 63 characters"
+    if group.name == names.DEFAULT_GROUP:
+        yield f"{path}.name", DEFAULT_GROUP_IS_TAKEN
+    if group.autoscaler and group.replicas is not None:
+        yield f"{path}.replicas", f"must be left out: {path}.autoscaler decides the number of workers"
 
 
 def _autoscaler(path: str, spec: DaskAutoscalerSpec) -> Problems:
     yield from cluster_name(f"{path}.cluster", spec.cluster)
+
+
+def _autoscaling(path: str, spec: Autoscaling) -> Problems:
     if spec.maximum is not None and spec.minimum > spec.maximum:
         yield f"{path}.minimum", f"must not be greater than {path}.maximum ({spec.minimum} > {spec.maximum})"
 
@@ -240,7 +293,7 @@ def _template_metadata(path: str, metadata: TemplateMetadata) -> Problems:
 _DRAIN_SECONDS = 300
 
 
-def _worker(path: str, worker: Worker) -> Problems:
+def _worker(path: str, worker: WorkerTemplate) -> Problems:
     found = worker.spec["containers"]
     main = next((container for container in found if container["name"] == "worker"), found[0] if found else None)
     drain = _DRAIN_SECONDS if worker.drain_timeout_seconds is None else worker.drain_timeout_seconds
@@ -251,7 +304,9 @@ def _worker(path: str, worker: Worker) -> Problems:
 
 #: What is checked of a value, wherever in a spec it is: a new kind is checked as far as it is made of the same parts.
 _CHECKS: dict[type, Callable[[str, Any], Problems]] = {
+    Autoscaling: _autoscaling,
     DaskAutoscalerSpec: _autoscaler,
+    DaskClusterSpec: _cluster,
     DaskJobSpec: _job,
     DaskWorkerGroupSpec: _worker_group,
     JobTemplate: _runner,
@@ -259,5 +314,6 @@ _CHECKS: dict[type, Callable[[str, Any], Problems]] = {
     RollingUpdate: _rolling_update,
     Scheduler: _scheduler,
     TemplateMetadata: _template_metadata,
-    Worker: _worker,
+    WorkerGroup: _further_group,
+    WorkerTemplate: _worker,
 }

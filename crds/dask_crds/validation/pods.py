@@ -33,6 +33,8 @@ def pod(path: str, spec: PodSpec, *, grace_seconds: int = DEFAULT_GRACE_SECONDS)
     """
     if not spec["containers"]:
         yield f"{path}.containers", "must have at least one container"
+    if spec.get("ephemeralContainers"):
+        yield f"{path}.ephemeralContainers", "must be left out"
     yield from parts(path, "PodSpec", spec)
     yield from _names(path, spec)
     yield from _ports(path, spec)

@@ -10,7 +10,7 @@ from .. import names
 from ..model import CLUSTER_NAME, LABEL_VALUE
 
 _SERVICE_NAME = re.compile(CLUSTER_NAME)
-DNS_LABEL = re.compile(r"(?!.{64})[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+DNS_LABEL = re.compile(rf"(?!.{{64}}){names.DNS_LABEL}")
 DNS_NAME = re.compile(r"(?!.{254})[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL_VALUE = re.compile(rf"(?!.{{64}}){LABEL_VALUE}")
 _KEY_NAME = re.compile(r"(?!.{64})[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?")
