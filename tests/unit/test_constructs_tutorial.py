@@ -1,4 +1,4 @@
-"""Every program of the tutorial runs, and type-checks."""
+"""Every program of the tutorial, and of the page on security, runs and type-checks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ import pytest
 from tests.support.constructs import synth
 from tests.support.typing import mypy_strict
 
-TUTORIAL = Path(__file__).parents[2] / "docs/tutorial-constructs.md"
-PROGRAMS = [code for code in re.findall(r"```python\n(.*?)```", TUTORIAL.read_text(), re.DOTALL) if "App" in code]
+DOCS = Path(__file__).parents[2] / "docs"
+PROGRAMS = [
+    code
+    for page in ("tutorial-constructs.md", "security.md")
+    for code in re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    if "App" in code
+]
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda code: str(PROGRAMS.index(code)))
 def test_a_program_of_the_tutorial_runs(program: str, tmp_path: Path) -> None:
     variables: dict[str, Any] = {}
-    exec(program.replace('"dist"', repr(str(tmp_path))), variables)
+    exec(re.sub(r'"dist[^"]*"', repr(str(tmp_path)), program), variables)
     if "app.synth()" in program:
         assert list(tmp_path.rglob("*.yaml"))
     elif "chart" in variables:
