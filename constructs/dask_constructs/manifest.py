@@ -66,14 +66,14 @@ def problems(manifest: Mapping[str, Any]) -> list[str]:
     if manifest.get("kind") in KINDS:
         errors = _validator(manifest["kind"]).iter_errors(manifest)
         # The API server drops nulls, and existing clients send them; `parse` says so where a field is required.
-        found = [line for error in errors if error.instance is not None for line in _explained(error)]
+        found = [line for error in errors if error.instance is not None for line in explained(error)]
     try:
         value = parse(dict(manifest))
         semantic = [*validation.problems(value), *_scheduler_problems(value)]
     except InvalidManifest as error:  # the schema says the same, and all of it
         semantic = [] if found else [error]
-    explained = {path for path, _ in found}
-    found += [(problem.path, problem.message) for problem in semantic if problem.path not in explained]
+    told = {path for path, _ in found}
+    found += [(problem.path, problem.message) for problem in semantic if problem.path not in told]
     return [f"{path}: {message}" if path else message for path, message in found]
 
 
@@ -102,7 +102,7 @@ def _validator(kind: str) -> Draft202012Validator:
     return Draft202012Validator(json_schema(kind))
 
 
-def _explained(error: ValidationError) -> Iterator[tuple[str, str]]:
+def explained(error: ValidationError) -> Iterator[tuple[str, str]]:
     """What jsonschema found, as field and message; fields are written as ``kubectl`` writes them."""
     path = _path(error.absolute_path)
     match error.validator:

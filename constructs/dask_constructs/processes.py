@@ -1,0 +1,77 @@
+"""The worker processes of a Pod: each has its share of the Pod's CPUs, memory and GPUs.
+
+Every process is a worker of its own to Dask, and takes ``--nthreads``, ``--memory-limit`` and ``--resources`` for
+itself (distributed 2026.8, ``dask worker --nworkers``). dask-cuda starts one for each GPU and has no ``--nworkers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import PurePosixPath
+
+from dask_crds.quantity import parse_quantity
+
+from .keywords import Options
+
+#: Bytes of a worker's container that are not the worker's: its nanny and the resource tracker take 60 MiB
+#: (distributed 2026.8), the rest is for the kernel. The nanny acts at 95 % of what is left, which adds headroom that
+#: grows with the worker.
+RESERVED_MEMORY = 128 * 2**20
+_MEBIBYTE = 2**20
+#: The part of a disk that workers fill; beyond it they pause, instead of being evicted or finding no space.
+_SPILLED = Fraction(95, 100)
+
+
+def is_dask_cuda(command: Sequence[str]) -> bool:
+    """Whether a command line starts dask-cuda, which has one process for each GPU."""
+    programs = [PurePosixPath(word).name for word in command]
+    return "dask-cuda-worker" in programs or ("dask cuda worker" in " ".join(programs))
+
+
+def number(options: Options) -> int:
+    """Worker processes of a Pod."""
+    if is_dask_cuda(options.get("worker_command", ())):
+        return max(1, int(options.get("gpus", options.get("processes", 1))))
+    return int(options.get("processes", 1))
+
+
+def sizes(options: Options) -> list[str]:
+    """What the worker's program is told of its processes and of their size."""
+    processes = number(options)
+    several = processes > 1 and not is_dask_cuda(options.get("worker_command", ()))
+    threads = options.get("threads", whole_cores(options.get("cores", "1"), processes))
+    return [
+        *(("--nworkers", str(processes)) if several else ()),
+        *("--nthreads", str(threads)),
+        *("--memory-limit", str(worker_memory_limit(options.get("memory", "2Gi"), processes))),
+    ]
+
+
+def offers(options: Options) -> list[str]:
+    """What the worker's program is told of the Dask resources of each process."""
+    gpus = options.get("gpus", 0) // number(options)
+    offered = ({"GPU": gpus} if gpus else {}) | dict(options.get("worker_resources", {}))
+    return ["--resources", ",".join(f"{name}={amount}" for name, amount in offered.items())] if offered else []
+
+
+def whole_cores(cores: str, processes: int = 1) -> int:
+    """Threads of each process: together as many as run all the time without being throttled, at least one each."""
+    return max(1, int(parse_quantity(cores)) // processes)
+
+
+def worker_memory_limit(memory: str, processes: int = 1) -> int:
+    """Bytes for the data of each worker process in a container of ``memory``.
+
+    Less than the container's limit, because nanny and kernel count against that too: reaching it ends in the kernel's
+    OOM killer, while the worker spills, pauses and restarts in good order at its own limit. Of small containers a
+    quarter is held back.
+    """
+    total = int(parse_quantity(memory)) // processes
+    limit = total - min(RESERVED_MEMORY, total // 4)
+    return limit // _MEBIBYTE * _MEBIBYTE or limit
+
+
+def most_spilled(options: Options) -> int:
+    """Bytes that each process writes to a disk of ``spill`` at most."""
+    return int(int(parse_quantity(options["spill"])) * _SPILLED) // number(options)
