@@ -58,7 +58,8 @@ def _container_names(role: Role, change: object) -> Iterator[Problem]:
     for number, container in enumerate(containers or ()):
         name = container.get("name")
         if name != role.container and not container.get("image"):
-            close = difflib.get_close_matches(str(name), [role.container], n=1, cutoff=0.5)
-            hint = f"did you mean {role.container!r}?" if close else f"it is called {role.container!r}"
-            where = f"{role.keyword}_pod.containers[{number}].name"
-            yield where, f"there is no container {name!r}; {hint} A further one needs an image"
+            meant = difflib.get_close_matches(str(name), [role.container], n=1, cutoff=0.5)
+            hint = (
+                f"did you mean {role.container!r}?" if meant else f"Dask's is {role.container!r}, others need an image"
+            )
+            yield f"{role.keyword}_pod.containers[{number}].name", f"there is no container {name!r}; {hint}"

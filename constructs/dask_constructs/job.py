@@ -16,7 +16,7 @@ from . import templates
 from .options import JobOptions
 from .pods import Pods
 from .resource import DaskResource, Exact, Metadata, state_replicas
-from .roles import RUNNER, SCHEDULER, WORKER
+from .roles import RUNNER, SCHEDULER, WORKER, Role
 from .values import Text
 
 
@@ -59,6 +59,11 @@ class DaskJob(DaskResource):
         spec = dump(templates.job_spec(options, suspend=options.get("suspend")))
         state_replicas(spec["cluster"]["spec"]["worker"], options)
         self._declare(spec, options, suffix=f"-{revision(spec)}" if options.get("run_once") else "")
+
+    def _pods(self, role: Role) -> Pods:
+        if self._options.get("run_once"):
+            raise ValueError("run_once: the name ends in a hash of what the constructor was told: tell it this as well")
+        return super()._pods(role)
 
     @property
     def scheduler(self) -> Pods:

@@ -110,7 +110,7 @@ def explained(error: ValidationError) -> Iterator[tuple[str, str]]:
             known = cast("dict[str, Any]", error.schema)["properties"]
             for field in cast("dict[str, Any]", error.instance):
                 if field not in known:
-                    similar = difflib.get_close_matches(field, known, n=1)
+                    similar = difflib.get_close_matches(str(field), known, n=1)
                     hint = f", did you mean {similar[0]!r}?" if similar else ""
                     yield _path([*error.absolute_path, field]), f"unknown field{hint}"
         case "required":

@@ -6,13 +6,15 @@ itself (distributed 2026.8, ``dask worker --nworkers``). dask-cuda starts one fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import PurePosixPath
+from typing import Any
 
 from dask_crds.quantity import parse_quantity
 
-from .keywords import Options
+from .keywords import Options, Problem
 
 #: Bytes of a worker's container that are not the worker's: its nanny and the resource tracker take 60 MiB
 #: (distributed 2026.8), the rest is for the kernel. The nanny acts at 95 % of what is left, which adds headroom that
@@ -75,3 +77,51 @@ def worker_memory_limit(memory: str, processes: int = 1) -> int:
 def most_spilled(options: Options) -> int:
     """Bytes that each process writes to a disk of ``spill`` at most."""
     return int(int(parse_quantity(options["spill"])) * _SPILLED) // number(options)
+
+
+# --- what users have changed since -----------------------------------------------------------------------------------
+
+_BYTES = re.compile(r"[\d.]+([kMGTP]i?)?")
+
+
+def contradictions(container: Mapping[str, Any]) -> Iterator[Problem]:
+    """What a worker's command line says and its container does not have, as the container's field and a message.
+
+    Only what would be wrong anywhere; a shell's command line is not looked into.
+    """
+    words = [*(container.get("command") or ()), *(container.get("args") or ())]
+    limits = (container.get("resources") or {}).get("limits") or {}
+    told = {option: _last(words, option) for option in ("--memory-limit", "--nthreads", "--nworkers", "--resources")}
+    gpus = sum(int(parse_quantity(amount)) for name, amount in limits.items() if _is_gpu(name))
+    count = max(1, gpus) if is_dask_cuda(words) else int(told["--nworkers"]) if told["--nworkers"].isdecimal() else 1
+    each = f" in each of {count} processes" if count > 1 else ""
+    data, memory = _in_bytes(told["--memory-limit"]), limits.get("memory")
+    if data and memory is not None and data * count > parse_quantity(memory):
+        message = f"--memory-limit {told['--memory-limit']}{each} exceeds the container's memory ({memory})"
+        yield ".args", message + ("; say processes, which divides it" if count > 1 else "")
+    if told["--nthreads"] == "0":
+        yield ".args", "--nthreads 0 takes as many threads as the node has CPUs: say at least 1"
+    offered = re.search(r"(?:^|[ ,])GPU=([\d.]+)", told["--resources"])
+    if gpus and offered and float(offered[1]) * count != gpus:
+        yield ".args", f"--resources GPU={offered[1]}{each} does not agree with the container's GPUs ({gpus})"
+
+
+def _last(words: Sequence[str], option: str) -> str:
+    """The value that a program takes of an option which may be given several times; empty if there is none."""
+    value = ""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == option:
+            value = following
+        elif word.startswith(f"{option}="):
+            value = word.partition("=")[2]
+    return value
+
+
+def _in_bytes(written: str) -> int | None:
+    """Bytes as Dask reads them (``6GiB``, ``6e9``); ``None`` for what depends on the machine, and for no limit."""
+    text = written.strip().removesuffix("B")
+    return int(parse_quantity(text)) if _BYTES.fullmatch(text) and (text.isdecimal() or text[-1].isalpha()) else None
+
+
+def _is_gpu(resource: str) -> bool:
+    return resource.startswith("nvidia.com/") or resource.endswith("/gpu")

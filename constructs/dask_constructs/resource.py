@@ -17,7 +17,8 @@ from .agreement import Declared
 from .conflicts import conflicts
 from .findings import Findings
 from .keywords import Options, accepted
-from .manifest import api_object, problems
+from .manifest import api_object
+from .origins import findings, with_origins
 from .pods import Pods
 from .roles import Role
 from .values import Text
@@ -93,7 +94,7 @@ class DaskResource(DaskConstruct):
 
     def _declare(self, spec: Mapping[str, Any], options: Options, *, suffix: str = "") -> None:
         """Make the manifest of a spec and of the metadata among ``options``; ``suffix`` is appended to its name."""
-        self.spec = spec
+        self.spec, self._options = spec, options
         metadata = {key: options[key] for key in Metadata.__annotations__ if key in options}
         metadata["name"] = (metadata.get("name") or self._made_up_name(self.LONGEST_NAME - len(suffix))) + suffix
         manifest = {"apiVersion": names.API_VERSION, "kind": self.KIND, "metadata": metadata, "spec": spec}
@@ -104,7 +105,9 @@ class DaskResource(DaskConstruct):
 
     def _problems(self) -> Iterator[str]:
         self._written = self.api_object.to_json()
-        yield from problems(self._written)
+        found = findings(self._written, self.ROLES)
+        declared = {**self._written, "spec": self.spec}
+        yield from with_origins(found, declared, self.ROLES, self._options)
 
     def declared(self) -> Declared:
         """The resource as ``problems`` saw it last."""

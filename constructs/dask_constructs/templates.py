@@ -50,7 +50,7 @@ LOCAL_DIRECTORY = "/tmp"
 
 def cluster_spec(options: Options, *, suspend: bool | None = None) -> DaskClusterSpec:
     """Spec of a DaskCluster."""
-    service: ServiceSpec = {**options.get("service", {})}
+    service = cast("ServiceSpec", dict(options.get("service", {})))
     if "service_type" in options:
         service["type"] = options["service_type"]
     update = options.get("scheduler_update")

@@ -111,13 +111,13 @@ def _with_sizes(node: Any) -> Any:
 def _path(given: Any) -> object:
     if not isinstance(given, str) or not given.startswith("/") or ":" in given or ".." in given.split("/"):
         raise ValueError(f"must be an absolute path, not {given!r}")
-    return given.rstrip("/") or "/"
+    return given
 
 
 MountPath = Annotated[str, Plain(str, "an absolute path", _path)]
 Mountable = Annotated[
     Volume | PartialVolume | Named,
-    Plain(Volume, "a Volume", _volume, lambda volume: shape_problems("Volume", volume.source)),
+    Plain(Any, "a Volume", _volume, lambda volume: shape_problems("Volume", volume.source)),
 ]
 StorageClass = Annotated[str | Named, Meta(min_length=1)]
 
@@ -127,7 +127,8 @@ def mounted(pod: PodSpec, container: str, path: str, volume: Volume) -> PodSpec:
     containers: list[dict[str, Any]] = [{**other} for other in pod["containers"]]
     here = next(other for other in containers if other["name"] == container)
     before = here.get("volumeMounts") or ()
-    here["volumeMounts"] = [mount for mount in before if mount["mountPath"].rstrip("/") != path]
+    path = path.rstrip("/") or "/"
+    here["volumeMounts"] = [mount for mount in before if (mount["mountPath"].rstrip("/") or "/") != path]
     used = {mount["name"] for one in containers for mount in one.get("volumeMounts") or ()}
     replaced = {mount["name"] for mount in before} - used
     volumes: list[Any] = [other for other in pod.get("volumes") or () if other["name"] not in replaced]

@@ -50,7 +50,12 @@ app.synth()
 #: A mistake, and what mypy says of it.
 MISTAKES = {
     'DaskCluster(chart, "a")': 'Missing named argument "image"',
-    'DaskCluster(chart, "a", image="x", worker=3)': 'Unexpected keyword argument "worker"',
+    'DaskCluster(chart, "a", image="x", replicas=3)': 'Unexpected keyword argument "replicas"',
+    'DaskCluster(chart, "a", image="x", worker={"node_selectors": {}})': 'Extra key "node_selectors"',
+    'DaskCluster(chart, "a", image="x", worker_pod={"nodeSelectors": {}})': "Extra key",
+    'DaskCluster(chart, "a", image="x", worker_pod={"containers": [{"name": "worker", "imag": "b"}]})': "Extra key",
+    'DaskCluster(chart, "a", image="x", tolerations=[{"kez": "a"}])': "Extra key",
+    'DaskCluster(chart, "a", image="x", volumes={"/d": 3})': "incompatible type",
     'DaskCluster(chart, "a", image="x", workers="3")': 'incompatible type "str"; expected "int | None"',
     'DaskCluster(chart, "a", image="x", service_type="Ingress")': "expected \"Literal['ClusterIP'",
     'DaskCluster(chart, "a", image="x", worker_pod=lambda pod: {**pod, "hostNet": True})': 'Extra key "hostNet"',
