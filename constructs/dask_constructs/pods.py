@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from cdk8s import JsonPatch
 
 from dask_crds.kubernetes import PodSpec
+from dask_resources.pod import main_container
 
 from .keywords import Options
 from .options import PodChange, PodChangeOption, RoleChanges
@@ -60,7 +61,8 @@ class Pods:
         """Add anything that can be added to Pods, see ``RoleChanges``."""
         right = self._accept(dict(options), RoleChanges)
         template = self._template()
-        self._patch("spec", dressed(template["spec"], self._role, right))
+        main = main_container(template["spec"], self._role.component)
+        self._patch("spec", dressed(template["spec"], self._role._replace(container=main), right))
         for field in ("labels", "annotations"):
             if field in right:
                 metadata = template.setdefault("metadata", {})

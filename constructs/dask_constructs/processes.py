@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -109,7 +110,7 @@ def contradictions(container: Mapping[str, Any]) -> Iterator[Problem]:
 def _last(words: Sequence[str], option: str) -> str:
     """The value that a program takes of an option which may be given several times; empty if there is none."""
     value = ""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*words, ""]):
         if word == option:
             value = following
         elif word.startswith(f"{option}="):

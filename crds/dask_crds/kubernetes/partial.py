@@ -146,7 +146,7 @@ class PartialContainer(TypedDict):
     imagePullPolicy: NotRequired[str | None]
     lifecycle: NotRequired[PartialLifecycle | None]
     livenessProbe: NotRequired[PartialProbe | None]
-    name: str
+    name: NotRequired[str | None]
     ports: NotRequired[Sequence[PartialContainerPort] | None]
     readinessProbe: NotRequired[PartialProbe | None]
     resizePolicy: NotRequired[Sequence[PartialContainerResizePolicy] | None]
@@ -168,7 +168,7 @@ class PartialContainer(TypedDict):
 class PartialContainerPort(TypedDict):
     """Changes of a Kubernetes core/v1 ``ContainerPort``."""
 
-    containerPort: int
+    containerPort: NotRequired[int | None]
     hostIP: NotRequired[str | None]
     hostPort: NotRequired[int | None]
     name: NotRequired[str | None]
@@ -223,7 +223,7 @@ class PartialDownwardAPIVolumeSource(TypedDict):
 class PartialEnvVar(TypedDict):
     """Changes of a Kubernetes core/v1 ``EnvVar``."""
 
-    name: str
+    name: NotRequired[str | None]
     value: NotRequired[str | None]
     valueFrom: NotRequired[PartialEnvVarSource | None]
 
@@ -249,7 +249,7 @@ class PartialEphemeralContainer(TypedDict):
     imagePullPolicy: NotRequired[str | None]
     lifecycle: NotRequired[PartialLifecycle | None]
     livenessProbe: NotRequired[PartialProbe | None]
-    name: str
+    name: NotRequired[str | None]
     ports: NotRequired[Sequence[PartialContainerPort] | None]
     readinessProbe: NotRequired[PartialProbe | None]
     resizePolicy: NotRequired[Sequence[PartialContainerResizePolicy] | None]
@@ -278,7 +278,7 @@ class PartialEphemeralVolumeSource(TypedDict):
 class PartialEvictionResponder(TypedDict):
     """Changes of a Kubernetes core/v1 ``EvictionResponder``."""
 
-    name: str
+    name: NotRequired[str | None]
     priority: NotRequired[int | None]
 
 
@@ -356,7 +356,7 @@ class PartialHostAlias(TypedDict):
     """Changes of a Kubernetes core/v1 ``HostAlias``."""
 
     hostnames: NotRequired[Sequence[str] | None]
-    ip: str
+    ip: NotRequired[str | None]
 
 
 class PartialHostPathVolumeSource(TypedDict):
@@ -494,7 +494,7 @@ class PartialOwnerReference(TypedDict):
     controller: NotRequired[bool | None]
     kind: NotRequired[str | None]
     name: NotRequired[str | None]
-    uid: str
+    uid: NotRequired[str | None]
 
 
 class PartialPersistentVolumeClaimSpec(TypedDict):
@@ -585,7 +585,7 @@ class PartialPodReadinessGate(TypedDict):
 class PartialPodResourceClaim(TypedDict):
     """Changes of a Kubernetes core/v1 ``PodResourceClaim``."""
 
-    name: str
+    name: NotRequired[str | None]
     resourceClaimName: NotRequired[str | None]
     resourceClaimTemplateName: NotRequired[str | None]
 
@@ -593,7 +593,7 @@ class PartialPodResourceClaim(TypedDict):
 class PartialPodSchedulingGate(TypedDict):
     """Changes of a Kubernetes core/v1 ``PodSchedulingGate``."""
 
-    name: str
+    name: NotRequired[str | None]
 
 
 class PartialPodSecurityContext(TypedDict):
@@ -727,7 +727,7 @@ class PartialRBDVolumeSource(TypedDict):
 class PartialResourceClaim(TypedDict):
     """Changes of a Kubernetes core/v1 ``ResourceClaim``."""
 
-    name: str
+    name: NotRequired[str | None]
     request: NotRequired[str | None]
 
 
@@ -850,8 +850,8 @@ class PartialTopologySpreadConstraint(TypedDict):
     minDomains: NotRequired[int | None]
     nodeAffinityPolicy: NotRequired[str | None]
     nodeTaintsPolicy: NotRequired[str | None]
-    topologyKey: str
-    whenUnsatisfiable: str
+    topologyKey: NotRequired[str | None]
+    whenUnsatisfiable: NotRequired[str | None]
 
 
 class PartialTypedLocalObjectReference(TypedDict):
@@ -893,7 +893,7 @@ class PartialVolume(TypedDict):
     hostPath: NotRequired[PartialHostPathVolumeSource | None]
     image: NotRequired[ImageVolumeSource | None]
     iscsi: NotRequired[PartialISCSIVolumeSource | None]
-    name: str
+    name: NotRequired[str | None]
     nfs: NotRequired[PartialNFSVolumeSource | None]
     persistentVolumeClaim: NotRequired[PartialPersistentVolumeClaimVolumeSource | None]
     photonPersistentDisk: NotRequired[PartialPhotonPersistentDiskVolumeSource | None]
@@ -910,7 +910,7 @@ class PartialVolume(TypedDict):
 class PartialVolumeDevice(TypedDict):
     """Changes of a Kubernetes core/v1 ``VolumeDevice``."""
 
-    devicePath: str
+    devicePath: NotRequired[str | None]
     name: NotRequired[str | None]
 
 
@@ -918,7 +918,7 @@ class PartialVolumeMount(TypedDict):
     """Changes of a Kubernetes core/v1 ``VolumeMount``."""
 
     bindMountOptions: NotRequired[Sequence[str] | None]
-    mountPath: str
+    mountPath: NotRequired[str | None]
     mountPropagation: NotRequired[str | None]
     name: NotRequired[str | None]
     readOnly: NotRequired[bool | None]

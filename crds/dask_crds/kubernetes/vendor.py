@@ -123,7 +123,7 @@ def typed_dicts(definitions: dict[str, Any], version: str) -> str:
 
 
 def partial_typed_dicts(definitions: dict[str, Any], version: str) -> str:
-    """Source of ``partial.py``: changes of a PodSpec, of which only the keys of merged lists are required.
+    """Source of ``partial.py``: changes of a PodSpec, of which nothing is required.
 
     A type that requires nothing, nor anything within, is taken from ``core_v1.py`` as it is.
     """
@@ -134,27 +134,14 @@ def partial_typed_dicts(definitions: dict[str, Any], version: str) -> str:
     partial = {name for name in within if definitions[name].get("required")} | {"PodSpec"}
     while more := {name for name in within - partial if uses[name] & partial}:
         partial |= more
-    keys = _list_keys(definitions)
     lines = _header(f"Changes of PodSpecs (Kubernetes {version}): all may be left out, None removes.", "NotRequired")
     whole = sorted(set().union(*(uses[name] for name in partial)) - partial)
     lines += ["from .core_v1 import (", *(f"    {name}," for name in whole), ")", ""]
     for name in sorted(partial):
         renamed = {field: _renamed(child, partial) for field, child in definitions[name]["properties"].items()}
         doc = f"Changes of a Kubernetes core/v1 ``{name}``."
-        lines += _typed_dict(f"Partial{name}", doc, {"properties": renamed}, keys.get(name, ()))
+        lines += _typed_dict(f"Partial{name}", doc, {"properties": renamed}, ())
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _list_keys(definitions: dict[str, Any]) -> dict[str, set[str]]:
-    """Fields by which members of lists are told apart and that have no default, by the members' type."""
-    found: dict[str, set[str]] = {}
-    for definition in definitions.values():
-        for child in definition.get("properties", {}).values():
-            if keys := child.get("x-kubernetes-list-map-keys"):
-                member = child["items"]["$ref"]
-                fields = definitions[member]["properties"]
-                found.setdefault(member, set()).update(key for key in keys if "default" not in fields[key])
-    return found
 
 
 def _renamed(node: Any, partial: set[str]) -> Any:
