@@ -66,7 +66,7 @@ def accepted(given: Mapping[str, Any], declared: type, report: Callable[[str], o
         TypeError: unknown keywords or missing ones, as Python says of any function.
     """
     fields = _fields(declared)
-    if unknown := [f"{name!r}{hint_for(name, fields)}" for name in given if name not in fields]:
+    if unknown := [f"{name!r}{hint_for(str(name), fields)}" for name in given if name not in fields]:
         raise TypeError(f"unexpected keyword argument{'s' * (len(unknown) > 1)} {', '.join(unknown)}")
     if missing := [repr(name) for name in _required(declared) if given.get(name) is None]:
         raise TypeError(f"missing keyword argument{'s' * (len(missing) > 1)} {', '.join(missing)}")
@@ -145,7 +145,9 @@ def checked(hint: Any, value: Any, part: str = "") -> tuple[Any, list[Problem]]:
 def _options(declared: type, given: Mapping[str, Any], part: str) -> tuple[Options, list[Problem]]:
     """Keyword arguments within an argument."""
     fields = _fields(declared)
-    unknown = [(f"{part}[{name!r}]", f"unknown option{hint_for(name, fields)}") for name in given if name not in fields]
+    unknown = [
+        (f"{part}[{name!r}]", f"unknown option{hint_for(str(name), fields)}") for name in given if name not in fields
+    ]
     right, wrong = _members(fields, {name: value for name, value in given.items() if name in fields}, part + "[{!r}]")
     return right, unknown + wrong
 

@@ -33,7 +33,8 @@ def shape(kubernetes_type: str, wanted: str = "", read: Callable[[Any], Any] = l
 def shape_problems(kubernetes_type: str, value: Any) -> Iterator[Problem]:
     """Fields that a type of Kubernetes does not have, and wrong values; ``None`` removes a field and is right."""
     for error in _validator(kubernetes_type).iter_errors(value):
-        if error.instance is not None:
+        is_member = bool(error.absolute_path) and isinstance(error.absolute_path[-1], int)
+        if error.instance is not None or is_member:
             for path, message in explained(error):
                 yield f".{path}".replace(".[", "[") if path else "", message
 
