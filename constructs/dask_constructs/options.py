@@ -204,6 +204,10 @@ class ClusterOptions(WorkerOptions, total=False):
     """Type of the scheduler's Service (default ``ClusterIP``)."""
     service: Annotated[ServiceSpec, shape("ServiceSpec")] | None
     """More of that Service's spec, ``{"loadBalancerSourceRanges": ["10.0.0.0/8"]}`` say."""
+    service_labels: Mapping[Text, str] | None
+    """Labels of that Service."""
+    service_annotations: Mapping[Text, str] | None
+    """Annotations of that Service, such as those by which a cloud's load balancer is set up."""
     scheduler_eviction: Literal["Block", "Allow"] | None
     """Whether node drains may evict the scheduler, and so end all work (default ``Block``)."""
     scheduler_update: Literal["Recreate", "OnDelete"] | None

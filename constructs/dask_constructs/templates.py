@@ -57,8 +57,9 @@ def cluster_spec(options: Options, *, suspend: bool | None = None) -> DaskCluste
     return DaskClusterSpec(
         scheduler=Scheduler(
             spec=scheduler_pod(options),
-            metadata=_metadata(SCHEDULER, options),
+            metadata=_metadata_of(SCHEDULER, options),
             service=service or None,
+            service_metadata=_metadata(options.get("service_labels"), options.get("service_annotations")),
             update_strategy=SchedulerUpdateStrategy(type=update) if update else None,
             eviction_policy=options.get("scheduler_eviction"),
         ),
@@ -74,7 +75,7 @@ def worker(options: Options) -> Worker:
     workers = options.get("workers")
     return Worker(
         spec=worker_pod(options),
-        metadata=_metadata(WORKER, options),
+        metadata=_metadata_of(WORKER, options),
         replicas=1 if workers is None else workers,
         update_strategy=_update_strategy(options),
         drain_timeout_seconds=options.get("drain_timeout"),
@@ -90,7 +91,7 @@ def job_spec(options: Options, *, suspend: bool | None = None) -> DaskJobSpec:
     )
     return DaskJobSpec(
         cluster=cluster,
-        job=JobTemplate(spec=runner_pod(options), metadata=_metadata(RUNNER, options)),
+        job=JobTemplate(spec=runner_pod(options), metadata=_metadata_of(RUNNER, options)),
         backoff_limit=options.get("retries"),
         active_deadline_seconds=options.get("deadline"),
         ttl_seconds_after_finished=options.get("ttl"),
@@ -103,11 +104,13 @@ def job_spec(options: Options, *, suspend: bool | None = None) -> DaskJobSpec:
     )
 
 
-def _metadata(role: Role, options: Options) -> TemplateMetadata | None:
+def _metadata_of(role: Role, options: Options) -> TemplateMetadata | None:
     own = options.get(role.keyword, {})
-    if not own.keys() & {"labels", "annotations"}:
-        return None
-    return TemplateMetadata(labels=own.get("labels"), annotations=own.get("annotations"))
+    return _metadata(own.get("labels"), own.get("annotations"))
+
+
+def _metadata(labels: dict[str, str] | None, annotations: dict[str, str] | None) -> TemplateMetadata | None:
+    return TemplateMetadata(labels=labels, annotations=annotations) if labels or annotations else None
 
 
 def _update_strategy(options: Options) -> UpdateStrategy | None:

@@ -152,6 +152,9 @@ def test_options_of_the_api() -> None:
     assert template(manifest, "worker")["updateStrategy"] == {"rollingUpdate": {"maxSurge": "50%", "maxUnavailable": 1}}
     service = template(manifest, "scheduler")["service"]
     assert service == {"type": "LoadBalancer", "loadBalancerSourceRanges": ["10.0.0.0/8"]}
+    service = {"service_labels": {"a": "b"}, "service_annotations": {"example.com/lb": "internal"}}
+    metadata = template(job(**service), "scheduler")["serviceMetadata"]
+    assert metadata == {"labels": {"a": "b"}, "annotations": {"example.com/lb": "internal"}}
     assert template(job(worker_update="OnDelete"), "worker")["updateStrategy"] == {"type": "OnDelete"}
     c = chart()
     DaskCluster(c, "c", image=IMAGE, suspend=True)
