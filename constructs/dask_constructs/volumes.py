@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, cast
 
 from cdk8s import Size
-from msgspec import Meta
 
 from dask_crds.kubernetes.core_v1 import PodSpec
 from dask_crds.kubernetes.partial import PartialVolume
@@ -88,10 +87,8 @@ _OF_KIND: Mapping[str, Callable[[Any], Volume]] = {
 
 def _volume(given: Any) -> Volume:
     make = _OF_KIND.get(getattr(given, "kind", ""))
-    volume = given if isinstance(given, Volume) else make(given) if make else None
-    if volume is None and isinstance(given, Mapping):
-        volume = Volume(given)
-    if volume is None:
+    volume = given if isinstance(given, Volume) else make(given) if make else Volume(given)
+    if not isinstance(volume.source, Mapping):
         meant = f"; a claim is Volume.claim({given!r})" if isinstance(given, str) else ""
         raise ValueError(f"must be a Volume, or a mapping as {{'nfs': {{...}}}}, not {given!r}{meant}")
     sizes = {kind: _with_sizes(volume.source[kind]) for kind in ("emptyDir", "ephemeral") if kind in volume.source}
@@ -119,7 +116,6 @@ Mountable = Annotated[
     Volume | PartialVolume | Named,
     Plain(Any, "a Volume", _volume, lambda volume: shape_problems("Volume", volume.source)),
 ]
-StorageClass = Annotated[str | Named, Meta(min_length=1)]
 
 
 def mounted(pod: PodSpec, container: str, path: str, volume: Volume) -> PodSpec:
@@ -136,8 +132,8 @@ def mounted(pod: PodSpec, container: str, path: str, volume: Volume) -> PodSpec:
     name = volume.source.get("name") or _free_name(path, taken)
     mount = {"name": name, "mountPath": path, "readOnly": volume.read_only or None, "subPath": volume.sub_path}
     here["volumeMounts"].append({field: value for field, value in mount.items() if value is not None})
-    if name not in taken:
-        volumes.append({**volume.source, "name": name})
+    if (named := {**volume.source, "name": name}) not in volumes:  # another of that name is told as used twice
+        volumes.append(named)
     return cast("PodSpec", {**pod, "containers": containers, "volumes": volumes})
 
 

@@ -91,6 +91,12 @@ def test_volumes_have_names_of_their_own_unless_they_are_named_alike() -> None:
     assert [volume["name"] for volume in pod["volumes"]] == ["tmp", "d"]
 
 
+def test_two_volumes_of_one_name_are_told() -> None:
+    c = chart()
+    DaskCluster(c, "c", image=IMAGE, worker={"volumes": {"/d": {"name": "tmp", "emptyDir": {"medium": "Memory"}}}})
+    assert errors(c) == ["[test/c] spec.worker.spec.volumes[1]: name 'tmp' is used twice"]
+
+
 def test_a_volume_that_others_mount_stays() -> None:
     sidecar: Any = {"name": "logs", "image": "x", "volumeMounts": [{"name": "tmp", "mountPath": "/logs"}]}
     main: Any = {"name": "worker", "image": "x", "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]}
@@ -127,6 +133,8 @@ def test_workers_spill_to_a_disk_of_their_own(storage_class: str | None) -> None
         ({"volumes": {"/d": Volume.scratch("10Gb")}}, "volumes['/d']: '10Gb' is not a Kubernetes quantity"),
         ({"volumes": {"/d": {"emptyDir": {"sizeLimit": 5}}}}, "volumes['/d']: 5 is 5 bytes; gibibytes are written"),
         ({"volumes": {"/d": Volume.scratch("1Gi", storage_class=3)}}, "volumes['/d'].ephemeral"),  # type: ignore[arg-type]
+        ({"volumes": {"/d": Volume("x")}}, "volumes['/d']: must be a Volume, or a mapping as"),  # type: ignore[arg-type]
+        ({"volumes": {"/d": Volume.claim("x"), "/e": 3}}, "volumes['/e']: must be a Volume, or a mapping as"),
         ({"spill": "100"}, "spill: '100' is 100 bytes"),
         ({"spill_storage_class": "fast"}, "spill_storage_class: says nothing without spill"),
     ],
