@@ -28,6 +28,7 @@ from .policy import DaskAdmissionPolicy  # noqa: E402
 from .resource import DaskResource  # noqa: E402
 from .source import Source  # noqa: E402
 from .tenant import DaskTenant  # noqa: E402
+from .volumes import Volume  # noqa: E402
 from .worker_group import DaskWorkerGroup  # noqa: E402
 
 __all__ = [
@@ -49,5 +50,6 @@ __all__ = [
     "FluxKustomizations",
     "FluxTenant",
     "Source",
+    "Volume",
     "problems",
 ]

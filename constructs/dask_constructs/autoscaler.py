@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Required, TypedDict, Unpack
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Required, TypedDict, Unpack
 
+import msgspec
 from constructs import Construct
 
-from dask_crds.model import AutoscalerBehavior, DaskAutoscalerSpec, ScalingRules, dump
+from dask_crds.model import AutoscalerBehavior, DaskAutoscalerSpec, ScalingPolicy, ScalingRules, dump
 
+from .keywords import Options, Plain
 from .resource import DaskConstruct, DaskResource, Exact, Metadata
 from .values import Cluster, Seconds, WorkerGroup, Workers
 
 if TYPE_CHECKING:
     from .cluster import DaskCluster
     from .worker_group import DaskWorkerGroup
+
+
+def _policy(given: Any) -> object:
+    try:
+        return msgspec.convert(msgspec.to_builtins(given), ScalingPolicy)
+    except (TypeError, msgspec.ValidationError) as error:
+        raise ValueError(f"{_POLICY}, not {given!r} ({error})") from None
+
+
+_POLICY = (
+    "must be a ScalingPolicy of dask_crds.model, or a mapping as {'type': 'Pods', 'value': 4, 'periodSeconds': 60}"
+)
+Policy = Annotated[ScalingPolicy | Mapping[str, Any], Plain(ScalingPolicy, "a ScalingPolicy", _policy)]
 
 
 class ScalingOptions(TypedDict, total=False):
@@ -27,6 +43,16 @@ class ScalingOptions(TypedDict, total=False):
     """Seconds of past recommendations of which the lowest is taken (default 0)."""
     scale_down_window: Seconds | None
     """Seconds of past recommendations of which the highest is taken (default 60)."""
+    scale_up_policies: Sequence[Policy] | None
+    """Limits of the pace of growth (default: none), ``[ScalingPolicy(type="Pods", value=4, period_seconds=60)]`` say,
+    from ``dask_crds.model``."""
+    scale_down_policies: Sequence[Policy] | None
+    """Limits of the pace of shrinking (default: none)."""
+    scale_up_select: Literal["Max", "Min", "Disabled"] | None
+    """Which of several policies counts: the one that allows the most change (default) or the least; ``Disabled``: the
+    group does not grow by itself."""
+    scale_down_select: Literal["Max", "Min", "Disabled"] | None
+    """The same for shrinking."""
 
 
 class AutoscalerProps(ScalingOptions, Metadata, total=False):
@@ -50,7 +76,7 @@ class DaskAutoscaler(DaskResource):
     def __init__(self, scope: Construct, id: str, **props: Unpack[AutoscalerProps]) -> None:
         super().__init__(scope, id)
         options = self._accepted(props, AutoscalerProps)
-        up, down = _rules(options.get("scale_up_window")), _rules(options.get("scale_down_window"))
+        up, down = _rules(options, "scale_up"), _rules(options, "scale_down")
         spec = DaskAutoscalerSpec(
             cluster=options.get("cluster", ""),
             minimum=options.get("minimum", 0),
@@ -94,5 +120,13 @@ def _with_minimum(spec: DaskAutoscalerSpec) -> dict[str, Any]:
     return {"cluster": spec.cluster, "minimum": spec.minimum, **dump(spec)}
 
 
-def _rules(window: int | None) -> ScalingRules | None:
-    return None if window is None else ScalingRules(stabilization_window_seconds=window)
+def _rules(options: Options, direction: str) -> ScalingRules | None:
+    given = {
+        field: options[f"{direction}_{option}"]
+        for option, field in _RULES.items()
+        if f"{direction}_{option}" in options
+    }
+    return ScalingRules(**given) if given else None
+
+
+_RULES = {"window": "stabilization_window_seconds", "policies": "policies", "select": "select_policy"}

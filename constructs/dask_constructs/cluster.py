@@ -13,7 +13,9 @@ from dask_crds.names import Port
 from . import templates
 from .autoscaler import DaskAutoscaler, ScalingOptions, autoscaler_of
 from .options import ClusterOptions, PodOptions
+from .pods import Pods
 from .resource import DaskResource, Exact, Metadata, state_replicas
+from .roles import SCHEDULER, WORKER
 from .values import Text
 from .worker_group import DaskWorkerGroup, WorkerGroupOptions
 
@@ -23,6 +25,8 @@ class ClusterProps(ClusterOptions, Metadata, total=False):
 
     image: Required[Text]
     """Container image with dask and distributed, for scheduler and workers."""
+    suspend: bool | None
+    """Take scheduler and workers away and keep the resource."""
 
 
 class DaskCluster(DaskResource):
@@ -38,15 +42,26 @@ class DaskCluster(DaskResource):
 
     KIND = "DaskCluster"
     LONGEST_NAME = names.MAX_CLUSTER_NAME
+    ROLES = {SCHEDULER: "/spec/scheduler", WORKER: "/spec/worker"}
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[ClusterProps]) -> None:
         super().__init__(scope, id)
         options = self._accepted(props, ClusterProps)
-        spec = dump(templates.cluster_spec(options))
+        spec = dump(templates.cluster_spec(options, suspend=options.get("suspend")))
         state_replicas(spec["worker"], options)
         self._declare(spec, options)
         shared = {name: value for name, value in options.items() if name in PodOptions.__annotations__}
         self._shared = cast("WorkerGroupOptions", shared)
+
+    @property
+    def scheduler(self) -> Pods:
+        """The scheduler's Pod."""
+        return self._pods(SCHEDULER)
+
+    @property
+    def workers(self) -> Pods:
+        """The workers of the default group."""
+        return self._pods(WORKER)
 
     @property
     def scheduler_address(self) -> str:

@@ -9,14 +9,27 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NotRequired, Required, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    Required,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 import msgspec
 from msgspec import Meta
+
+from .hints import hint_for
 
 #: Keyword arguments that were checked, as plain values.
 Options = Mapping[str, Any]
@@ -32,11 +45,13 @@ class Plain:
         type: the plain type, which is checked.
         wanted: what is right, for people: ``must be <wanted>, not ...``.
         read: makes the plain value of what was given; raises ``ValueError`` with what would be right.
+        check: what is wrong with a plain value of that type.
     """
 
     type: Any
     wanted: str
     read: Callable[[Any], Any] = lambda value: value
+    check: Callable[[Any], Iterable[Problem]] = lambda value: ()
 
 
 def accepted(given: Mapping[str, Any], declared: type, report: Callable[[str], object]) -> Options:
@@ -51,19 +66,27 @@ def accepted(given: Mapping[str, Any], declared: type, report: Callable[[str], o
         TypeError: unknown keywords or missing ones, as Python says of any function.
     """
     fields = _fields(declared)
-    if unknown := [f"{name!r}{_similar(name, fields)}" for name in given if name not in fields]:
+    if unknown := [f"{name!r}{hint_for(str(name), fields)}" for name in given if name not in fields]:
         raise TypeError(f"unexpected keyword argument{'s' * (len(unknown) > 1)} {', '.join(unknown)}")
     if missing := [repr(name) for name in _required(declared) if given.get(name) is None]:
         raise TypeError(f"missing keyword argument{'s' * (len(missing) > 1)} {', '.join(missing)}")
+    right, problems = _members(fields, given)
+    for part, message in problems:
+        report(f"{part}: {message}")
+    return right
+
+
+def _members(fields: Mapping[str, Any], given: Mapping[str, Any], within: str = "{}") -> tuple[Options, list[Problem]]:
+    """Values of known fields that are right, and what is wrong with the others; ``within`` says where they are."""
     right: dict[str, Any] = {}
+    wrong: list[Problem] = []
     for name, value in given.items():
         if value is not None:
-            plain, problems = checked(fields[name], value)
-            for part, message in problems:
-                report(f"{name}{part}: {message}")
+            plain, problems = checked(fields[name], value, within.format(name))
+            wrong += problems
             if not problems:
                 right[name] = plain
-    return right
+    return right, wrong
 
 
 @cache
@@ -100,6 +123,8 @@ def checked(hint: Any, value: Any, part: str = "") -> tuple[Any, list[Problem]]:
             return value, [(part, str(error))]
     bare = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     problems: list[Problem] = []
+    if is_typeddict(bare) and isinstance(value, Mapping):
+        return _options(bare, value, part)
     if get_origin(bare) is Sequence and isinstance(value, Sequence) and not isinstance(value, str | bytes):
         members = [checked(get_args(bare)[0], member, f"{part}[{number}]") for number, member in enumerate(value)]
         value = [member for member, _ in members]
@@ -111,7 +136,20 @@ def checked(hint: Any, value: Any, part: str = "") -> tuple[Any, list[Problem]]:
         problems = [(part, f"a key {message}") for found in keys.values() for _, message in found]
         problems += [problem for _, found in entries.values() for problem in found]
         value = {key: member for key, (member, _) in entries.items()}
-    return value, problems or list(_itself(hint, value, part, marker.wanted if marker else _wanted(hint)))
+    problems = problems or list(_itself(hint, value, part, marker.wanted if marker else _wanted(hint)))
+    if marker is not None and not problems:
+        problems = [(part + within, message) for within, message in marker.check(value)]
+    return value, problems
+
+
+def _options(declared: type, given: Mapping[str, Any], part: str) -> tuple[Options, list[Problem]]:
+    """Keyword arguments within an argument."""
+    fields = _fields(declared)
+    unknown = [
+        (f"{part}[{name!r}]", f"unknown option{hint_for(str(name), fields)}") for name in given if name not in fields
+    ]
+    right, wrong = _members(fields, {name: value for name, value in given.items() if name in fields}, part + "[{!r}]")
+    return right, unknown + wrong
 
 
 def _itself(hint: Any, value: Any, part: str, wanted: str) -> Iterator[Problem]:
@@ -129,7 +167,7 @@ def _shallow(hint: Any) -> Any:
         return Annotated[(_shallow(bare), *(extra for extra in metadata if isinstance(extra, Meta)))]
     if get_origin(hint) is Sequence:
         return list[Any]
-    return dict[Any, Any] if get_origin(hint) is Mapping else hint
+    return dict[Any, Any] if get_origin(hint) is Mapping or is_typeddict(hint) else hint
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -148,7 +186,7 @@ def _wanted(hint: Any) -> str:
         return " or ".join(_wanted(option) for option in inner if option is not NoneType)
     if origin is Sequence:
         return "a list"
-    if origin is Mapping:
+    if origin is Mapping or is_typeddict(hint):
         return "a mapping"
     return _NAMES.get(hint) or f"what Kubernetes calls {hint.__name__}"
 
@@ -176,8 +214,3 @@ def _meant(hint: Any, value: Any) -> str:
     if bare is int and isinstance(value, str) and value.strip().isdigit():
         return f"; write {int(value)}"
     return f"; write '{value}'" if bare is str and isinstance(value, int | float) else ""
-
-
-def _similar(name: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

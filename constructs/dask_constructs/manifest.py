@@ -79,15 +79,15 @@ def problems(manifest: Mapping[str, Any]) -> list[str]:
     if manifest.get("kind") in KINDS:
         errors = _validator(manifest["kind"]).iter_errors(manifest)
         # The API server drops nulls, and existing clients send them; `parse` says so where a field is required.
-        found = [line for error in errors if error.instance is not None for line in _explained(error)]
+        found = [line for error in errors if error.instance is not None for line in explained(error)]
     try:
         value = parse(dict(manifest))
         semantic = validation.problems(value)
         semantic += [] if found or semantic else [*_scheduler_problems(value), *_annotation_problems(value)]
     except InvalidManifest as error:  # the schema says the same, and all of it
         semantic = [] if found else [error]
-    explained = {path for path, _ in found}
-    found += [(problem.path, problem.message) for problem in semantic if problem.path not in explained]
+    told = {path for path, _ in found}
+    found += [(problem.path, problem.message) for problem in semantic if problem.path not in told]
     return [f"{path}: {message}" if path else message for path, message in found]
 
 
@@ -140,7 +140,7 @@ _Validator: type[Draft202012Validator] = validators.extend(  # type: ignore[no-u
 )
 
 
-def _explained(error: ValidationError) -> Iterator[tuple[str, str]]:
+def explained(error: ValidationError) -> Iterator[tuple[str, str]]:
     """What jsonschema found, as field and message; fields are written as ``kubectl`` writes them."""
     path = _path(error.absolute_path)
     match error.validator:
@@ -148,7 +148,7 @@ def _explained(error: ValidationError) -> Iterator[tuple[str, str]]:
             known = cast("dict[str, Any]", error.schema)["properties"]
             for field in cast("dict[str, Any]", error.instance):
                 if field not in known:
-                    similar = difflib.get_close_matches(field, known, n=1)
+                    similar = difflib.get_close_matches(str(field), known, n=1)
                     hint = f", did you mean {similar[0]!r}?" if similar else ""
                     yield _path([*error.absolute_path, field]), f"unknown field{hint}"
         case "required":

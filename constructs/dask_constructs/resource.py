@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypedDict
 
@@ -13,9 +14,13 @@ from dask_crds import names
 from dask_crds.model import dump
 
 from .agreement import Declared
+from .conflicts import conflicts
 from .findings import Findings
 from .keywords import Options, accepted
-from .manifest import api_object, problems
+from .manifest import api_object
+from .origins import findings, with_origins
+from .pods import Pods
+from .roles import Role
 from .values import Text
 
 
@@ -53,7 +58,11 @@ class DaskConstruct(Construct):
 
     def _accepted(self, given: Mapping[str, Any], declared: type) -> Options:
         """The keyword arguments that are right; the others are told at synth."""
-        return accepted(given, declared, self._mistakes.append)
+        options = accepted(given, declared, self._mistakes.append)
+        conflicting = dict(conflicts(options))
+        self._mistakes += [f"{keyword}: {message}" for keyword, message in conflicting.items()]
+        refused = {re.split(r"[.[]", keyword)[0] for keyword in conflicting}
+        return {name: value for name, value in options.items() if name not in refused}
 
     def _problems(self) -> Iterator[str]:
         yield from ()
@@ -77,21 +86,28 @@ class DaskResource(DaskConstruct):
     KIND: ClassVar[str]
     #: Names that are made up are no longer than this.
     LONGEST_NAME: ClassVar[int] = 63
+    #: The kinds of Pods that it consists of, and where their templates are in the manifest, as JSON pointers.
+    ROLES: ClassVar[Mapping[Role, str]] = {}
 
     api_object: ApiObject
     spec: Mapping[str, Any]
 
     def _declare(self, spec: Mapping[str, Any], options: Options, *, suffix: str = "") -> None:
         """Make the manifest of a spec and of the metadata among ``options``; ``suffix`` is appended to its name."""
-        self.spec = spec
+        self.spec, self._options = spec, options
         metadata = {key: options[key] for key in Metadata.__annotations__ if key in options}
         metadata["name"] = (metadata.get("name") or self._made_up_name(self.LONGEST_NAME - len(suffix))) + suffix
         manifest = {"apiVersion": names.API_VERSION, "kind": self.KIND, "metadata": metadata, "spec": spec}
         self.api_object = api_object(self, "Resource", manifest)
 
+    def _pods(self, role: Role) -> Pods:
+        return Pods(self, role, self.ROLES[role], self._accepted)
+
     def _problems(self) -> Iterator[str]:
         self._written = self.api_object.to_json()
-        yield from problems(self._written)
+        found = findings(self._written, self.ROLES)
+        declared = {**self._written, "spec": self.spec}
+        yield from with_origins(found, declared, self.ROLES, self._options)
 
     def declared(self) -> Declared:
         """The resource as ``problems`` saw it last."""

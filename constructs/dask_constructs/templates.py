@@ -6,14 +6,17 @@ environment and the scheduler's extension.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from dask_crds.kubernetes.core_v1 import (
     Container,
     EnvVar,
-    EnvVarSource,
+    PodResourceClaim,
     PodSpec,
     Probe,
     ResourceRequirements,
     SecurityContext,
+    ServiceSpec,
 )
 from dask_crds.merge import merged
 from dask_crds.model import (
@@ -21,44 +24,49 @@ from dask_crds.model import (
     DaskJobSpec,
     JobCluster,
     JobTemplate,
+    RollingUpdate,
     Scheduler,
     SchedulerUpdateStrategy,
+    TemplateMetadata,
+    UpdateStrategy,
     Worker,
 )
 from dask_crds.names import Env, Port
-from dask_crds.quantity import parse_quantity
 
+from . import processes
 from .keywords import Options
 from .options import PodChange
+from .roles import RUNNER, SCHEDULER, WORKER, Role, dressed, options_of
+from .volumes import SPILL, mounted, spill_volume
 
 #: In the place of an image that was refused, so that nothing else is told of it.
 _NO_IMAGE = "refused"
 WORKER_DASHBOARD_PORT = 8788
 LOCAL_DIRECTORY = "/tmp"
-#: Bytes of a worker's container that are not the worker's: its nanny and the resource tracker take 60 MiB
-#: (distributed 2026.8), the rest is for the kernel. The nanny acts at 95 % of what is left, which adds headroom that
-#: grows with the worker.
-RESERVED_MEMORY = 128 * 2**20
-_MEBIBYTE = 2**20
 
 
 # --- specs ------------------------------------------------------------------------------------------------------------
 
 
-def cluster_spec(options: Options) -> DaskClusterSpec:
+def cluster_spec(options: Options, *, suspend: bool | None = None) -> DaskClusterSpec:
     """Spec of a DaskCluster."""
+    service = cast("ServiceSpec", dict(options.get("service", {})))
+    if "service_type" in options:
+        service["type"] = options["service_type"]
+    update = options.get("scheduler_update")
     return DaskClusterSpec(
         scheduler=Scheduler(
             spec=scheduler_pod(options),
-            service={"type": options["service_type"]} if "service_type" in options else None,
-            update_strategy=SchedulerUpdateStrategy(type=options["scheduler_update"])
-            if "scheduler_update" in options
-            else None,
+            metadata=_metadata_of(SCHEDULER, options),
+            service=service or None,
+            service_metadata=_metadata(options.get("service_labels"), options.get("service_annotations")),
+            update_strategy=SchedulerUpdateStrategy(type=update) if update else None,
             eviction_policy=options.get("scheduler_eviction"),
         ),
         worker=worker(options),
         idle_timeout=options.get("idle_timeout"),
         idle_action=options.get("idle_action"),
+        suspend=suspend,
     )
 
 
@@ -67,16 +75,23 @@ def worker(options: Options) -> Worker:
     workers = options.get("workers")
     return Worker(
         spec=worker_pod(options),
+        metadata=_metadata_of(WORKER, options),
         replicas=1 if workers is None else workers,
+        update_strategy=_update_strategy(options),
         drain_timeout_seconds=options.get("drain_timeout"),
     )
 
 
-def job_spec(options: Options) -> DaskJobSpec:
+def job_spec(options: Options, *, suspend: bool | None = None) -> DaskJobSpec:
     """Spec of a DaskJob."""
+    cluster = JobCluster(
+        spec=cluster_spec(options),
+        deletion_policy=options.get("delete_cluster"),
+        deletion_delay_seconds=options.get("deletion_delay"),
+    )
     return DaskJobSpec(
-        cluster=JobCluster(spec=cluster_spec(options), deletion_policy=options.get("delete_cluster")),
-        job=JobTemplate(spec=runner_pod(options)),
+        cluster=cluster,
+        job=JobTemplate(spec=runner_pod(options), metadata=_metadata_of(RUNNER, options)),
         backoff_limit=options.get("retries"),
         active_deadline_seconds=options.get("deadline"),
         ttl_seconds_after_finished=options.get("ttl"),
@@ -85,7 +100,25 @@ def job_spec(options: Options) -> DaskJobSpec:
         on_scheduler_lost=options.get("on_scheduler_lost"),
         version_policy=options.get("versions"),
         pod_failure_policy=options.get("failure_policy"),
+        suspend=suspend,
     )
+
+
+def _metadata_of(role: Role, options: Options) -> TemplateMetadata | None:
+    own = options.get(role.keyword, {})
+    return _metadata(own.get("labels"), own.get("annotations"))
+
+
+def _metadata(labels: dict[str, str] | None, annotations: dict[str, str] | None) -> TemplateMetadata | None:
+    return TemplateMetadata(labels=labels, annotations=annotations) if labels or annotations else None
+
+
+def _update_strategy(options: Options) -> UpdateStrategy | None:
+    amounts = {name: options[name] for name in ("max_surge", "max_unavailable") if name in options}
+    if not amounts and "worker_update" not in options:
+        return None
+    rolling = RollingUpdate(**amounts) if amounts else None
+    return UpdateStrategy(type=options.get("worker_update", "RollingUpdate"), rolling_update=rolling)
 
 
 # --- Pods -------------------------------------------------------------------------------------------------------------
@@ -93,9 +126,10 @@ def job_spec(options: Options) -> DaskJobSpec:
 
 def scheduler_pod(options: Options) -> PodSpec:
     """PodSpec of a scheduler."""
+    options = options_of(SCHEDULER, options)
     jupyter = ["--jupyter"] if options.get("jupyter") else []
     container: Container = {
-        **_container("scheduler", options),
+        **_container(SCHEDULER, options),
         # Clients read `args` of the first container (KubeCluster.from_name); the image's entrypoint stays. No `--host`:
         # so it listens at the addresses of all families.
         "args": [
@@ -113,83 +147,87 @@ def scheduler_pod(options: Options) -> PodSpec:
         # A large graph can keep the scheduler from answering for a minute or two, and a restart loses all work.
         "livenessProbe": _health(period=30, timeout=30, failures=10),
     }
-    return _pod(container, options, options.get("scheduler_pod"))
+    return changed(dressed(_pod(container, options), SCHEDULER, options), options.get("scheduler_pod"))
 
 
 def worker_pod(options: Options) -> PodSpec:
     """PodSpec of a worker."""
-    cores, memory, gpus = options.get("cores", "1"), options.get("memory", "2Gi"), options.get("gpus", 0)
-    offered = ({"GPU": gpus} if gpus else {}) | dict(options.get("worker_resources", {}))
-    v6 = options.get("ipv6_only", False)
-    if v6:
-        options = {**options, "env": {"POD_IP": {"fieldRef": {"fieldPath": "status.podIP"}}, **options.get("env", {})}}
+    options = options_of(WORKER, options)
+    options = {**options, "env": {**_worker_env(options), **options.get("env", {})}}
+    spill = spill_volume(options)
     container: Container = {
-        **_container("worker", options),
-        "args": [
-            *options.get("worker_command", ["dask-worker"]),
-            *("--name", f"$({Env.WORKER_NAME})"),
-            *("--nthreads", str(options.get("threads", whole_cores(cores)))),
-            *("--memory-limit", str(worker_memory_limit(memory))),
-            *("--local-directory", LOCAL_DIRECTORY),
-            *(("--host", "[$(POD_IP)]") if v6 else ()),
-            *("--dashboard", "--dashboard-address"),
-            _everywhere(WORKER_DASHBOARD_PORT) if v6 else str(WORKER_DASHBOARD_PORT),
-            # A worker that finds no scheduler ends, and its container starts anew.
-            *("--death-timeout", "300"),
-            *(("--resources", ",".join(f"{name}={amount}" for name, amount in offered.items())) if offered else ()),
-            *options.get("worker_args", ()),
-        ],
+        **_container(WORKER, options),
+        "args": _worker_command(options),
         "ports": [{"name": Port.DASHBOARD.name, "containerPort": WORKER_DASHBOARD_PORT, "protocol": "TCP"}],
-        "resources": _resources(cores, memory, gpus=gpus),
+        "resources": _worker_resources(options),
         "readinessProbe": _health(period=5, timeout=10, failures=6),
         # A task that holds the GIL silences its worker for as long as it runs. The nanny restarts workers that died
         # and the scheduler forgets those that are silent for 5 minutes (`worker-ttl`): this is the last resort.
         "livenessProbe": _health(period=60, timeout=30, failures=10),
     }
-    return _pod(container, options, options.get("worker_pod"))
+    pod = _pod(container, options)
+    if claims := options.get("resource_claims"):
+        pod["resourceClaims"] = [cast("PodResourceClaim", {**claim, "name": name}) for name, claim in claims.items()]
+    if spill is not None:
+        pod = mounted(pod, WORKER.container, SPILL, spill)
+    return changed(dressed(pod, WORKER, options), options.get("worker_pod"))
+
+
+def _worker_command(options: Options) -> list[str]:
+    v6 = options.get("ipv6_only", False)
+    return [
+        *options.get("worker_command", ["dask-worker"]),
+        *("--name", f"$({Env.WORKER_NAME})"),
+        *processes.sizes(options),
+        *("--local-directory", SPILL if "spill" in options else LOCAL_DIRECTORY),
+        *(("--host", "[$(POD_IP)]") if v6 else ()),
+        *("--dashboard", "--dashboard-address"),
+        _everywhere(WORKER_DASHBOARD_PORT) if v6 else str(WORKER_DASHBOARD_PORT),
+        # A worker that finds no scheduler ends, and its container starts anew.
+        *("--death-timeout", "300"),
+        *processes.offers(options),
+        *options.get("worker_args", ()),
+    ]
+
+
+def _worker_env(options: Options) -> dict[str, Any]:
+    """What a worker has to know before it starts; what its user sets counts more."""
+    env: dict[str, Any] = {}
+    if options.get("ipv6_only"):
+        env["POD_IP"] = {"fieldRef": {"fieldPath": "status.podIP"}}
+    if "spill" in options:
+        env["DASK_DISTRIBUTED__WORKER__MEMORY__MAX_SPILL"] = str(processes.most_spilled(options))
+    return env
+
+
+def _worker_resources(options: Options) -> ResourceRequirements:
+    limits = {options.get("gpu_resource", "nvidia.com/gpu"): str(gpus)} if (gpus := options.get("gpus")) else {}
+    is_nodes = "spill" in options and "spill_storage_class" not in options
+    disk = {"ephemeral-storage": options["spill"]} if is_nodes else {}  # so that a node with room for it is found
+    resources = _resources(options.get("cores", "1"), options.get("memory", "2Gi"), requests=disk, limits=limits)
+    if claims := options.get("resource_claims"):
+        resources["claims"] = [{"name": name} for name in claims]
+    return resources
 
 
 def runner_pod(options: Options) -> PodSpec:
     """PodSpec of a runner: one run of ``command``, to which ``distributed.Client()`` connects by itself."""
+    options = options_of(RUNNER, options)
     container: Container = {
-        **_container("job", options),
+        **_container(RUNNER, options),
         "args": options.get("command", []),
         "resources": _resources(options.get("runner_cores", "1"), options.get("runner_memory", "1Gi")),
     }
-    return _pod(container, options, options.get("runner_pod"), restart_policy="Never")
+    pod: PodSpec = {**_pod(container, options), "restartPolicy": "Never"}
+    return changed(dressed(pod, RUNNER, options), options.get("runner_pod"))
 
 
-def whole_cores(cores: str) -> int:
-    """Threads for that many CPUs: as many as run all the time without being throttled, at least one."""
-    return max(1, int(parse_quantity(cores)))
-
-
-def worker_memory_limit(memory: str) -> int:
-    """Bytes for a worker's data in a container of ``memory``.
-
-    Less than the container's limit, because nanny and kernel count against that too: reaching it ends in the kernel's
-    OOM killer, while the worker spills, pauses and restarts in good order at its own limit. Of small containers a
-    quarter is held back.
-    """
-    total = int(parse_quantity(memory))
-    limit = total - min(RESERVED_MEMORY, total // 4)
-    return limit // _MEBIBYTE * _MEBIBYTE or limit
-
-
-def _container(name: str, options: Options) -> Container:
+def _container(role: Role, options: Options) -> Container:
     """What all containers begin with."""
-    container: Container = {"name": name, "image": options.get("image", _NO_IMAGE)}
-    if "image_pull_policy" in options:
-        container["imagePullPolicy"] = options["image_pull_policy"]
     # An image knows no home for a user that we chose; pip, Jupyter and many others need one they can write to.
-    home = {"HOME": LOCAL_DIRECTORY} if _user(options) else {}
-    if env := {**home, **options.get("env", {})}:
-        container["env"] = [_variable(name, value) for name, value in env.items()]
-    return container
-
-
-def _variable(name: str, value: str | EnvVarSource) -> EnvVar:
-    return {"name": name, "value": value} if isinstance(value, str) else {"name": name, "valueFrom": value}
+    home: list[EnvVar] = [{"name": "HOME", "value": LOCAL_DIRECTORY}] if _user(options) else []
+    container: Container = {"name": role.container, "image": options.get("image", _NO_IMAGE)}
+    return {**container, "env": home} if home else container
 
 
 def _user(options: Options) -> int | None:
@@ -197,10 +235,8 @@ def _user(options: Options) -> int | None:
     return None if user == "image" else user
 
 
-def _pod(
-    container: Container, options: Options, change: PodChange | None, *, restart_policy: str | None = None
-) -> PodSpec:
-    """The Pod around a container: user, scratch space, credentials; then the user's last word."""
+def _pod(container: Container, options: Options) -> PodSpec:
+    """The Pod around a container: user, scratch space, no credentials."""
     user = _user(options)
     security: SecurityContext = {"allowPrivilegeEscalation": False}
     if user != 0:  # who asks for root wants to install packages, mostly, and apt needs the usual capabilities
@@ -213,30 +249,29 @@ def _pod(
         "volumes": [{"name": "tmp", "emptyDir": {}}],
         # Variables of a Service `dask-...` would start with DASK_, which Dask takes for configuration.
         "enableServiceLinks": False,
+        "automountServiceAccountToken": False,
     }
     if options.get("ipv6_only"):
         spec["hostAliases"] = [{"ip": ip, "hostnames": [_ALL_ADDRESSES]} for ip in ("0.0.0.0", "::")]
-    if restart_policy:
-        spec["restartPolicy"] = restart_policy
     if user is not None:
         ids = {"runAsUser": user, "runAsGroup": user, "fsGroup": user, "runAsNonRoot": user != 0}
         spec = merged(spec, {"securityContext": ids})
-    if "service_account" in options:
-        spec["serviceAccountName"] = options["service_account"]
-    else:
-        spec["automountServiceAccountToken"] = False
-    if "image_pull_secrets" in options:
-        spec["imagePullSecrets"] = [{"name": name} for name in options["image_pull_secrets"]]
+    return spec
+
+
+def changed(pod: PodSpec, change: PodChange | None) -> PodSpec:
+    """The Pod after its user's last word."""
     if change is None:
-        return spec
-    return change(spec) if callable(change) else merged(spec, change)
+        return pod
+    return change(pod) if callable(change) else merged(pod, change)
 
 
-def _resources(cores: str, memory: str, *, gpus: int = 0) -> ResourceRequirements:
+def _resources(
+    cores: str, memory: str, *, requests: dict[str, str] | None = None, limits: dict[str, str] | None = None
+) -> ResourceRequirements:
     """Requests = limits: the Pod is not the first to be evicted, and gets the CPUs that its threads count on."""
     amounts: dict[str, int | float | str] = {"cpu": cores, "memory": memory}
-    limits = amounts | ({"nvidia.com/gpu": str(gpus)} if gpus else {})
-    return {"requests": amounts, "limits": limits}
+    return {"requests": {**amounts, **(requests or {})}, "limits": {**amounts, **(limits or {})}}
 
 
 #: A name for the addresses of all families: distributed makes ``0.0.0.0`` of a port without one, and knows no ``[::]``.

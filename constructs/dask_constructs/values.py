@@ -91,7 +91,8 @@ def _cores(given: Any) -> object:
     return written(given)
 
 
-def _memory(given: Any) -> object:
+def memory_quantity(given: Any) -> str:
+    """A quantity of bytes as text; raises ``ValueError`` for what is none, or not what people mean."""
     if isinstance(given, Size):
         given = given.as_string()
     number = _quantity(given)
@@ -109,7 +110,7 @@ def written(quantity: Any) -> str:
 
 
 Cores = Annotated[int | float | str | CpuAmount, Plain(str, "a number of CPUs", _cores)]
-Memory = Annotated[int | float | str | Size, Plain(str, "a quantity of memory", _memory)]
+Memory = Annotated[int | float | str | Size, Plain(str, "a quantity of memory", memory_quantity)]
 
 
 # --- names ------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Required, Unpack
+from typing import Required, Unpack
 
 from constructs import Construct
 
@@ -13,11 +13,10 @@ from dask_crds.model import DaskWorkerGroupSpec, dump
 from . import templates
 from .autoscaler import DaskAutoscaler, ScalingOptions, autoscaler_of
 from .options import WorkerOptions
+from .pods import Pods
 from .resource import DaskResource, Exact, Metadata, state_replicas
+from .roles import WORKER
 from .values import Cluster, Text
-
-if TYPE_CHECKING:
-    pass
 
 
 class WorkerGroupOptions(WorkerOptions, Metadata, total=False):
@@ -42,6 +41,7 @@ class DaskWorkerGroup(DaskResource):
 
     KIND = "DaskWorkerGroup"
     LONGEST_NAME = names.MAX_GROUP_NAME
+    ROLES = {WORKER: "/spec/worker"}
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[WorkerGroupProps]) -> None:
         super().__init__(scope, id)
@@ -49,6 +49,11 @@ class DaskWorkerGroup(DaskResource):
         spec = dump(DaskWorkerGroupSpec(cluster=options.get("cluster", ""), worker=templates.worker(options)))
         state_replicas(spec["worker"], options)
         self._declare(spec, options)
+
+    @property
+    def workers(self) -> Pods:
+        """The workers of the group."""
+        return self._pods(WORKER)
 
     @classmethod
     def from_spec(

@@ -73,19 +73,7 @@ def structural(kind: str) -> dict[str, Any]:
 
 def json_schema(kind: str) -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of one kind for editors, ``jsonschema``, ``kubeconform``; unknown fields refused."""
-
-    def strict(node: dict[str, Any]) -> dict[str, Any]:
-        node.pop("nullable", None)  # as all nulls, see `dask_constructs.problems`
-        if node.get("format") in _BOUNDS:  # which JSON Schema takes for a remark
-            least, most = _BOUNDS[node["format"]]
-            node = {"minimum": least, "maximum": most, **node}
-        if node.pop("x-kubernetes-int-or-string", False):
-            node["anyOf"] = [{"type": "integer"}, {"type": "string"}]
-        if "properties" in node and not node.pop("x-kubernetes-preserve-unknown-fields", False):
-            node["additionalProperties"] = False
-        return {key: value for key, value in node.items() if not key.startswith("x-kubernetes")}
-
-    schema: dict[str, Any] = _walk(structural(kind), strict)
+    schema: dict[str, Any] = _walk(structural(kind), _strict)
     schema["properties"] |= {
         "apiVersion": {"const": names.API_VERSION},
         "kind": {"const": kind},
@@ -97,6 +85,29 @@ def json_schema(kind: str) -> dict[str, Any]:
         **schema,
         "required": ["apiVersion", "kind", "metadata", "spec"],
     }
+
+
+def partial_schema(kubernetes_type: str) -> dict[str, Any]:
+    """JSON Schema of a type of Kubernetes in which nothing is required; unknown fields refused."""
+
+    def partial(node: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in _strict(node).items() if key != "required"}
+
+    schema: dict[str, Any] = _walk(structural_schema(kubernetes_type), partial)
+    return schema
+
+
+def _strict(node: dict[str, Any]) -> dict[str, Any]:
+    """A structural node as JSON Schema."""
+    node.pop("nullable", None)  # as all nulls, see `dask_constructs.problems`
+    if node.get("format") in _BOUNDS:  # which JSON Schema takes for a remark
+        least, most = _BOUNDS[node["format"]]
+        node = {"minimum": least, "maximum": most, **node}
+    if node.pop("x-kubernetes-int-or-string", False):
+        node["anyOf"] = [{"type": "integer"}, {"type": "string"}]
+    if "properties" in node and not node.pop("x-kubernetes-preserve-unknown-fields", False):
+        node["additionalProperties"] = False
+    return {key: value for key, value in node.items() if not key.startswith("x-kubernetes")}
 
 
 def embedded_types(kind: str) -> dict[str, str]:

@@ -135,6 +135,7 @@ def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
         "metadata": child_metadata(
             cluster,
             names.scheduler(cluster.name),
+            template=cluster.spec.scheduler.service_metadata,
             labels=selector(cluster.name),
             annotations={Annotation.REVISION: revision(filled)},
         ),

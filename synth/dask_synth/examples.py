@@ -5,12 +5,13 @@ They name no namespace, and ask for little enough to run on a laptop.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from cdk8s import Chart
 from constructs import Construct
 
 from dask_constructs import DaskCluster, DaskJob
+from dask_crds.kubernetes import PartialPodSpec
 
 PROGRAM = """\
 from distributed import Client
@@ -21,15 +22,15 @@ with Client() as client:  # the operator sets DASK_SCHEDULER_ADDRESS
 """
 
 
-def _request(container: str, cpu: str) -> dict[str, Any]:
+def _request(container: str, cpu: str) -> PartialPodSpec:
     return {"containers": [{"name": container, "resources": {"requests": {"cpu": cpu}}}]}
 
 
 class _Small(TypedDict):
     memory: str
-    worker_pod: dict[str, Any]
+    worker_pod: PartialPodSpec
     scheduler_memory: str
-    scheduler_pod: dict[str, Any]
+    scheduler_pod: PartialPodSpec
 
 
 #: A tenth of a CPU is requested, up to a whole one is used: fine to try things, unfair to neighbours in production.

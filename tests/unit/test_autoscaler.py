@@ -20,7 +20,7 @@ from tests.support.states import (
 from dask_controller.core.actions import Patch
 from dask_controller.core.autoscaler import INTERVAL_SECONDS, in_charge, number_for, plan_autoscaler
 from dask_controller.core.autoscaler_status import autoscaler_status
-from dask_controller.core.demand import worker_resources, worker_threads
+from dask_controller.core.demand import worker_processes, worker_resources, worker_threads
 from dask_controller.core.observed import ObservedAutoscaler, Sibling
 from dask_controller.core.questions import Claim, WorkerId
 from dask_controller.core.scaling_rules import DOWN_WINDOW_SECONDS
@@ -220,6 +220,31 @@ def test_the_scheduler_is_told_no_more_than_a_group_may_have():
 )
 def test_threads_are_read_from_the_manifest(container, threads):
     assert worker_threads(described("g", **container)) == threads
+
+
+GPUS = {"limits": {"nvidia.com/gpu": "4", "cpu": "8"}}
+
+
+@pytest.mark.parametrize(
+    ("container", "processes"),
+    [
+        ({"args": ["dask-worker", "--nworkers", "2"]}, 2),
+        ({"args": ["dask-worker", "--nworkers", "auto"]}, 1),
+        ({"args": ["dask-worker"], "resources": GPUS}, 1),
+        ({"args": ["dask-cuda-worker", "--nthreads", "2"], "resources": GPUS}, 4),
+        ({"args": ["/opt/conda/bin/dask-cuda-worker"], "resources": {"limits": {"nvidia.com/mig-1g.5gb": 2}}}, 2),
+        ({"command": ["dask", "cuda", "worker"], "resources": GPUS}, 4),
+        ({"command": ["sh", "-c", "exec dask cuda worker --nthreads 2"], "resources": GPUS}, 4),
+        ({"args": ["dask-cuda-worker"]}, 1),
+        ({"args": ["dask-cuda-worker"], "resources": {"limits": {"nvidia.com/gpu": "9" * 5000}}}, 10**6),
+    ],
+)
+def test_processes_are_read_from_the_manifest(container, processes):
+    """(constructs finding 5) Each offers the Dask resources of the command line, and has the threads."""
+    g = described("g", **container)
+    assert worker_processes(g) == processes
+    if "--nthreads" in str(container):
+        assert worker_threads(g) == 2 * processes
 
 
 def test_the_scheduler_is_asked_about_this_groups_workers():

@@ -94,6 +94,22 @@ def test_a_changed_scheduler_template_is_applied():
     ) == ["Deployment"]
 
 
+def test_metadata_of_the_service_alone_is_brought_up_to_date():
+    """A cloud's load balancer is set up by them; the scheduler is not restarted, and has none of them."""
+    of, metadata = cluster(), TemplateMetadata(annotations={"example.com/lb": "internal"})
+    scheduler = msgspec.structs.replace(of.spec.scheduler, service_metadata=metadata)
+    stated = msgspec.structs.replace(of, spec=msgspec.structs.replace(of.spec, scheduler=scheduler))
+    (action,) = plan_cluster(complete(stated, **live_children(of)), NOW).actions
+    assert (action.kind, action.name) == ("Service", "simple-scheduler")
+    assert action.patch["metadata"]["annotations"]["example.com/lb"] == "internal"
+    assert plan_cluster(complete(stated), NOW).actions == ()
+
+
+def live_children(of):
+    """Scheduler and Service of a cluster as they were made."""
+    return {"deployment": live(scheduler_deployment(of)), "service": live(scheduler_service(of))}
+
+
 def test_suspending_takes_the_scheduler_down():
     o = complete(cluster(suspend=True), deployment=scheduler_deployment(cluster()))
     (action,) = [a for a in plan_cluster(o, NOW).actions if isinstance(a, Apply)]

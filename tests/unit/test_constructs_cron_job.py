@@ -124,3 +124,12 @@ def test_mistakes_are_told_at_synth(options: dict[str, Any], message: str) -> No
 def test_good_schedules() -> None:
     for schedule in ("*/5 * * * *", "@hourly", "@every 90m", "0 0 1,15 * ?", "0 6 * JAN-MAR MON"):
         assert manifests(schedule=schedule)["CronJob"]["spec"]["schedule"] == schedule
+
+
+def test_to_suspend_the_schedule_suspends_no_job() -> None:
+    """The two constructs have a keyword of that name."""
+    found = manifests(suspend=True, worker={"node_selector": {"a": "b"}})
+    spec = dask_job(found)["spec"]
+    assert found["CronJob"]["spec"]["suspend"] is True
+    assert "suspend" not in spec
+    assert spec["cluster"]["spec"]["worker"]["spec"]["nodeSelector"] == {"a": "b"}

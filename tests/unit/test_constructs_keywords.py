@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Required, TypedDict, get_type_hints
 
@@ -13,9 +14,11 @@ from tests.support.constructs import IMAGE, chart, errors, only
 
 from dask_constructs import DaskCluster
 from dask_constructs.cluster import ClusterProps
+from dask_constructs.conflicts import conflicts
 from dask_constructs.cron_job import CronJobProps
 from dask_constructs.job import JobProps
 from dask_constructs.keywords import accepted, checked
+from dask_constructs.templates import cluster_spec
 
 Policy = Literal["Always", "Never"]
 
@@ -101,10 +104,12 @@ def test_no_value_makes_it_raise(declared: type, data: st.DataObject) -> None:
     wrong = data.draw(st.dictionaries(st.sampled_from(keywords), ANYTHING, max_size=4))
     found: list[str] = []
     right = accepted(needed | wrong, declared, found.append)
-    told = {line.partition(":")[0].partition("[")[0] for line in found}
+    told = {re.split(r"[.:[]", line)[0] for line in found}
     given = {keyword for keyword, value in wrong.items() if value is not None}
     assert given == (right.keys() | told) & given, "each is taken or told"
     assert not right.keys() & told
+    refused = {re.split(r"[.[]", keyword)[0] for keyword, _ in conflicts(right)}
+    assert cluster_spec({name: value for name, value in right.items() if name not in refused})
 
 
 def test_a_value_is_checked_once_and_told_without_noise() -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from types import ModuleType
 
-from dask_constructs import options
+import pytest
+
+from dask_constructs import autoscaler, cluster, job, options, placement, worker_group
 
 
-def test_every_option_is_documented() -> None:
+@pytest.mark.parametrize("module", [autoscaler, cluster, job, options, placement, worker_group])
+def test_every_option_is_documented(module: ModuleType) -> None:
     """The docstrings below the fields are what editors show."""
-    tree = ast.parse(Path(options.__file__).read_text())
+    tree = ast.parse(Path(str(module.__file__)).read_text())
     undocumented = [
         f"{node.name}.{ast.unparse(field.target)}"
         for node in tree.body
-        if isinstance(node, ast.ClassDef)
+        if isinstance(node, ast.ClassDef) and node.name.endswith(("Options", "Props", "Changes", "Placement"))
         for field, following in zip(node.body, [*node.body[1:], None], strict=True)
         if isinstance(field, ast.AnnAssign) and not isinstance(following, ast.Expr)
     ]

@@ -83,10 +83,10 @@ def test_all_mistakes_are_reported_at_once_with_path_and_field() -> None:
     assert large[0].startswith("[test/large] spec: has 2,0")
     assert [line for line in found if line not in large] == [
         "[test/long] metadata.name: must have at most 53 characters, has 54: the Service is named <name>-scheduler",
-        "[test/digit] spec.worker.spec.nodeSelectors: unknown field, did you mean 'nodeSelector'?",
+        "[test/digit] worker_pod.nodeSelectors: unknown field, did you mean 'nodeSelector'?",
         "[test/digit] metadata.name: '1a' must be a DNS label that starts with a letter: the Service is named after it",
         "[test/bounds] spec.minimum: must not be greater than spec.maximum (5 > 3)",
-        "[test/job] spec.job.spec.restartPolicy: must be Never or OnFailure: a runner runs to completion",
+        "[test/job] runner_pod: spec.job.spec.restartPolicy: must be Never or OnFailure: a runner runs to completion",
         "[test/command] command[0]: must be text, not 1; write '1'",
         "[test/command] command[1]: must be text, not 2; write '2'",
         "[test/many] workers: must be a whole number from 0 to 200000, not 6000000",
@@ -94,8 +94,8 @@ def test_all_mistakes_are_reported_at_once_with_path_and_field() -> None:
 
 
 def test_unknown_arguments_are_refused_as_python_does() -> None:
-    wrong: Any = {"worker": 3}
-    with pytest.raises(TypeError, match=r"unexpected keyword argument 'worker'; did you mean 'workers'\?"):
+    wrong: Any = {"workerss": 3}
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'workerss'; did you mean 'workers'\?"):
         DaskCluster(chart(), "a", image=IMAGE, **wrong)
     with pytest.raises(TypeError, match="unexpected keyword argument 'jupyter'"):
         DaskCluster(chart(), "a", image=IMAGE).add_worker_group("g", jupyter=True)  # type: ignore[call-arg]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dask_constructs import templates
+from dask_constructs import processes, templates
 from dask_constructs.job import JobProps
 from dask_constructs.keywords import Options, accepted
 from dask_crds.kubernetes import Container, PodSpec
@@ -76,7 +76,7 @@ def test_threads_may_be_given() -> None:
 @given(st.integers(min_value=2**20, max_value=2**44))
 def test_the_worker_stays_below_its_container(memory: int) -> None:
     """Its nanny acts at 95 % of the limit; what is left must do for the nanny and the kernel."""
-    limit = templates.worker_memory_limit(str(memory))
+    limit = processes.worker_memory_limit(str(memory))
     assert 0 < limit < memory
     assert memory - limit >= min(128 * 2**20, memory // 4)
     assert limit >= memory - 129 * 2**20

@@ -10,9 +10,11 @@ from tests.support.typing import mypy_strict
 PROGRAM = """\
 from cdk8s import App, Chart, JsonPatch
 from constructs import Construct
-from dask_constructs import DaskCluster, DaskJob, DaskOperator
-from dask_crds.kubernetes import PodSpec
-from dask_crds.model import DaskClusterSpec, Scheduler, Worker
+from dask_constructs import DaskCluster, DaskJob, DaskOperator, Volume
+from dask_crds.kubernetes import PartialPodSpec, PodSpec
+from dask_crds.model import DaskClusterSpec, ScalingPolicy, Scheduler, Worker
+
+REQUEST: PartialPodSpec = {"containers": [{"name": "scheduler", "resources": {"requests": {"cpu": "100m"}}}]}
 
 
 def on_spot(pod: PodSpec) -> PodSpec:
@@ -33,8 +35,22 @@ class Analytics(Chart):
             worker_pod=on_spot,
             scheduler_pod=lambda pod: {**pod, "priorityClassName": "high"},
         )
-        cluster.add_worker_group("big", memory="64Gi", worker_resources={"BIG": 1}, workers=2)
-        cluster.autoscale(minimum=0, maximum=20)
+        big = cluster.add_worker_group("big", memory="64Gi", worker_resources={"BIG": 1}, workers=2)
+        cluster.autoscale(minimum=0, scale_up_policies=[ScalingPolicy(type="Pods", value=4, period_seconds=60)])
+        DaskCluster(
+            self,
+            "named",
+            image="x",
+            node_selector={"pool": "dask"},
+            tolerations=["spot=true:NoSchedule", {"key": "gpu", "operator": "Exists"}],
+            affinity={"podAntiAffinity": {}},
+            volumes={"/data": Volume.claim("d"), "/nfs": {"nfs": {"server": "s", "path": "/"}}},
+            worker={"env": {"A": "1"}, "priority_class": "low", "labels": {"a": "b"}},
+            scheduler_pod=REQUEST,
+        )
+        cluster.workers.mount("/scratch", Volume.scratch("100Gi"))
+        cluster.scheduler.schedule_on(node_selector={"pool": "on-demand"})
+        big.workers.change({"containers": [{"name": "worker", "env": [{"name": "A", "value": "1"}]}]})
         cluster.api_object.add_json_patch(JsonPatch.add("/spec/idleTimeout", 3600))
         DaskJob(self, "job", image="x", command=["python3", "-m", "job"], worker_pod={"hostNetwork": True})
         pod: PodSpec = {"containers": [{"name": "main", "image": "x", "ports": [{"containerPort": 8786}]}]}
@@ -50,7 +66,12 @@ app.synth()
 #: A mistake, and what mypy says of it.
 MISTAKES = {
     'DaskCluster(chart, "a")': 'Missing named argument "image"',
-    'DaskCluster(chart, "a", image="x", worker=3)': 'Unexpected keyword argument "worker"',
+    'DaskCluster(chart, "a", image="x", replicas=3)': 'Unexpected keyword argument "replicas"',
+    'DaskCluster(chart, "a", image="x", worker={"node_selectors": {}})': 'expected "RoleOptions',
+    'DaskCluster(chart, "a", image="x", worker_pod={"nodeSelectors": {}})': "| PartialPodSpec | None",
+    'DaskCluster(chart, "a", image="x", worker_pod={"containers": [{"imag": "b"}]})': "| PartialPodSpec | None",
+    'DaskCluster(chart, "a", image="x", tolerations=[{"kez": "a"}])': "| Toleration",
+    'DaskCluster(chart, "a", image="x", volumes={"/d": 3})': "incompatible type",
     'DaskCluster(chart, "a", image="x", workers="3")': 'incompatible type "str"; expected "int | None"',
     'DaskCluster(chart, "a", image="x", service_type="Ingress")': "expected \"Literal['ClusterIP'",
     'DaskCluster(chart, "a", image="x", worker_pod=lambda pod: {**pod, "hostNet": True})': 'Extra key "hostNet"',

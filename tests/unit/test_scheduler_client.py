@@ -213,7 +213,7 @@ async def test_a_scheduler_is_told_what_is_asked_for_and_nothing_else() -> None:
     )
     async with stage(saying(answers({"idle_seconds": None}, {"retirement": {}}, {"target": 0}))) as on, client(on) as s:
         await s.put(Request(asks))
-    plain = {"workers": [], "resources": {}, "threads": 1, "minimum": 0, "maximum": 1}
+    plain = {"workers": [], "resources": {}, "threads": 1, "processes": 1, "minimum": 0, "maximum": 1}
     asked = [
         {"idle": True},
         {"resume": [{"name": "a", "ip": "10.0.0.1"}], "retire": [{"name": "b", "ip": ""}]},

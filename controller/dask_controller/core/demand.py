@@ -24,6 +24,7 @@ from .scaling_rules import bounds
 _LONGEST_TEXT = 8192
 #: Greatest number that is believed.
 _MOST = 10**6
+_DASK_CUDA = re.compile(r"(?:^|/)dask-cuda-worker$|^cuda$")  # `dask cuda worker` is three words
 _AMOUNT = re.compile(r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 
 
@@ -51,6 +52,7 @@ def _claim(group: DaskWorkerGroup, autoscaler: DaskAutoscaler | None, pods: Iter
         workers=tuple(p.worker_id for p in pods if not p.deleting and not p.is_finished),
         resources=worker_resources(group),
         threads=worker_threads(group),
+        processes=worker_processes(group),
         minimum=minimum,
         maximum=maximum,
     )
@@ -76,12 +78,22 @@ def worker_threads(group: DaskWorkerGroup) -> int:
     ``--nthreads``, else what ``dask worker`` makes of the limit of CPU; 1 if there is neither.
     """
     if threads := _number(_option(group, "--nthreads")):
-        return threads * max(1, _number(_option(group, "--nworkers")))
+        return threads * worker_processes(group)
     limits = (_container(group).get("resources") or {}).get("limits") or {}
     try:
         return max(1, min(_MOST, math.ceil(parse_quantity(limits.get("cpu", "1")))))
     except ValueError:
         return 1
+
+
+def worker_processes(group: DaskWorkerGroup) -> int:
+    """Worker processes of one Pod, likewise: ``--nworkers``, with dask-cuda the GPUs, else 1."""
+    container = _container(group)
+    if not any(_DASK_CUDA.search(word[:_LONGEST_TEXT]) for word in _words(container, "cuda")):
+        return max(1, _number(_option(group, "--nworkers")))
+    limits = (container.get("resources") or {}).get("limits") or {}
+    gpus = (str(amount) for resource, amount in limits.items() if resource.startswith("nvidia.com/"))
+    return max(1, min(_MOST, sum(map(_number, gpus))))
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

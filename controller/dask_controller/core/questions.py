@@ -158,8 +158,9 @@ class Claim(Struct, frozen=True, kw_only=True):
     """What a worker group can take of the load."""
 
     workers: tuple[WorkerId, ...]  #: those that it has
-    resources: Mapping[str, float] = {}  #: Dask resources of one worker, as far as they are known before one runs
+    resources: Mapping[str, float] = {}  #: Dask resources of one process, as far as they are known before one runs
     threads: int = 1  #: of one Pod, likewise
+    processes: int = 1  #: of one Pod, likewise
     minimum: int = 0
     maximum: int
 

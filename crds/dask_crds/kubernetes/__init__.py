@@ -1,6 +1,6 @@
 """PodSpec and ServiceSpec of one pinned Kubernetes release: structural schemas and typed dictionaries.
 
-``schema.json`` and ``core_v1.py`` are generated from the OpenAPI document of that release by
+``schema.json``, ``core_v1.py`` and ``partial.py`` are generated from the OpenAPI document of that release by
 ``python -m dask_crds.kubernetes.vendor`` and committed; nothing else in the project describes a Pod.
 """
 
@@ -13,10 +13,12 @@ from importlib.resources import files
 from typing import Any
 
 from .core_v1 import Container, PodSpec, ResourceRequirements, ServiceSpec
+from .partial import PartialPodSpec
 
 __all__ = [
     "KUBERNETES_VERSION",
     "Container",
+    "PartialPodSpec",
     "PodSpec",
     "ResourceRequirements",
     "ServiceSpec",
@@ -41,7 +43,7 @@ def definitions() -> Mapping[str, Any]:
 
 
 def structural_schema(name: str) -> dict[str, Any]:
-    """Structural schema of ``PodSpec`` or ``ServiceSpec``, every reference inlined, without descriptions.
+    """Structural schema of a type such as ``PodSpec``, every reference inlined, without descriptions.
 
     Structural schemas know no ``$ref``, see
     https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema

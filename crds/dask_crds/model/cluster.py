@@ -47,6 +47,7 @@ class Scheduler(Value, frozen=True, kw_only=True):
     service: VendoredServiceSpec | None = None
     """ServiceSpec of `<cluster>-scheduler`. Omitted: a ClusterIP Service with the ports `tcp-comm` (8786) and
     `http-dashboard` (8787)."""
+    service_metadata: TemplateMetadata | None = None
     update_strategy: SchedulerUpdateStrategy | None = None
     eviction_policy: Literal["Block", "Allow"] | None = None
     """Whether the scheduler may be evicted, for example by `kubectl drain`. `Block`: a PodDisruptionBudget refuses it

@@ -78,6 +78,22 @@ async def test_threads_are_known_before_a_worker_is(rig):
     await rig.client.cancel(futures)
 
 
+async def test_each_process_of_a_pod_takes_tasks_for_a_resource(rig):
+    """Several processes in a Pod (constructs finding 5): the resource of one was taken for all that the Pod has."""
+    futures = rig.client.map(time.sleep, [0.5 + n / 1000 for n in range(8)], resources={"GPU": 1})
+    await waiting(rig, 8)
+    pod = {"resources": {"GPU": 1}, "threads": 4, "target_duration": 0.5}
+    assert await rig.target(**pod) == 8, "one process, one GPU"
+    assert await rig.target(processes=4, **pod) == 2
+    too_large = rig.client.submit(time.sleep, 0.5, resources={"GPU": 2}, pure=False)
+    await waiting(rig, 9)
+    assert await rig.target(processes=4, **pod) == 2, "what no single process can run makes no Pod"
+    await rig.add(*(f"g-worker-0-abcde-{n}" for n in range(4)), resources={"GPU": 1})
+    await until(lambda: rig.scheduler.total_occupancy)
+    assert await rig.target("g-worker-0-abcde", target_duration=0.5) == 2, "as they are when they have registered"
+    await rig.client.cancel([*futures, too_large])
+
+
 async def test_what_a_leaving_worker_still_runs_does_not_call_it_back(rig):
     await rig.add("a", "b")
     (future,) = rig.hold(workers=["b"], allow_other_workers=True)

@@ -175,7 +175,10 @@ async def test_a_request_has_bounds(rig, body, status, why):
         ({"rank": ["a"] * 20_001}, "rank has at most 20,000 items"),
         ({"target": {"group": {}, "before": [{}] * 1001}}, "before has at most 1,000 items"),
         ({"target": {"group": {}, "after": [{"workers": ["a"] * 9_999}] * 3}}, "at most 20,000 workers together"),
-        ({"target": {"group": {"workers": [], "maximum": 10**400}}}, "threads, minimum and maximum are numbers"),
+        (
+            {"target": {"group": {"workers": [], "maximum": 10**400}}},
+            "threads, processes, minimum and maximum are numbers",
+        ),
         ({"target": {"group": {"workers": [], "resources": {"GPU": float("nan")}}}}, "resources are numbers"),
     ],
 )

@@ -41,8 +41,9 @@ class _GroupLoad:
         ]
         self.workers = list(chain.from_iterable(self.staying))
         self.minimum, self.maximum = group.minimum, group.maximum
-        self.threads = group.threads
+        self.threads, self.processes = group.threads, group.processes
         if self.staying:
+            self.processes = len(self.workers) / len(self.staying)
             self.threads = sum(ws.nthreads for ws in self.workers) / len(self.staying)
         self.offered: dict[str, float] = {}
         for ws in self.workers:
@@ -51,8 +52,9 @@ class _GroupLoad:
         self.offered.update(group.resources)
 
     def slots(self, needs: Needs) -> float:
-        """How many tasks with these needs one Pod runs at a time."""
-        return min([self.threads, *(self.offered.get(name, 0) // amount for name, amount in needs if amount > 0)])
+        """How many tasks with these needs one Pod runs at a time: what a task needs, one process must have."""
+        each = [self.offered.get(name, 0) // amount for name, amount in needs if amount > 0]
+        return min([self.threads, *(self.processes * number for number in each)])
 
 
 def adaptive_target(scheduler: Any, workers: Workers, groups: Groups, target_duration: Any = None) -> dict[str, Any]:

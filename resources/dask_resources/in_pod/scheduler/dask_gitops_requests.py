@@ -40,8 +40,9 @@ class Group(NamedTuple):
     """A worker group as the operator knows it."""
 
     workers: list[Pod]
-    resources: dict[str, float] = {}  #: that each of its Pods offers, as far as is known before one has started
+    resources: dict[str, float] = {}  #: that each process offers, as far as is known before one has started
     threads: float = 1  #: of each of its Pods, likewise
+    processes: float = 1  #: of each of its Pods, likewise
     minimum: int = 0
     maximum: float = math.inf
 
@@ -67,9 +68,10 @@ def _read_group(body: Any) -> Group:
     resources = body.get("resources") or {}
     if not (isinstance(resources, dict) and all(map(is_number, resources.values()))):
         raise Malformed("resources are numbers by name")
-    numbers = {name: body[name] for name in ("threads", "minimum", "maximum") if body.get(name) is not None}
-    if not all(is_number(number) and number >= 0 for number in numbers.values()) or numbers.get("threads") == 0:
-        raise Malformed("threads, minimum and maximum are numbers, none below 0, and threads above it")
+    counts = ("threads", "processes", "minimum", "maximum")
+    numbers = {name: body[name] for name in counts if body.get(name) is not None}
+    if not all(is_number(number) and number >= 0 for number in numbers.values()) or 0 in map(numbers.get, counts[:2]):
+        raise Malformed("threads, processes, minimum and maximum are numbers, none below 0, and the former above it")
     return Group(workers, resources, **numbers)
 
 
