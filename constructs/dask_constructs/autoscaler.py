@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Required, TypedDict, 
 import msgspec
 from constructs import Construct
 
-from dask_crds.model import AutoscalerBehavior, DaskAutoscalerSpec, ScalingPolicy, ScalingRules, dump
+from dask_crds.model import AutoscalerBehavior, Autoscaling, DaskAutoscalerSpec, ScalingPolicy, ScalingRules, dump
 
 from .keywords import Options, Plain
 from .resource import DaskConstruct, DaskResource, Exact, Metadata
@@ -76,14 +76,8 @@ class DaskAutoscaler(DaskResource):
     def __init__(self, scope: Construct, id: str, **props: Unpack[AutoscalerProps]) -> None:
         super().__init__(scope, id)
         options = self._accepted(props, AutoscalerProps)
-        up, down = _rules(options, "scale_up"), _rules(options, "scale_down")
-        spec = DaskAutoscalerSpec(
-            cluster=options.get("cluster", ""),
-            minimum=options.get("minimum", 0),
-            maximum=options.get("maximum"),
-            worker_group=options.get("worker_group"),
-            behavior=AutoscalerBehavior(scale_up=up, scale_down=down) if up or down else None,
-        )
+        bounds, group = _bounds(options), options.get("worker_group")
+        spec = DaskAutoscalerSpec(cluster=options.get("cluster", ""), worker_group=group, **bounds)
         self._declare(_with_minimum(spec), options)
 
     @classmethod
@@ -113,6 +107,18 @@ def autoscaler_of(
         worker_group=worker_group,
         **options,
     )
+
+
+def stated_autoscaler(options: Options) -> dict[str, Any]:
+    """The autoscaler of a group as the manifest of its cluster or job states it."""
+    bounds = Autoscaling(**_bounds(options))
+    return {"minimum": bounds.minimum, **dump(bounds)}
+
+
+def _bounds(options: Options) -> dict[str, Any]:
+    up, down = _rules(options, "scale_up"), _rules(options, "scale_down")
+    behavior = AutoscalerBehavior(scale_up=up, scale_down=down) if up or down else None
+    return {"minimum": options.get("minimum", 0), "maximum": options.get("maximum"), "behavior": behavior}
 
 
 def _with_minimum(spec: DaskAutoscalerSpec) -> dict[str, Any]:

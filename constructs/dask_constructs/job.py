@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Required, Unpack
+from typing import Annotated, Any, Required, Unpack
 
+from cdk8s import JsonPatch
 from constructs import Construct
 from msgspec import Meta
 
@@ -13,11 +14,14 @@ from dask_crds.model import DaskJobSpec, dump
 from dask_resources.revision import revision
 
 from . import templates
-from .options import JobOptions
+from .autoscaler import ScalingOptions, stated_autoscaler
+from .options import JobOptions, PodOptions, WorkerOptions
 from .pods import Pods
 from .resource import DaskResource, Exact, Metadata, state_replicas
 from .roles import RUNNER, SCHEDULER, WORKER, Role
 from .values import Text
+
+_CLUSTER = "/spec/cluster/spec"
 
 
 class ProgramProps(JobOptions, Metadata, total=False):
@@ -40,10 +44,19 @@ class JobProps(ProgramProps, total=False):
     ``run_id``."""
 
 
+class JobWorkerGroupOptions(WorkerOptions, total=False):
+    """Keyword arguments of ``DaskJob.add_worker_group``."""
+
+    image: Text | None
+    """Container image with dask and distributed (default: that of the job's workers)."""
+
+
 class DaskJob(DaskResource):
     """A program that runs to completion beside its own cluster.
 
-    >>> DaskJob(chart, "report", image="registry/report:1.4", command=["python", "-m", "report"], workers=8)
+    >>> job = DaskJob(chart, "train", image="registry/train:1.4", command=["python", "-m", "train"], workers=8)
+    >>> job.add_worker_group("gpu", gpus=1, workers=2)
+    >>> job.autoscale("gpu", minimum=0, maximum=4)
 
     Args:
         props: see ``JobProps``.
@@ -59,11 +72,58 @@ class DaskJob(DaskResource):
         spec = dump(templates.job_spec(options, suspend=options.get("suspend")))
         state_replicas(spec["cluster"]["spec"]["worker"], options)
         self._declare(spec, options, suffix=f"-{revision(spec)}" if options.get("run_once") else "")
+        self._shared = {name: value for name, value in options.items() if name in PodOptions.__annotations__}
+
+    def add_worker_group(self, name: str, **options: Unpack[JobWorkerGroupOptions]) -> Pods:
+        """Add workers of another size or kind, which start and end with the job; returns them, to be changed.
+
+        Image, environment, user and what else ``PodOptions`` has are the job's where left out.
+
+        Args:
+            name: of the group; the operator calls it ``<job>-<name>``.
+            options: see ``JobWorkerGroupOptions``.
+        """
+        self._refuse_late_changes()
+        image = self.spec["cluster"]["spec"]["worker"]["spec"]["containers"][0].get("image", "")
+        right = {"image": image, **self._shared, **self._accepted(options, JobWorkerGroupOptions)}
+        group = {"name": name, **dump(templates.worker(right))}
+        state_replicas(group, right)
+        groups = [*self._stated_groups(), group]
+        self._state("workerGroups", groups)
+        return Pods(self, WORKER, f"{_CLUSTER}/workerGroups/{len(groups) - 1}", self._accepted)
+
+    def autoscale(self, worker_group: str | None = None, **options: Unpack[ScalingOptions]) -> None:
+        """Let a group of workers follow the load.
+
+        Args:
+            worker_group: as it was called by ``add_worker_group`` (default: the workers of the job itself).
+            options: see ``ScalingOptions``.
+        """
+        self._refuse_late_changes()
+        autoscaler = stated_autoscaler(self._accepted(options, ScalingOptions))
+        if worker_group is None:
+            self._state("autoscaler", autoscaler)
+            return
+        groups = self._stated_groups()
+        if worker_group not in [group["name"] for group in groups]:
+            raise ValueError(f"there is no group {worker_group!r}: call add_worker_group first")
+        named = ({**group, "autoscaler": autoscaler} if group["name"] == worker_group else group for group in groups)
+        self._state("workerGroups", list(named))
+
+    def _stated_groups(self) -> list[dict[str, Any]]:
+        groups: list[dict[str, Any]] = self.api_object.to_json()["spec"]["cluster"]["spec"].get("workerGroups", [])
+        return groups
+
+    def _state(self, field: str, value: Any) -> None:
+        self.api_object.add_json_patch(JsonPatch.add(f"{_CLUSTER}/{field}", value))
 
     def _pods(self, role: Role) -> Pods:
+        self._refuse_late_changes()
+        return super()._pods(role)
+
+    def _refuse_late_changes(self) -> None:
         if self._options.get("run_once"):
             raise ValueError("run_once: the name ends in a hash of what the constructor was told: tell it this as well")
-        return super()._pods(role)
 
     @property
     def scheduler(self) -> Pods:
@@ -87,4 +147,4 @@ class DaskJob(DaskResource):
 
 
 class _ExactJob(Exact, DaskJob):
-    pass
+    _shared: dict[str, Any] = {}

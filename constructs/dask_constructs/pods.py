@@ -78,7 +78,7 @@ class Pods:
     def _template(self) -> dict[str, Any]:
         node = self._resource.api_object.to_json()
         for field in self._path.strip("/").split("/"):
-            node = node[field]
+            node = node[int(field)] if isinstance(node, list) else node[field]
         return cast("dict[str, Any]", node)
 
     def _patch(self, field: str, value: Any) -> None:

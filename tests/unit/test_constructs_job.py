@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.constructs import IMAGE, chart, container, only
+import pytest
+from tests.support.constructs import IMAGE, chart, container, errors, only
 
 from dask_constructs import DaskJob
 
@@ -45,3 +46,48 @@ def test_every_pod_can_be_changed() -> None:
     assert spec["cluster"]["spec"]["scheduler"]["spec"]["priorityClassName"] == "high"
     assert spec["cluster"]["spec"]["worker"]["spec"]["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
     assert {"name": "A", "value": "1"} in spec["job"]["spec"]["containers"][0]["env"]
+
+
+def test_a_job_has_several_groups_and_autoscalers_in_its_manifest() -> None:
+    """(constructs, program 27) They start and end with it."""
+    c = chart()
+    job = DaskJob(c, "train", name="train", image=IMAGE, command=["true"], env={"MODE": "full"})
+    gpus = job.add_worker_group("gpu", gpus=1, memory="16Gi", image="registry/gpu:1", workers=2)
+    job.add_worker_group("big", memory="64Gi", worker_resources={"BIG": 1})
+    job.autoscale(maximum=8)
+    job.autoscale("big", minimum=1, maximum=4, scale_down_window=300)
+    gpus.schedule_on(node_selector={"pool": "gpu"})
+    spec = only(c)["spec"]["cluster"]["spec"]
+    gpu, big = spec["workerGroups"]
+    assert spec["autoscaler"] == {"minimum": 0, "maximum": 8}
+    assert (gpu["name"], gpu["replicas"], gpu["spec"]["nodeSelector"]) == ("gpu", 2, {"pool": "gpu"})
+    assert gpu["spec"]["containers"][0]["image"] == "registry/gpu:1"
+    assert "replicas" not in big
+    assert big["autoscaler"] == {
+        "minimum": 1,
+        "maximum": 4,
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 300}},
+    }
+    for group in (gpu, big):
+        assert {"name": "MODE", "value": "full"} in group["spec"]["containers"][0]["env"]
+    assert big["spec"]["containers"][0]["image"] == IMAGE
+
+
+def test_mistakes_in_further_groups_are_told() -> None:
+    c = chart()
+    job = DaskJob(c, "train", name="train", image=IMAGE, command=["true"])
+    job.add_worker_group("Big", memory="64Gb", workers="2")  # type: ignore[arg-type]
+    job.add_worker_group("twice")
+    job.add_worker_group("twice")
+    found = errors(c)
+    assert "[test/train] memory: '64Gb' is not a Kubernetes quantity such as 500m, 1.5 or 4Gi" in found
+    assert "[test/train] workers: must be a whole number from 0 to 200000, not '2'; write 2" in found
+    assert any("spec.cluster.spec.workerGroups[0].name" in line for line in found)
+    assert any("is the name of spec.cluster.spec.workerGroups[1] already" in line for line in found)
+    with pytest.raises(ValueError, match="there is no group 'none': call add_worker_group first"):
+        job.autoscale("none")
+    once = DaskJob(c, "once", image=IMAGE, command=["true"], run_once=True)
+    with pytest.raises(ValueError, match="run_once"):
+        once.add_worker_group("late")
+    with pytest.raises(ValueError, match="run_once"):
+        once.autoscale()
