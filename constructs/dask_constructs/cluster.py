@@ -12,6 +12,7 @@ from dask_crds.names import Port
 
 from . import templates
 from .autoscaler import DaskAutoscaler, ScalingOptions, autoscaler_of
+from .expose import DaskExposure, ExposeOptions, exposed
 from .options import ClusterOptions, PodOptions
 from .resource import DaskResource, Exact, Metadata, state_replicas
 from .values import Text
@@ -49,11 +50,23 @@ class DaskCluster(DaskResource):
         self._shared = cast("WorkerGroupOptions", shared)
 
     @property
+    def service_name(self) -> str:
+        """Name of the scheduler's Service."""
+        return names.scheduler(self.name)
+
+    @property
+    def dashboard_url(self) -> str:
+        """URL of the dashboard from within the Kubernetes cluster."""
+        return f"http://{self._host}:{Port.DASHBOARD.number}/status"
+
+    @property
     def scheduler_address(self) -> str:
         """Address for ``distributed.Client`` from within the Kubernetes cluster."""
-        service = names.scheduler(self.name)
-        host = service if self.namespace is None else f"{service}.{self.namespace}"
-        return f"tcp://{host}:{Port.COMM.number}"
+        return f"tcp://{self._host}:{Port.COMM.number}"
+
+    @property
+    def _host(self) -> str:
+        return self.service_name if self.namespace is None else f"{self.service_name}.{self.namespace}"
 
     @classmethod
     def from_spec(
@@ -80,6 +93,10 @@ class DaskCluster(DaskResource):
     def autoscale(self, **options: Unpack[ScalingOptions]) -> DaskAutoscaler:
         """Let the default group follow the load, see ``ScalingOptions``."""
         return autoscaler_of(self, options)
+
+    def expose(self, id: str = "dashboard", **options: Unpack[ExposeOptions]) -> DaskExposure:
+        """Publish the dashboard by an Ingress or a HTTPRoute, named ``<cluster>-<id>``, see ``ExposeOptions``."""
+        return exposed(self, id, options)
 
 
 class _ExactCluster(Exact, DaskCluster):

@@ -13,6 +13,7 @@ from dask_crds.model import DaskJobSpec, dump
 from dask_resources.revision import revision
 
 from . import templates
+from .expose import DaskExposure, ExposeOptions, exposed
 from .options import JobOptions
 from .resource import DaskResource, Exact, Metadata, state_replicas
 from .values import Text
@@ -59,6 +60,10 @@ class DaskJob(DaskResource):
     def from_spec(cls, scope: Construct, id: str, *, spec: DaskJobSpec, **metadata: Unpack[Metadata]) -> DaskJob:
         """A job exactly as ``spec`` says."""
         return _ExactJob(scope, id, spec, metadata)
+
+    def expose(self, id: str = "dashboard", **options: Unpack[ExposeOptions]) -> DaskExposure:
+        """Publish the dashboard by an Ingress or a HTTPRoute, named ``<job>-<id>``, see ``ExposeOptions``."""
+        return exposed(self, id, options)
 
 
 class _ExactJob(Exact, DaskJob):
