@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Required, Unpack, cast
+from collections.abc import Mapping
+from typing import Any, Required, Unpack, cast
 
 from constructs import Construct
 
@@ -70,9 +71,9 @@ class DaskCluster(DaskResource):
 
     @classmethod
     def from_spec(
-        cls, scope: Construct, id: str, *, spec: DaskClusterSpec, **metadata: Unpack[Metadata]
+        cls, scope: Construct, id: str, *, spec: DaskClusterSpec | Mapping[str, Any], **metadata: Unpack[Metadata]
     ) -> DaskCluster:
-        """A cluster exactly as ``spec`` says."""
+        """A cluster exactly as ``spec`` says: a struct, or a mapping, which may be a whole manifest."""
         return _ExactCluster(scope, id, spec, metadata)
 
     def add_worker_group(

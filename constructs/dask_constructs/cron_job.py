@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Required, Unpack
 from zoneinfo import available_timezones
 
@@ -20,7 +20,7 @@ from .keywords import Options
 from .manifest import api_object, problems
 from .operator import DEFAULT_IMAGE, RESTRICTED_CONTAINER, RESTRICTED_POD
 from .rbac import RBAC_GROUP
-from .resource import DaskConstruct, Metadata, state_replicas
+from .resource import DaskConstruct, Metadata, exact_form, state_replicas
 from .schedule import schedule_problem
 from .values import Count, Seconds, ServiceAccount, Text
 
@@ -90,8 +90,10 @@ class DaskCronJob(DaskConstruct):
         self._build(spec, options)
 
     @classmethod
-    def from_spec(cls, scope: Construct, id: str, *, spec: DaskJobSpec, **props: Unpack[ScheduleProps]) -> DaskCronJob:
-        """Jobs exactly as ``spec`` says."""
+    def from_spec(
+        cls, scope: Construct, id: str, *, spec: DaskJobSpec | Mapping[str, Any], **props: Unpack[ScheduleProps]
+    ) -> DaskCronJob:
+        """Jobs exactly as ``spec`` says: a struct, or a mapping, which may be a whole manifest."""
         return _ExactCronJob(scope, id, spec, props)
 
     def _build(self, spec: dict[str, Any], options: Options) -> None:
@@ -143,9 +145,10 @@ class DaskCronJob(DaskConstruct):
 
 
 class _ExactCronJob(DaskCronJob):
-    def __init__(self, scope: Construct, id: str, spec: DaskJobSpec, props: ScheduleProps) -> None:
+    def __init__(self, scope: Construct, id: str, spec: DaskJobSpec | Mapping[str, Any], props: ScheduleProps) -> None:
         DaskConstruct.__init__(self, scope, id)
-        self._build(dump(spec), self._accepted(props, ScheduleProps))
+        body, own = exact_form(spec, "DaskJob")
+        self._build(body, self._accepted({**own, **props}, ScheduleProps))
 
 
 def starter_account(scope: Construct, name: str, namespace: str | None) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Required, Unpack
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Required, Unpack
 
 from constructs import Construct
 from msgspec import Meta
@@ -57,8 +57,10 @@ class DaskJob(DaskResource):
         self._declare(spec, options, suffix=f"-{revision(spec)}" if options.get("run_once") else "")
 
     @classmethod
-    def from_spec(cls, scope: Construct, id: str, *, spec: DaskJobSpec, **metadata: Unpack[Metadata]) -> DaskJob:
-        """A job exactly as ``spec`` says."""
+    def from_spec(
+        cls, scope: Construct, id: str, *, spec: DaskJobSpec | Mapping[str, Any], **metadata: Unpack[Metadata]
+    ) -> DaskJob:
+        """A job exactly as ``spec`` says: a struct, or a mapping, which may be a whole manifest."""
         return _ExactJob(scope, id, spec, metadata)
 
     def expose(self, id: str = "dashboard", **options: Unpack[ExposeOptions]) -> DaskExposure:
