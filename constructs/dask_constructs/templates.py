@@ -227,6 +227,11 @@ def _pod(
         spec["automountServiceAccountToken"] = False
     if "image_pull_secrets" in options:
         spec["imagePullSecrets"] = [{"name": name} for name in options["image_pull_secrets"]]
+    return changed(spec, change)
+
+
+def changed(spec: PodSpec, change: PodChange | None) -> PodSpec:
+    """The Pod with its user's last word."""
     if change is None:
         return spec
     return change(spec) if callable(change) else merged(spec, change)
