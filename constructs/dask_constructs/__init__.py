@@ -18,6 +18,7 @@ from .argocd import ArgoCDApplications, ArgoCDSettings, ArgoCDTenant  # noqa: E4
 from .autoscaler import DaskAutoscaler  # noqa: E402
 from .cluster import DaskCluster  # noqa: E402
 from .cron_job import DaskCronJob  # noqa: E402
+from .expose import DaskExposure  # noqa: E402
 from .flux import FluxKustomizations, FluxTenant  # noqa: E402
 from .guardrails import DaskGuardrails  # noqa: E402
 from .job import DaskJob  # noqa: E402
@@ -40,6 +41,7 @@ __all__ = [
     "DaskCluster",
     "DaskCronJob",
     "DaskCustomResourceDefinitions",
+    "DaskExposure",
     "DaskGuardrails",
     "DaskJob",
     "DaskNetworkPolicy",

@@ -11,7 +11,7 @@ from constructs import Construct
 from dask_crds.model import AutoscalerBehavior, Autoscaling, DaskAutoscalerSpec, ScalingPolicy, ScalingRules, dump
 
 from .keywords import Options, Plain
-from .resource import DaskConstruct, DaskResource, Exact, Metadata
+from .resource import DaskResource, Exact, Metadata
 from .values import Cluster, Seconds, WorkerGroup, Workers
 
 if TYPE_CHECKING:
@@ -82,16 +82,16 @@ class DaskAutoscaler(DaskResource):
 
     @classmethod
     def from_spec(
-        cls, scope: Construct, id: str, *, spec: DaskAutoscalerSpec, **metadata: Unpack[Metadata]
+        cls, scope: Construct, id: str, *, spec: DaskAutoscalerSpec | Mapping[str, Any], **metadata: Unpack[Metadata]
     ) -> DaskAutoscaler:
-        """An autoscaler exactly as ``spec`` says."""
+        """An autoscaler exactly as ``spec`` says: a struct, or a mapping, which may be a whole manifest."""
         return _ExactAutoscaler(scope, id, spec, metadata)
 
 
 class _ExactAutoscaler(Exact, DaskAutoscaler):
-    def __init__(self, scope: Construct, id: str, spec: DaskAutoscalerSpec, metadata: Metadata) -> None:
-        DaskConstruct.__init__(self, scope, id)
-        self._declare(_with_minimum(spec), self._accepted(metadata, Metadata))
+    @staticmethod
+    def _dumped(spec: Any) -> dict[str, Any]:
+        return _with_minimum(spec)
 
 
 def autoscaler_of(

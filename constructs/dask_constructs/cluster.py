@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Required, Unpack, cast
+from collections.abc import Mapping
+from typing import Any, Required, Unpack, cast
 
 from constructs import Construct
 
@@ -12,6 +13,7 @@ from dask_crds.names import Port
 
 from . import templates
 from .autoscaler import DaskAutoscaler, ScalingOptions, autoscaler_of
+from .expose import DaskExposure, ExposeOptions, exposed
 from .options import ClusterOptions, PodOptions
 from .pods import Pods
 from .resource import DaskResource, Exact, Metadata, state_replicas
@@ -54,6 +56,16 @@ class DaskCluster(DaskResource):
         self._shared = cast("WorkerGroupOptions", shared)
 
     @property
+    def service_name(self) -> str:
+        """Name of the scheduler's Service."""
+        return names.scheduler(self.name)
+
+    @property
+    def dashboard_url(self) -> str:
+        """URL of the dashboard from within the Kubernetes cluster."""
+        return f"http://{self._host}:{Port.DASHBOARD.number}/status"
+
+    @property
     def scheduler(self) -> Pods:
         """The scheduler's Pod."""
         return self._pods(SCHEDULER)
@@ -66,15 +78,17 @@ class DaskCluster(DaskResource):
     @property
     def scheduler_address(self) -> str:
         """Address for ``distributed.Client`` from within the Kubernetes cluster."""
-        service = names.scheduler(self.name)
-        host = service if self.namespace is None else f"{service}.{self.namespace}"
-        return f"tcp://{host}:{Port.COMM.number}"
+        return f"tcp://{self._host}:{Port.COMM.number}"
+
+    @property
+    def _host(self) -> str:
+        return self.service_name if self.namespace is None else f"{self.service_name}.{self.namespace}"
 
     @classmethod
     def from_spec(
-        cls, scope: Construct, id: str, *, spec: DaskClusterSpec, **metadata: Unpack[Metadata]
+        cls, scope: Construct, id: str, *, spec: DaskClusterSpec | Mapping[str, Any], **metadata: Unpack[Metadata]
     ) -> DaskCluster:
-        """A cluster exactly as ``spec`` says."""
+        """A cluster exactly as ``spec`` says: a struct, or a mapping, which may be a whole manifest."""
         return _ExactCluster(scope, id, spec, metadata)
 
     def add_worker_group(
@@ -95,6 +109,10 @@ class DaskCluster(DaskResource):
     def autoscale(self, **options: Unpack[ScalingOptions]) -> DaskAutoscaler:
         """Let the default group follow the load, see ``ScalingOptions``."""
         return autoscaler_of(self, options)
+
+    def expose(self, id: str = "dashboard", **options: Unpack[ExposeOptions]) -> DaskExposure:
+        """Publish the dashboard by an Ingress or a HTTPRoute, named ``<cluster>-<id>``, see ``ExposeOptions``."""
+        return exposed(self, id, options)
 
 
 class _ExactCluster(Exact, DaskCluster):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Required, Unpack
 from zoneinfo import available_timezones
 
@@ -13,15 +13,18 @@ from constructs import Construct
 from dask_crds import names
 from dask_crds.model import DaskJobSpec, dump
 from dask_crds.names import Component, Label
+from dask_resources.metadata import inherited
 
 from . import rbac, templates
 from .job import ProgramProps
 from .keywords import Options
 from .manifest import api_object, problems
 from .operator import DEFAULT_IMAGE, RESTRICTED_CONTAINER, RESTRICTED_POD
+from .options import PodChange
 from .rbac import RBAC_GROUP
-from .resource import DaskConstruct, Metadata, state_replicas
+from .resource import DaskConstruct, Metadata, exact_form, state_replicas
 from .schedule import schedule_problem
+from .templates import changed
 from .values import Count, Seconds, ServiceAccount, Text
 
 #: Jobs, and so their DaskJobs and clusters, are named like the CronJob, with a dash and ten digits at most.
@@ -52,6 +55,9 @@ class ScheduleOptions(Metadata, total=False):
     one of its own, with the permission."""
     operator_image: Text | None
     """Image of the operator, whose program creates the DaskJobs."""
+    starter_pod: PodChange
+    """Last word on the Pod that creates them and waits. It has the runner's pull secrets, node selector and
+    tolerations, and the labels and annotations of the CronJob."""
 
 
 class ScheduleProps(ScheduleOptions, total=False):
@@ -90,8 +96,10 @@ class DaskCronJob(DaskConstruct):
         self._build(spec, options)
 
     @classmethod
-    def from_spec(cls, scope: Construct, id: str, *, spec: DaskJobSpec, **props: Unpack[ScheduleProps]) -> DaskCronJob:
-        """Jobs exactly as ``spec`` says."""
+    def from_spec(
+        cls, scope: Construct, id: str, *, spec: DaskJobSpec | Mapping[str, Any], **props: Unpack[ScheduleProps]
+    ) -> DaskCronJob:
+        """Jobs exactly as ``spec`` says: a struct, or a mapping, which may be a whole manifest."""
         return _ExactCronJob(scope, id, spec, props)
 
     def _build(self, spec: dict[str, Any], options: Options) -> None:
@@ -103,7 +111,7 @@ class DaskCronJob(DaskConstruct):
         if passed_on := {key: metadata[key] for key in ("labels", "annotations") if key in metadata}:
             self._job["metadata"] = passed_on
         self._job["spec"] = spec
-        account = options.get("starter_service_account") or starter_account(self, f"{name}-starter", self._namespace)
+        account = options.get("starter_service_account") or starter_account(self, f"{name}-starter", self.namespace)
         self._object("job", "v1", "ConfigMap", data={_MANIFEST: yaml.safe_dump(self._job, sort_keys=False)})
         stated = {
             "schedule": options.get("schedule", "@daily"),
@@ -113,14 +121,30 @@ class DaskCronJob(DaskConstruct):
             "suspend": options.get("suspend"),
             "successfulJobsHistoryLimit": options.get("successful_history", 3),
             "failedJobsHistoryLimit": options.get("failed_history", 1),
-            "jobTemplate": {"spec": _starter(account, name, options.get("operator_image", DEFAULT_IMAGE))},
+            "jobTemplate": {"spec": self._starter(account, options.get("operator_image", DEFAULT_IMAGE))},
         }
         given = {field: value for field, value in stated.items() if value is not None}
         self.cron_job = self._object("cron-job", "batch/v1", "CronJob", spec=given)
 
     @property
-    def _namespace(self) -> str | None:
+    def name(self) -> str:
+        """``metadata.name`` of the CronJob."""
+        return str(self._metadata["name"])
+
+    @property
+    def namespace(self) -> str | None:
+        """``metadata.namespace``, ``None`` where neither the construct nor its chart states one."""
         return self._metadata.get("namespace") or Chart.of(self).namespace
+
+    def _starter(self, account: str, image: str) -> dict[str, Any]:
+        spec = _starter(account, self.name, image)
+        template = spec["template"]
+        pod: Any = {**template["spec"], **_where(self._job["spec"])}
+        template["spec"] = changed(pod, self._options.get("starter_pod"))
+        for field in ("labels", "annotations"):
+            if keys := {**inherited(self._metadata.get(field)), **template["metadata"].get(field, {})}:
+                template["metadata"][field] = keys
+        return spec
 
     def _object(self, id: str, api_version: str, kind: str, **body: Any) -> ApiObject:
         manifest = {"apiVersion": api_version, "kind": kind, "metadata": self._metadata, **body}
@@ -136,16 +160,17 @@ class DaskCronJob(DaskConstruct):
         zone = self._options.get("time_zone")
         if zone is not None and zone not in available_timezones():
             yield f"time_zone: {zone!r} is not known"
-        if self._namespace is None and "starter_service_account" not in self._options:
+        if self.namespace is None and "starter_service_account" not in self._options:
             yield "namespace: is missing here and in the chart; the permission to create DaskJobs is for one namespace"
         if "runId" in self._job["spec"]:
             yield "spec.runId: each time is a DaskJob of its own, which runs once"
 
 
 class _ExactCronJob(DaskCronJob):
-    def __init__(self, scope: Construct, id: str, spec: DaskJobSpec, props: ScheduleProps) -> None:
+    def __init__(self, scope: Construct, id: str, spec: DaskJobSpec | Mapping[str, Any], props: ScheduleProps) -> None:
         DaskConstruct.__init__(self, scope, id)
-        self._build(dump(spec), self._accepted(props, ScheduleProps))
+        body, own = exact_form(spec, "DaskJob")
+        self._build(body, self._accepted({**own, **props}, ScheduleProps))
 
 
 def starter_account(scope: Construct, name: str, namespace: str | None) -> str:
@@ -166,6 +191,15 @@ def starter_account(scope: Construct, name: str, namespace: str | None) -> str:
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def _where(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the runner's Pod what a Pod beside it needs as well, to be let onto its nodes and to pull its image."""
+    template = job.get("job")
+    runner = template.get("spec") if isinstance(template, Mapping) else None
+    if not isinstance(runner, Mapping):  # told at synth
+        return {}
+    return {field: runner[field] for field in ("imagePullSecrets", "nodeSelector", "tolerations") if runner.get(field)}
 
 
 def _starter(account: str, config_map: str, image: str) -> dict[str, Any]:

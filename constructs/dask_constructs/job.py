@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Required, Unpack
 
 from cdk8s import JsonPatch
@@ -15,6 +15,7 @@ from dask_resources.revision import revision
 
 from . import templates
 from .autoscaler import ScalingOptions, stated_autoscaler
+from .expose import DaskExposure, ExposeOptions, exposed
 from .options import JobOptions, PodOptions, WorkerOptions
 from .pods import Pods
 from .resource import DaskResource, Exact, Metadata, state_replicas
@@ -141,9 +142,15 @@ class DaskJob(DaskResource):
         return self._pods(RUNNER)
 
     @classmethod
-    def from_spec(cls, scope: Construct, id: str, *, spec: DaskJobSpec, **metadata: Unpack[Metadata]) -> DaskJob:
-        """A job exactly as ``spec`` says."""
+    def from_spec(
+        cls, scope: Construct, id: str, *, spec: DaskJobSpec | Mapping[str, Any], **metadata: Unpack[Metadata]
+    ) -> DaskJob:
+        """A job exactly as ``spec`` says: a struct, or a mapping, which may be a whole manifest."""
         return _ExactJob(scope, id, spec, metadata)
+
+    def expose(self, id: str = "dashboard", **options: Unpack[ExposeOptions]) -> DaskExposure:
+        """Publish the dashboard by an Ingress or a HTTPRoute, named ``<job>-<id>``, see ``ExposeOptions``."""
+        return exposed(self, id, options)
 
 
 class _ExactJob(Exact, DaskJob):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import reprlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypedDict
 
 from cdk8s import ApiObject, Names
@@ -11,7 +12,7 @@ from constructs import Construct
 from msgspec import Struct
 
 from dask_crds import names
-from dask_crds.model import dump
+from dask_crds.model import InvalidManifest, dump, parse, without_nulls
 
 from .agreement import Declared
 from .conflicts import conflicts
@@ -109,8 +110,12 @@ class DaskResource(DaskConstruct):
         declared = {**self._written, "spec": self.spec}
         yield from with_origins(found, declared, self.ROLES, self._options)
 
-    def declared(self) -> Declared:
-        """The resource as ``problems`` saw it last."""
+    def declared(self) -> Declared | None:
+        """The resource as ``problems`` saw it last; ``None`` if it cannot be read, as a spec with a field missing."""
+        try:
+            parse(self._written)
+        except InvalidManifest:
+            return None
         return Declared(self.node.path, self._written)
 
     @property
@@ -132,9 +137,40 @@ class DaskResource(DaskConstruct):
 class Exact(DaskResource):
     """Constructor of the exact form, put before that of the short form by ``from_spec``."""
 
-    def __init__(self, scope: Construct, id: str, spec: Struct, metadata: Metadata) -> None:
+    def __init__(self, scope: Construct, id: str, spec: Struct | Mapping[str, Any], metadata: Metadata) -> None:
         DaskConstruct.__init__(self, scope, id)
-        self._declare(dump(spec), self._accepted(metadata, Metadata))
+        body, own = exact_form(spec, self.KIND, self._dumped)
+        self._declare(body, self._accepted({**own, **metadata}, Metadata))
+
+    @staticmethod
+    def _dumped(spec: Any) -> dict[str, Any]:
+        return dump(spec)
+
+
+def exact_form(
+    given: Struct | Mapping[str, Any], kind: str, dumped: Callable[[Any], dict[str, Any]] = dump
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The spec as it is written, and metadata, of a struct, of the mapping that a spec is, or of a whole manifest.
+
+    A mapping says just what it states: ``replicas: 1`` stays, though it is the API's default. Nulls, which
+    dask-kubernetes' ``make_cluster_spec`` has, are left out, as the API server does.
+
+    Raises:
+        TypeError: it is something else.
+        ValueError: it is a manifest of another kind, or of another API.
+    """
+    if isinstance(given, Struct):
+        return dumped(given), {}
+    if not isinstance(given, Mapping):
+        raise TypeError(f"spec: must be the spec of a {kind}, as a struct or a mapping, not {reprlib.repr(given)}")
+    body: dict[str, Any] = without_nulls(dict(given))
+    if "kind" not in body:
+        return body, {}
+    if (body.get("apiVersion"), body["kind"]) != (names.API_VERSION, kind):
+        found = f"{body['kind']} of {body.get('apiVersion')}"
+        raise ValueError(f"spec: must be a {kind} of {names.API_VERSION}, not a {found}")
+    metadata = {key: body.get("metadata", {}).get(key) for key in Metadata.__annotations__}
+    return body.get("spec", {}), metadata
 
 
 def state_replicas(worker: dict[str, Any], options: Options) -> None:

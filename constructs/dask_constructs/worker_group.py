@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Required, Unpack
+from collections.abc import Iterator, Mapping
+from typing import Any, Required, Unpack
 
 from constructs import Construct
 
@@ -57,14 +57,14 @@ class DaskWorkerGroup(DaskResource):
 
     @classmethod
     def from_spec(
-        cls, scope: Construct, id: str, *, spec: DaskWorkerGroupSpec, **metadata: Unpack[Metadata]
+        cls, scope: Construct, id: str, *, spec: DaskWorkerGroupSpec | Mapping[str, Any], **metadata: Unpack[Metadata]
     ) -> DaskWorkerGroup:
-        """A worker group exactly as ``spec`` says."""
+        """A worker group exactly as ``spec`` says: a struct, or a mapping, which may be a whole manifest."""
         return _ExactWorkerGroup(scope, id, spec, metadata)
 
     def _problems(self) -> Iterator[str]:
         yield from super()._problems()
-        if self.name == names.default_group(cluster := self.spec["cluster"]):
+        if self.name == names.default_group(cluster := self.spec.get("cluster", "")):
             yield f"metadata.name: {self.name!r} is the default group of {cluster!r}"
 
     def autoscale(self, **options: Unpack[ScalingOptions]) -> DaskAutoscaler:

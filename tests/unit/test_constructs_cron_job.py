@@ -88,6 +88,50 @@ def test_labels_are_passed_on() -> None:
     assert found["CronJob"]["metadata"]["labels"] == dask_job(found)["metadata"]["labels"] == {"team": "data"}
 
 
+def starter(**options: Any) -> Manifest:
+    template: Manifest = manifests(**options)["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]
+    return template
+
+
+def test_the_starter_is_let_where_the_runner_is() -> None:
+    """Constructs finding 8: a mirrored operator's image could not be pulled."""
+    gpu = {"key": "pool", "operator": "Exists"}
+    change = {"tolerations": [gpu], "nodeSelector": {"pool": "batch"}}
+    template = starter(
+        image_pull_secrets=["mirror"], runner_pod=change, labels={"team": "data"}, annotations={"a": "b"}
+    )
+    assert template["spec"]["imagePullSecrets"] == [{"name": "mirror"}]
+    assert template["spec"]["tolerations"] == [gpu]
+    assert template["spec"]["nodeSelector"] == {"pool": "batch"}
+    assert template["metadata"] == {
+        "labels": {"team": "data", "dask.org/component": "job-starter"},
+        "annotations": {"a": "b"},
+    }
+
+
+def test_the_starter_has_no_labels_by_which_tools_track_or_that_make_it_another_component() -> None:
+    labels = {"argocd.argoproj.io/instance": "app", "dask.org/component": "worker"}
+    assert starter(labels=labels)["metadata"]["labels"] == {"dask.org/component": "job-starter"}
+
+
+def test_the_last_word_on_the_starter_is_its_users() -> None:
+    """Constructs finding 8."""
+    change = {"priorityClassName": "low", "containers": [{"name": "starter", "resources": {"requests": {"cpu": "1"}}}]}
+    pod = starter(starter_pod=change)["spec"]
+    assert pod["priorityClassName"] == "low"
+    assert pod["containers"][0]["resources"]["requests"] == {"cpu": "1", "memory": "64Mi"}
+    assert pod["containers"][0]["args"][0] == "start"
+
+
+def test_people_ask_it_for_its_name_and_namespace() -> None:
+    """Constructs finding 8."""
+    c = chart(namespace="team")
+    named = DaskCronJob(c, "a", name="report", namespace="other", schedule="@daily", **PROGRAM)
+    made_up = DaskCronJob(c, "b", schedule="@daily", **PROGRAM)
+    assert (named.name, named.namespace) == ("report", "other")
+    assert (made_up.name, made_up.namespace) == ("test-b", "team")
+
+
 def test_the_exact_form() -> None:
     spec = parse({**dask_job(manifests()), "metadata": {"name": "x"}}).spec
     assert isinstance(spec, DaskJobSpec)

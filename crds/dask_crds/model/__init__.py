@@ -119,6 +119,7 @@ __all__ = [
     "dump",
     "parse",
     "stated",
+    "without_nulls",
 ]
 
 DaskObject = DaskCluster | DaskWorkerGroup | DaskJob | DaskAutoscaler

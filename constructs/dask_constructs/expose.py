@@ -1,0 +1,183 @@
+"""A dashboard for people outside of the Kubernetes cluster: an Ingress, or a HTTPRoute of Gateway API.
+
+What is published is a white list. The port of the dashboard also has routes that retire workers (those of the operator
+and ``/api/v1``) and a proxy to any port that the scheduler reaches: no spelling of their paths may lead there, and no
+controller agrees with another on case, dots and encoded slashes of what is to be kept out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Protocol, Required, TypedDict, Unpack, cast
+
+from constructs import Construct
+
+from dask_crds import names
+from dask_crds.names import Label, Port
+
+from .keywords import Options, Plain
+from .manifest import api_object
+from .resource import DaskConstruct
+from .values import Cluster, Secret, Text
+
+_PAGES = [
+    *("counters", "events", "exceptions", "gpu", "graph", "groups", "hardware", "profile", "profile-server", "shuffle"),
+    *("status", "stealing", "system", "tasks", "workers", "info", "json", "eventstream", "static", "statics"),
+    *("sitemap.json", "individual-plots.json"),
+]
+_PLOTS = [
+    *("aggregate-time-per-action", "bandwidth-types", "bandwidth-workers", "cluster-memory", "compute-time-per-key"),
+    *("contention", "cpu", "exceptions", "fine-performance-metrics", "gpu-memory", "gpu-utilization", "graph"),
+    *("group-progress", "groups", "memory-by-key", "nprocessing", "occupancy", "profile", "profile-server", "progress"),
+    *("rmm-memory", "scheduler-system", "task-stream", "workers", "workers-cpu-timeseries", "workers-disk"),
+    *("workers-disk-timeseries", "workers-memory", "workers-memory-timeseries", "workers-network"),
+    *("workers-network-timeseries", "workers-transfer-bytes"),
+]
+#: Paths of the dashboard; what is below them belongs to them, the web sockets of its plots for one.
+_DASHBOARD = [f"/{page}" for page in _PAGES] + [f"/individual-{plot}" for plot in _PLOTS]
+_JUPYTER = "/jupyter"
+#: So many matches a rule of a HTTPRoute has at most.
+_MOST_MATCHES = 64
+_HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+
+
+def _host(given: object) -> object:
+    if isinstance(given, str) and (len(given) > 253 or not _HOST.fullmatch(given)):
+        raise ValueError(f"must be a host such as dask.example.org, without scheme, port or path, not {given!r}")
+    return given
+
+
+#: A Gateway of the same namespace by its name, or a ``parentRef``.
+Gateway = Text | Mapping[str, Any]
+
+
+class ExposeOptions(TypedDict, total=False):
+    """Keyword arguments of ``expose``."""
+
+    host: Required[Annotated[str, Plain(Text, "a host such as dask.example.org", _host)]]
+    """Host under which the dashboard is found."""
+    ingress_class: Text | None
+    """Class of the Ingress (default: that of the Kubernetes cluster)."""
+    gateway: Gateway | None
+    """Make a HTTPRoute for this Gateway instead of an Ingress: its name, or ``{"name": ..., "namespace": ...}``, also
+    with ``sectionName``. A Gateway in another namespace lets the route in by the ``allowedRoutes`` of its listener."""
+    comm_gateway: Gateway | None
+    """Make a TCPRoute as well, by which clients reach the scheduler. It asks nobody who they are, and who reaches it
+    runs code: for a listener that is not reached from everywhere, or with certificates of Dask's own."""
+    tls_secret: Secret | None
+    """Secret with the Ingress' certificate; that of a Gateway is its listener's."""
+    jupyter: bool | None
+    """Publish JupyterLab as well (default false), which runs code for whoever gets in."""
+    labels: Mapping[Text, str] | None
+    """Labels of Ingress or routes."""
+    annotations: Mapping[Text, str] | None
+    """Annotations of Ingress or routes, by which controllers ask for a login, say."""
+    name: Text | None
+    """Name of Ingress or routes (default ``<cluster>-<id>``)."""
+
+
+class ExposureProps(ExposeOptions, total=False):
+    """Keyword arguments of ``DaskExposure``."""
+
+    cluster: Required[Cluster]
+    """The cluster, or its name; or the job whose cluster it is."""
+    namespace: Text | None
+    """Its namespace; left out, that of the chart."""
+
+
+class DaskExposure(DaskConstruct):
+    """Publishes the dashboard of one cluster, and nothing else at its port.
+
+    >>> cluster.expose(host="dask.example.org", ingress_class="nginx", tls_secret="dask-tls")
+
+    Workers' own pages, which the scheduler fetches at ``/proxy``, ``/metrics`` and ``/api`` are not published. Neither
+    the dashboard nor JupyterLab asks for a login: that is up to the controller in front, see ``annotations``.
+
+    Args:
+        props: see ``ExposureProps``.
+
+    Attributes:
+        url: where people find the dashboard.
+    """
+
+    def __init__(self, scope: Construct, id: str, **props: Unpack[ExposureProps]) -> None:
+        super().__init__(scope, id)
+        self._options = options = self._accepted(props, ExposureProps)
+        cluster, host = options.get("cluster", "cluster"), options.get("host", "localhost")
+        self._metadata = {
+            "name": f"{cluster}-{id}",
+            **{key: options[key] for key in ("name", "namespace", "annotations") if key in options},
+            "labels": {**options.get("labels", {}), Label.CLUSTER: cluster},
+        }
+        secure = "tls_secret" in options or "gateway" in options
+        self.url = f"{'https' if secure else 'http'}://{host}/status"
+        service, paths = names.scheduler(cluster), [*_DASHBOARD, *[_JUPYTER] * bool(options.get("jupyter"))]
+        if "gateway" in options:
+            self._object("gateway.networking.k8s.io/v1", "HTTPRoute", _http_route(service, host, paths, options))
+        else:
+            self._object("networking.k8s.io/v1", "Ingress", _ingress(service, host, paths, options))
+        if "comm_gateway" in options:
+            rule = {"backendRefs": [{"name": service, "port": Port.COMM.number}]}
+            spec = {"parentRefs": [_parent(options["comm_gateway"])], "rules": [rule]}
+            self._object("gateway.networking.k8s.io/v1alpha2", "TCPRoute", spec)
+
+    def _object(self, api_version: str, kind: str, spec: Mapping[str, Any]) -> None:
+        manifest = {"apiVersion": api_version, "kind": kind, "metadata": self._metadata, "spec": spec}
+        api_object(self, kind, manifest)
+
+    def _problems(self) -> Iterator[str]:
+        if "gateway" in self._options:
+            for keyword in ("tls_secret", "ingress_class"):
+                if keyword in self._options:
+                    yield f"{keyword}: is for an Ingress; class and certificate of a route are its Gateway's"
+        for keyword in ("gateway", "comm_gateway"):
+            parent = self._options.get(keyword)
+            if isinstance(parent, Mapping) and not (isinstance(parent.get("name"), str) and parent["name"]):
+                yield f"{keyword}: needs the name of the Gateway: {{'name': ..., 'namespace': ...}}"
+
+
+class Exposable(Protocol):
+    """A resource with a scheduler of its own."""
+
+    @property
+    def name(self) -> str:
+        """Name of the cluster."""
+
+    @property
+    def namespace(self) -> str | None:
+        """Its namespace."""
+
+
+def exposed(resource: Exposable, id: str, options: ExposeOptions) -> DaskExposure:
+    """What publishes the cluster of a resource."""
+    where = {} if resource.namespace is None else {"namespace": resource.namespace}
+    props = cast("ExposureProps", {**options, **where, "cluster": resource.name})
+    return DaskExposure(cast("Construct", resource), id, **props)
+
+
+def _ingress(service: str, host: str, paths: list[str], options: Options) -> dict[str, Any]:
+    backend = {"service": {"name": service, "port": {"number": Port.DASHBOARD.number}}}
+    rules = [{"path": "/", "pathType": "Exact", "backend": backend}]
+    rules += [{"path": path, "pathType": "Prefix", "backend": backend} for path in paths]
+    spec: dict[str, Any] = {"rules": [{"host": host, "http": {"paths": rules}}]}
+    if "ingress_class" in options:
+        spec["ingressClassName"] = options["ingress_class"]
+    if "tls_secret" in options:
+        spec["tls"] = [{"hosts": [host], "secretName": options["tls_secret"]}]
+    return spec
+
+
+def _http_route(service: str, host: str, paths: list[str], options: Options) -> dict[str, Any]:
+    matches = [{"path": {"type": "Exact", "value": "/"}}]
+    matches += [{"path": {"type": "PathPrefix", "value": path}} for path in paths]
+    backends = [{"name": service, "port": Port.DASHBOARD.number}]
+    rules = [
+        {"matches": matches[start : start + _MOST_MATCHES], "backendRefs": backends}
+        for start in range(0, len(matches), _MOST_MATCHES)
+    ]
+    return {"parentRefs": [_parent(options["gateway"])], "hostnames": [host], "rules": rules}
+
+
+def _parent(given: str | Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": given} if isinstance(given, str) else dict(given)
