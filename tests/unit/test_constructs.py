@@ -31,6 +31,7 @@ def test_its_names_stay() -> None:
         "FluxKustomizations",
         "FluxTenant",
         "Source",
+        "Volume",
         "problems",
     ]
     assert all(hasattr(dask_constructs, name) for name in dask_constructs.__all__)

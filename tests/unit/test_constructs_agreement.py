@@ -90,7 +90,7 @@ def test_each_resource_is_checked_once_per_synth(tmp_path: Path, monkeypatch: py
     """(constructs finding 9) cdk8s validates the whole app once per chart: 100 charts took 73 s."""
     checked: list[str] = []
     real = manifest.problems
-    monkeypatch.setattr("dask_constructs.resource.problems", lambda m: checked.append(m["metadata"]["name"]) or real(m))
+    monkeypatch.setattr("dask_constructs.origins.problems", lambda m: checked.append(m["metadata"]["name"]) or real(m))
     app = cdk8s.App(outdir=str(tmp_path))
     for team in "abcd":
         DaskCluster(cdk8s.Chart(app, team), "c", name=team, image=IMAGE)
