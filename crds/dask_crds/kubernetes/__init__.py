@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -21,6 +22,7 @@ __all__ = [
     "PodSpec",
     "ResourceRequirements",
     "ServiceSpec",
+    "definitions",
     "structural_schema",
 ]
 
@@ -32,6 +34,12 @@ def _vendored() -> dict[str, Any]:
 
 
 KUBERNETES_VERSION: str = _vendored()["version"]
+
+
+def definitions() -> Mapping[str, Any]:
+    """The structural schemas by name (``Container``), with ``$ref`` to the name of another where one is part of it."""
+    found: Mapping[str, Any] = _vendored()["definitions"]
+    return found
 
 
 def structural_schema(name: str) -> dict[str, Any]:
