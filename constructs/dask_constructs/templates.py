@@ -218,7 +218,7 @@ def runner_pod(options: Options) -> PodSpec:
         "args": options.get("command", []),
         "resources": _resources(options.get("runner_cores", "1"), options.get("runner_memory", "1Gi")),
     }
-    pod: PodSpec = {**_pod(container, options), "restartPolicy": "Never"}
+    pod = _pod(container, options, restart_policy="Never")
     return changed(dressed(pod, RUNNER, options), options.get("runner_pod"))
 
 
@@ -235,7 +235,7 @@ def _user(options: Options) -> int | None:
     return None if user == "image" else user
 
 
-def _pod(container: Container, options: Options) -> PodSpec:
+def _pod(container: Container, options: Options, *, restart_policy: str | None = None) -> PodSpec:
     """The Pod around a container: user, scratch space, no credentials."""
     user = _user(options)
     security: SecurityContext = {"allowPrivilegeEscalation": False}
@@ -249,8 +249,10 @@ def _pod(container: Container, options: Options) -> PodSpec:
         "volumes": [{"name": "tmp", "emptyDir": {}}],
         # Variables of a Service `dask-...` would start with DASK_, which Dask takes for configuration.
         "enableServiceLinks": False,
-        "automountServiceAccountToken": False,
     }
+    if restart_policy:
+        spec["restartPolicy"] = restart_policy
+    spec["automountServiceAccountToken"] = False
     if options.get("ipv6_only"):
         spec["hostAliases"] = [{"ip": ip, "hostnames": [_ALL_ADDRESSES]} for ip in ("0.0.0.0", "::")]
     if user is not None:
