@@ -24,7 +24,7 @@ def schedule(kubectl: Kubectl, kube: Manifests):
         spec = parse(kube.job_manifest(name, code, backoffLimit=0)).spec
         assert isinstance(spec, DaskJobSpec)
         c = chart(namespace=kubectl.namespace)
-        DaskCronJob.from_spec(c, name, spec=spec, **({"schedule": "0 0 1 1 *"} | options))
+        DaskCronJob.from_spec(c, name, name=name, spec=spec, **({"schedule": "0 0 1 1 *"} | options))
         kubectl("apply", "-f", "-", input=yaml.safe_dump_all(synth(c)))
 
     return apply
