@@ -83,6 +83,7 @@ class DaskCronJob(DaskConstruct):
     """
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[CronJobProps]) -> None:
+        """Declare it with the keyword arguments of ``CronJobProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, CronJobProps)
         spec = dump(templates.job_spec(options))

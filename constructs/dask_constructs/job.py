@@ -44,9 +44,6 @@ class DaskJob(DaskResource):
     """A program that runs to completion beside its own cluster.
 
     >>> DaskJob(chart, "report", image="registry/report:1.4", command=["python", "-m", "report"], workers=8)
-
-    Args:
-        props: see ``JobProps``.
     """
 
     KIND = "DaskJob"
@@ -54,6 +51,7 @@ class DaskJob(DaskResource):
     ROLES = {SCHEDULER: "/spec/cluster/spec/scheduler", WORKER: "/spec/cluster/spec/worker", RUNNER: "/spec/job"}
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[JobProps]) -> None:
+        """Declare it with the keyword arguments of ``JobProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, JobProps)
         spec = dump(templates.job_spec(options, suspend=options.get("suspend")))

@@ -120,6 +120,7 @@ class DaskOperator(DaskConstruct):
     """
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[OperatorProps]) -> None:
+        """Declare it with the keyword arguments of ``OperatorProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, OperatorProps)
         self._namespace = options.get("namespace", _NAME)
