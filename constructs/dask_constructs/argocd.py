@@ -198,8 +198,7 @@ class ArgoCDTenantProps(_Common, total=False):
 class ArgoCDTenant(DaskConstruct):
     """A team's AppProject, and an Application of its folder: what a team may take from where, and put where.
 
-    Args:
-        props: see ``ArgoCDTenantProps``; ``workloads`` of the source is the team's folder.
+    ``workloads`` of the source is the team's folder.
     """
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[ArgoCDTenantProps]) -> None:

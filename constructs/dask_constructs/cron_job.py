@@ -75,8 +75,7 @@ class DaskCronJob(DaskConstruct):
     concurrency policy, history limits, ``suspend`` and ``kubectl create job NAME --from=cronjob/report`` do what people
     know them to do. The DaskJob belongs to the Job, and goes with it.
 
-    Args:
-        props: see ``CronJobProps``; a ``name`` has at most 42 characters.
+    A ``name`` has at most 42 characters.
 
     Attributes:
         cron_job: the CronJob, for ``add_json_patch``.

@@ -8,11 +8,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from inspect import Parameter, Signature
-from typing import Any, Required, Unpack, get_args, get_origin, get_type_hints
+from typing import Any, Unpack, get_args, get_origin, get_type_hints
 
 from jsii import JSIIMeta
 
 from dask_crds.docstrings import field_docstrings
+
+from .keywords import is_required
 
 
 class Described(JSIIMeta):
@@ -52,6 +54,6 @@ def _parameters(declared: type) -> list[Parameter]:
     marked = get_type_hints(declared, include_extras=True)
     parameters = []
     for name, hint in get_type_hints(declared).items():
-        default = Parameter.empty if get_origin(marked[name]) is Required else None
+        default = Parameter.empty if is_required(marked[name]) else None
         parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=hint))
     return sorted(parameters, key=lambda parameter: parameter.default is None)

@@ -112,9 +112,6 @@ class OperatorProps(TypedDict, total=False):
 class DaskOperator(DaskConstruct):
     """The operator, ready to run in a namespace with restricted Pod security.
 
-    Args:
-        props: see ``OperatorProps``.
-
     Attributes:
         deployment: the Deployment, for ``add_json_patch``.
     """

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import pydoc
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ import dask_constructs
 from dask_constructs import DaskCluster
 from dask_constructs.described import keywords_of
 from dask_crds.docstrings import field_docstrings
+from dask_synth.keywords_page import keywords
+from dask_synth.reference import GENERATED
 
 CONSTRUCTS = [
     made
@@ -75,6 +79,17 @@ def test_constructs_of_a_user_speak_for_themselves() -> None:
     assert inspect.getdoc(Ours) == "Our cluster."
     assert "image" in inspect.signature(Plain).parameters
     assert Ours(chart(namespace="a"), "ours", team="b").problems() == []
+
+
+def test_the_page_of_all_keywords_is_current_and_has_each_of_them() -> None:
+    page = (Path(__file__).parents[2] / "docs/keywords.md").read_text()
+    assert page == keywords(GENERATED), "run `python -m dask_synth`"
+    for construct in CONSTRUCTS:
+        assert f"\n## {construct.__name__}\n" in page
+        for name in field_docstrings(keywords_of(construct.__init__)):  # type: ignore[misc, arg-type]
+            assert f"`{name}`" in page
+    headings = {re.sub(r"[^a-z -]", "", line.lower()).replace(" ", "-") for line in re.findall(r"#+ (.*)", page)}
+    assert set(re.findall(r"\]\(#([^)]*)\)", page)) <= headings
 
 
 def test_importing_reads_no_source() -> None:

@@ -1,4 +1,4 @@
-"""Every program of the tutorial, and of the page on security, runs and type-checks."""
+"""Every program of the tutorial, the cookbook and the page on security runs and type-checks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.typing import mypy_strict
 DOCS = Path(__file__).parents[2] / "docs"
 PROGRAMS = [
     code
-    for page in ("tutorial-constructs.md", "security.md")
+    for page in ("tutorial-constructs.md", "cookbook.md", "security.md")
     for code in re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     if "App" in code
 ]
