@@ -50,10 +50,10 @@ def keywords_of(function: Callable[..., Any]) -> type | None:
 
 
 def _parameters(declared: type) -> list[Parameter]:
-    """Keyword arguments as type checkers see them, first those that must be given."""
-    marked = get_type_hints(declared, include_extras=True)
-    parameters = []
-    for name, hint in get_type_hints(declared).items():
-        default = Parameter.empty if is_required(marked[name]) else None
-        parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=hint))
+    """Keyword arguments, first those that must be given; without types, which would make it unreadable."""
+    hints = get_type_hints(declared, include_extras=True)
+    parameters = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=Parameter.empty if is_required(hint) else None)
+        for name, hint in hints.items()
+    ]
     return sorted(parameters, key=lambda parameter: parameter.default is None)
