@@ -46,12 +46,10 @@ class ArgoCDSettings(DaskConstruct):
     """The part of the ConfigMap ``argocd-cm`` that is about Dask: health, actions, and embedded types.
 
     It is a patch: apply it with server-side apply, or as a patch of kustomize, to the ConfigMap that there is.
-
-    Args:
-        props: see ``ArgoCDSettingsProps``.
     """
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[ArgoCDSettingsProps]) -> None:
+        """Declare it with the keyword arguments of ``ArgoCDSettingsProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, ArgoCDSettingsProps)
         metadata = {
@@ -124,12 +122,10 @@ class ArgoCDApplications(DaskConstruct):
 
     Workloads are in a project of their own, which can neither extend the cluster nor its namespaces' permissions.
     The CRDs are in an Application of their own, which never prunes: with them all Dask resources would go.
-
-    Args:
-        props: see ``ArgoCDApplicationsProps``.
     """
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[ArgoCDApplicationsProps]) -> None:
+        """Declare it with the keyword arguments of ``ArgoCDApplicationsProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, ArgoCDApplicationsProps)
         source: Source = options.get("source", NO_SOURCE)
@@ -202,11 +198,11 @@ class ArgoCDTenantProps(_Common, total=False):
 class ArgoCDTenant(DaskConstruct):
     """A team's AppProject, and an Application of its folder: what a team may take from where, and put where.
 
-    Args:
-        props: see ``ArgoCDTenantProps``; ``workloads`` of the source is the team's folder.
+    ``workloads`` of the source is the team's folder.
     """
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[ArgoCDTenantProps]) -> None:
+        """Declare it with the keyword arguments of ``ArgoCDTenantProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, ArgoCDTenantProps)
         source: Source = options.get("source", NO_SOURCE)

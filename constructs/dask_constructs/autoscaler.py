@@ -65,15 +65,12 @@ class AutoscalerProps(ScalingOptions, Metadata, total=False):
 
 
 class DaskAutoscaler(DaskResource):
-    """Bounds within which a worker group follows the load.
-
-    Args:
-        props: see ``AutoscalerProps``.
-    """
+    """Bounds within which a worker group follows the load."""
 
     KIND = "DaskAutoscaler"
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[AutoscalerProps]) -> None:
+        """Declare it with the keyword arguments of ``AutoscalerProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, AutoscalerProps)
         bounds, group = _bounds(options), options.get("worker_group")

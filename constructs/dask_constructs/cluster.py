@@ -37,9 +37,6 @@ class DaskCluster(DaskResource):
     >>> cluster = DaskCluster(chart, "c", name="analytics", image="ghcr.io/dask/dask:2026.8.0", cores=2, memory="8Gi")
     >>> cluster.add_worker_group("big", memory="64Gi", worker_resources={"BIG": 1})
     >>> cluster.autoscale(minimum=0, maximum=20)
-
-    Args:
-        props: see ``ClusterProps``.
     """
 
     KIND = "DaskCluster"
@@ -47,6 +44,7 @@ class DaskCluster(DaskResource):
     ROLES = {SCHEDULER: "/spec/scheduler", WORKER: "/spec/worker"}
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[ClusterProps]) -> None:
+        """Declare it with the keyword arguments of ``ClusterProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, ClusterProps)
         spec = dump(templates.cluster_spec(options, suspend=options.get("suspend")))

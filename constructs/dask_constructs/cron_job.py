@@ -81,14 +81,14 @@ class DaskCronJob(DaskConstruct):
     concurrency policy, history limits, ``suspend`` and ``kubectl create job NAME --from=cronjob/report`` do what people
     know them to do. The DaskJob belongs to the Job, and goes with it.
 
-    Args:
-        props: see ``CronJobProps``; a ``name`` has at most 42 characters.
+    A ``name`` has at most 42 characters.
 
     Attributes:
         cron_job: the CronJob, for ``add_json_patch``.
     """
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[CronJobProps]) -> None:
+        """Declare it with the keyword arguments of ``CronJobProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, CronJobProps)
         spec = dump(templates.job_spec(options))

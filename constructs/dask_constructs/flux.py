@@ -29,12 +29,10 @@ class FluxKustomizations(DaskConstruct):
     """CRDs, operator and workloads as three Kustomizations, each applied when the one before is ready.
 
     ``wait`` needs no ``healthCheckExprs``: statuses are as kstatus reads them, from the first moment on.
-
-    Args:
-        props: see ``FluxKustomizationsProps``.
     """
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[FluxKustomizationsProps]) -> None:
+        """Declare it with the keyword arguments of ``FluxKustomizationsProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, FluxKustomizationsProps)
         source: Source = options.get("source", NO_SOURCE)
@@ -62,13 +60,10 @@ class FluxTenantProps(TypedDict, total=False):
 
 
 class FluxTenant(DaskConstruct):
-    """A team's source and Kustomization in the team's namespace, applied with the rights of its ServiceAccount.
-
-    Args:
-        props: see ``FluxTenantProps``.
-    """
+    """A team's source and Kustomization in the team's namespace, applied with the rights of its ServiceAccount."""
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[FluxTenantProps]) -> None:
+        """Declare it with the keyword arguments of ``FluxTenantProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, FluxTenantProps)
         source: Source = options.get("source", NO_SOURCE)

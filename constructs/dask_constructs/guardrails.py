@@ -59,12 +59,10 @@ class DaskGuardrails(DaskConstruct):
     - The namespace enforces a level of Pod security.
 
     What was there before may stay: looked at is what is new, or changes its ``spec``.
-
-    Args:
-        props: see ``GuardrailProps``.
     """
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[GuardrailProps]) -> None:
+        """Declare it with the keyword arguments of ``GuardrailProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, GuardrailProps)
         self._name, self._labels = options.get("name", "dask-guardrails"), options.get("namespace_labels", {})

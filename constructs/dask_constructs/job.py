@@ -58,9 +58,6 @@ class DaskJob(DaskResource):
     >>> job = DaskJob(chart, "train", image="registry/train:1.4", command=["python", "-m", "train"], workers=8)
     >>> job.add_worker_group("gpu", gpus=1, workers=2)
     >>> job.autoscale("gpu", minimum=0, maximum=4)
-
-    Args:
-        props: see ``JobProps``.
     """
 
     KIND = "DaskJob"
@@ -68,6 +65,7 @@ class DaskJob(DaskResource):
     ROLES = {SCHEDULER: "/spec/cluster/spec/scheduler", WORKER: "/spec/cluster/spec/worker", RUNNER: "/spec/job"}
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[JobProps]) -> None:
+        """Declare it with the keyword arguments of ``JobProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, JobProps)
         spec = dump(templates.job_spec(options, suspend=options.get("suspend")))

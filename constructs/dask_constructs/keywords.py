@@ -91,20 +91,24 @@ def _members(fields: Mapping[str, Any], given: Mapping[str, Any], within: str = 
 
 @cache
 def _fields(declared: type) -> dict[str, Any]:
-    return {name: _stripped(hint) for name, hint in get_type_hints(declared, include_extras=True).items()}
+    return {name: stripped(hint) for name, hint in get_type_hints(declared, include_extras=True).items()}
 
 
 @cache
 def _required(declared: type) -> list[str]:
     """Names of what must be given. ``__required_keys__`` does not know: it looks into no annotation that is text."""
-    hints = get_type_hints(declared, include_extras=True)
-    return [name for name, hint in hints.items() if get_origin(hint) is Required]
+    return [name for name, hint in get_type_hints(declared, include_extras=True).items() if is_required(hint)]
 
 
-def _stripped(hint: Any) -> Any:
+def is_required(hint: Any) -> bool:
+    """Whether a keyword of this type must be given."""
+    return get_origin(hint) is Required
+
+
+def stripped(hint: Any) -> Any:
     """The type without ``Required`` and without ``None``, which counts as left out."""
     if get_origin(hint) in (Required, NotRequired):
-        return _stripped(get_args(hint)[0])
+        return stripped(get_args(hint)[0])
     if get_origin(hint) in (Union, UnionType):
         return Union[tuple(option for option in get_args(hint) if option is not NoneType)]  # noqa: UP007 - of a tuple
     return hint

@@ -51,12 +51,10 @@ class DaskNetworkPolicy(DaskConstruct):
 
     Two policies, ``<cluster>-scheduler`` and ``<cluster>-members``. They hold where the network plugin enforces
     NetworkPolicies, and not for Pods in the host's network. Probes of the kubelet and port-forwards go on.
-
-    Args:
-        props: see ``NetworkPolicyProps``.
     """
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[NetworkPolicyProps]) -> None:
+        """Declare it with the keyword arguments of ``NetworkPolicyProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, NetworkPolicyProps)
         cluster = options.get("cluster", "")

@@ -112,14 +112,12 @@ class OperatorProps(TypedDict, total=False):
 class DaskOperator(DaskConstruct):
     """The operator, ready to run in a namespace with restricted Pod security.
 
-    Args:
-        props: see ``OperatorProps``.
-
     Attributes:
         deployment: the Deployment, for ``add_json_patch``.
     """
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[OperatorProps]) -> None:
+        """Declare it with the keyword arguments of ``OperatorProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, OperatorProps)
         self._namespace = options.get("namespace", _NAME)

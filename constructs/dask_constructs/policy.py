@@ -59,12 +59,10 @@ class DaskAdmissionPolicy(DaskConstruct):
     """What Dask resources may ask for: images and numbers of workers.
 
     A policy and a binding for each kind, and for ``kubectl scale``, HPA and KEDA, which write the scale subresource.
-
-    Args:
-        props: see ``AdmissionPolicyProps``.
     """
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[AdmissionPolicyProps]) -> None:
+        """Declare it with the keyword arguments of ``AdmissionPolicyProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, AdmissionPolicyProps)
         image_registries = [f"{registry.rstrip('/')}/" for registry in options.get("image_registries", ())]

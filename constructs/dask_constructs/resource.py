@@ -16,6 +16,7 @@ from dask_crds.model import InvalidManifest, dump, parse, without_nulls
 
 from .agreement import Declared
 from .conflicts import conflicts
+from .described import Described
 from .findings import Findings
 from .keywords import Options, accepted
 from .manifest import api_object
@@ -38,7 +39,7 @@ class Metadata(TypedDict, total=False):
     """Annotations; they are passed on like labels."""
 
 
-class DaskConstruct(Construct):
+class DaskConstruct(Construct, metaclass=Described):
     """A construct whose keyword arguments are checked, and which tells at synth what is wrong with it.
 
     A subclass yields from ``_problems`` what is wrong with what it has made.

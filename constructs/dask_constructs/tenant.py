@@ -69,12 +69,10 @@ class DaskTenant(DaskConstruct):
     ``egress`` adds; clients in other namespaces come in where ``client_namespaces`` names them. The team's role holds
     what runs Dask and what Dask needs, and not the NetworkPolicies, quotas and roles that isolate the namespace.
     Scheduled jobs have a ServiceAccount: ``DaskCronJob(..., starter_service_account="dask-job-starter")``.
-
-    Args:
-        props: see ``TenantProps``.
     """
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[TenantProps]) -> None:
+        """Declare it with the keyword arguments of ``TenantProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, TenantProps)
         self.namespace: str = options.get("namespace", "")

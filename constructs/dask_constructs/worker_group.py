@@ -33,17 +33,14 @@ class WorkerGroupProps(WorkerGroupOptions, total=False):
 
 
 class DaskWorkerGroup(DaskResource):
-    """Further workers for a cluster, of their own size and kind.
-
-    Args:
-        props: see ``WorkerGroupProps``.
-    """
+    """Further workers for a cluster, of their own size and kind."""
 
     KIND = "DaskWorkerGroup"
     LONGEST_NAME = names.MAX_GROUP_NAME
     ROLES = {WORKER: "/spec/worker"}
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[WorkerGroupProps]) -> None:
+        """Declare it with the keyword arguments of ``WorkerGroupProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, WorkerGroupProps)
         spec = dump(DaskWorkerGroupSpec(cluster=options.get("cluster", ""), worker=templates.worker(options)))

@@ -22,6 +22,7 @@ from .diff.text import FORMATS
 from .failure import Failure
 from .folders import complete, contents, output, replace_file
 from .init import start
+from .keywords_page import keywords
 from .manifests import read
 from .reference import GENERATED, reasons, reference
 from .reference import commands as reference_of_commands
@@ -79,7 +80,12 @@ def _write(directory: Path, config: Configuration) -> None:
 def _pages(reference_page: Path) -> dict[Path, str]:
     if not reference_page.parent.is_dir():
         return {}
-    texts = {reference_page.name: reference(), "reasons.md": reasons(), "commands.md": reference_of_commands()}
+    texts = {
+        reference_page.name: reference(),
+        "reasons.md": reasons(),
+        "commands.md": reference_of_commands(),
+        "keywords.md": keywords(GENERATED),
+    }
     return {reference_page.with_name(name): text for name, text in texts.items()}
 
 

@@ -1,35 +1,48 @@
-"""Every program of the tutorial, and of the page on security, runs and type-checks."""
+"""Every program of the tutorial, the cookbook and the page on security runs and type-checks."""
 
 from __future__ import annotations
 
-import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.support.constructs import synth
+from tests.support.programs import programs, run
 from tests.support.typing import mypy_strict
 
-DOCS = Path(__file__).parents[2] / "docs"
-PROGRAMS = [
-    code
-    for page in ("tutorial-constructs.md", "security.md")
-    for code in re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
-    if "App" in code
-]
+PROGRAMS = programs("tutorial-constructs.md", "cookbook.md", "security.md")
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda code: str(PROGRAMS.index(code)))
-def test_a_program_of_the_tutorial_runs(program: str, tmp_path: Path) -> None:
-    variables: dict[str, Any] = {}
-    exec(re.sub(r'"dist[^"]*"', repr(str(tmp_path)), program), variables)
+def test_a_program_runs(program: str, tmp_path: Path) -> None:
+    variables = run(program, tmp_path)
     if "app.synth()" in program:
         assert list(tmp_path.rglob("*.yaml"))
     elif "chart" in variables:
         assert synth(variables["chart"])
+    for name, value in variables.items():
+        if name.startswith("test_"):
+            value()
 
 
-def test_the_programs_of_the_tutorial_are_typed(tmp_path: Path) -> None:
-    for number, program in enumerate(PROGRAMS):
-        (tmp_path / f"program_{number}.py").write_text(program)
-    assert mypy_strict(*tmp_path.iterdir()) == []
+def test_the_programs_are_typed(tmp_path: Path) -> None:
+    assert mypy_strict(*_written(tmp_path)) == []
+
+
+def test_pyright_finds_no_fault_with_the_programs_either(tmp_path: Path) -> None:
+    """Pylance is Pyright."""
+    pyright = shutil.which("pyright")
+    if pyright is None:
+        pytest.skip("needs pyright (pip install pyright)")
+    files = _written(tmp_path)
+    done = subprocess.run([pyright, "--pythonpath", sys.executable, *map(str, files)], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "0 errors, 0 warnings, 0 informations", done.stdout
+
+
+def _written(folder: Path) -> list[Path]:
+    files = [folder / f"program_{number}.py" for number in range(len(PROGRAMS))]
+    for file, program in zip(files, PROGRAMS, strict=True):
+        file.write_text(program)
+    return files
