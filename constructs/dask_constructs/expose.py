@@ -102,6 +102,7 @@ class DaskExposure(DaskConstruct):
     """
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[ExposureProps]) -> None:
+        """Declare it with the keyword arguments of ``ExposureProps``, where each is explained."""
         super().__init__(scope, id)
         self._options = options = self._accepted(props, ExposureProps)
         cluster, host = options.get("cluster", "cluster"), options.get("host", "localhost")

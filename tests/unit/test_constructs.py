@@ -23,6 +23,7 @@ def test_its_names_stay() -> None:
         "DaskCluster",
         "DaskCronJob",
         "DaskCustomResourceDefinitions",
+        "DaskExposure",
         "DaskGuardrails",
         "DaskJob",
         "DaskNetworkPolicy",
