@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from tests.support.constructs import IMAGE, POD, JsonPatch, chart, container, errors, only, synth
 
-from dask_constructs import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup
+from dask_constructs import DaskAutoscaler, DaskCluster, DaskCronJob, DaskJob, DaskWorkerGroup
+
+import cdk8s  # isort: skip - after dask_constructs, which finds Node.js for it
 from dask_crds.model import (
     DaskAutoscalerSpec,
     DaskClusterSpec,
@@ -101,3 +103,19 @@ def test_unknown_arguments_are_refused_as_python_does() -> None:
         DaskCluster(chart(), "a", image=IMAGE).add_worker_group("g", jupyter=True)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="missing keyword argument 'image'"):
         DaskCluster(chart(), "a")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_names_that_are_made_up_fit(once: bool) -> None:
+    """(constructs finding 15) cdk8s makes them of up to 63 characters, of which not every kind takes so many."""
+    c = cdk8s.Chart(cdk8s.Testing.app(), "analytics-production-europe-west-team-data-platform", namespace="team")
+    cluster = DaskCluster(c, "cluster-with-a-long-name-of-its-own", image=IMAGE)
+    group = DaskWorkerGroup(c, "group-with-a-long-name-of-its-own", cluster=cluster, image=IMAGE)
+    job = DaskJob(c, "job-with-a-long-name-of-its-own", image=IMAGE, command=["true"], run_once=once)
+    nightly = DaskCronJob(c, "nightly-with-a-long-name", schedule="@daily", image=IMAGE, command=["true"])
+    DaskAutoscaler(c, "autoscaler-with-a-long-name-of-its-own", cluster=cluster, worker_group=group)
+    assert len(synth(c)) == 9
+    assert len(cluster.name) <= 53
+    assert len(job.name) <= 53
+    assert len(nightly.name) <= 42
+    assert len({cluster.name, job.name, nightly.name, group.name}) == 4
