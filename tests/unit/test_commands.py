@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,14 @@ def test_ctrl_c_leaves_the_old_output(tmp_path: Path, group: bool) -> None:
     """A terminal sends it to Node.js as well."""
     (tmp_path / "dist").mkdir()
     command = [sys.executable, "-m", "dask_synth", "--output", str(tmp_path / "dist"), "--reference", "none/a"]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
+    )
     while not list(tmp_path.glob(".dist.*/new/*")):
         assert process.poll() is None
         time.sleep(0.01)
