@@ -26,9 +26,6 @@ def service(path: str, spec: _Spec) -> Problems:
             yield f"{path}.{field}", "needs type LoadBalancer"
     if type_ == "LoadBalancer" and spec.get("loadBalancerClass") is not None:
         yield from KEY(f"{path}.loadBalancerClass", spec["loadBalancerClass"])
-    config = spec.get("sessionAffinityConfig")
-    if spec.get("sessionAffinity") != "ClientIP" and config is not None:
-        yield f"{path}.sessionAffinityConfig", "needs sessionAffinity ClientIP"
     is_outside = type_ in _OUTSIDE or spec.get("externalIPs")
     if spec.get("externalTrafficPolicy") and not is_outside:
         yield f"{path}.externalTrafficPolicy", "needs type NodePort or LoadBalancer, or externalIPs"
