@@ -11,7 +11,7 @@ from tests.faults.schedule import Schedule, among_strangers
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.timeout(0)]  # each life has its own limit
 
-SCHEDULES = int(os.environ.get("SCHEDULES", "500"))
+SCHEDULES = int(os.environ.get("SCHEDULES", "50"))
 #: The first of the seeds, to play others than last time.
 SEED = int(os.environ.get("SEED", "0"))
 
