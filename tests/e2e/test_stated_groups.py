@@ -1,4 +1,4 @@
-"""A job with groups of two kinds and an autoscaler, from one manifest, on a real node (issue 14, point 5)."""
+"""A job with groups of two kinds and an autoscaler, from one manifest, on a real node."""
 
 from __future__ import annotations
 
@@ -43,3 +43,18 @@ def test_a_job_of_one_manifest_has_groups_of_two_kinds(kubectl: Kubectl, kube: M
     eventually(lambda: kubectl("get", left, "-l", selector, "-o", "name") == "", seconds=90)
     kubectl("delete", "daskjob", "kinds")
     eventually(lambda: kubectl("get", "pods", "-l", "dask.org/cluster-name=kinds", "-o", "name") == "", seconds=60)
+
+
+def test_what_a_manifest_states_no_more_goes(kubectl: Kubectl, kube: Manifests) -> None:
+    cluster = kube.cluster_manifest("stating", workers=0)
+    worker = kube.group_manifest("more", "stating", workers=0)["spec"]["worker"]
+    stated = {"name": "more", "spec": worker["spec"], "autoscaler": {"minimum": 0, "maximum": 1}}
+    cluster["spec"]["workerGroups"] = [stated]
+    kubectl.apply(cluster)
+    ours = ("get", "daskworkergroup/stating-more", "daskautoscaler/stating-more", "-o", "name", "--ignore-not-found")
+    eventually(lambda: len(kubectl(*ours).split()) == 2, seconds=60)
+    cluster["spec"]["workerGroups"] = []
+    kubectl.apply(cluster)
+    eventually(lambda: kubectl(*ours) == "", seconds=60)
+    assert kubectl("get", "daskworkergroup", "stating-default", "-o", "name")
+    kubectl("delete", "daskcluster", "stating")
