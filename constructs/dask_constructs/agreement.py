@@ -5,7 +5,6 @@ What an app does not declare may be somewhere else, so a reference to it is righ
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -96,17 +95,12 @@ def _autoscalers(
 
 def _too_few_workers(clusters: Iterable[Declared], autoscalers: Iterable[Declared]) -> Iterator[tuple[Declared, str]]:
     """Jobs that wait for more workers than they ask for."""
-    scaled: defaultdict[tuple[str, str], bool] = defaultdict(bool)
-    for one in autoscalers:
-        scaled[one.namespace, one.spec["cluster"]] = True
+    scaled = {(one.namespace, one.spec["cluster"]) for one in autoscalers}
     for job in clusters:
         minimum = job.spec.get("minimumReadyWorkers", 0)
         stated = _stated_workers(job) if job.kind == "DaskJob" else None
-        if stated is not None and minimum > stated and not scaled[job.namespace, job.name]:
-            yield (
-                job,
-                f"spec.minimumReadyWorkers: must not exceed the number of workers ({minimum} > {stated})",
-            )
+        if stated is not None and minimum > stated and (job.namespace, job.name) not in scaled:
+            yield job, f"spec.minimumReadyWorkers: must not exceed the number of workers ({minimum} > {stated})"
 
 
 def _stated_workers(cluster: Declared) -> int | None:

@@ -8,6 +8,8 @@ from dask_crds import names
 from dask_crds.kinds import DASK_KINDS, RESOURCES
 from dask_crds.names import Component, Label
 
+from .admission import with_binding
+
 #: Children that the operator makes. RBAC cannot tell those from what others have of these kinds.
 _CHILDREN = ("Pod", "Service", "ConfigMap", "Deployment", "PodDisruptionBudget", "Job")
 
@@ -34,7 +36,6 @@ def confinement(service_account: str, namespace: str, name: str) -> list[dict[st
     """
     user = f"system:serviceaccount:{namespace}:{service_account}"
     spec: dict[str, Any] = {
-        "failurePolicy": "Fail",
         "matchConstraints": {"resourceRules": [_writes(*_CHILDREN), _writes(*DASK_KINDS)]},
         "matchConditions": [{"name": "operator", "expression": f"request.userInfo.username == '{user}'"}],
         "validations": [
@@ -50,12 +51,7 @@ def confinement(service_account: str, namespace: str, name: str) -> list[dict[st
             },
         ],
     }
-    api = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": name}}
-    binding = {"policyName": name, "validationActions": ["Deny"]}
-    return [
-        {**api, "kind": "ValidatingAdmissionPolicy", "spec": spec},
-        {**api, "kind": "ValidatingAdmissionPolicyBinding", "spec": binding},
-    ]
+    return with_binding(name, spec)
 
 
 def _writes(*kinds: str) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from constructs import Construct
 
-from dask_crds import names
 from dask_crds.kinds import DASK_KINDS
 from dask_crds.schema import embedded_types
 
+from .admission import CONTAINERS, Rule, constraints, embedded, images_from, rule, text, texts, with_binding
 from .keywords import Options
 from .manifest import cluster_scoped
 from .resource import DaskConstruct
@@ -23,8 +23,6 @@ from .values import Text
 #: What restricted Pod security lets Pods mount, but for CSI volumes, by which a driver may hand out anything.
 VOLUMES = ("configMap", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret")
 _ENFORCED = "pod-security.kubernetes.io/enforce"
-
-Rule = dict[str, str]
 
 
 class GuardrailProps(TypedDict, total=False):
@@ -67,69 +65,30 @@ class DaskGuardrails(DaskConstruct):
         options = self._accepted(props, GuardrailProps)
         self._name, self._labels = options.get("name", "dask-guardrails"), options.get("namespace_labels", {})
         for kind, row in DASK_KINDS.items():
-            if specs := _fields(kind, "PodSpec"):
-                services = _fields(kind, "ServiceSpec")
-                variables = {"specs": " + ".join(specs)}
-                self._policy(row.plural, [*_pods(kind, options), *_services(services, options)], variables)
+            if specs := embedded(kind, "PodSpec"):
+                self._policy(row.plural, [*_pods(kind, options), *_services(kind, options)], specs)
             else:
                 self._policy(row.plural, [_MAY_SCALE])
 
-    def _policy(self, plural: str, rules: Sequence[Rule], variables: Mapping[str, str] | None = None) -> None:
-        resource = {"apiGroups": [names.GROUP], "apiVersions": [names.VERSION], "resources": [plural]}
-        constraints: dict[str, Any] = {"resourceRules": [{**resource, "operations": ["CREATE", "UPDATE"]}]}
-        if self._labels:
-            constraints["namespaceSelector"] = {"matchLabels": self._labels}
+    def _policy(self, plural: str, rules: Sequence[Rule], specs: str = "") -> None:
         # Else the garbage collector, which takes away finalizers and owners, would be asked whether it may create Pods.
         changed = {"name": "spec", "expression": "oldObject == null || object.spec != oldObject.spec"}
         spec: dict[str, Any] = {
-            "failurePolicy": "Fail",
-            "matchConstraints": constraints,
+            "matchConstraints": constraints(plural, ["CREATE", "UPDATE"], self._labels),
             "matchConditions": [changed],
             "validations": list(rules),
         }
-        if variables:
-            spec["variables"] = [{"name": name, "expression": expression} for name, expression in variables.items()]
+        if specs:
+            spec["variables"] = [{"name": "specs", "expression": specs}]
         name = f"{self._name}-{plural}"
-        self._object(name, "ValidatingAdmissionPolicy", spec)
-        self._object(name, "ValidatingAdmissionPolicyBinding", {"policyName": name, "validationActions": ["Deny"]})
-
-    def _object(self, name: str, kind: str, spec: Mapping[str, Any]) -> None:
-        manifest = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}}
-        cluster_scoped(self, f"{kind}-{name}", {**manifest, "spec": spec})
-
-
-def _fields(kind: str, type: str) -> list[str]:
-    """CEL for the fields of a kind that are of a type of Kubernetes, each a list; ``a.b[].c`` leads into a list."""
-    fields = [field for field, found in embedded_types(kind).items() if found == f"core/v1/{type}"]
-    return [_listed(f"object.{field}") for field in fields]
-
-
-def _listed(path: str) -> str:
-    parent, leads_into, field = path.partition("[].")
-    if not leads_into:
-        return f"[{path}]"
-    parent, _, members = parent.rpartition(".")
-    return f"{parent}.?{members}.orValue([]).map(member, member.{field})"
-
-
-def _rule(expression: str, message: str) -> Rule:
-    """A rule, and CEL for what is said to whom it refuses."""
-    return {"expression": expression, "messageExpression": message, "reason": "Forbidden"}
-
-
-def _list(values: Sequence[str]) -> str:
-    return f"[{', '.join(map(_text, values))}]"
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        for manifest in with_binding(name, spec):
+            cluster_scoped(self, f"{manifest['kind']}-{name}", manifest)
 
 
 # --- who --------------------------------------------------------------------------------------------------------------
 
-_CONTAINERS = "(s.containers + s.?initContainers.orValue([]))"
 _HAS_SECRET = (
-    f"{_CONTAINERS}.exists(c, c.?env.orValue([]).exists(e, e.?valueFrom.?secretKeyRef.hasValue())"
+    f"{CONTAINERS}.exists(c, c.?env.orValue([]).exists(e, e.?valueFrom.?secretKeyRef.hasValue())"
     " || c.?envFrom.orValue([]).exists(e, e.?secretRef.hasValue()))"
     " || s.?volumes.orValue([]).exists(v, v.?secret.hasValue() || v.?csi.hasValue()"
     " || v.?projected.?sources.orValue([]).exists(p, p.?secret.hasValue()))"
@@ -137,7 +96,7 @@ _HAS_SECRET = (
 #: Both fields of its name: the API server makes them agree in Pods only.
 _ACCOUNTS = "[s.?serviceAccountName.orValue('default'), s.?serviceAccount.orValue('default')]"
 
-_MAY_SCALE = _rule(
+_MAY_SCALE = rule(
     "authorizer.group('kubernetes.dask.org').resource('daskworkergroups').subresource('scale')"
     ".namespace(request.namespace).name(object.spec.?workerGroup.orValue(object.spec.cluster + '-default'))"
     ".check('update').allowed()",
@@ -150,9 +109,9 @@ def _may_create_pods(kind: str, starters: Sequence[str]) -> Rule:
     message = "a Dask resource is made of Pods, and you may not create Pods here"
     if kind == "DaskJob" and starters:
         plain = f"variables.specs.all(s, {_ACCOUNTS}.all(a, a == 'default') && !({_HAS_SECRET}))"
-        allowed += f" || (request.userInfo.username in {_list(starters)} && {plain})"
+        allowed += f" || (request.userInfo.username in {texts(starters)} && {plain})"
         message += "; with the ServiceAccount default and without Secrets, a starter may create it all the same"
-    return _rule(allowed, _text(message))
+    return rule(allowed, text(message))
 
 
 # --- what -------------------------------------------------------------------------------------------------------------
@@ -164,63 +123,53 @@ def _pods(kind: str, options: Options) -> Iterator[Rule]:
     yield from _accounts(options.get("service_accounts", ()))
     yield _volumes(options.get("volumes", VOLUMES))
     if registries := options.get("image_registries"):
-        yield _images([f"{registry.rstrip('/')}/" for registry in registries])
+        yield images_from(registries)
     levels = options.get("pod_security", ("baseline", "restricted"))
-    yield _rule(
-        f"namespaceObject.metadata.?labels[?'{_ENFORCED}'].orValue('') in {_list(levels)}",
-        f"'namespace ' + request.namespace + {_text(f' must enforce Pod security: label it {_ENFORCED}={levels[-1]}')}",
+    yield rule(
+        f"namespaceObject.metadata.?labels[?'{_ENFORCED}'].orValue('') in {texts(levels)}",
+        f"'namespace ' + request.namespace + {text(f' must enforce Pod security: label it {_ENFORCED}={levels[-1]}')}",
     )
 
 
 def _accounts(accounts: Sequence[str]) -> Iterator[Rule]:
-    allowed = _list(["default", *accounts])
-    yield _rule(
+    allowed = texts(["default", *accounts])
+    yield rule(
         f"variables.specs.all(s, {_ACCOUNTS}.all(a, a in {allowed}))",
         "'these ServiceAccounts are not allowed here: ' + variables.specs.map(s, "
         f"{_ACCOUNTS}.filter(a, !(a in {allowed})).join(', ')).filter(a, a != '').join(', ') + "
-        + _text(f"; allowed: {', '.join(['default', *accounts])}"),
+        + text(f"; allowed: {', '.join(['default', *accounts])}"),
     )
     token = (
         "s.?automountServiceAccountToken.orValue(true) || s.?volumes.orValue([])"
         ".exists(v, v.?projected.?sources.orValue([]).exists(p, p.?serviceAccountToken.hasValue()))"
     )
-    yield _rule(
-        f"variables.specs.all(s, s.?serviceAccountName.orValue('default') in {_list(accounts)} || !({token}))",
+    yield rule(
+        f"variables.specs.all(s, s.?serviceAccountName.orValue('default') in {texts(accounts)} || !({token}))",
         "'Pods may not mount a token of the Kubernetes API here: set automountServiceAccountToken to false'",
     )
 
 
 def _volumes(volumes: Sequence[str]) -> Rule:
-    foreign = f"s.?volumes.orValue([]).map(v, v.filter(k, !(k in {_list(['name', *volumes])})).join(', '))"
-    return _rule(
+    foreign = f"s.?volumes.orValue([]).map(v, v.filter(k, !(k in {texts(['name', *volumes])})).join(', '))"
+    return rule(
         f"variables.specs.all(s, {foreign}.all(ks, ks == ''))",
         f"'these volumes are not allowed here: ' + variables.specs.map(s, {foreign}.filter(ks, ks != '').join(', '))"
-        f".filter(ks, ks != '').join(', ') + {_text('; allowed: ' + ', '.join(volumes))}",
+        f".filter(ks, ks != '').join(', ') + {text('; allowed: ' + ', '.join(volumes))}",
     )
 
 
-def _images(registries: Sequence[str]) -> Rule:
-    allowed = " || ".join(f"image.startsWith({_text(registry)})" for registry in registries)
-    volumes = "s.?volumes.orValue([]).filter(v, v.?image.hasValue()).map(v, v.image.?reference.orValue(''))"
-    images = f"({_CONTAINERS}.map(c, c.?image.orValue('')) + {volumes})"
-    return _rule(
-        f"variables.specs.all(s, {images}.all(image, {allowed}))",
-        f"'these images are not allowed here: ' + variables.specs.map(s, {images}.filter(image, !({allowed}))"
-        f".join(', ')).filter(i, i != '').join(', ') + {_text('; allowed: ' + ', '.join(registries))}",
-    )
-
-
-def _services(fields: Sequence[str], options: Options) -> Iterator[Rule]:
+def _services(kind: str, options: Options) -> Iterator[Rule]:
     """Rules about the scheduler's Service: where it can be reached from, and that it leads to the scheduler."""
     types = options.get("service_types", ("ClusterIP",))
+    fields = [field for field, found in embedded_types(kind).items() if found == "core/v1/ServiceSpec"]
     for field in fields:
-        service = field.strip("[]").replace(".service", ".?service")
-        yield _rule(
-            f"{service}.?type.orValue('ClusterIP') in {_list(types)}",
-            _text(f"the type of the scheduler's Service must be one of: {', '.join(types)}"),
+        service = f"object.{field}".replace(".service", ".?service")
+        yield rule(
+            f"{service}.?type.orValue('ClusterIP') in {texts(types)}",
+            text(f"the type of the scheduler's Service must be one of: {', '.join(types)}"),
         )
         for forbidden in ("externalIPs", "externalName", "loadBalancerIP", "selector"):
-            yield _rule(
+            yield rule(
                 f"!{service}.?{forbidden}.hasValue()",
-                _text(f"{forbidden} of the scheduler's Service is not allowed here: leave it out"),
+                text(f"{forbidden} of the scheduler's Service is not allowed here: leave it out"),
             )

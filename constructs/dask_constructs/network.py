@@ -11,17 +11,17 @@ from dask_crds.names import Component, Label, Port
 
 from .keywords import Options
 from .manifest import api_object
+from .operator import SELECTOR
 from .resource import DaskConstruct
 from .values import Cluster, Text
 
 #: A namespace by its name, or a peer as a NetworkPolicy has it: ``{"ipBlock": {"cidr": "192.0.2.0/24"}}``.
 Peer = Text | Mapping[str, Any]
 
-_COMM = {"port": Port.COMM.number, "protocol": "TCP"}
-_DASHBOARD = {"port": Port.DASHBOARD.number, "protocol": "TCP"}
+COMM = {"port": Port.COMM.number, "protocol": "TCP"}
+DASHBOARD = {"port": Port.DASHBOARD.number, "protocol": "TCP"}
 #: The label that Kubernetes itself puts on every namespace.
 _NAME_LABEL = "kubernetes.io/metadata.name"
-_OPERATOR = {"app.kubernetes.io/name": "dask-operator", "app.kubernetes.io/component": "operator"}
 
 
 class IsolationOptions(TypedDict, total=False):
@@ -68,13 +68,13 @@ class DaskNetworkPolicy(DaskConstruct):
 def _of_scheduler(cluster: str, options: Options) -> dict[str, Any]:
     operator = {
         **_namespace(options.get("operator_namespace", "dask-operator")),
-        "podSelector": {"matchLabels": _OPERATOR},
+        "podSelector": {"matchLabels": SELECTOR},
     }
-    rules: list[dict[str, Any]] = [{"from": [operator], "ports": [_DASHBOARD]}]
+    rules: list[dict[str, Any]] = [{"from": [operator], "ports": [DASHBOARD]}]
     if clients := options.get("clients"):
-        rules.append({"from": [peer(one) for one in clients], "ports": [_COMM, _DASHBOARD]})
+        rules.append({"from": [peer(one) for one in clients], "ports": [COMM, DASHBOARD]})
     if dashboards := options.get("dashboards"):
-        rules.append({"from": [peer(one) for one in dashboards], "ports": [_DASHBOARD]})
+        rules.append({"from": [peer(one) for one in dashboards], "ports": [DASHBOARD]})
     return {**_pods(cluster, Component.SCHEDULER), "policyTypes": ["Ingress"], "ingress": rules}
 
 

@@ -27,12 +27,13 @@ DEFAULT_IMAGE = f"ghcr.io/dask-gitops/operator:{VERSION}"
 
 _NAME = "dask-operator"
 #: Selectors are immutable, so they hold nothing that may change.
-_SELECTOR = {"app.kubernetes.io/name": _NAME, "app.kubernetes.io/component": "operator"}
-_LABELS = {**_SELECTOR, "app.kubernetes.io/part-of": "dask", "app.kubernetes.io/version": VERSION}
+SELECTOR = {"app.kubernetes.io/name": _NAME, "app.kubernetes.io/component": "operator"}
+_LABELS = {**SELECTOR, "app.kubernetes.io/part-of": "dask", "app.kubernetes.io/version": VERSION}
 _PORT = 8080
 #: Not root, and not the uid of any process on a node.
 _UID = 65532
-#: What restricted Pod security asks for.
+#: Labels of a namespace that enforces restricted Pod security; what it asks for.
+RESTRICTED_NAMESPACE = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
 RESTRICTED_POD = {
     "runAsNonRoot": True,
     "runAsUser": _UID,
@@ -204,18 +205,13 @@ class DaskOperator(DaskConstruct):
 
 
 def _namespace(name: str) -> dict[str, Any]:
-    modes = ("enforce", "audit", "warn")
-    labels = _LABELS | {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in modes}
-    return {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": name, "labels": labels, "annotations": sync_wave(-10)},
-    }
+    metadata = {"name": name, "labels": _LABELS | RESTRICTED_NAMESPACE, "annotations": sync_wave(-10)}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
 def _service() -> dict[str, Any]:
     """For Prometheus."""
-    return {"selector": _SELECTOR, "ports": [{"name": "http", "port": _PORT, "targetPort": "http", "protocol": "TCP"}]}
+    return {"selector": SELECTOR, "ports": [{"name": "http", "port": _PORT, "targetPort": "http", "protocol": "TCP"}]}
 
 
 def _network_policy() -> dict[str, Any]:
@@ -224,7 +220,7 @@ def _network_policy() -> dict[str, Any]:
     Going out is not limited: addresses and ports of the API server, and of DNS, differ from cluster to cluster.
     """
     return {
-        "podSelector": {"matchLabels": _SELECTOR},
+        "podSelector": {"matchLabels": SELECTOR},
         "policyTypes": ["Ingress"],
         "ingress": [{"ports": [{"port": "http", "protocol": "TCP"}]}],
     }
@@ -233,7 +229,7 @@ def _network_policy() -> dict[str, Any]:
 def _disruption_budget() -> dict[str, Any]:
     return {
         "maxUnavailable": 1,
-        "selector": {"matchLabels": _SELECTOR},
+        "selector": {"matchLabels": SELECTOR},
         # A replica that is not ready does not work, so it must not keep a node from being drained.
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
     }
@@ -258,7 +254,7 @@ def _deployment(replicas: int, pod: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "replicas": replicas,
         "revisionHistoryLimit": 3,
-        "selector": {"matchLabels": _SELECTOR},
+        "selector": {"matchLabels": SELECTOR},
         "template": {
             "metadata": {
                 "labels": _LABELS,
@@ -278,7 +274,7 @@ _APART = {
                 "weight": 100,
                 "podAffinityTerm": {
                     "topologyKey": "kubernetes.io/hostname",
-                    "labelSelector": {"matchLabels": _SELECTOR},
+                    "labelSelector": {"matchLabels": SELECTOR},
                 },
             }
         ]

@@ -55,12 +55,13 @@ def with_origins(found: Iterable[str], manifest: Manifest, roles: Mapping[Role, 
     """
     lines, keywords = list(found), {f"{role.keyword}_pod": role for role in roles}
     changes = keywords.keys() & options.keys() if lines else ()
+    declared = set(findings(manifest, roles)) if changes else set()
     origins: dict[str, str] = {}
     for keyword in sorted(changes):
         role = keywords[keyword]
         plain = _POD[role]({name: value for name, value in options.items() if name != keyword})
         without = _replaced(manifest, [*_fields(roles[role]), "spec"], plain)
-        origins |= dict.fromkeys(set(findings(manifest, roles)) - set(findings(without, roles)), keyword)
+        origins |= dict.fromkeys(declared - set(findings(without, roles)), keyword)
     return [f"{origins[line]}: {line}" if line in origins else line for line in lines]
 
 

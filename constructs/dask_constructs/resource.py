@@ -107,16 +107,17 @@ class DaskResource(DaskConstruct):
 
     def _problems(self) -> Iterator[str]:
         self._written = self.api_object.to_json()
-        found = findings(self._written, self.ROLES)
+        self._found = findings(self._written, self.ROLES)
         declared = {**self._written, "spec": self.spec}
-        yield from with_origins(found, declared, self.ROLES, self._options)
+        yield from with_origins(self._found, declared, self.ROLES, self._options)
 
     def declared(self) -> Declared | None:
         """The resource as ``problems`` saw it last; ``None`` if it cannot be read, as a spec with a field missing."""
-        try:
-            parse(self._written)
-        except InvalidManifest:
-            return None
+        if self._found:  # else it has been read already
+            try:
+                parse(self._written)
+            except InvalidManifest:
+                return None
         return Declared(self.node.path, self._written)
 
     @property

@@ -9,18 +9,17 @@ from cdk8s import ApiObject
 from constructs import Construct
 
 from dask_crds.kinds import DASK_KINDS
-from dask_crds.names import Component, Label, Port
+from dask_crds.names import Component, Label
 
 from . import rbac
 from .cron_job import starter_account
 from .manifest import api_object, cluster_scoped
-from .network import DNS, Peer, peer
+from .network import COMM, DASHBOARD, DNS, Peer, peer
+from .operator import RESTRICTED_NAMESPACE
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct
 from .values import Count, Namespace, Text
 
-_DASHBOARD = {"port": Port.DASHBOARD.number, "protocol": "TCP"}
-_COMM = {"port": Port.COMM.number, "protocol": "TCP"}
 #: ServiceAccount for the scheduled jobs of the namespace: who may only edit makes no Roles.
 STARTER = "dask-job-starter"
 #: Role of the team, and of the GitOps tool that acts for it.
@@ -76,8 +75,7 @@ class DaskTenant(DaskConstruct):
         super().__init__(scope, id)
         options = self._accepted(props, TenantProps)
         self.namespace: str = options.get("namespace", "")
-        modes = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
-        metadata = {"name": self.namespace, "labels": {**modes, **options.get("labels", {})}}
+        metadata = {"name": self.namespace, "labels": {**RESTRICTED_NAMESPACE, **options.get("labels", {})}}
         cluster_scoped(self, "namespace", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         self._object("quota", "v1", "ResourceQuota", "quota", spec={"hard": _hard(options)})
         limits = {"type": "Container", "default": _UNSTATED, "defaultRequest": _UNSTATED}
@@ -153,14 +151,14 @@ def network_policies(
         "dask-operator": {
             "podSelector": _component(Component.SCHEDULER)["podSelector"],
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": [peer(operator_namespace)], "ports": [_DASHBOARD]}],
+            "ingress": [{"from": [peer(operator_namespace)], "ports": [DASHBOARD]}],
         },
     }
     if clients:
         policies["dask-clients"] = {
             "podSelector": _component(Component.SCHEDULER)["podSelector"],
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": clients, "ports": [_COMM, _DASHBOARD]}],
+            "ingress": [{"from": clients, "ports": [COMM, DASHBOARD]}],
         }
     return policies
 
