@@ -13,12 +13,11 @@ from dask_crds.names import Port
 
 from . import templates
 from .autoscaler import DaskAutoscaler, ScalingOptions, autoscaler_of
-from .expose import DaskExposure, ExposeOptions, exposed
 from .options import ClusterOptions, PodOptions
-from .pods import Pods
-from .resource import DaskResource, Exact, Metadata, state_replicas
+from .resource import Exact, Metadata, state_replicas
 from .roles import SCHEDULER, WORKER
 from .values import Text
+from .with_scheduler import WithScheduler
 from .worker_group import DaskWorkerGroup, WorkerGroupOptions
 
 
@@ -31,7 +30,7 @@ class ClusterProps(ClusterOptions, Metadata, total=False):
     """Take scheduler and workers away and keep the resource."""
 
 
-class DaskCluster(DaskResource):
+class DaskCluster(WithScheduler):
     """A scheduler, its Service and a default group of workers.
 
     >>> cluster = DaskCluster(chart, "c", name="analytics", image="ghcr.io/dask/dask:2026.8.0", cores=2, memory="8Gi")
@@ -62,16 +61,6 @@ class DaskCluster(DaskResource):
     def dashboard_url(self) -> str:
         """URL of the dashboard from within the Kubernetes cluster."""
         return f"http://{self._host}:{Port.DASHBOARD.number}/status"
-
-    @property
-    def scheduler(self) -> Pods:
-        """The scheduler's Pod."""
-        return self._pods(SCHEDULER)
-
-    @property
-    def workers(self) -> Pods:
-        """The workers of the default group."""
-        return self._pods(WORKER)
 
     @property
     def scheduler_address(self) -> str:
@@ -107,10 +96,6 @@ class DaskCluster(DaskResource):
     def autoscale(self, **options: Unpack[ScalingOptions]) -> DaskAutoscaler:
         """Let the default group follow the load, see ``ScalingOptions``."""
         return autoscaler_of(self, options)
-
-    def expose(self, id: str = "dashboard", **options: Unpack[ExposeOptions]) -> DaskExposure:
-        """Publish the dashboard by an Ingress or a HTTPRoute, named ``<cluster>-<id>``, see ``ExposeOptions``."""
-        return exposed(self, id, options)
 
 
 class _ExactCluster(Exact, DaskCluster):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Protocol, Required, TypedDict, Unpack, cast
+from typing import Annotated, Any, Required, TypedDict, Unpack
 
 from constructs import Construct
 
@@ -136,25 +136,6 @@ class DaskExposure(DaskConstruct):
             parent = self._options.get(keyword)
             if isinstance(parent, Mapping) and not (isinstance(parent.get("name"), str) and parent["name"]):
                 yield f"{keyword}: needs the name of the Gateway: {{'name': ..., 'namespace': ...}}"
-
-
-class Exposable(Protocol):
-    """A resource with a scheduler of its own."""
-
-    @property
-    def name(self) -> str:
-        """Name of the cluster."""
-
-    @property
-    def namespace(self) -> str | None:
-        """Its namespace."""
-
-
-def exposed(resource: Exposable, id: str, options: ExposeOptions) -> DaskExposure:
-    """What publishes the cluster of a resource."""
-    where = {} if resource.namespace is None else {"namespace": resource.namespace}
-    props = cast("ExposureProps", {**options, **where, "cluster": resource.name})
-    return DaskExposure(cast("Construct", resource), id, **props)
 
 
 def _ingress(service: str, host: str, paths: list[str], options: Options) -> dict[str, Any]:

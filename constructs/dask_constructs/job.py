@@ -15,12 +15,12 @@ from dask_resources.revision import revision
 
 from . import templates
 from .autoscaler import ScalingOptions, stated_autoscaler
-from .expose import DaskExposure, ExposeOptions, exposed
 from .options import JobOptions, PodOptions, WorkerOptions
 from .pods import Pods
-from .resource import DaskResource, Exact, Metadata, state_replicas
+from .resource import Exact, Metadata, state_replicas
 from .roles import RUNNER, SCHEDULER, WORKER, Role
 from .values import Text
+from .with_scheduler import WithScheduler
 
 _CLUSTER = "/spec/cluster/spec"
 
@@ -52,7 +52,7 @@ class JobWorkerGroupOptions(WorkerOptions, total=False):
     """Container image with dask and distributed (default: that of the job's workers)."""
 
 
-class DaskJob(DaskResource):
+class DaskJob(WithScheduler):
     """A program that runs to completion beside its own cluster.
 
     >>> job = DaskJob(chart, "train", image="registry/train:1.4", command=["python", "-m", "train"], workers=8)
@@ -125,16 +125,6 @@ class DaskJob(DaskResource):
             raise ValueError("run_once: the name ends in a hash of what the constructor was told: tell it this as well")
 
     @property
-    def scheduler(self) -> Pods:
-        """The scheduler's Pod."""
-        return self._pods(SCHEDULER)
-
-    @property
-    def workers(self) -> Pods:
-        """The workers."""
-        return self._pods(WORKER)
-
-    @property
     def runner(self) -> Pods:
         """The Pod that runs the program."""
         return self._pods(RUNNER)
@@ -145,10 +135,6 @@ class DaskJob(DaskResource):
     ) -> DaskJob:
         """A job exactly as ``spec`` says: a struct, or a mapping, which may be a whole manifest."""
         return _ExactJob(scope, id, spec, metadata)
-
-    def expose(self, id: str = "dashboard", **options: Unpack[ExposeOptions]) -> DaskExposure:
-        """Publish the dashboard by an Ingress or a HTTPRoute, named ``<job>-<id>``, see ``ExposeOptions``."""
-        return exposed(self, id, options)
 
 
 class _ExactJob(Exact, DaskJob):

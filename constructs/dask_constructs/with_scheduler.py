@@ -1,0 +1,28 @@
+"""What a cluster, and a job with its cluster, have in common."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from .expose import DaskExposure, ExposeOptions
+from .pods import Pods
+from .resource import DaskResource
+from .roles import SCHEDULER, WORKER
+
+
+class WithScheduler(DaskResource):
+    """A resource with a scheduler of its own, which is named after it, and workers."""
+
+    @property
+    def scheduler(self) -> Pods:
+        """The scheduler's Pod."""
+        return self._pods(SCHEDULER)
+
+    @property
+    def workers(self) -> Pods:
+        """The workers of the default group."""
+        return self._pods(WORKER)
+
+    def expose(self, id: str = "dashboard", **options: Unpack[ExposeOptions]) -> DaskExposure:
+        """Publish the dashboard by an Ingress or a HTTPRoute, named ``<name>-<id>``, see ``ExposeOptions``."""
+        return DaskExposure(self, id, cluster=self.name, namespace=self.namespace, **options)
