@@ -13,7 +13,7 @@ from dask_crds.names import Port
 
 from . import templates
 from .autoscaler import DaskAutoscaler, ScalingOptions, autoscaler_of
-from .options import ClusterOptions, PodOptions
+from .options import ClusterOptions
 from .resource import Exact, Metadata, state_replicas
 from .roles import SCHEDULER, WORKER
 from .values import Text
@@ -49,8 +49,6 @@ class DaskCluster(WithScheduler):
         spec = dump(templates.cluster_spec(options, suspend=options.get("suspend")))
         state_replicas(spec["worker"], options)
         self._declare(spec, options)
-        shared = {name: value for name, value in options.items() if name in PodOptions.__annotations__}
-        self._shared = cast("WorkerGroupOptions", shared)
 
     @property
     def service_name(self) -> str:
@@ -86,11 +84,8 @@ class DaskCluster(WithScheduler):
         Image, namespace, environment, user and what else ``PodOptions`` has are the cluster's where left out.
         """
         image = image or self.spec["worker"]["spec"]["containers"][0].get("image", "")
-        inherited = self._shared.copy()
-        inherited["name"] = f"{self.name}-{id}"
-        if self.namespace is not None:
-            inherited["namespace"] = self.namespace
-        inherited.update(props)
+        own = {"name": f"{self.name}-{id}", "namespace": self.namespace}
+        inherited = cast("WorkerGroupOptions", {**self._shared, **own, **props})
         return DaskWorkerGroup(self, id, cluster=self, image=image, **inherited)
 
     def autoscale(self, **options: Unpack[ScalingOptions]) -> DaskAutoscaler:
@@ -99,4 +94,4 @@ class DaskCluster(WithScheduler):
 
 
 class _ExactCluster(Exact, DaskCluster):
-    _shared: WorkerGroupOptions = {}
+    pass

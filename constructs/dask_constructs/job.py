@@ -15,7 +15,7 @@ from dask_resources.revision import revision
 
 from . import templates
 from .autoscaler import ScalingOptions, stated_autoscaler
-from .options import JobOptions, PodOptions, WorkerOptions
+from .options import JobOptions, WorkerOptions
 from .pods import Pods
 from .resource import Exact, Metadata, state_replicas
 from .roles import RUNNER, SCHEDULER, WORKER, Role
@@ -71,7 +71,6 @@ class DaskJob(WithScheduler):
         spec = dump(templates.job_spec(options, suspend=options.get("suspend")))
         state_replicas(spec["cluster"]["spec"]["worker"], options)
         self._declare(spec, options, suffix=f"-{revision(spec)}" if options.get("run_once") else "")
-        self._shared = {name: value for name, value in options.items() if name in PodOptions.__annotations__}
 
     def add_worker_group(self, name: str, **options: Unpack[JobWorkerGroupOptions]) -> Pods:
         """Add workers of another size or kind, which start and end with the job; returns them, to be changed.
@@ -138,4 +137,4 @@ class DaskJob(WithScheduler):
 
 
 class _ExactJob(Exact, DaskJob):
-    _shared: dict[str, Any] = {}
+    pass

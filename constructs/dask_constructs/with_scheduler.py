@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Unpack
 
 from .expose import DaskExposure, ExposeOptions
+from .keywords import Options
+from .options import PodOptions
 from .pods import Pods
 from .resource import DaskResource
 from .roles import SCHEDULER, WORKER
@@ -22,6 +24,11 @@ class WithScheduler(DaskResource):
     def workers(self) -> Pods:
         """The workers of the default group."""
         return self._pods(WORKER)
+
+    @property
+    def _shared(self) -> Options:
+        """What was said of all Pods, which further groups take over."""
+        return {name: value for name, value in self._options.items() if name in PodOptions.__annotations__}
 
     def expose(self, id: str = "dashboard", **options: Unpack[ExposeOptions]) -> DaskExposure:
         """Publish the dashboard by an Ingress or a HTTPRoute, named ``<name>-<id>``, see ``ExposeOptions``."""
