@@ -56,6 +56,13 @@ def test_what_is_granted_is_what_is_used(node, home: Kubectl, kubectl: Kubectl, 
     manifest["spec"]["worker"]["metadata"] = {"labels": {"team": "data"}}
     kubectl.apply(manifest)
     eventually(lambda: kubectl("get", "pods", "-l", "team=data", "-o", "name").count("worker") == 2)
+    more = kube.group_manifest("more", "local", workers=0)["spec"]["worker"]["spec"]
+    further = [{"name": "more", "spec": more, "autoscaler": {"minimum": 0, "maximum": 1}}]
+    stated = ("get", "daskworkergroup/local-more", "daskautoscaler/local-more", "-o", "name", "--ignore-not-found")
+    kubectl.apply({**manifest, "spec": {**manifest["spec"], "workerGroups": further}})
+    eventually(lambda: len(kubectl(*stated).split()) == 2)
+    kubectl.apply(manifest)
+    eventually(lambda: kubectl(*stated) == "")
     manifest["spec"]["suspend"] = True
     kubectl("scale", "daskworkergroup", "local-default", "--replicas=1")
     eventually(lambda: kubectl.status("daskworkergroup", "local-default").get("readyReplicas") == 1)

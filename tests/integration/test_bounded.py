@@ -36,8 +36,8 @@ def test_what_is_too_large_is_stalled_and_its_pods_are_left_alone(kubectl, kube,
         lambda: kubectl.condition("daskworkergroup", "big-default", "Stalled").get("reason") == "ClusterUnreadable"
     )
     assert {pod["metadata"]["uid"] for pod in kubectl.json("get", "pods")["items"]} == workers
-    put(kubectl, kube.cluster_manifest("big", workers=2))
     kubectl("scale", "daskworkergroup", "big-default", "--replicas=3")
+    put(kubectl, kube.cluster_manifest("big", workers=2))
     kubectl.wait_ready("daskworkergroup", "big-default")
     kubectl.wait_ready("daskcluster", "big")
     assert len(kubectl.json("get", "pods", "-l", "dask.org/component=worker")["items"]) == 3
