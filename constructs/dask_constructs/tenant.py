@@ -15,6 +15,7 @@ from .manifest import api_object, cluster_scoped
 from .rbac import RBAC_GROUP
 
 _DASHBOARD = {"port": Port.DASHBOARD.number, "protocol": "TCP"}
+_CONTROL = {"port": Port.CONTROL.number, "protocol": "TCP"}
 _COMM = {"port": Port.COMM.number, "protocol": "TCP"}
 #: ServiceAccount for the scheduled jobs of the namespace: who may only edit makes no Roles.
 STARTER = "dask-job-starter"
@@ -108,7 +109,8 @@ def network_policies(
         "dask-operator": {
             "podSelector": _component(Component.SCHEDULER)["podSelector"],
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": [_namespace(operator_namespace)], "ports": [_DASHBOARD]}],
+            # That of the dashboard for schedulers that were started before they had one for orders.
+            "ingress": [{"from": [_namespace(operator_namespace)], "ports": [_CONTROL, _DASHBOARD]}],
         },
     }
     if clients:

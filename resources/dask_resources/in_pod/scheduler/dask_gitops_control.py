@@ -6,12 +6,13 @@ import logging
 import os
 from typing import Any
 
+from tornado.httpserver import HTTPServer
+from tornado.web import Application
+
 from dask_gitops_http import Ask
 from dask_gitops_questions import extension
 from dask_gitops_requests import MOST_BYTES
 from dask_gitops_signing import PROOF, Guard, Proven
-from tornado.httpserver import HTTPServer
-from tornado.web import Application
 
 PATH = "/dask-gitops/v2/ask"
 #: The port, where it is another one.
@@ -41,6 +42,7 @@ class SignedAsk(Ask):
         if self.proven is not None and chunk is None:
             self.set_header(PROOF, self.proven.proof(self.get_status(), b"".join(self._write_buffer)))
         return super().finish(chunk)
+
 
 def listen(scheduler: Any) -> None:
     """Open the port, if this Pod has a key; who comes before it is read is asked to wait."""

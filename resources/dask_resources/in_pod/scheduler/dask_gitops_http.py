@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tornado.web import RequestHandler
+
 from dask_gitops_questions import Extension, answers, extension
 from dask_gitops_requests import MOST_BYTES, MOST_QUESTIONS, Malformed, TooLong, read_list
-from tornado.web import RequestHandler
 
 #: Answers to one request may hold the scheduler up for so long; then it has a turn.
 TURN_SECONDS = 0.02
