@@ -90,10 +90,11 @@ class Keyring:
 
     def signing(self, cluster: DaskCluster) -> Signing:
         """How it stands with the key of a cluster."""
+        if self._lacking:
+            return Signing(refused=self._lacking, ensured=False)
         now = asyncio.get_running_loop().time()
         until, why = self._refused.get(cluster.namespace, (0.0, ""))
-        refused = self._lacking or (why if until > now else "")
-        return Signing(refused=refused, ensured=self._there.get(cluster.uid, 0.0) > now)
+        return Signing(refused=why if until > now else "", ensured=self._there.get(cluster.uid, 0.0) > now)
 
     async def put(self, kubernetes: Kubernetes, cluster: DaskCluster) -> None:
         """See to it that the Secret of a cluster is there.
@@ -101,9 +102,9 @@ class Keyring:
         Raises:
             ApiError: with reason `KEY_REFUSED` if the operator may not make it.
         """
-        until = asyncio.get_running_loop().time() + BELIEVED_SECONDS
         if not self._masters:
             raise ApiError(403, KEY_REFUSED, self._lacking)
+        until = asyncio.get_running_loop().time() + BELIEVED_SECONDS
         try:
             await kubernetes.create(cluster_secret(cluster, control_key(self._masters[0], cluster.uid)))
         except ApiError as error:

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import signal
+from collections.abc import Iterator
 
 import pytest
 from tests.support.dask_scheduler import MODULE, running
+
+
+@pytest.fixture
+def heeding() -> Iterator[None]:
+    """This process plays a worker, which has a handler; without one its hook would stop all that it has started."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

@@ -205,6 +205,7 @@ async def test_the_dashboards_port_tells_and_takes_no_orders(control):
 # --- hooks ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("heeding")
 async def test_a_worker_retires_by_its_hook(control):
     await control.rig.add("w", "b")
     running_hook = hook(control.rig.scheduler.http_server.port, control=control.port, key=control.file)
@@ -214,6 +215,7 @@ async def test_a_worker_retires_by_its_hook(control):
     assert control.rig.status("b") == "running"
 
 
+@pytest.mark.usefixtures("heeding")
 def test_a_hook_asks_a_scheduler_of_before_as_it_was_asked(tmp_path):
     (tmp_path / "key").write_bytes(KEY)
     with FakeScheduler("retiring", "retired") as scheduler:
@@ -222,6 +224,7 @@ def test_a_hook_asks_a_scheduler_of_before_as_it_was_asked(tmp_path):
     assert [path for path, _, _ in scheduler.questions] == ["/dask-gitops/v1/retire"] * 2
 
 
+@pytest.mark.usefixtures("heeding")
 def test_a_hook_believes_nobody_who_cannot_prove_it(tmp_path):
     (tmp_path / "key").write_bytes(KEY)
     said = b'{"answers": [{"retirement": {"w": "retired"}}]}'
