@@ -26,8 +26,9 @@ logger = logging.getLogger(__name__)
 #: Entries of the operator's own Secret; `previous` is an earlier `key`, by which clusters may still go.
 MASTER_KEY, MASTER_PREVIOUS = "key", "previous"
 MASTER_BYTES = 32
-#: Seconds for which the Secret of a cluster is believed to be there, and a refusal to make one to last.
-BELIEVED_SECONDS = 600.0
+#: Seconds for which the Secret of a cluster is believed to be there, and a refusal to make one to last: less than
+#: between two looks at every cluster, so that each of them finds out.
+BELIEVED_SECONDS = 300.0
 #: Reason of an outcome: the Secret of a cluster was refused, and the cluster is to go on without.
 KEY_REFUSED = "KeyRefused"
 
