@@ -1,4 +1,4 @@
-"""Who takes part in a cluster without its key: told what a dashboard tells, and obeyed by nobody (security finding 9)."""
+"""Who asks a scheduler without its key is told what a dashboard tells, and obeyed by nobody (security finding 9)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.e2e.support import Kubectl, eventually, ready_pods
 
 pytestmark = pytest.mark.node
 
-#: From the runner's place in the network, which the tenant's policies let through: without its key, as a curious user.
+#: From a worker's place in the network, unsigned.
 STRANGER = """
 import json, urllib.error, urllib.request
 said = {}

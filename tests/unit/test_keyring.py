@@ -260,9 +260,11 @@ def containers(actions: Any) -> Any:
 
 
 def test_a_cluster_whose_secret_is_not_known_to_be_there_gets_it() -> None:
-    planned = plan_cluster(observed_cluster(cluster(), signing=Signing(ensured=False)), NOW).actions
-    assert planned[0] == PutKey(cluster())
-    assert "secret" in containers(planned)["volumes"][-1]
+    plan = plan_cluster(observed_cluster(cluster(), signing=Signing(ensured=False)), NOW)
+    assert plan.actions[0] == PutKey(cluster())
+    assert "secret" in containers(plan.actions)["volumes"][-1]
+    assert plan.requeue_after == 0, "no watch tells of it, and an idle cluster waits to be suspended"
+    assert plan_cluster(observed_cluster(cluster()), NOW).requeue_after is None
 
 
 def test_without_a_key_a_scheduler_is_made_as_ever() -> None:

@@ -129,13 +129,11 @@ class SchedulerClient:
             raise SchedulerError("Unreachable", "the scheduler does not answer in time") from error
         except EOFError as error:
             raise SchedulerError("Unreachable", "the scheduler closes the connection before it has answered") from error
-        except ConnectionRefusedError as error:
-            why = "it is starting, or has not loaded the operator's extension" if self._keys else "it is starting"
-            raise SchedulerError(
-                "Unreachable", f"nobody listens at the scheduler's port {self._port}: {why}"
-            ) from error
         except OSError as error:
-            raise SchedulerError("Unreachable", f"the scheduler cannot be reached: {type(error).__name__}") from error
+            # A module that is hidden opens no port.
+            maybe = ", or it has not loaded the operator's extension" if self._keys else ""
+            why = f"the scheduler cannot be reached: {type(error).__name__}{maybe}"
+            raise SchedulerError("Unreachable", why) from error
 
     def close(self) -> None:
         """Close the connection that is kept for the next question; one that is not used for a minute ends by itself."""

@@ -119,8 +119,7 @@ async def run(options: argparse.Namespace) -> None:
             if queue.is_running:  # a replica in waiting follows what happens, and all are looked at when it leads
                 queue.add_after(key, seconds)
 
-        keyring = Keyring(os.environ.get("POD_NAMESPACE"))
-        caches = Caches(kubernetes, options.namespace, wake_by(wake), keyring)
+        caches = Caches(kubernetes, options.namespace, wake_by(wake), Keyring(os.environ.get("POD_NAMESPACE")))
         pollers = SchedulerPollers[Key](lambda key, prompt: queue.add(key, prompt=prompt))
         stack.push_async_callback(pollers.close)
         lease = _lease(kubernetes) if options.leader_elect else None
@@ -132,10 +131,9 @@ async def run(options: argparse.Namespace) -> None:
             await lease.acquire()
             stack.push_async_callback(lease.release)
             _supervise(lease.keep(), "leadership was lost")
-        await keyring.load(kubernetes)
-        await caches.synced()
+        await asyncio.gather(caches.keyring.load(kubernetes), caches.synced())
         gc.freeze()  # what was read at start lives as long as we do; collecting it over and over costs most of the CPU
-        _supervise(_resync(kubernetes, queue, keyring, options.namespace), "the resync ended")
+        _supervise(_resync(kubernetes, queue, caches.keyring, options.namespace), "the resync ended")
         reconciler = _reconciler(options, kubernetes, caches, pollers, queue)
         working = _supervise(queue.run(reconciler, workers=options.workers), "the queue ended")
         for key in caches.unobserved():  # now, before kopf lists all that has been there for long
