@@ -134,8 +134,8 @@ async def test_a_key_that_is_none_is_told_of_and_not_replaced(data: Any, caplog:
     keyring = await loaded(api)
     await keyring.load(api)
     assert keyring.keys("a") == ()
-    told = "Secret dask-operator/dask-operator-master has no key of 32 bytes or more"
-    assert keyring.signing(cluster()).refused == told
+    told = "in Secret dask-operator/dask-operator-master key, and previous if there is one, must have 32 bytes"
+    assert keyring.signing(cluster()).refused == f"{told} or more"
     assert [told in record.message for record in caplog.records] == [True], "once"
     assert api.secrets[OWN, names.MASTER_SECRET] == {"data": data}
 
@@ -151,6 +151,23 @@ async def test_without_the_right_to_a_key_there_is_none(verb: str) -> None:
     api.refused.clear()
     await keyring.load(api)
     assert keyring.signing(cluster()) == Signing(ensured=False)
+
+
+@pytest.mark.parametrize("what", ["right", "content"])
+@virtual_time
+async def test_a_key_that_was_there_is_kept_in_mind(what: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Schedulers go by it, whatever is done to the Secret while the operator runs."""
+    api: Any = Api()
+    keyring = await loaded(api)
+    before = keyring.keys("a")
+    if what == "right":
+        api.refused["get"] = FORBIDDEN
+    else:
+        api.secrets[OWN, names.MASTER_SECRET]["data"] = {"key": "c2hvcnQ="}
+    await keyring.load(api)
+    assert keyring.keys("a") == before
+    assert keyring.signing(cluster()).refused == ""
+    assert ["no scheduler will be known" in record.message for record in caplog.records] == [True]
 
 
 @virtual_time
@@ -286,7 +303,9 @@ def said(o: ObservedCluster) -> str:
         (Signing(), {"dask-gitops": 8788}, ""),
         (Signing(), {}, "from anybody: it was started without a key"),
         (Signing("no right"), {}, "from anybody: no right"),
-        (Signing("no right"), {"dask-gitops": 8788}, "signed orders only, and gets none: no right"),
+        (Signing("no right"), {"dask-gitops": 8788}, ""),
+        (Signing("no key", known=False), {"dask-gitops": 8788}, "signed orders only, and gets none: no key"),
+        (Signing("no key", known=False), {}, "from anybody: no key"),
     ],
 )
 def test_status_says_how_a_scheduler_is_given_orders_unless_all_is_well(

@@ -13,6 +13,7 @@ class Signing(Struct, frozen=True):
     """How it stands with the key of a cluster."""
 
     refused: str = ""  #: why the cluster is made without one
+    known: bool = True  #: whether the operator knows it
     ensured: bool = True  #: whether its Secret was there lately
 
 
@@ -24,6 +25,6 @@ def is_signed(scheduler: Pod) -> bool:
 def shortcoming(signing: Signing, scheduler: Pod) -> str:
     """What is to be said of how that scheduler is given orders, after other words; empty if all is well."""
     if is_signed(scheduler):
-        return f"; it takes signed orders only, and gets none: {signing.refused}" if signing.refused else ""
+        return "" if signing.known else f"; it takes signed orders only, and gets none: {signing.refused}"
     how = signing.refused or "it was started without a key, and has one when its template changes or it is suspended"
     return f"; it takes orders from anybody: {how}"

@@ -16,6 +16,7 @@ from dask_crds.model import DaskCluster
 from dask_crds.names import MASTER_SECRET
 from dask_resources.security import cluster_secret, control_key
 
+from ..core.questions import readable
 from ..core.signing import Signing
 from ..kube.api import NAMESPACE_TERMINATING, ApiError, Manifest
 from ..kube.client import Kubernetes
@@ -60,7 +61,7 @@ class Keyring:
         except ApiError as error:
             if error.status != 403:
                 raise
-            self._lack(f"the operator may not keep a key: {error.message}")
+            self._lack(f"the operator may not keep a key: {readable(error.message)}")
 
     async def _load(self, kubernetes: Kubernetes, namespace: str) -> None:
         found = await kubernetes.get("Secret", namespace, MASTER_SECRET)
@@ -76,14 +77,18 @@ class Keyring:
         data = found.get("data") or {}
         masters = [_decoded(data[entry]) for entry in (MASTER_KEY, MASTER_PREVIOUS) if entry in data]
         if MASTER_KEY not in data or any(len(each) < MASTER_BYTES for each in masters):
-            self._lack(f"Secret {namespace}/{MASTER_SECRET} has no {MASTER_KEY} of {MASTER_BYTES} bytes or more")
+            entries = f"{MASTER_KEY}, and {MASTER_PREVIOUS} if there is one, must have {MASTER_BYTES} bytes or more"
+            self._lack(f"in Secret {namespace}/{MASTER_SECRET} {entries}")
             return
         self._masters, self._lacking = tuple(masters), ""
 
     def _lack(self, why: str) -> None:
-        if why != self._lacking:
+        """There is no key; one that was there is kept in mind, as schedulers go by it."""
+        if self._masters:
+            logger.warning("after a restart no scheduler will be known: %s", why)
+        elif why != self._lacking:
             logger.warning("schedulers are given orders unsigned: %s", why)
-        self._masters, self._lacking = (), why
+            self._lacking = why
 
     def keys(self, cluster_uid: str) -> tuple[Key, ...]:
         """Those that a cluster may have, the likeliest first; empty if there is none."""
@@ -92,7 +97,7 @@ class Keyring:
     def signing(self, cluster: DaskCluster) -> Signing:
         """How it stands with the key of a cluster."""
         if self._lacking:
-            return Signing(refused=self._lacking, ensured=False)
+            return Signing(refused=self._lacking, known=False, ensured=False)
         now = asyncio.get_running_loop().time()
         until, why = self._refused.get(cluster.namespace, (0.0, ""))
         return Signing(refused=why if until > now else "", ensured=self._there.get(cluster.uid, 0.0) > now)
@@ -110,7 +115,7 @@ class Keyring:
             await kubernetes.create(cluster_secret(cluster, control_key(self._masters[0], cluster.uid)))
         except ApiError as error:
             if error.status == 403 and error.reason != NAMESPACE_TERMINATING:
-                self._refused[cluster.namespace] = (until, error.message)
+                self._refused[cluster.namespace] = (until, readable(error.message))
                 raise ApiError(403, KEY_REFUSED, error.message) from error
             if error.reason != "AlreadyExists":
                 raise

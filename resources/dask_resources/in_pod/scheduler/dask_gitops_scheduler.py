@@ -88,7 +88,8 @@ def _route(name: str, handler: type[Route], answer: Any = None) -> tuple[str, ty
     return f"{PREFIX}/{name}", handler, {"answer": answer}
 
 
-#: Of use to ``distributed.scheduler.http.routes`` as well, for whoever prefers to load the module that way.
+#: Of use to ``distributed.scheduler.http.routes`` as well, for whoever prefers to load the module that way. That opens
+#: no port for orders: where these have to be signed, nobody can give any.
 routes = [
     _route("ask", Ask),
     _route("state", _AboutScheduler, lambda asked: {"version": VERSION, **asked.status.state()}),
