@@ -103,7 +103,7 @@ async def test_nobody_else_is(says: Says, keys: list[Key]) -> None:
             await client.put(Request([ASK]))
         client.close()
     assert raised.value.kind == "Impostor"
-    assert str(raised.value).startswith("who answers at the address of the scheduler has not its key")
+    assert str(raised.value).startswith("who answers at the scheduler's address does not have the cluster's key")
     assert str(raised.value).isprintable()
     assert set(on.paths) == {"/dask-gitops/v2/ask"}, "and is never asked as schedulers of before are"
 
@@ -151,5 +151,5 @@ async def test_an_impostor_is_a_silent_scheduler_to_those_who_ask() -> None:
         said = pollers.answer("group", address, ASK)
         await pollers.close()
     assert said is not None
-    assert said.silent == "who answers at the address of the scheduler has not its key"
+    assert said.silent == "who answers at the scheduler's address does not have the cluster's key"
     assert not said.by_question

@@ -214,7 +214,7 @@ class SchedulerClient:
 
     async def _call_signed(self, limits: Limits, body: bytes) -> bytes:
         """The same at the control port; who has none of the keys has not been heard."""
-        why = "who answers at the address of the scheduler has not its key"
+        why = "who answers at the scheduler's address does not have the cluster's key"
         for key in self._keys:
             signed = key.signed(SIGNED_PATH, body, self._clock())
             try:
