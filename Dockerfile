@@ -7,9 +7,10 @@ COPY resources resources
 COPY constructs constructs
 COPY synth synth
 COPY controller controller
-# Exactly these versions, checked by their hashes; a bot or `make lock` brings them up to date.
-RUN pip install --no-cache-dir --no-compile --prefix=/install --require-hashes -r controller/requirements.lock \
- && pip install --no-cache-dir --no-compile --prefix=/install --no-deps .
+# Exactly these versions, checked by their hashes, of what builds as of what runs; a bot or `make lock` renews them.
+RUN pip install --no-cache-dir --require-hashes -r controller/build.lock \
+ && pip install --no-cache-dir --no-compile --prefix=/install --require-hashes -r controller/requirements.lock \
+ && pip install --no-cache-dir --no-compile --prefix=/install --no-deps --no-build-isolation .
 
 FROM python:3.13-slim
 COPY --from=build /install /usr/local

@@ -19,8 +19,10 @@ from .autoscaler import DaskAutoscaler  # noqa: E402
 from .cluster import DaskCluster  # noqa: E402
 from .cron_job import DaskCronJob  # noqa: E402
 from .flux import FluxKustomizations, FluxTenant  # noqa: E402
+from .guardrails import DaskGuardrails  # noqa: E402
 from .job import DaskJob  # noqa: E402
 from .manifest import problems  # noqa: E402
+from .network import DaskNetworkPolicy  # noqa: E402
 from .operator import DaskCustomResourceDefinitions, DaskOperator  # noqa: E402
 from .policy import DaskAdmissionPolicy  # noqa: E402
 from .resource import DaskResource  # noqa: E402
@@ -37,7 +39,9 @@ __all__ = [
     "DaskCluster",
     "DaskCronJob",
     "DaskCustomResourceDefinitions",
+    "DaskGuardrails",
     "DaskJob",
+    "DaskNetworkPolicy",
     "DaskOperator",
     "DaskResource",
     "DaskTenant",

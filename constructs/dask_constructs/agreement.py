@@ -101,7 +101,7 @@ def _too_few_workers(clusters: Iterable[Declared], autoscalers: Iterable[Declare
         scaled[one.namespace, one.spec["cluster"]] = True
     for job in clusters:
         minimum = job.spec.get("minimumReadyWorkers", 0)
-        stated = _worker(job).get("replicas") if job.kind == "DaskJob" else None
+        stated = _stated_workers(job) if job.kind == "DaskJob" else None
         if stated is not None and minimum > stated and not scaled[job.namespace, job.name]:
             yield (
                 job,
@@ -109,7 +109,21 @@ def _too_few_workers(clusters: Iterable[Declared], autoscalers: Iterable[Declare
             )
 
 
+def _stated_workers(cluster: Declared) -> int | None:
+    """Workers of all groups that a cluster states; ``None`` if something else decides over one of their numbers."""
+    spec = _cluster_spec(cluster)
+    further = spec.get("workerGroups") or []
+    if spec.get("autoscaler") or any(group.get("autoscaler") for group in further):
+        return None
+    default = spec["worker"].get("replicas")
+    return None if default is None else int(default) + sum(group.get("replicas", 1) for group in further)
+
+
+def _cluster_spec(one: Declared) -> Mapping[str, Any]:
+    spec: Mapping[str, Any] = one.spec["cluster"]["spec"] if one.kind == "DaskJob" else one.spec
+    return spec
+
+
 def _worker(one: Declared) -> Mapping[str, Any]:
     """The default group's template; a group's own."""
-    spec = one.spec["cluster"]["spec"] if one.kind == "DaskJob" else one.spec
-    return spec["worker"]  # type: ignore[no-any-return]
+    return _cluster_spec(one)["worker"]  # type: ignore[no-any-return]

@@ -4,52 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Required, TypedDict, Unpack
 
 import yaml
 from constructs import Construct
+from msgspec import Meta
 
 from dask_crds import names
+from dask_crds.kinds import RESOURCES
 from dask_crds.model import KINDS
 from dask_crds.schema import embedded_types
 
 from .manifest import api_object
 from .rbac import RBAC_GROUP
-from .source import Source
+from .resource import DaskConstruct
+from .source import NO_SOURCE, Source, SourceValue, sync_wave
+from .values import Namespace, Text
 
 #: Health checks and actions, laid out as in Argo CD's repository.
 RESOURCE_CUSTOMIZATIONS = Path(__file__).parent / "resource_customizations"
 
-#: What workloads may not bring along: that is for the namespace's owner to decide. A list of what is allowed instead
-#: would hide the workloads' Pods from Argo CD's users.
-_PLATFORM_KINDS = [
-    {"group": "", "kind": "LimitRange"},
-    {"group": "", "kind": "ResourceQuota"},
-    {"group": "networking.k8s.io", "kind": "NetworkPolicy"},
-    {"group": RBAC_GROUP, "kind": "Role"},
-    {"group": RBAC_GROUP, "kind": "RoleBinding"},
+_THIS_CLUSTER = "https://kubernetes.default.svc"
+#: What teams may bring along, and what is made of it, which Argo CD would not show else. What isolates a namespace is
+#: its owner's to decide, in whatever kind a network plugin or a policy engine has it.
+_TEAM_KINDS = [
+    *({"group": row.group, "kind": kind} for kind, row in RESOURCES.items() if row.namespaced and kind != "Lease"),
+    *({"group": "", "kind": kind} for kind in ("PersistentVolumeClaim", "Secret", "ServiceAccount")),
+    {"group": "batch", "kind": "CronJob"},
+    {"group": "discovery.k8s.io", "kind": "EndpointSlice"},
 ]
 
 
-def sync_wave(number: int) -> dict[str, str]:
-    """The annotation of a wave: lower ones are applied first, and pruned last."""
-    return {"argocd.argoproj.io/sync-wave": str(number)}
+class ArgoCDSettingsProps(TypedDict, total=False):
+    """Keyword arguments of ``ArgoCDSettings``."""
+
+    namespace: Namespace | None
+    """Namespace of Argo CD (default ``argocd``)."""
 
 
-class ArgoCDSettings(Construct):
+class ArgoCDSettings(DaskConstruct):
     """The part of the ConfigMap ``argocd-cm`` that is about Dask: health, actions, and embedded types.
 
     It is a patch: apply it with server-side apply, or as a patch of kustomize, to the ConfigMap that there is.
 
     Args:
-        namespace: of Argo CD.
+        props: see ``ArgoCDSettingsProps``.
     """
 
-    def __init__(self, scope: Construct, id: str, *, namespace: str = "argocd") -> None:
+    def __init__(self, scope: Construct, id: str, **props: Unpack[ArgoCDSettingsProps]) -> None:
         super().__init__(scope, id)
+        options = self._accepted(props, ArgoCDSettingsProps)
         metadata = {
             "name": "argocd-cm",
-            "namespace": namespace,
+            "namespace": options.get("namespace", "argocd"),
             "labels": {"app.kubernetes.io/name": "argocd-cm", "app.kubernetes.io/part-of": "argocd"},
         }
         manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": argocd_settings()}
@@ -65,7 +72,8 @@ def argocd_settings() -> dict[str, str]:
         if actions := _actions(folder / "actions"):
             settings[f"resource.customizations.actions.{names.GROUP}_{kind}"] = actions
         if fields := embedded_types(kind):  # knowing them, Argo CD takes a CPU of `0.1` and one of `100m` for the same
-            known = [{"field": field, "type": type} for field, type in fields.items()]
+            # It looks into lists by itself.
+            known = [{"field": field.replace("[]", ""), "type": type} for field, type in fields.items()]
             key = f"resource.customizations.knownTypeFields.{names.GROUP}_{kind}"
             settings[key] = yaml.safe_dump(known, sort_keys=False)
     return settings
@@ -91,35 +99,44 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(_Script, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, "|"))
 
 
-class ArgoCDApplications(Construct):
+class _Common(TypedDict, total=False):
+    source: Required[SourceValue]
+    """Where the manifests are."""
+    server: Text | None
+    """URL of the API server of the cluster (default: that of Argo CD's own)."""
+    namespace: Namespace | None
+    """Namespace of Argo CD (default ``argocd``)."""
+
+
+class ArgoCDApplicationsProps(_Common, total=False):
+    """Keyword arguments of ``ArgoCDApplications``."""
+
+    workload_namespaces: Annotated[Sequence[Namespace], Meta(min_length=1)] | None
+    """Namespaces for workloads; the first is that of manifests which name none (default: ``default``)."""
+    operator_namespace: Namespace | None
+    """Where the operator runs (default ``dask-operator``)."""
+    tenants: Sequence[Namespace] | None
+    """Namespaces that are set up beside the operator, see ``DaskTenant``."""
+
+
+class ArgoCDApplications(DaskConstruct):
     """CRDs, operator and workloads as three Applications, in two projects.
 
     Workloads are in a project of their own, which can neither extend the cluster nor its namespaces' permissions.
     The CRDs are in an Application of their own, which never prunes: with them all Dask resources would go.
 
     Args:
-        source: where the manifests are.
-        workload_namespaces: namespaces for workloads; the first is that of manifests which name none.
-        operator_namespace: where the operator runs.
-        tenants: namespaces that are set up beside the operator, see ``DaskTenant``.
-        server: URL of the API server of the cluster; by default that of Argo CD's own.
-        namespace: of Argo CD.
+        props: see ``ArgoCDApplicationsProps``.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id: str,
-        *,
-        source: Source,
-        workload_namespaces: Sequence[str] = ("default",),
-        operator_namespace: str = "dask-operator",
-        tenants: Sequence[str] = (),
-        server: str = "https://kubernetes.default.svc",
-        namespace: str = "argocd",
-    ) -> None:
+    def __init__(self, scope: Construct, id: str, **props: Unpack[ArgoCDApplicationsProps]) -> None:
         super().__init__(scope, id)
-        self._namespace, self._source, self._server = namespace, source, server
+        options = self._accepted(props, ArgoCDApplicationsProps)
+        source: Source = options.get("source", NO_SOURCE)
+        self._namespace, self._source = options.get("namespace", "argocd"), source
+        self._server = options.get("server", _THIS_CLUSTER)
+        workload_namespaces = options.get("workload_namespaces", ("default",))
+        operator_namespace = options.get("operator_namespace", "dask-operator")
         cluster_kinds = [
             {"group": "apiextensions.k8s.io", "kind": "CustomResourceDefinition"},
             {"group": "", "kind": "Namespace"},
@@ -131,10 +148,10 @@ class ArgoCDApplications(Construct):
         self._project(
             "dask-operator",
             "Dask's CRDs and operator",
-            [operator_namespace, *tenants],
+            [operator_namespace, *options.get("tenants", ())],
             clusterResourceWhitelist=cluster_kinds,
         )
-        rules = {"namespaceResourceBlacklist": _PLATFORM_KINDS}
+        rules = {"namespaceResourceWhitelist": _TEAM_KINDS}
         self._project("dask", "Dask clusters and jobs", workload_namespaces, **rules)
         operator = ("dask-operator", operator_namespace)
         server_side = ["ServerSideApply=true"]
@@ -173,41 +190,40 @@ class ArgoCDApplications(Construct):
         _argocd_object(self, "Application", name, self._namespace, spec, sync_wave(order))
 
 
-class ArgoCDTenant(Construct):
+class ArgoCDTenantProps(_Common, total=False):
+    """Keyword arguments of ``ArgoCDTenant``."""
+
+    tenant: Required[Namespace]
+    """The team's namespace, and the name of the project."""
+    groups: Sequence[Text] | None
+    """Groups of users who may look at the team's applications, sync them, and use the Dask actions."""
+
+
+class ArgoCDTenant(DaskConstruct):
     """A team's AppProject, and an Application of its folder: what a team may take from where, and put where.
 
     Args:
-        source: where the manifests are; ``workloads`` is the team's folder.
-        tenant: the team's namespace, and the name of the project.
-        groups: groups of users who may look at the team's applications, sync them, and use the Dask actions.
-        server: URL of the API server of the cluster; by default that of Argo CD's own.
-        namespace: of Argo CD.
+        props: see ``ArgoCDTenantProps``; ``workloads`` of the source is the team's folder.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id: str,
-        *,
-        source: Source,
-        tenant: str,
-        groups: Sequence[str] = (),
-        server: str = "https://kubernetes.default.svc",
-        namespace: str = "argocd",
-    ) -> None:
+    def __init__(self, scope: Construct, id: str, **props: Unpack[ArgoCDTenantProps]) -> None:
         super().__init__(scope, id)
+        options = self._accepted(props, ArgoCDTenantProps)
+        source: Source = options.get("source", NO_SOURCE)
+        tenant, groups = options.get("tenant", ""), options.get("groups", ())
+        namespace = options.get("namespace", "argocd")
         rights = ("get", "sync", f"action/{names.GROUP}/*")
         role = {
             "name": "team",
             "groups": list(groups),
             "policies": [f"p, proj:{tenant}:team, applications, {right}, {tenant}/*, allow" for right in rights],
         }
-        destination = {"server": server, "namespace": tenant}
+        destination = {"server": options.get("server", _THIS_CLUSTER), "namespace": tenant}
         project = {
             "description": f"What team {tenant} runs",
             "sourceRepos": [source.repository],
             "destinations": [destination],
-            "namespaceResourceBlacklist": _PLATFORM_KINDS,
+            "namespaceResourceWhitelist": _TEAM_KINDS,
             **({"roles": [role]} if groups else {}),
         }
         application = {

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any, Literal, Required, Unpack
 from zoneinfo import available_timezones
 
 import yaml
 from cdk8s import ApiObject, Chart
 from constructs import Construct
-from cronsim import CronSim, CronSimError
 
 from dask_crds import names
 from dask_crds.model import DaskJobSpec, dump
@@ -23,15 +21,14 @@ from .manifest import api_object, problems
 from .operator import DEFAULT_IMAGE, RESTRICTED_CONTAINER, RESTRICTED_POD
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct, Metadata, state_replicas
+from .schedule import schedule_problem
 from .values import Count, Seconds, ServiceAccount, Text
 
-_MACROS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
 #: Jobs, and so their DaskJobs and clusters, are named like the CronJob, with a dash and ten digits at most.
 _MAX_NAME = names.MAX_CLUSTER_NAME - 11
 _MANIFEST = "dask-job.yaml"
 #: Exit codes of ``dask-controller start`` that trying again does not help with.
 _FINAL = [2, 3]
-_ANY_TIME = datetime(2000, 1, 1)
 
 
 class ScheduleOptions(Metadata, total=False):
@@ -134,7 +131,7 @@ class DaskCronJob(DaskConstruct):
         if len(name) > _MAX_NAME:
             yield f"metadata.name: must have at most {_MAX_NAME} characters, has {len(name)}"
         yield from problems({**self._job, "metadata": {**self._metadata, "name": name[:_MAX_NAME]}})
-        if (trouble := _schedule_problem(self._options.get("schedule", "@daily"))) is not None:
+        if (trouble := schedule_problem(self._options.get("schedule", "@daily"))) is not None:
             yield f"schedule: {trouble}"
         zone = self._options.get("time_zone")
         if zone is not None and zone not in available_timezones():
@@ -212,16 +209,3 @@ def _starter(account: str, config_map: str, image: str) -> dict[str, Any]:
         "podFailurePolicy": {"rules": rules},
         "template": {"metadata": {"labels": {Label.COMPONENT: Component.JOB_STARTER}}, "spec": pod},
     }
-
-
-def _schedule_problem(schedule: str) -> str | None:
-    if "TZ=" in schedule:
-        return "Kubernetes takes no time zone here; use time_zone"
-    if schedule.startswith("@"):
-        is_known = schedule in _MACROS or schedule.startswith("@every ")
-        return None if is_known else f"{schedule!r} is not one of {', '.join(_MACROS)} or '@every DURATION'"
-    try:
-        CronSim(schedule.replace("?", "*"), _ANY_TIME)
-    except CronSimError as error:
-        return f"{schedule!r} is no cron expression: {error}"
-    return None if len(schedule.split()) == 5 else f"{schedule!r} must have five fields"

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 from constructs import Construct
 
 from .manifest import api_object
-from .source import Source
+from .resource import DaskConstruct
+from .source import NO_SOURCE, Source, SourceValue
+from .values import Namespace, Text
 
 #: Longer than the ten minutes after which the operator says of something that it will not get better by itself.
 _PATIENCE = "15m"
 
 
-class FluxKustomizations(Construct):
+class FluxKustomizationsProps(TypedDict, total=False):
+    """Keyword arguments of ``FluxKustomizations``."""
+
+    source: Required[SourceValue]
+    """Where the manifests are."""
+    namespace: Namespace | None
+    """Namespace of Flux (default ``flux-system``)."""
+
+
+class FluxKustomizations(DaskConstruct):
     """CRDs, operator and workloads as three Kustomizations, each applied when the one before is ready.
 
     ``wait`` needs no ``healthCheckExprs``: statuses are as kstatus reads them, from the first moment on.
 
     Args:
-        source: where the manifests are.
-        namespace: of Flux.
+        props: see ``FluxKustomizationsProps``.
     """
 
-    def __init__(self, scope: Construct, id: str, *, source: Source, namespace: str = "flux-system") -> None:
+    def __init__(self, scope: Construct, id: str, **props: Unpack[FluxKustomizationsProps]) -> None:
         super().__init__(scope, id)
-        parts = _Flux(self, source, name="dask", namespace=namespace)
+        options = self._accepted(props, FluxKustomizationsProps)
+        source: Source = options.get("source", NO_SOURCE)
+        parts = _Flux(self, source, name="dask", namespace=options.get("namespace", "flux-system"))
         parts.kustomization("dask-crds", source.folder("crds"), prune=False)
         parts.kustomization("dask-operator", source.folder("operator"), dependsOn=[{"name": "dask-crds"}])
         # When it is removed, its workloads are, while the operator can still look after them.
@@ -38,17 +50,29 @@ class FluxKustomizations(Construct):
         )
 
 
-class FluxTenant(Construct):
+class FluxTenantProps(TypedDict, total=False):
+    """Keyword arguments of ``FluxTenant``."""
+
+    source: Required[SourceValue]
+    """Where the manifests are; ``workloads`` is the team's folder."""
+    tenant: Required[Namespace]
+    """The team's namespace."""
+    deployer: Text | None
+    """The ServiceAccount there, see ``DaskTenant`` (default ``deployer``)."""
+
+
+class FluxTenant(DaskConstruct):
     """A team's source and Kustomization in the team's namespace, applied with the rights of its ServiceAccount.
 
     Args:
-        source: where the manifests are; ``workloads`` is the team's folder.
-        tenant: the team's namespace.
-        deployer: the ServiceAccount there, see ``DaskTenant``.
+        props: see ``FluxTenantProps``.
     """
 
-    def __init__(self, scope: Construct, id: str, *, source: Source, tenant: str, deployer: str = "deployer") -> None:
+    def __init__(self, scope: Construct, id: str, **props: Unpack[FluxTenantProps]) -> None:
         super().__init__(scope, id)
+        options = self._accepted(props, FluxTenantProps)
+        source: Source = options.get("source", NO_SOURCE)
+        tenant, deployer = options.get("tenant", ""), options.get("deployer", "deployer")
         parts = _Flux(self, source, name=tenant, namespace=tenant)
         parts.kustomization(tenant, source.workloads, serviceAccountName=deployer, targetNamespace=tenant)
 

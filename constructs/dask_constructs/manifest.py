@@ -11,15 +11,28 @@ from typing import Any, cast
 
 from cdk8s import ApiObject, ApiObjectMetadata, Chart, JsonPatch
 from constructs import Construct
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, TypeChecker, validators
 from jsonschema.exceptions import ValidationError
 
 from dask_crds import validation
-from dask_crds.model import KINDS, LABEL_VALUE, PERCENTAGE, DaskCluster, DaskJob, DaskObject, InvalidManifest, parse
-from dask_crds.names import Component
+from dask_crds.model import (
+    CLUSTER_NAME,
+    KINDS,
+    LABEL_VALUE,
+    PERCENTAGE,
+    DaskAutoscaler,
+    DaskCluster,
+    DaskJob,
+    DaskObject,
+    InvalidManifest,
+    parse,
+)
+from dask_crds.names import DNS_LABEL, Component
 from dask_crds.quantity import AMOUNT, not_whole
 from dask_crds.schema import json_schema
+from dask_crds.validation.syntax import MOST_ANNOTATIONS, annotations_size
 from dask_resources.job import job_cluster
+from dask_resources.metadata import child_metadata
 from dask_resources.pod import main_container
 from dask_resources.scheduler import service_selects
 from dask_resources.scheduler_extension import MOUNT_PATH
@@ -69,12 +82,25 @@ def problems(manifest: Mapping[str, Any]) -> list[str]:
         found = [line for error in errors if error.instance is not None for line in _explained(error)]
     try:
         value = parse(dict(manifest))
-        semantic = [*validation.problems(value), *_scheduler_problems(value)]
+        semantic = validation.problems(value)
+        semantic += [] if found or semantic else [*_scheduler_problems(value), *_annotation_problems(value)]
     except InvalidManifest as error:  # the schema says the same, and all of it
         semantic = [] if found else [error]
     explained = {path for path, _ in found}
     found += [(problem.path, problem.message) for problem in semantic if problem.path not in explained]
     return [f"{path}: {message}" if path else message for path, message in found]
+
+
+def _annotation_problems(value: DaskObject) -> Iterator[InvalidManifest]:
+    """Annotations that are too large with what the operator adds: it keeps what a child has from its user beside it."""
+    size = annotations_size(child_metadata(value, "", labels={}).get("annotations") or {})
+    if size > MOST_ANNOTATIONS - _OPERATORS_ANNOTATIONS and not isinstance(value, DaskAutoscaler):
+        message = f"would be {size:,} bytes on what is made of the resource, at most {MOST_ANNOTATIONS:,} are possible"
+        yield InvalidManifest("metadata.annotations", message)
+
+
+#: Bytes that the operator's own annotations have at most.
+_OPERATORS_ANNOTATIONS = 1024
 
 
 def _scheduler_problems(value: DaskObject) -> Iterator[InvalidManifest]:
@@ -99,7 +125,19 @@ def _scheduler_problems(value: DaskObject) -> Iterator[InvalidManifest]:
 
 @cache
 def _validator(kind: str) -> Draft202012Validator:
-    return Draft202012Validator(json_schema(kind))
+    return _Validator(json_schema(kind))
+
+
+def _is_whole(_: TypeChecker, value: object) -> bool:
+    """A number that is whole and not too large for those who read JSON in Go; YAML's ``1.0`` is 1 to them."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value == value // 1 and -(2**63) <= value < 2**63
+
+
+_Validator: type[Draft202012Validator] = validators.extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole)
+)
 
 
 def _explained(error: ValidationError) -> Iterator[tuple[str, str]]:
@@ -121,6 +159,9 @@ def _explained(error: ValidationError) -> Iterator[tuple[str, str]]:
         case "maxLength":  # whatever is so long is not repeated
             limit = f"must have at most {error.validator_value} characters"
             yield path, f"{limit}, has {len(cast('str', error.instance))}"
+        case "maxItems" | "maxProperties":
+            most, has = cast("int", error.validator_value), len(cast("list[Any]", error.instance))
+            yield path, f"must have at most {most} members, has {has}" if most else "must be left out"
         case "pattern":
             yield path, f"{reprlib.repr(error.instance)} {_PATTERNS[cast('str', error.validator_value)]}"
         case "anyOf":  # the one use that the schemas make of it: int-or-string
@@ -134,8 +175,10 @@ def _explained(error: ValidationError) -> Iterator[tuple[str, str]]:
 
 #: What the patterns of the schemas mean.
 _PATTERNS = {
+    f"^{CLUSTER_NAME}$": "must be a DNS label that starts with a letter: the Service is named after it",
     f"^{PERCENTAGE}$": "must be a number or a percentage up to 999%",
     f"^{LABEL_VALUE}$": "is not a label: at most 63 letters, digits, '-', '_' and '.'",
+    f"^{DNS_LABEL}$": "must be a DNS label: a-z, 0-9 and '-', at most 63 characters",
     AMOUNT: "is not a Kubernetes quantity such as 500m, 1.5 or 4Gi",
 }
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, TypedDict, Unpack
 
 from cdk8s import ApiObject
 from constructs import Construct
+from msgspec import Meta
 
+from dask_crds.kubernetes.core_v1 import Toleration
 from dask_crds.model import KINDS
 from dask_crds.schema import custom_resource_definition
 
 from . import rbac
-from .argocd import sync_wave
+from .confinement import confinement
+from .keywords import Options
 from .manifest import api_object, cluster_scoped
 from .rbac import RBAC_GROUP
+from .resource import DaskConstruct
+from .source import sync_wave
+from .values import Namespace, Secret, Text
 
 VERSION = "0.1.0"
 DEFAULT_IMAGE = f"ghcr.io/dask-gitops/operator:{VERSION}"
@@ -63,72 +69,85 @@ class DaskCustomResourceDefinitions(Construct):
             cluster_scoped(self, kind, manifest)
 
 
-class DaskOperator(Construct):
+class OperatorProps(TypedDict, total=False):
+    """Keyword arguments of ``DaskOperator``."""
+
+    image: Text | None
+    """The operator's image, best with a digest (default: that of this release)."""
+    namespace: Namespace | None
+    """Where it runs (default ``dask-operator``)."""
+    create_namespace: bool | None
+    """Whether that namespace is part of the construct (default true)."""
+    namespaces: Annotated[Sequence[Namespace], Meta(min_length=1)] | None
+    """The namespaces that it looks after, which must exist (default: all). With a list its permissions are Roles in
+    those namespaces."""
+    crds: bool | None
+    """Whether the CRDs are part of the construct (default true)."""
+    aggregated_roles: bool | None
+    """Whether ``view``, ``edit`` and ``admin`` are extended by the Dask kinds (default true)."""
+    confined: bool | None
+    """Whether a policy confines its identity to children of Dask resources, outside of Kubernetes' own namespaces
+    (default true)."""
+    replicas: Annotated[int, Meta(ge=0, le=100)] | None
+    """One leads, the others are ready to take over (default 2)."""
+    cluster_domain: Text | None
+    """DNS domain of the Kubernetes cluster (default ``cluster.local``)."""
+    not_inherited: Sequence[Text] | None
+    """Beginnings of labels and annotations that no child takes over from a Dask resource, besides those of the tools
+    that are known anyway: ``["corp.example/"]``."""
+    resources: Mapping[Text, Any] | None
+    """Requests and limits of the container. There is no CPU limit: a throttled operator is a late one."""
+    priority_class: Text | None
+    """PriorityClass of the Pods."""
+    image_pull_secrets: Sequence[Secret] | None
+    """Names of Secrets in ``namespace``."""
+    node_selector: Mapping[Text, str] | None
+    """Labels of the nodes that it may run on."""
+    tolerations: Sequence[Toleration] | None
+    """Taints of nodes that it may run on all the same, as in a PodSpec."""
+    args: Sequence[str] | None
+    """Further arguments, see ``python -m dask_controller run --help``."""
+
+
+class DaskOperator(DaskConstruct):
     """The operator, ready to run in a namespace with restricted Pod security.
 
     Args:
-        image: the operator's image, best with a digest.
-        namespace: where it runs.
-        create_namespace: whether that namespace is part of the construct.
-        namespaces: the namespaces that it looks after, which must exist; ``None`` for all of them. With a list its
-            permissions are Roles in those namespaces.
-        crds: whether the CRDs are part of the construct.
-        aggregated_roles: whether ``view``, ``edit`` and ``admin`` are extended by the Dask kinds.
-        replicas: one leads, the others are ready to take over.
-        cluster_domain: DNS domain of the Kubernetes cluster.
-        not_inherited: beginnings of labels and annotations that no child takes over from a Dask resource, besides those
-            of the tools that are known anyway: ``["corp.example/"]``.
-        resources: requests and limits of the container. There is no CPU limit: a throttled operator is a late one.
-        priority_class: PriorityClass of the Pods.
-        image_pull_secrets: names of Secrets in ``namespace``.
-        args: further arguments, see ``python -m dask_controller run --help``.
+        props: see ``OperatorProps``.
 
     Attributes:
         deployment: the Deployment, for ``add_json_patch``.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id: str,
-        *,
-        image: str = DEFAULT_IMAGE,
-        namespace: str = _NAME,
-        create_namespace: bool = True,
-        namespaces: Sequence[str] | None = None,
-        crds: bool = True,
-        aggregated_roles: bool = True,
-        replicas: int = 2,
-        cluster_domain: str = "cluster.local",
-        not_inherited: Sequence[str] = (),
-        resources: Mapping[str, Any] | None = None,
-        priority_class: str | None = None,
-        image_pull_secrets: Sequence[str] = (),
-        args: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, scope: Construct, id: str, **props: Unpack[OperatorProps]) -> None:
         super().__init__(scope, id)
-        _check(namespaces, not_inherited)
-        self._namespace = namespace
-        if crds:
+        options = self._accepted(props, OperatorProps)
+        self._namespace = options.get("namespace", _NAME)
+        namespaces = options.get("namespaces")
+        if options.get("crds", True):
             DaskCustomResourceDefinitions(self, "crds")
-        if create_namespace:
-            cluster_scoped(self, "namespace", _namespace(namespace))
+        if options.get("create_namespace", True):
+            cluster_scoped(self, "namespace", _namespace(self._namespace))
         self._object("service-account", "v1", "ServiceAccount", wave=-5, automountServiceAccountToken=False)
         self._permissions(namespaces)
-        if aggregated_roles:
+        if options.get("aggregated_roles", True):
             self._aggregated_roles()
+        if options.get("confined", True):
+            self._confinement()
         self._object("service", "v1", "Service", spec=_service())
         self._object("network-policy", "networking.k8s.io/v1", "NetworkPolicy", spec=_network_policy())
+        replicas = options.get("replicas", 2)
         if replicas > 1:
             self._object("disruption-budget", "policy/v1", "PodDisruptionBudget", spec=_disruption_budget())
-        pod = _pod(
-            image=image,
-            args=[*_arguments(namespaces, cluster_domain, not_inherited), *args],
-            resources=resources or _RESOURCES,
-            priority_class=priority_class,
-            image_pull_secrets=image_pull_secrets,
-        )
-        self.deployment = self._object("deployment", "apps/v1", "Deployment", spec=_deployment(replicas, pod))
+        spec = _deployment(replicas, _pod(options))
+        self.deployment = self._object("deployment", "apps/v1", "Deployment", spec=spec)
+
+    def _confinement(self) -> None:
+        # Two operators in one cluster, each of its namespaces, have a policy each.
+        name = _NAME if self._namespace == _NAME else f"{_NAME}-{self._namespace}"
+        for manifest in confinement(_NAME, self._namespace, name):
+            metadata = {**manifest["metadata"], "labels": _LABELS, "annotations": sync_wave(-5)}
+            cluster_scoped(self, manifest["kind"], {**manifest, "metadata": metadata})
 
     def _object(
         self,
@@ -187,14 +206,6 @@ class DaskOperator(Construct):
 # --- parts ------------------------------------------------------------------------------------------------------------
 
 
-def _check(namespaces: Sequence[str] | None, not_inherited: Sequence[str]) -> None:
-    """Refuse arguments whose meaning would surprise."""
-    if namespaces is not None and not namespaces:
-        raise ValueError("namespaces is empty; leave it out to look after all namespaces")
-    if isinstance(not_inherited, str) or not all(not_inherited):
-        raise ValueError(f"not_inherited must be a list of beginnings of keys, not {not_inherited!r}")
-
-
 def _namespace(name: str) -> dict[str, Any]:
     modes = ("enforce", "audit", "warn")
     labels = _LABELS | {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in modes}
@@ -231,18 +242,19 @@ def _disruption_budget() -> dict[str, Any]:
     }
 
 
-def _arguments(namespaces: Sequence[str] | None, cluster_domain: str, not_inherited: Sequence[str]) -> Iterator[str]:
+def _arguments(options: Options) -> Iterator[str]:
     yield "run"
-    if namespaces is None:
+    if "namespaces" not in options:
         yield "--all-namespaces"
-    for namespace in namespaces or ():
+    for namespace in options.get("namespaces", ()):
         yield f"--namespace={namespace}"
-    yield f"--cluster-domain={cluster_domain}"
-    for prefix in not_inherited:
+    yield f"--cluster-domain={options.get('cluster_domain', 'cluster.local')}"
+    for prefix in options.get("not_inherited", ()):
         yield f"--not-inherited={prefix}"
     yield "--leader-elect"  # with one replica too: while it is rolled there are two
     yield "--log-format=json"
     yield f"--port={_PORT}"
+    yield from options.get("args", ())
 
 
 def _deployment(replicas: int, pod: Mapping[str, Any]) -> dict[str, Any]:
@@ -277,36 +289,31 @@ _APART = {
 }
 
 
-def _pod(
-    *,
-    image: str,
-    args: Sequence[str],
-    resources: Mapping[str, Any],
-    priority_class: str | None,
-    image_pull_secrets: Sequence[str],
-) -> dict[str, Any]:
+def _pod(options: Options) -> dict[str, Any]:
     pod: dict[str, Any] = {
         "serviceAccountName": _NAME,
         "automountServiceAccountToken": True,
         "enableServiceLinks": False,
         "securityContext": RESTRICTED_POD,
         "affinity": _APART,
-        "containers": [_container(image, args, resources)],
+        "containers": [_container(options)],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
-    if priority_class is not None:
-        pod["priorityClassName"] = priority_class
-    if image_pull_secrets:
-        pod["imagePullSecrets"] = [{"name": name} for name in image_pull_secrets]
-    return pod
+    stated = {
+        "priorityClassName": options.get("priority_class"),
+        "imagePullSecrets": [{"name": name} for name in options.get("image_pull_secrets", ())],
+        "nodeSelector": options.get("node_selector"),
+        "tolerations": options.get("tolerations"),
+    }
+    return pod | {field: value for field, value in stated.items() if value}
 
 
-def _container(image: str, args: Sequence[str], resources: Mapping[str, Any]) -> dict[str, Any]:
+def _container(options: Options) -> dict[str, Any]:
     return {
         "name": "operator",
-        "image": image,
+        "image": options.get("image", DEFAULT_IMAGE),
         "imagePullPolicy": "IfNotPresent",
-        "args": args,
+        "args": list(_arguments(options)),
         "env": [
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
@@ -314,7 +321,7 @@ def _container(image: str, args: Sequence[str], resources: Mapping[str, Any]) ->
         "ports": [{"name": "http", "containerPort": _PORT, "protocol": "TCP"}],
         "livenessProbe": _probe("/healthz", failures=5),
         "readinessProbe": _probe("/readyz", failures=3),
-        "resources": resources,
+        "resources": options.get("resources", _RESOURCES),
         "securityContext": RESTRICTED_CONTAINER,
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }

@@ -33,9 +33,9 @@ _SCALES = " ".join(f"{kind}/scale" for kind, row in DASK_KINDS.items() if row.sc
 #: What the operator needs wherever it looks after Dask resources.
 OPERATOR = (
     Permission("DaskCluster", f"get {_WRITE} delete", "clusters of jobs come and go; idle clusters are deleted"),
-    Permission("DaskWorkerGroup", f"get {_WRITE}", "every cluster has a default group"),
+    Permission("DaskWorkerGroup", f"get {_WRITE} delete", "every cluster has a default group, some have more"),
     Permission("DaskJob", _READ, "they are carried out, never written"),
-    Permission("DaskAutoscaler", f"{_READ} patch", "each is given its cluster as owner, to go with it"),
+    Permission("DaskAutoscaler", f"get {_WRITE} delete", "of groups that follow the load; each goes with its cluster"),
     Permission(_STATUSES, "patch", "what has been observed is reported by server-side apply"),
     Permission(
         "Pod", "list watch create patch delete", "workers are Pods of the group, so that it chooses which one goes"
@@ -89,3 +89,30 @@ def _rule(permission: Permission) -> dict[str, Any]:
         "verbs": permission.verbs.split(),
         **({"resourceNames": list(permission.names)} if permission.names else {}),
     }
+
+
+_EVERY = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+_READING = _READ.split()
+#: What a team has in its namespace, see ``DaskTenant``: Dask, what programs need, and what people look at. Of the role
+#: ``edit`` it lacks what isolates the namespace or opens it: NetworkPolicies, Ingresses, endpoints, ServiceAccounts.
+TENANT_RULES: list[dict[str, Any]] = [
+    *rules(VIEW),
+    *rules(EDIT),
+    {
+        "apiGroups": [""],
+        "resources": ["configmaps", "persistentvolumeclaims", "pods", "secrets", "services"],
+        "verbs": _EVERY,
+    },
+    {"apiGroups": [""], "resources": ["pods/attach", "pods/exec", "pods/portforward"], "verbs": ["create", "get"]},
+    {"apiGroups": [""], "resources": ["pods/eviction"], "verbs": ["create"]},
+    {
+        "apiGroups": [""],
+        "resources": ["events", "limitranges", "pods/log", "pods/status", "resourcequotas", "serviceaccounts"],
+        "verbs": _READING,
+    },
+    {"apiGroups": ["batch"], "resources": ["cronjobs", "jobs"], "verbs": _EVERY},
+    {"apiGroups": ["apps"], "resources": ["deployments", "deployments/scale"], "verbs": _EVERY},
+    {"apiGroups": ["apps"], "resources": ["replicasets"], "verbs": _READING},
+    {"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": _READING},
+    {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": _READING},
+]

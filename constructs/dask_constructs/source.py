@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
+from typing import Annotated, Any
+
+from .keywords import Plain
 
 
 @dataclass(frozen=True)
@@ -30,3 +33,21 @@ class Source:
     def folder(self, name: str) -> str:
         """Path of a folder of the manifests."""
         return posixpath.normpath(posixpath.join(self.manifests, name))
+
+
+#: In the place of a source that was refused.
+NO_SOURCE = Source("")
+
+
+def _source(given: object) -> object:
+    if not isinstance(given, Source):
+        raise ValueError(f"must be a Source, not {given!r}; write Source('https://...')")
+    return given
+
+
+SourceValue = Annotated[Source, Plain(Any, "a Source", _source)]
+
+
+def sync_wave(number: int) -> dict[str, str]:
+    """The annotation of a wave: lower ones are applied first, and pruned last."""
+    return {"argocd.argoproj.io/sync-wave": str(number)}

@@ -3,114 +3,161 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, Required, TypedDict, Unpack
 
 from cdk8s import ApiObject
 from constructs import Construct
 
+from dask_crds.kinds import DASK_KINDS
 from dask_crds.names import Component, Label, Port
 
+from . import rbac
 from .cron_job import starter_account
 from .manifest import api_object, cluster_scoped
+from .network import DNS, Peer, peer
 from .rbac import RBAC_GROUP
+from .resource import DaskConstruct
+from .values import Count, Namespace, Text
 
 _DASHBOARD = {"port": Port.DASHBOARD.number, "protocol": "TCP"}
 _CONTROL = {"port": Port.CONTROL.number, "protocol": "TCP"}
 _COMM = {"port": Port.COMM.number, "protocol": "TCP"}
 #: ServiceAccount for the scheduled jobs of the namespace: who may only edit makes no Roles.
 STARTER = "dask-job-starter"
-#: The label that Kubernetes itself puts on every namespace.
-_NAME_LABEL = "kubernetes.io/metadata.name"
+#: Role of the team, and of the GitOps tool that acts for it.
+ROLE = "dask-tenant"
+#: A Service that is open to the outside is the platform's to make. A user's ``quota`` may say otherwise.
+_NO_OPEN_SERVICES = {"services.loadbalancers": "0", "services.nodeports": "0"}
+#: What a container has that states no resources, so that a quota can count it.
+_UNSTATED = {"cpu": "1", "memory": "2Gi"}
 
 
-class DaskTenant(Construct):
+class TenantProps(TypedDict, total=False):
+    """Keyword arguments of ``DaskTenant``."""
+
+    namespace: Required[Namespace]
+    """Name of the namespace."""
+    quota: Mapping[Text, str | int] | None
+    """``hard`` of the ResourceQuota, ``{"requests.cpu": "64", "pods": "200"}`` say. Services with a load balancer or a
+    port of the nodes are 0 unless it says otherwise."""
+    maximum_clusters: Count | None
+    """Greatest number of DaskClusters, those of jobs included (default: any)."""
+    maximum_jobs: Count | None
+    """Greatest number of DaskJobs, ended ones included (default: any)."""
+    maximum_pods: Count | None
+    """Greatest number of Pods, and so of workers (default: any)."""
+    groups: Sequence[Text] | None
+    """Groups of users who may edit what is in the namespace, Dask resources included."""
+    deployer: Text | Literal[False] | None
+    """Name of a ServiceAccount that a GitOps tool acts as in this namespace (default ``deployer``); ``False``: none."""
+    client_namespaces: Sequence[Peer] | None
+    """Namespaces whose Pods may use the schedulers, notebooks say; or peers as in a NetworkPolicy."""
+    egress: Sequence[Mapping[str, Any]] | None
+    """Further rules of where scheduler, workers and runners may go, object stores say; as in a NetworkPolicy."""
+    api_server: Sequence[Text] | None
+    """Addresses of the API server as the Pods see it, ``["192.0.2.7/32"]`` say, which differ from cluster to cluster.
+    Scheduled jobs are started by Pods that talk to it; left out, these may talk to any address, at its usual ports."""
+    operator_namespace: Namespace | None
+    """Where the operator runs, which asks schedulers (default ``dask-operator``)."""
+    labels: Mapping[Text, str] | None
+    """Further labels of the namespace."""
+
+
+class DaskTenant(DaskConstruct):
     """A namespace with restricted Pod security, a quota, permissions, and a network of its own.
 
     Pods may talk to DNS and to what belongs to a Dask cluster of the same namespace, and to nothing else but what
-    ``egress`` adds; clients in other namespaces come in where ``client_namespaces`` names them. Scheduled jobs have a
-    ServiceAccount: ``DaskCronJob(..., starter_service_account="dask-job-starter")``.
+    ``egress`` adds; clients in other namespaces come in where ``client_namespaces`` names them. The team's role holds
+    what runs Dask and what Dask needs, and not the NetworkPolicies, quotas and roles that isolate the namespace.
+    Scheduled jobs have a ServiceAccount: ``DaskCronJob(..., starter_service_account="dask-job-starter")``.
 
     Args:
-        namespace: name of the namespace.
-        quota: ``hard`` of the ResourceQuota, ``{"requests.cpu": "64", "pods": "200"}`` say; ``None`` for none.
-        groups: groups of users who may edit what is in the namespace, Dask resources included.
-        deployer: name of a ServiceAccount that a GitOps tool acts as in this namespace; ``None`` for none.
-        client_namespaces: namespaces whose Pods may use the schedulers, notebooks say.
-        egress: further rules of where scheduler, workers and runners may go, object stores say; as in a NetworkPolicy.
-        operator_namespace: where the operator runs; it asks schedulers.
-        labels: further labels of the namespace.
+        props: see ``TenantProps``.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id: str,
-        *,
-        namespace: str,
-        quota: Mapping[str, str | int] | None = None,
-        groups: Sequence[str] = (),
-        deployer: str | None = "deployer",
-        client_namespaces: Sequence[str] = (),
-        egress: Sequence[Mapping[str, Any]] = (),
-        operator_namespace: str = "dask-operator",
-        labels: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, scope: Construct, id: str, **props: Unpack[TenantProps]) -> None:
         super().__init__(scope, id)
-        self._namespace = namespace
+        options = self._accepted(props, TenantProps)
+        self.namespace: str = options.get("namespace", "")
         modes = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
-        metadata = {"name": namespace, "labels": {**modes, **(labels or {})}}
+        metadata = {"name": self.namespace, "labels": {**modes, **options.get("labels", {})}}
         cluster_scoped(self, "namespace", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-        if quota is not None:
-            self._object("quota", "v1", "ResourceQuota", "quota", spec={"hard": dict(quota)})
-        subjects = [{"kind": "Group", "name": group, "apiGroup": RBAC_GROUP} for group in groups]
-        if deployer is not None:
-            self._object("deployer", "v1", "ServiceAccount", deployer, automountServiceAccountToken=False)
-            subjects.append({"kind": "ServiceAccount", "name": deployer, "namespace": namespace})
-        if subjects:
-            # `edit` holds the Dask kinds too, see the aggregated roles of DaskOperator.
-            role = {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": "edit"}
-            self._object("edit", f"{RBAC_GROUP}/v1", "RoleBinding", "edit", roleRef=role, subjects=subjects)
-        starter_account(self, STARTER, namespace)
-        for name, spec in network_policies(client_namespaces, egress, operator_namespace).items():
+        self._object("quota", "v1", "ResourceQuota", "quota", spec={"hard": _hard(options)})
+        limits = {"type": "Container", "default": _UNSTATED, "defaultRequest": _UNSTATED}
+        self._object("limits", "v1", "LimitRange", "limits", spec={"limits": [limits]})
+        self._permissions(options.get("groups", ()), options.get("deployer", "deployer"))
+        starter_account(self, STARTER, self.namespace)
+        for name, spec in network_policies(
+            options.get("client_namespaces", ()),
+            options.get("egress", ()),
+            options.get("operator_namespace", "dask-operator"),
+            options.get("api_server", ()),
+        ).items():
             self._object(f"network-{name}", "networking.k8s.io/v1", "NetworkPolicy", name, spec=spec)
 
+    @property
+    def name(self) -> str:
+        """Name of the namespace, so that the construct may stand where a namespace is asked for."""
+        return self.namespace
+
+    def _permissions(self, groups: Sequence[str], deployer: str | Literal[False]) -> None:
+        subjects = [{"kind": "Group", "name": group, "apiGroup": RBAC_GROUP} for group in groups]
+        if deployer:
+            self._object("deployer", "v1", "ServiceAccount", deployer, automountServiceAccountToken=False)
+            subjects.append({"kind": "ServiceAccount", "name": deployer, "namespace": self.namespace})
+        if subjects:
+            self._object("role", f"{RBAC_GROUP}/v1", "Role", ROLE, rules=rbac.TENANT_RULES)
+            role = {"apiGroup": RBAC_GROUP, "kind": "Role", "name": ROLE}
+            self._object("binding", f"{RBAC_GROUP}/v1", "RoleBinding", ROLE, roleRef=role, subjects=subjects)
+
     def _object(self, id: str, api_version: str, kind: str, name: str, **body: Any) -> ApiObject:
-        metadata = {"name": name, "namespace": self._namespace}
+        metadata = {"name": name, "namespace": self.namespace}
         return api_object(self, id, {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body})
 
 
+def _hard(options: Mapping[str, Any]) -> dict[str, str | int]:
+    counted = {
+        "maximum_clusters": f"count/{DASK_KINDS['DaskCluster'].plural}.{DASK_KINDS['DaskCluster'].group}",
+        "maximum_jobs": f"count/{DASK_KINDS['DaskJob'].plural}.{DASK_KINDS['DaskJob'].group}",
+        "maximum_pods": "pods",
+    }
+    counts = {resource: str(options[option]) for option, resource in counted.items() if option in options}
+    return {**_NO_OPEN_SERVICES, **options.get("quota", {}), **counts}
+
+
 def network_policies(
-    client_namespaces: Sequence[str], egress: Sequence[Mapping[str, Any]], operator_namespace: str
+    client_namespaces: Sequence[str | Mapping[str, Any]],
+    egress: Sequence[Mapping[str, Any]],
+    operator_namespace: str,
+    api_server: Sequence[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """Specs of the NetworkPolicies of a namespace with Dask clusters, by name.
 
-    Which cluster of the namespace a Pod belongs to does not matter; put what must not meet into different namespaces.
-    Workers listen on ports that they choose, so between them and the scheduler all ports are open.
+    Which cluster of the namespace a Pod belongs to does not matter; ``DaskNetworkPolicy`` is for that. Workers listen
+    on ports that they choose, so between them and the scheduler all ports are open.
     """
     dask = _component(Component.SCHEDULER, Component.WORKER, Component.JOB_RUNNER)
-    clients = [_namespace(namespace) for namespace in client_namespaces]
-    kube_dns = {"podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}, **_namespace("kube-system")}
-    dns = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
+    clients = [peer(client) for client in client_namespaces]
+    reached = {"to": [{"ipBlock": {"cidr": cidr}} for cidr in api_server]} if api_server else {}
     policies: dict[str, dict[str, Any]] = {
         "nothing-else": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
-        "dns": {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": [kube_dns], "ports": dns}]},
+        "dns": {"podSelector": {}, "policyTypes": ["Egress"], "egress": [DNS]},
         "dask": {
             "podSelector": dask["podSelector"],
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [{"from": [dask]}],
             "egress": [{"to": [_component(Component.SCHEDULER, Component.WORKER)]}, *map(dict, egress)],
         },
-        # The address of the API server differs from cluster to cluster, its port hardly does.
         "dask-job-starters": {
             "podSelector": _component(Component.JOB_STARTER)["podSelector"],
             "policyTypes": ["Egress"],
-            "egress": [{"ports": [{"port": port, "protocol": "TCP"} for port in (443, 6443)]}],
+            "egress": [{**reached, "ports": [{"port": port, "protocol": "TCP"} for port in (443, 6443)]}],
         },
         "dask-operator": {
             "podSelector": _component(Component.SCHEDULER)["podSelector"],
             "policyTypes": ["Ingress"],
             # That of the dashboard for schedulers that were started before they had one for orders.
-            "ingress": [{"from": [_namespace(operator_namespace)], "ports": [_CONTROL, _DASHBOARD]}],
+            "ingress": [{"from": [peer(operator_namespace)], "ports": [_CONTROL, _DASHBOARD]}],
         },
     }
     if clients:
@@ -125,7 +172,3 @@ def network_policies(
 def _component(*components: str) -> dict[str, Any]:
     expression = {"key": Label.COMPONENT, "operator": "In", "values": list(components)}
     return {"podSelector": {"matchExpressions": [expression]}}
-
-
-def _namespace(name: str) -> dict[str, Any]:
-    return {"namespaceSelector": {"matchLabels": {_NAME_LABEL: name}}}

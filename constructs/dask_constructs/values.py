@@ -136,6 +136,7 @@ Text = Annotated[str, Meta(min_length=1)]
 ServiceAccount = Annotated[str | Named, reference("ServiceAccount")]
 Cluster = Annotated[str | Named, reference("DaskCluster")]
 WorkerGroup = Annotated[str | Named, reference("DaskWorkerGroup")]
+Namespace = Annotated[str | Named, reference("Namespace")]
 Secret = Annotated[str | Named, reference("Secret")]
 
 

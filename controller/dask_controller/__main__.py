@@ -10,7 +10,13 @@ sys.modules.update(dict.fromkeys(("kubernetes", "kubernetes_asyncio", "pykube"))
 # with 1.37.2); kopf reads it with `json`, which counts levels against this limit, and ends if that is exceeded.
 sys.setrecursionlimit(11_000)
 
-from .shell.main import main  # noqa: E402
+try:
+    from .shell.main import main
+except ModuleNotFoundError as error:
+    if (error.name or "").startswith("dask_"):
+        raise
+    # The command is there with whatever extra was installed.
+    sys.exit(f"dask-controller needs {error.name}: pip install 'dask-gitops[controller]'")
 
 if __name__ == "__main__":
     main()

@@ -12,7 +12,8 @@ from typing import Any
 
 from . import names
 from .model import DaskAutoscaler, DaskCluster, DaskJob, DaskObject, DaskWorkerGroup
-from .model.shared import rule
+from .model.autoscaler import BOUNDS_RULE
+from .model.shared import CLUSTER_NAME, rule
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,28 @@ _CLUSTER_NAME = (
         f"the name must have at most {names.MAX_CLUSTER_NAME} characters: the Service is named <name>-scheduler",
     ),
     rule(
-        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        f"self.metadata.name.matches('^{CLUSTER_NAME}$')",
         "the name must be a DNS label that starts with a letter (a-z, 0-9, -): the Service is named after it",
     ),
 )
+
+
+def _cluster_rules(spec: str) -> tuple[dict[str, str], ...]:
+    """Rules about an object whose cluster's ``spec`` is at ``self.<spec>``."""
+    group = f"size(self.metadata.name) + 1 + size(group.name) <= {names.MAX_GROUP_NAME}"
+    return (
+        *_CLUSTER_NAME,
+        rule(
+            f"!has(self.{spec}.workerGroups) || self.{spec}.workerGroups.all(group, {group})",
+            f"{spec}.workerGroups: <name of the cluster>-<name of the group> must have at most "
+            f"{names.MAX_GROUP_NAME} characters: it is a label of the workers",
+        ),
+        rule(
+            f"!has(self.{spec}.autoscaler) || !has(self.{spec}.worker.replicas) || self.{spec}.worker.replicas == 1",
+            f"{spec}.worker.replicas must be left out where {spec}.autoscaler decides the number of workers",
+        ),
+    )
+
 
 _CLUSTER = DaskKind(
     plural="daskclusters",
@@ -83,7 +102,7 @@ _CLUSTER = DaskKind(
         _column("Dashboard", ".status.dashboardAddress", priority=1),
         _AGE,
     ),
-    rules=_CLUSTER_NAME,
+    rules=_cluster_rules("spec"),
     first_status={"phase": "Created"},
 )
 _WORKER_GROUP = DaskKind(
@@ -122,7 +141,7 @@ _JOB = DaskKind(
         _column("Ended", ".status.endTime", "date"),
         _AGE,
     ),
-    rules=_CLUSTER_NAME,  # its cluster has the same name
+    rules=_cluster_rules("spec.cluster.spec"),  # its cluster has the same name
     spec_rules=(
         rule(
             "!has(self.podFailurePolicy) || !has(self.job.spec.restartPolicy) || "
@@ -145,12 +164,7 @@ _AUTOSCALER = DaskKind(
         _REASON,
         _AGE,
     ),
-    spec_rules=(
-        rule(
-            "!has(self.minimum) || !has(self.maximum) || self.minimum <= self.maximum",
-            "minimum must not be greater than maximum",
-        ),
-    ),
+    spec_rules=(BOUNDS_RULE,),
 )
 
 #: Our kinds by name.

@@ -18,6 +18,11 @@ MAX_CLUSTER_NAME = 63 - len("-scheduler")
 #: Longest name of a DaskWorkerGroup: it is the value of a label.
 MAX_GROUP_NAME = 63
 
+#: A DNS label as a pattern, its length apart.
+DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+#: Name within its cluster of the worker group that a DaskCluster brings along; no other has it.
+DEFAULT_GROUP = "default"
+
 #: Who wrote a field (``metadata.managedFields``): one manager for children, one for status.
 FIELD_MANAGER = "dask-operator"
 STATUS_MANAGER = "dask-operator-status"
@@ -35,6 +40,7 @@ class Label:
     WORKER_GROUP: Final = "dask.org/workergroup-name"
     REVISION: Final = "dask.org/revision"  #: of a worker's Pod: hash of the template that it was made from
     RUN_ID: Final = "dask.org/run-id"  #: hash of the ``spec.runId`` that an object belongs to
+    MANAGED: Final = "dask.org/managed"  #: of a namespace: ``false`` keeps the operator out of it
 
 
 class Annotation:
@@ -50,7 +56,7 @@ class Annotation:
     #: When workers were asked to restart last, as ``kubectl rollout restart`` writes it into a Deployment.
     RESTARTED_AT: Final = "kubectl.kubernetes.io/restartedAt"
     SCHEDULER_ID: Final = "dask.org/scheduler-id"  #: the life of the scheduler that a runner was started for
-    SUSPENDED: Final = "dask.org/suspended"  #: when the operator has suspended a runner; without it somebody else has
+    SUSPENDED: Final = "dask.org/suspended"  #: when the operator has suspended a runner; that it has a job's cluster
     #: Pods that a default group may have while a runner lacks room for its own.
     MOST_WORKERS: Final = "dask.org/most-workers"
 
@@ -102,9 +108,14 @@ def security(cluster: str, uid: str) -> str:
     return f"{cluster}-security-{hashlib.sha256(uid.encode()).hexdigest()[:8]}"
 
 
+def worker_group(cluster: str, name: str) -> str:
+    """Name of the DaskWorkerGroup of a group that a cluster states under ``name``."""
+    return f"{cluster}-{name}"
+
+
 def default_group(cluster: str) -> str:
     """Name of the worker group that a DaskCluster brings along."""
-    return f"{cluster}-default"
+    return worker_group(cluster, DEFAULT_GROUP)
 
 
 def worker(group: str, ordinal: int) -> str:

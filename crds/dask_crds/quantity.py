@@ -18,7 +18,9 @@ _MOST = Decimal(2**63 - 1)
 AMOUNT = r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
 # Exponents come before suffixes: `1E3` is a thousand, `1E` an exa. A digit fits in one place only, or else the time for
 # what is no quantity would grow with the square of its length.
-_QUANTITY = re.compile(r"(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)(?P<suffix>[numkMGTPE]|[KMGTPE]i)?")
+_QUANTITY = re.compile(
+    r"(?P<number>[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(?P<suffix>[numkMGTPE]|[KMGTPE]i)?"
+)
 
 
 def parse_quantity(quantity: str | int | float) -> Decimal:

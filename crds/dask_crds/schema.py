@@ -17,6 +17,8 @@ from .kubernetes import structural_schema
 from .model import UNOBSERVED
 from .quantity import AMOUNT
 
+#: What numbers of a format can be.
+_BOUNDS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 #: Field name -> the default that the API server fills in.
 DEFAULTS = {"replicas": 1}
 
@@ -74,6 +76,9 @@ def json_schema(kind: str) -> dict[str, Any]:
 
     def strict(node: dict[str, Any]) -> dict[str, Any]:
         node.pop("nullable", None)  # as all nulls, see `dask_constructs.problems`
+        if node.get("format") in _BOUNDS:  # which JSON Schema takes for a remark
+            least, most = _BOUNDS[node["format"]]
+            node = {"minimum": least, "maximum": most, **node}
         if node.pop("x-kubernetes-int-or-string", False):
             node["anyOf"] = [{"type": "integer"}, {"type": "string"}]
         if "properties" in node and not node.pop("x-kubernetes-preserve-unknown-fields", False):
@@ -95,7 +100,10 @@ def json_schema(kind: str) -> dict[str, Any]:
 
 
 def embedded_types(kind: str) -> dict[str, str]:
-    """Fields of a kind that hold types of Kubernetes, as ``spec.worker.spec``: ``core/v1/PodSpec``."""
+    """Fields of a kind that hold types of Kubernetes, as ``spec.worker.spec``: ``core/v1/PodSpec``.
+
+    Those of the members of a list are as ``spec.workerGroups[].spec``.
+    """
     components = schema_components()
     return dict(_embedded(components[kind]["properties"]["spec"], components, "spec"))
 
@@ -105,6 +113,8 @@ def _embedded(node: Mapping[str, Any], components: Mapping[str, Any], path: str)
         if vendored := option.get("x-vendored", node.get("x-vendored")):
             yield path, f"core/v1/{vendored}"
             return
+        if "items" in option:
+            yield from _embedded(option["items"], components, f"{path}[]")
         for field, child in components.get(option.get("$ref", ""), option).get("properties", {}).items():
             yield from _embedded(child, components, f"{path}.{field}")
 
@@ -151,6 +161,8 @@ def _strict_pod(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema of a PodSpec with what the API server says of a Pod only when it is created, as far as it is cheap."""
     properties = schema["properties"]
     properties["containers"]["minItems"] = 1
+    # Never part of a new Pod, and large: a manifest with a list that is not empty makes no Pod.
+    properties["ephemeralContainers"] = {"type": "array", "maxItems": 0, "items": {"type": "object"}}
     properties["restartPolicy"]["enum"] = ["Always", "Never", "OnFailure"]
     properties["dnsPolicy"]["enum"] = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"]
     resources = [properties["resources"]]

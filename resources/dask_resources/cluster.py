@@ -10,11 +10,11 @@ from dask_crds import names
 from dask_crds.model import DaskCluster
 
 from .scheduler import disruption_budget, extension_config_map, scheduler_deployment, scheduler_service
-from .worker import default_worker_group
+from .worker_groups import autoscaler, autoscaler_name, stated_groups, worker_group
 
 
 class Child(NamedTuple):
-    """An object that a DaskCluster consists of; of each kind there is one."""
+    """An object that a DaskCluster consists of; of each kind that is not ours there is one."""
 
     kind: str
     name: str
@@ -30,15 +30,23 @@ def children(cluster: DaskCluster, *, signed: bool = True) -> tuple[Child, ...]:
     But for the Secret with its key, which nobody can state or compare; without that they are not ``signed``.
 
     Kubernetes warns of a PodDisruptionBudget without a Pod, so there is none for a suspended cluster. The default group
-    of one keeps its size, and has no Pods.
+    of one keeps its size, and has no Pods. Nor have the others.
     """
     scheduler, spec = names.scheduler(cluster.name), cluster.spec
     protected = spec.scheduler.eviction_policy != "Allow" and not spec.suspend
-    default_group = partial(default_worker_group, replicas=spec.worker.replicas)
+    groups = tuple(stated_groups(spec))
     return (
         Child("ConfigMap", names.scheduler_extension(cluster.name), extension_config_map, needed=True),
         Child("Service", scheduler, scheduler_service, needed=True),
         Child("PodDisruptionBudget", scheduler, disruption_budget, wanted=protected, awaits_pod=True),
         Child("Deployment", scheduler, partial(scheduler_deployment, signed=signed)),
-        Child("DaskWorkerGroup", names.default_group(cluster.name), default_group),
+        *(
+            Child("DaskWorkerGroup", names.worker_group(cluster.name, group.name), partial(worker_group, group=group))
+            for group in groups
+        ),
+        *(
+            Child("DaskAutoscaler", autoscaler_name(cluster.name, group.name), partial(autoscaler, group=group))
+            for group in groups
+            if group.autoscaler is not None
+        ),
     )

@@ -13,6 +13,9 @@ from .pod import NO_SIDECAR, with_environment
 from .revision import revision
 from .scheduler import DEFAULT_CLUSTER_DOMAIN, comm_address
 
+#: Value of the annotation ``dask.org/suspended`` of a job's cluster; without it somebody else has suspended it.
+BY_ITS_JOB = "by-its-job"
+
 
 def run_label(job: DaskJob) -> str:
     """Label value that stands for ``spec.runId``, which may be any string."""
@@ -35,7 +38,8 @@ def job_cluster(job: DaskJob) -> dict[str, Any]:
             job.name,
             template=job.spec.cluster.metadata,
             labels={Label.CLUSTER: job.name, Label.RUN_ID: run_label(job)},
-            annotations={Annotation.REVISION: job_revision(job)},
+            annotations={Annotation.REVISION: job_revision(job)}
+            | ({Annotation.SUSPENDED: BY_ITS_JOB} if job.spec.suspend else {}),
         ),
         "spec": spec | ({"suspend": True} if job.spec.suspend else {}),
     }

@@ -1,11 +1,11 @@
-"""Worker Pods, and the default worker group of a cluster."""
+"""Worker Pods."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from dask_crds import names
-from dask_crds.model import DaskCluster, DaskWorkerGroup, stated
+from dask_crds.model import DaskWorkerGroup
 from dask_crds.names import Annotation, Component, Env, Label
 
 from .metadata import child_metadata
@@ -88,27 +88,3 @@ def worker_pod(
         secret=names.security(group.spec.cluster, cluster_uid) if cluster_uid else None,
     )
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-
-
-def default_worker_group(cluster: DaskCluster, replicas: int) -> dict[str, Any]:
-    """DaskWorkerGroup ``<cluster>-default`` with ``replicas`` workers.
-
-    The annotation remembers which ``spec.worker.replicas`` of the cluster was handed on last: only a change there
-    may overrule what ``kubectl scale`` or a client set on the group.
-    """
-    handed_on = str(cluster.spec.worker.replicas)
-    template = stated(cluster.spec.worker)
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": "DaskWorkerGroup",
-        "metadata": child_metadata(
-            cluster,
-            names.default_group(cluster.name),
-            labels={Label.CLUSTER: cluster.name, Label.COMPONENT: Component.WORKER_GROUP},
-            annotations={
-                Annotation.CLUSTER_REPLICAS: handed_on,
-                Annotation.REVISION: revision({**template, "replicas": None}),
-            },
-        ),
-        "spec": {"cluster": cluster.name, "worker": {**template, "replicas": replicas}},
-    }

@@ -1,10 +1,25 @@
-"""The cdk8s app of this repository: ``cdk8s synth`` and ``python -m dask_synth`` write ``dist/``.
+"""The cdk8s app of this repository, and what the programs of users take from it.
 
-``python -m dask_synth init DIR`` starts a repository of your own, which uses ``kustomization`` and ``schemas``.
+``dask-synth`` writes ``dist/``; ``dask-synth init DIR`` starts a repository of your own, which uses ``output``,
+``kustomization`` and ``schemas``.
 """
 
-import dask_constructs as _dask_constructs  # noqa: F401 - first of all, so that jsii finds Node.js
+from __future__ import annotations
 
-from .app import kustomization, schemas
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["kustomization", "schemas"]
+if TYPE_CHECKING:
+    from .app import kustomization, schemas
+    from .folders import output
+
+__all__ = ["kustomization", "output", "schemas"]
+
+_HOMES = {"kustomization": "app", "output": "folders", "schemas": "app"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on demand: cdk8s starts Node.js, for which no ``--help`` has to wait."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

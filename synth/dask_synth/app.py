@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+import dask_constructs  # noqa: F401 - first of all, so that jsii finds Node.js
+
+# isort: split
 from cdk8s import App, Chart, YamlOutputType
 
 from dask_constructs import (

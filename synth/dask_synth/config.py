@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,20 @@ from msgspec import Meta, Struct
 
 from dask_constructs.operator import DEFAULT_IMAGE
 
+from .failure import Failure
+
 _Text = Annotated[str, Meta(min_length=1)]
 
 
-class ConfigurationError(Exception):
+#: https://github.com/distribution/reference/blob/main/reference.go, IP addresses of version 6 apart.
+_IMAGE = re.compile(
+    r"(?:[A-Za-z0-9]+(?:[.-][A-Za-z0-9-]+)*(?::[0-9]+)?/)?"  # registry
+    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"  # repository
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+
+
+class ConfigurationError(Failure):
     """The configuration file does not say what it should; the message names file and field."""
 
 
@@ -43,6 +54,20 @@ def load(path: Path) -> Configuration:
         ConfigurationError: no such file, not YAML, an unknown field or a value that does not fit.
     """
     try:
-        return msgspec.convert(yaml.safe_load(path.read_text()) or {}, Configuration)
-    except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
+        configuration = msgspec.convert(yaml.safe_load(path.read_bytes()) or {}, Configuration)
+        for field in ("image", "example_image"):
+            check_image(getattr(configuration, field))
+    except (OSError, yaml.YAMLError, msgspec.ValidationError, ConfigurationError, RecursionError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
+    return configuration
+
+
+def check_image(reference: str) -> None:
+    """Refuse what no container runtime takes for the reference of an image.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if not _IMAGE.fullmatch(reference):
+        expected = "registry.example.com/team/name:tag@sha256:<64 hexadecimal digits>"
+        raise ConfigurationError(f"{reference!r} is not the reference of an image, such as {expected}")

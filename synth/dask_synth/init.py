@@ -1,4 +1,4 @@
-"""A repository to start from: ``python -m dask_synth init DIR``."""
+"""A repository to start from: ``dask-synth init DIR``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from dask_constructs.operator import DEFAULT_IMAGE
+
+from .folders import add_files, new_folder
 
 
 def template() -> dict[Path, str]:
@@ -31,16 +33,20 @@ def _files(folder: Traversable, at: Path, values: Mapping[str, str]) -> dict[Pat
 
 
 def start(directory: Path) -> list[Path]:
-    """Write the files; returns their paths.
+    """Write the files, all of them or none; returns their paths.
+
+    Args:
+        directory: made if it does not exist; else it keeps what it holds, the ``.git`` of a clone say.
 
     Raises:
-        FileExistsError: one of them is there already; then nothing is written.
+        WriteError: there are other files of these names, and nothing was written.
     """
-    wanted = {directory / path: text for path, text in template().items()}
-    for path in wanted:
-        if path.exists():
-            raise FileExistsError(f"{path} is there already")
-    for path, text in wanted.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return list(wanted)
+    wanted = template()
+    if directory.exists():
+        add_files(directory, wanted)
+    else:
+        with new_folder(directory) as fresh:
+            for path, text in wanted.items():
+                (fresh / path).parent.mkdir(parents=True, exist_ok=True)
+                (fresh / path).write_text(text)
+    return [directory / path for path in wanted]

@@ -1,15 +1,22 @@
-"""The API reference, ``docs/reference.md``, from the typed model, and ``docs/reasons.md`` from the reasons."""
+"""The API reference, ``docs/reference.md``, from the typed model; beside it the pages of reasons and of commands."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import click
+
 from dask_crds import names
 from dask_crds.descriptions import schema_components
 from dask_crds.kinds import DASK_KINDS, DaskKind
 from dask_crds.kubernetes import KUBERNETES_VERSION
 from dask_crds.reasons import Reason
+
+from .cli import dask_synth
+
+#: In what is generated here, near the beginning.
+GENERATED = "<!-- Generated from "
 
 Schema = Mapping[str, Any]
 
@@ -28,7 +35,7 @@ def reference() -> str:
     lines = [
         "# API reference",
         "",
-        "<!-- Generated from crds/dask_crds/model/ by `python -m dask_synth`. Do not edit. -->",
+        f"{GENERATED}crds/dask_crds/model/ by `dask-synth`. Do not edit. -->",
         "",
         f"Group `{names.GROUP}`, version `{names.VERSION}`. PodSpec and ServiceSpec are those of Kubernetes "
         f"{KUBERNETES_VERSION}. Fields in **bold** are required.",
@@ -44,7 +51,7 @@ def reasons() -> str:
     lines = [
         "# Reasons",
         "",
-        "<!-- Generated from crds/dask_crds/reasons.py by `python -m dask_synth`. Do not edit. -->",
+        f"{GENERATED}crds/dask_crds/reasons.py by `dask-synth`. Do not edit. -->",
         "",
         "What the operator writes as `reason` into conditions and Events, what it means, and what to do about it. The "
         "message beside it says which object is meant.",
@@ -64,6 +71,31 @@ def reasons() -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def commands() -> str:
+    """The page of the commands as Markdown: what ``--help`` says."""
+    group = click.Context(dask_synth, info_name="dask-synth", terminal_width=100, help_option_names=["-h", "--help"])
+    lines = [
+        "# Commands",
+        "",
+        f"{GENERATED}synth/dask_synth/cli.py by `dask-synth`. Do not edit. -->",
+        "",
+        "`python -m dask_synth` is the same. Whatever stops a command, a mistake, a full disk, Ctrl-C or `kill -9`, "
+        "what it would replace stays whole; and it replaces and deletes nothing but generated files.",
+        "",
+        "Colours are for terminals, and not used where `NO_COLOR` is set. Completion, for bash, zsh or fish: "
+        '`eval "$(_DASK_SYNTH_COMPLETE=bash_source dask-synth)"`.',
+        "",
+        *_help(group),
+    ]
+    for name in dask_synth.list_commands(group):
+        lines += [f"## {name}", "", *_help(click.Context(dask_synth.commands[name], group, info_name=name))]
+    return "\n".join(lines)
+
+
+def _help(context: click.Context) -> tuple[str, ...]:
+    return "```text", context.get_help(), "```", ""
 
 
 def _kind(row: DaskKind, components: Mapping[str, Schema], written: set[str]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib.util
 import io
 import json
 import subprocess
@@ -22,7 +23,9 @@ from typing import Any
 from dask_constructs.operator import VERSION
 
 from .app import write
-from .config import Configuration
+from .config import Configuration, check_image
+from .failure import Failure
+from .folders import new_folder
 
 #: The layer that both tools accept without being told: the first one of a standard type.
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -31,12 +34,12 @@ _EMPTY = "application/vnd.oci.empty.v1+json"
 _ARTIFACT = "application/vnd.dask-gitops.manifests.v1"
 
 
-class ReleaseError(Exception):
+class ReleaseError(Failure):
     """A release cannot be made; the message says why."""
 
 
 def release(directory: Path, configuration: Configuration, *, lock: Path, revision: str | None = None) -> str:
-    """Write a release into an empty directory.
+    """Write a release: all of it or, whatever goes wrong, nothing.
 
     Args:
         directory: made if it does not exist.
@@ -48,24 +51,25 @@ def release(directory: Path, configuration: Configuration, *, lock: Path, revisi
         The digest of the OCI artifact, ``sha256:...``.
 
     Raises:
-        ReleaseError: the directory is not empty, there is no such lock, or no tool for the SBOM.
+        ConfigurationError: the image's reference is none.
+        ReleaseError: there is no such lock, or no tool for the SBOM.
+        WriteError: the directory is not empty.
     """
-    if directory.exists() and any(directory.iterdir()):
-        raise ReleaseError(f"{directory} is not empty")
+    check_image(configuration.image)
     if not lock.exists():
         raise ReleaseError(f"{lock} does not exist; make the release in a clone of the repository")
-    directory.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory() as temporary:
-        manifests = Path(temporary) / "dist"
-        manifests.mkdir()
-        write(manifests, configuration)
-        archive = packed(manifests)
-    (directory / f"dask-gitops-{VERSION}.tar.gz").write_bytes(archive)
-    digest = image_layout(directory / "oci", archive, version=VERSION, revision=revision)
-    (directory / "sbom.cdx.json").write_text(sbom(lock))
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(directory)}\n" for path in files]
-    (directory / "SHA256SUMS").write_text("".join(sums))
+    if importlib.util.find_spec("cyclonedx_py") is None:
+        raise ReleaseError("the SBOM needs cyclonedx-bom: pip install 'dask-gitops[release]'")
+    with new_folder(directory) as fresh:
+        with TemporaryDirectory() as temporary:
+            write(Path(temporary), configuration)
+            archive = packed(Path(temporary))
+        (fresh / f"dask-gitops-{VERSION}.tar.gz").write_bytes(archive)
+        digest = image_layout(fresh / "oci", archive, version=VERSION, revision=revision)
+        (fresh / "sbom.cdx.json").write_text(sbom(lock))
+        files = sorted(path for path in fresh.rglob("*") if path.is_file())
+        sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(fresh)}\n" for path in files]
+        (fresh / "SHA256SUMS").write_text("".join(sums))
     return digest
 
 
@@ -126,7 +130,7 @@ def sbom(lock: Path) -> str:
     """The pinned requirements as CycloneDX JSON, with their hashes.
 
     Raises:
-        ReleaseError: cyclonedx-bom is not installed, or does not understand the file.
+        ReleaseError: cyclonedx-bom does not understand the file.
     """
     command = [
         sys.executable,
@@ -139,6 +143,5 @@ def sbom(lock: Path) -> str:
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        hint = "; install dask-gitops[release]" if "No module named" in done.stderr else ""
-        raise ReleaseError(f"no SBOM: {done.stderr.strip()}{hint}")
+        raise ReleaseError(f"no SBOM: {done.stderr.strip()}")
     return done.stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dask_crds.model import KINDS, DaskAutoscaler, DaskCluster, DaskJob, DaskObject, DaskWorkerGroup, parse
+from dask_crds.model import KINDS, DaskCluster, DaskJob, DaskObject, DaskWorkerGroup, parse
 from dask_resources.cluster import children
 from dask_resources.job import job_cluster, runner_job
 from dask_resources.metadata import without
@@ -49,5 +49,3 @@ def _children(value: DaskObject, domain: str) -> Iterator[dict[str, Any]]:
             yield job_cluster(value)
             if not value.spec.suspend:
                 yield runner_job(value, domain=domain)
-        case DaskAutoscaler():
-            return

@@ -353,8 +353,8 @@ _service("selector-added", change=lambda _: {"spec": {"selector": {"app": "other
 _service("service-fields", change=lambda _: {"spec": {"sessionAffinity": "ClientIP", "externalIPs": []}})
 _service("service-labels", change=lambda _: {"metadata": {"labels": {Label.COMPONENT: None}}})
 _module = functools.partial(_edit, kind="ConfigMap", of=names.scheduler_extension)
-_module("module", change=lambda live: {"data": dict.fromkeys(live["data"], "raise SystemExit")})
-_module("module-removed", change=lambda live: {"data": dict.fromkeys(live["data"])})
+_module("module", change=lambda live: {"data": dict.fromkeys(live.get("data") or (), "raise SystemExit")})
+_module("module-removed", change=lambda live: {"data": dict.fromkeys(live.get("data") or ())})
 _module("module-added", change=lambda _: {"data": {"other.py": "pass"}})
 _deployment = functools.partial(_edit, kind="Deployment", of=names.scheduler)
 _deployment("image", change=lambda live: _containers(live, "spec", "template", "spec", image="evil:1"), loses=2)
@@ -439,6 +439,9 @@ async def hide_worker(s: Stranger) -> Undo:
 async def disown_worker(s: Stranger) -> Undo:
     """A worker's owner is taken away: it is nobody's, its place is left to it, and nothing is done to it."""
     pod = await s.pod(Component.WORKER)
+    owners = {owner["uid"] for owner in pod["metadata"].get("ownerReferences") or ()}
+    if owners.isdisjoint({group["metadata"]["uid"] for group in await s.all("DaskWorkerGroup")}):
+        raise Absent  # Kubernetes itself collects it already
     s.tampers(pod)
     pod = await s.patch(pod, {"metadata": {"ownerReferences": None}})
     s.claims(pod)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 from tests.support.patience import Patience
+from tests.support.watching import reports
 
 from dask_controller.kube.api import ApiError
 from dask_controller.kube.client import Kubernetes
@@ -141,7 +142,7 @@ class Observer:
                 kind, resource_version=version, labels=labels, seconds=3600, idle_seconds=600
             )
             with contextlib.suppress(ApiError):  # goes on where it was
-                async for event in watch:
+                async for event in reports(watch, kind):
                     version = event.manifest["metadata"]["resourceVersion"]
                     if event.type in ("ADDED", "MODIFIED", "DELETED"):
                         event.manifest["metadata"].pop("managedFields", None)

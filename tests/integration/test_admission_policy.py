@@ -72,6 +72,26 @@ def test_images_and_numbers_of_workers(kubectl: Kubectl, make: Any) -> None:
     assert "at most 5 workers are allowed here, not 6" in refused(kubectl, make(workers=6))
 
 
+@pytest.mark.parametrize("make", [cluster, job])
+def test_groups_of_one_manifest_are_no_way_around(kubectl: Kubectl, make: Any) -> None:
+    """Issue 14, point 5: further groups, and what their autoscalers and that of the default group may want."""
+
+    def said(groups: list[dict[str, Any]], **more: Any) -> str:
+        manifest = make()
+        spec = manifest["spec"] if make is cluster else manifest["spec"]["cluster"]["spec"]
+        spec |= {"workerGroups": groups, **more}
+        return refused(kubectl, manifest)
+
+    good = {"name": "a", "spec": pod(), "replicas": 5}
+    scaled = {"name": "b", "spec": pod(), "autoscaler": {"maximum": 5}}
+    assert said([good, scaled], autoscaler={"maximum": 5}) == ""
+    assert f"these images are not allowed here: {BAD}" in said([good, {**scaled, "spec": pod(BAD)}])
+    assert "at most 5 workers are allowed here, not 6" in said([{**good, "replicas": 6}])
+    assert "at most 5 workers are allowed here, not 7" in said([{**scaled, "autoscaler": {"maximum": 7}}])
+    assert "at most 5 workers are allowed here, not 200000" in said([{**scaled, "autoscaler": {}}])
+    assert "at most 5 workers are allowed here, not 8" in said([], autoscaler={"maximum": 8})
+
+
 def test_init_containers_and_left_out_numbers(kubectl: Kubectl) -> None:
     manifest = group()
     del manifest["spec"]["worker"]["replicas"]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import yaml
 from tests.cluster import ControlPlane
 from tests.e2e.support import Kubectl, eventually
 from tests.support.controller import Controller
 
+from dask_constructs import rbac
+from dask_constructs.confinement import confinement
 from dask_crds import names
 from dask_resources.security import control_key
 
@@ -120,6 +125,60 @@ def test_where_no_secret_may_be_made_clusters_come_up_and_say_so(home, kubectl, 
     assert "it takes orders from anybody" in message(kubectl, "poor")
     assert "exceeded quota" in message(kubectl, "poor")
     assert (secret(kubectl, "poor"), mounts(kubectl, "poor")) == (None, [])
+
+
+@pytest.fixture
+def confined(control_plane: ControlPlane, home: str, namespace: str) -> Iterator[Callable[..., str]]:
+    """Creates a Secret as an operator that is confined; gives what the API server complains of."""
+    user, rbac_api = f"system:serviceaccount:{home}:dask-operator", "rbac.authorization.k8s.io"
+    role = {"apiGroup": rbac_api, "kind": "ClusterRole", "name": home}
+    rules = rbac.rules([one for one in rbac.OPERATOR if one.kinds == "Secret"])
+    written: list[dict[str, Any]] = [
+        {"apiVersion": f"{rbac_api}/v1", "kind": "ClusterRole", "metadata": {"name": home}, "rules": rules},
+        {
+            "apiVersion": f"{rbac_api}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": home},
+            "roleRef": role,
+            "subjects": [{"kind": "User", "name": user, "apiGroup": rbac_api}],
+        },
+        *confinement("dask-operator", home, home),
+    ]
+    control_plane.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(written))
+
+    def create(name: str, where: str = namespace, *, owned: bool = True, **more: Any) -> str:
+        reference = {
+            "apiVersion": names.API_VERSION,
+            "kind": "DaskCluster",
+            "name": "x",
+            "uid": "u",
+            "controller": True,
+        }
+        metadata = {
+            "name": name,
+            "namespace": where,
+            **({"ownerReferences": [{**reference, "controller": True}]} if owned else {}),
+        }
+        manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, **more}
+        try:
+            control_plane.kubectl("create", f"--as={user}", "-f", "-", input=yaml.safe_dump(manifest))
+        except subprocess.CalledProcessError as error:
+            return str(error.stderr)
+        return ""
+
+    eventually(lambda: "belongs to a Dask resource" in create(f"probe-{time.monotonic_ns()}", owned=False))
+    yield create
+    control_plane.kubectl("delete", "--wait=false", "-f", "-", input=yaml.safe_dump_all(written))
+
+
+def test_a_confined_operator_makes_the_secrets_of_clusters_and_its_own_key(confined, home):
+    """Taken over, it plants no Secret and has no token made (security finding 12)."""
+    assert confined("ours") == ""
+    assert confined(names.MASTER_SECRET, home, owned=False) == ""
+    assert "belongs to a Dask resource" in confined(names.MASTER_SECRET, owned=False)
+    assert "belongs to a Dask resource" in confined("another", home, owned=False)
+    assert "of type Opaque" in confined("token", type="kubernetes.io/service-account-token")
+    assert "nothing to do in namespace kube-system" in confined("ours", "kube-system")
 
 
 def _master() -> dict[str, Any]:

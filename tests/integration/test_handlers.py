@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -87,15 +87,21 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def served(site: Site) -> AsyncIterator[Endpoint]:
+async def serving(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    """The URL at which every request gets that answer."""
     application = web.Application()
-    application.router.add_route("*", "/{path:.*}", site.answer)
+    application.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield Endpoint(url, ssl.create_default_context(), site.authorization)
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def served(site: Site) -> AsyncIterator[Endpoint]:
+    async with serving(site.answer) as url:
+        yield Endpoint(url, ssl.create_default_context(), site.authorization)
 
 
 @pytest.mark.parametrize("scope", [{"clusterwide": True}, {"namespaces": ["team"]}], ids=["all", "one"])

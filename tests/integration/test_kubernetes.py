@@ -17,12 +17,12 @@ from aiohttp import web
 from tests.cluster import ControlPlane
 from tests.support.fault_proxy import Answer, FaultProxy
 from tests.support.questions import ask_of
+from tests.support.watching import reports
 
 from dask_controller.kube import reading, transport
 from dask_controller.kube.api import ApiError, Manifest, api_version
 from dask_controller.kube.client import Kubernetes
 from dask_controller.kube.credentials import Authorization, ConfigError, Endpoint, Fixed, TokenFile, find
-from dask_controller.kube.reading import WatchEvent
 from dask_controller.schedulers.answers import Request
 from dask_controller.schedulers.client import SchedulerClient
 from dask_controller.shell.caller import OPERATOR
@@ -109,7 +109,7 @@ async def test_metadata_only(kubernetes: Kubernetes, namespace: str) -> None:
     watch = kubernetes.watch(
         RESOURCES["ConfigMap"], namespace, resource_version=version, labels="app=x", metadata_only=True, seconds=1
     )
-    events = [event async for event in watch if event.type != "BOOKMARK"]
+    events = [event async for event in reports(watch, RESOURCES["ConfigMap"]) if event.type != "BOOKMARK"]
     assert [event.type for event in events] == ["ADDED", "MODIFIED"]
     assert [set(event.manifest) for event in events] == [{"apiVersion", "kind", "metadata"}] * 2
     assert events[0].manifest == made
@@ -159,7 +159,11 @@ async def test_nobody_can_nest_so_deeply_that_others_are_not_read(
     assert found["metadata"]["labels"] == {"app": "x"}
     version = made["metadata"]["resourceVersion"]
     watch = kubernetes.watch(RESOURCES["ConfigMap"], namespace, resource_version=version, labels="app=x", seconds=1)
-    names = [event.manifest["metadata"].get("name") async for event in watch if event.type != "BOOKMARK"]
+    names = [
+        event.manifest["metadata"].get("name")
+        async for event in reports(watch, RESOURCES["ConfigMap"])
+        if event.type != "BOOKMARK"
+    ]
     assert names == ["x", "y"]
 
 
@@ -294,7 +298,6 @@ async def test_a_watch_tells_what_happens_after_a_version(kubernetes: Kubernetes
     await kubernetes.patch("ConfigMap", namespace, "x", {"data": {"big": big}})
     await kubernetes.create({**config_map(namespace, "y"), "metadata": {"name": "y", "namespace": namespace}})
     await kubernetes.delete("ConfigMap", namespace, "x")
-    events: list[WatchEvent] = []
     watch = kubernetes.watch(
         RESOURCES["ConfigMap"],
         namespace,
@@ -302,8 +305,7 @@ async def test_a_watch_tells_what_happens_after_a_version(kubernetes: Kubernetes
         labels="app=x",
         seconds=1,
     )
-    async for event in watch:
-        events.append(event)
+    events = [event async for event in reports(watch, RESOURCES["ConfigMap"])]
     assert [event.type for event in events if event.type != "BOOKMARK"] == ["MODIFIED", "DELETED"]
     assert len(events[0].manifest["data"]["big"]) == len(big)
 
@@ -429,7 +431,7 @@ async def test_a_page_of_large_objects_is_asked_for_with_fewer(monkeypatch: pyte
 
     items = []
     async with stub(answer) as server, Kubernetes(server, OPERATOR) as client:
-        async for page in client.raw_pages(RESOURCES["ConfigMap"]):
+        async for page in client.pages(RESOURCES["ConfigMap"]):
             size = sum(memoryview(item).nbytes for item in page.items)
             assert size <= 10_000 or len(page.items) == 1
             items += [msgspec.json.decode(item)["metadata"]["name"] for item in page.items]

@@ -47,7 +47,10 @@ def test_the_gitops_tool_deploys_dask_and_cron_jobs(plane: ControlPlane, kind: s
 
 @pytest.mark.parametrize(
     "kind",
-    ["roles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io", "resourcequotas", "namespaces"],
+    [
+        *("roles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io", "resourcequotas", "namespaces"),
+        *("networkpolicies.networking.k8s.io", "ingresses.networking.k8s.io", "serviceaccounts", "limitranges"),
+    ],
 )
 def test_it_cannot_take_more_than_it_was_given(plane: ControlPlane, kind: str) -> None:
     assert not may(plane, DEPLOYER, "create", kind)

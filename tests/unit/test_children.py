@@ -15,7 +15,8 @@ from tests.support.states import NOW, cluster, condition, observed_cluster, sche
 from tests.unit.test_cluster import applied, complete, live, live_group
 
 from dask_controller.core.actions import Apply, Delete, Outcome, Patch
-from dask_controller.core.children import fingerprint, stands, stands_as_stored
+from dask_controller.core.child import fingerprint
+from dask_controller.core.children import stands, stands_as_stored
 from dask_controller.core.cluster import plan_cluster
 from dask_controller.core.cluster_status import cluster_status
 from dask_controller.core.compare import contains
@@ -305,10 +306,13 @@ class TestDefaultGroup:
                 or action.manifest["spec"]["worker"]["updateStrategy"]
             )
 
-    def test_one_of_a_release_that_did_not_note_what_it_applied(self) -> None:
+    @pytest.mark.parametrize("noted", [{}, {Annotation.REVISION: ""}], ids=["no-annotation", "empty"])
+    def test_one_of_a_release_that_did_not_note_what_it_applied(self, noted) -> None:
         c = cluster()
         manifest = dump(live_group(c))
         del manifest["metadata"]["annotations"][Annotation.REVISION]
+        manifest["metadata"]["annotations"] |= noted
+        manifest["spec"]["worker"]["replicas"] = 7  # its own affair
         assert actions(complete(c, groups=(parse(manifest),))) == []
         manifest["spec"]["worker"]["spec"]["tolerations"] = [{"operator": "Exists"}]
         assert applied(plan_cluster(complete(c, groups=(parse(manifest),)), NOW)) == ["DaskWorkerGroup"]

@@ -29,7 +29,7 @@ from dask_resources.scheduler import (
     scheduler_metadata,
     scheduler_service,
 )
-from dask_resources.worker import default_worker_group
+from dask_resources.worker_groups import stated_groups, worker_group
 
 
 def applied(plan):
@@ -37,7 +37,8 @@ def applied(plan):
 
 
 def live_group(of, size=2, **status) -> DaskWorkerGroup:
-    manifest = default_worker_group(of, size)
+    manifest = worker_group(of, next(stated_groups(of.spec)))
+    manifest["spec"]["worker"]["replicas"] = size
     manifest["metadata"] |= {"resourceVersion": "5", "uid": "uid-group"}
     value = parse(manifest)
     status = {"observed_generation": value.generation} | status

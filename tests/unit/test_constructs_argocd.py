@@ -16,7 +16,9 @@ from dask_crds.schema import embedded_types
 @pytest.mark.parametrize("kind", KINDS)
 def test_argo_cd_knows_all_types_of_kubernetes(kind: str):
     setting = argocd_settings().get(f"resource.customizations.knownTypeFields.{names.GROUP}_{kind}", "[]")
-    assert {known["field"]: known["type"] for known in yaml.safe_load(setting)} == embedded_types(kind)
+    assert {known["field"]: known["type"] for known in yaml.safe_load(setting)} == {
+        path.replace("[]", ""): type for path, type in embedded_types(kind).items()
+    }
 
 
 def test_every_script_is_in_the_settings():
@@ -41,7 +43,10 @@ def test_workloads_are_in_a_project_that_cannot_extend_itself():
     made = synthesized(ArgoCDApplications, source=GIT, workload_namespaces=["data", "science"])
     project = made["AppProject", "dask"]["spec"]
     assert "clusterResourceWhitelist" not in project
-    assert {kind["kind"] for kind in project["namespaceResourceBlacklist"]} >= {"Role", "RoleBinding"}
+    allowed = {kind["kind"] for kind in project["namespaceResourceWhitelist"]}
+    assert {"DaskCluster", "DaskJob", "Pod", "ReplicaSet", "Deployment", "Job", "CronJob", "ConfigMap"} <= allowed
+    # (security finding 10) Of a list of what is forbidden, a network plugin's own kinds were none.
+    assert not allowed & {"Role", "RoleBinding", "NetworkPolicy", "CiliumNetworkPolicy", "ResourceQuota", "LimitRange"}
     assert [d["namespace"] for d in project["destinations"]] == ["data", "science"]
     assert made["Application", "dask-workloads"]["spec"]["project"] == "dask"
 
@@ -63,7 +68,7 @@ def test_a_team_gets_its_folder_into_its_namespace_and_nothing_else() -> None:
     project, application = found["AppProject", "data"]["spec"], found["Application", "data"]["spec"]
     assert project["destinations"] == [{"server": "https://kubernetes.default.svc", "namespace": "data"}]
     assert "clusterResourceWhitelist" not in project, "none is allowed then"
-    assert {"group": "rbac.authorization.k8s.io", "kind": "Role"} in project["namespaceResourceBlacklist"]
+    assert {"group": "rbac.authorization.k8s.io", "kind": "Role"} not in project["namespaceResourceWhitelist"]
     assert project["roles"][0]["policies"][-1] == (
         "p, proj:data:team, applications, action/kubernetes.dask.org/*, data/*, allow"
     )

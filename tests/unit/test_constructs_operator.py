@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.constructs import JsonPatch, Manifest, chart, synth
+from tests.support.constructs import JsonPatch, Manifest, chart, errors, synth
 
 from dask_constructs import DaskCustomResourceDefinitions, DaskOperator, operator, rbac
 from dask_controller.shell.main import arguments
@@ -40,8 +40,9 @@ def test_nothing_lands_in_the_charts_namespace(namespaces: list[str] | None) -> 
     """cdk8s stamps the chart's namespace even on what has none."""
     manifests = installed(namespace="system", namespaces=namespaces)
     cluster_scoped = ("Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition")
+    policies = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
     for manifest in manifests:
-        if manifest["kind"] in cluster_scoped:
+        if manifest["kind"] in (*cluster_scoped, *policies):
             assert "namespace" not in manifest["metadata"]
         else:
             assert manifest["metadata"]["namespace"] in {"system", *(namespaces or ())}
@@ -98,11 +99,39 @@ def test_the_controller_understands_its_arguments(namespaces: list[str] | None) 
     assert options.port == port["containerPort"]
 
 
-@pytest.mark.parametrize("wrong", ["corp.example/", [""]])
-def test_beginnings_of_keys_are_a_list(wrong: Any) -> None:
-    """Of letters, a text is one; and with nothing each key begins."""
-    with pytest.raises(ValueError, match="not_inherited must be a list of beginnings of keys"):
-        installed(not_inherited=wrong)
+@pytest.mark.parametrize(
+    ("wrong", "mistake"),
+    [
+        # Of letters, a text is a list; and with nothing each key begins.
+        ({"not_inherited": "corp.example/"}, "not_inherited: must be a list, not 'corp.example/'"),
+        ({"not_inherited": [""]}, "not_inherited[0]: must be text that is not empty, not ''"),
+        ({"namespaces": "team"}, "namespaces: must be a list that is not empty, not 'team'; for one, write ['team']"),
+        ({"namespaces": []}, "namespaces: must be a list that is not empty, not []"),
+        ({"replicas": "2"}, "replicas: must be a whole number from 0 to 100, not '2'; write 2"),
+    ],
+)
+def test_mistakes_are_told_at_synth(wrong: dict[str, Any], mistake: str) -> None:
+    """(constructs finding 3)"""
+    c = chart()
+    DaskOperator(c, "operator", **wrong)
+    (found,) = errors(c)
+    assert found.startswith(f"[test/operator] {mistake}")
+
+
+def test_it_runs_where_the_platform_wants_it() -> None:
+    spec = pod(installed(node_selector={"pool": "system"}, tolerations=[{"key": "system", "operator": "Exists"}]))
+    assert spec["nodeSelector"] == {"pool": "system"}
+    assert spec["tolerations"] == [{"key": "system", "operator": "Exists"}]
+
+
+def test_its_identity_is_confined() -> None:
+    """(security finding 12) Shown on a real API server by tests/integration/test_confinement.py."""
+    kinds = {m["kind"] for m in installed()}
+    assert {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"} <= kinds
+    (policy,) = (m for m in installed(namespace="system") if m["kind"] == "ValidatingAdmissionPolicy")
+    (condition,) = policy["spec"]["matchConditions"]
+    assert condition["expression"] == "request.userInfo.username == 'system:serviceaccount:system:dask-operator'"
+    assert "ValidatingAdmissionPolicy" not in {m["kind"] for m in installed(confined=False)}
 
 
 def test_probes_service_and_network_policy_name_the_same_port() -> None:
@@ -184,11 +213,6 @@ def test_permissions_in_some_namespaces_are_roles() -> None:
     ]
     subjects = [s for b in of_kind(manifests, "RoleBinding") for s in b["subjects"]]
     assert {subject["namespace"] for subject in subjects} == {"system"}
-
-
-def test_an_empty_list_of_namespaces_is_a_mistake() -> None:
-    with pytest.raises(ValueError, match="namespaces is empty"):
-        installed(namespaces=[])
 
 
 def test_roles_have_reasons_and_no_wildcards() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.constructs import Manifest, chart, synth
+from tests.support.constructs import Manifest, chart, errors, synth
 
 from dask_constructs import DaskTenant
 from dask_crds import names
@@ -30,20 +30,42 @@ def test_everything_is_in_the_tenants_namespace() -> None:
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     assert {m["metadata"].get("namespace", "team") for m in manifests} == {"team"}
     (quota,) = of_kind(manifests, "ResourceQuota")
-    assert quota["spec"] == {"hard": {"pods": 10}}
+    assert quota["spec"] == {"hard": {"pods": 10, "services.loadbalancers": "0", "services.nodeports": "0"}}
 
 
-def test_people_and_the_gitops_tool_may_edit_and_nothing_more() -> None:
+def test_quotas_by_count() -> None:
+    (quota,) = of_kind(tenant(maximum_clusters=3, maximum_jobs=9, maximum_pods=50, quota={"pods": 99}), "ResourceQuota")
+    assert quota["spec"]["hard"] == {
+        "services.loadbalancers": "0",
+        "services.nodeports": "0",
+        "count/daskclusters.kubernetes.dask.org": "3",
+        "count/daskjobs.kubernetes.dask.org": "9",
+        "pods": "50",
+    }
+
+
+def test_mistakes_are_told_at_synth() -> None:
+    """(constructs finding 3) `groups="team"` bound `edit` to the groups t, e, a and m."""
+    c = chart()
+    DaskTenant(c, "t", namespace="n", groups="team", client_namespaces="notebooks", maximum_pods="9")  # type: ignore[arg-type]
+    assert errors(c) == [
+        "[test/t] groups: must be a list, not 'team'; for one, write ['team']",
+        "[test/t] client_namespaces: must be a list, not 'notebooks'; for one, write ['notebooks']",
+        "[test/t] maximum_pods: must be a whole number from 0 to 2147483647, not '9'; write 9",
+    ]
+
+
+def test_people_and_the_gitops_tool_have_the_teams_role_and_nothing_more() -> None:
     binding, starter = of_kind(tenant(groups=["data"], deployer="flux"), "RoleBinding")
-    assert binding["roleRef"]["name"] == "edit"
+    assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "dask-tenant"}
     assert [(s["kind"], s["name"]) for s in binding["subjects"]] == [("Group", "data"), ("ServiceAccount", "flux")]
     assert starter["subjects"] == [{"kind": "ServiceAccount", "name": "dask-job-starter", "namespace": "team"}]
-    (role,) = of_kind(tenant(), "Role")
+    (role,) = (role for role in of_kind(tenant(), "Role") if role["metadata"]["name"] == "dask-job-starter")
     assert role["rules"] == [
         {"apiGroups": ["kubernetes.dask.org"], "resources": ["daskjobs"], "verbs": ["create", "get"]}
     ]
     for kind in ("RoleBinding", "ServiceAccount"):
-        assert [m["metadata"]["name"] for m in of_kind(tenant(deployer=None), kind)] == ["dask-job-starter"]
+        assert [m["metadata"]["name"] for m in of_kind(tenant(deployer=False), kind)] == ["dask-job-starter"]
 
 
 class Network:
@@ -163,3 +185,34 @@ def test_names_are_resolved_and_stores_are_reached_where_that_is_said() -> None:
     rule = {"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "others"}}}]}
     assert Network(egress=[rule]).connects(all_pods["worker"], all_pods["neighbour"], 9000)
     assert not Network(egress=[rule]).connects(all_pods["stranger"], all_pods["neighbour"], 9000)
+
+
+def test_who_starts_jobs_reaches_the_api_server_alone_where_its_address_is_known() -> None:
+    """(security finding 10) Any Pod with the starter's label had a way to port 443 anywhere."""
+    (policy,) = (
+        m["spec"]
+        for m in of_kind(tenant(api_server=["192.0.2.7/32"]), "NetworkPolicy")
+        if m["metadata"]["name"] == "dask-job-starters"
+    )
+    assert [rule["to"] for rule in policy["egress"]] == [[{"ipBlock": {"cidr": "192.0.2.7/32"}}]]
+
+
+def test_the_teams_role_lacks_what_isolates_it() -> None:
+    """(security finding 10) `edit` may write NetworkPolicies."""
+    (role,) = (role for role in of_kind(tenant(), "Role") if role["metadata"]["name"] == "dask-tenant")
+    written = {
+        resource
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        if {"create", "update", "patch", "delete"} & set(rule["verbs"])
+    }
+    assert {"daskclusters", "daskjobs", "pods", "secrets", "cronjobs"} <= written
+    assert not written & {
+        "networkpolicies",
+        "resourcequotas",
+        "limitranges",
+        "roles",
+        "rolebindings",
+        "serviceaccounts",
+    }
+    assert not written & {"ingresses", "endpoints", "endpointslices", "daskclusters/status", "*"}

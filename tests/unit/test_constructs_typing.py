@@ -58,7 +58,7 @@ MISTAKES = {
     'DaskJob(chart, "a", image="x", command=["true"], retries=1.5)': 'incompatible type "float"; expected "int | None"',
     'Worker(spec={"containers": [{"name": "a", "imag": "b"}]})': 'Extra key "imag"',
     "Worker(replicas=3)": 'Missing named argument "spec"',
-    'DaskOperator(chart, "a", namespaces=3)': 'incompatible type "int"; expected "Sequence[str] | None"',
+    'DaskOperator(chart, "a", namespaces=3)': 'incompatible type "int"; expected "Sequence[',
 }
 
 

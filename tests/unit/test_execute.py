@@ -11,7 +11,7 @@ from tests.support.states import NOW, cluster, group
 from tests.support.virtual_time import now, virtual_time
 
 from dask_controller.core.actions import STEP, Apply, CreateWorker, Delete, Plan
-from dask_controller.core.children import fingerprint
+from dask_controller.core.child import fingerprint
 from dask_controller.kube.api import NAMESPACE_TERMINATING, ApiError
 from dask_controller.kube.short_first import ShortFirst
 from dask_controller.kube.workqueue import Queue
@@ -24,8 +24,10 @@ from dask_controller.shell.execute import (
     Executor,
 )
 from dask_controller.shell.reconcile import _next_look
+from dask_controller.shell.wakeups import wake_by
 from dask_crds import names
 from dask_crds.kinds import RESOURCES
+from dask_crds.model import DaskWorkerGroup
 from dask_resources.scheduler import scheduler_deployment, scheduler_service, selector
 from dask_resources.worker import worker_labels, worker_pod
 
@@ -242,6 +244,64 @@ async def test_a_pod_that_is_gone_at_once_is_forgotten() -> None:
 class _Gone(_Names):
     async def delete(self, kind: str, namespace: str, name: str, **_: Any) -> Any:
         return {"kind": kind, "metadata": {"name": name, "namespace": namespace, "uid": "there"}}
+
+
+class TestDeletedAsSeen:
+    """(issue 12) A worker that is taken from the group, or changes, while its DELETE is under way is left alone."""
+
+    @virtual_time
+    async def test_a_worker_that_is_nobodys_by_now_stays(self) -> None:
+        site = _Changing(group())
+        site.change(ownerReferences=[])
+        assert await site.delete_seen() == ""
+        assert site.there, "it was deleted though it has no owner"
+        assert site.caches.workers_of(site.group) == ()
+        assert site.woken == {Key("DaskWorkerGroup", "team", "simple-default")}, "nobody looks for another one"
+
+    @virtual_time
+    async def test_one_of_which_only_the_status_has_changed_goes_at_the_next_look(self) -> None:
+        site = _Changing(group())
+        site.change()
+        assert await site.delete_seen() == ""
+        assert site.there, "it might have begun to run"
+        assert site.woken == {Key("DaskWorkerGroup", "team", "simple-default")}
+        assert await site.delete_seen() == ""
+        assert not site.there
+
+    @virtual_time
+    async def test_what_was_seen_and_is_refused_all_the_same_is_tried_again(self) -> None:
+        """Else nothing would tell of a change, and nobody would look for minutes."""
+        site = _Changing(group())
+        site.refuses = True
+        assert await site.delete_seen() == "changed"
+
+
+class _Changing(_Names):
+    """An API server with a worker, which changes before the cache hears of it."""
+
+    def __init__(self, of: DaskWorkerGroup) -> None:
+        self.woken: set[Key] = set()
+        self.group, self.refuses = of, False
+        self.name = names.worker(of.name, 0)
+        super().__init__(existing(worker_pod(of, 0, "x")))
+        self.caches = Caches(self, None, wake_by(lambda key, _: self.woken.add(key)))  # type: ignore[arg-type]
+        self.caches.pods.put(self.there["Pod", self.name])
+        self.execute = Executor(self, self.caches, domain="x", parallel_requests=2, short_first=ShortFirst())  # type: ignore[arg-type]
+        self.woken.clear()
+
+    def change(self, **changes: Any) -> None:
+        self.there["Pod", self.name] = existing(self.there["Pod", self.name], **({"resourceVersion": "2"} | changes))
+
+    async def delete_seen(self) -> str:
+        """What goes wrong with the deletion of the worker as the cache shows it."""
+        (seen,) = self.caches.workers_of(self.group)
+        (outcome,) = await self.execute.execute(self.group, [Delete.of(seen, version=seen.resource_version)], NOW)
+        return outcome.error
+
+    async def delete(self, kind: str, namespace: str, name: str, *, resource_version: str, **_: Any) -> Any:
+        if self.refuses or self.there[kind, name]["metadata"]["resourceVersion"] != resource_version:
+            raise ApiError(409, "Conflict", "changed")
+        return self.there.pop((kind, name))
 
 
 class TestLog:

@@ -17,7 +17,7 @@ from tests.support.virtual_time import virtual_time
 
 from dask_controller.kube.api import ApiError, Manifest
 from dask_controller.kube.informer import Informer
-from dask_controller.kube.reading import RawEvent, RawPage
+from dask_controller.kube.reading import Page, WatchEvent
 from dask_crds.kinds import RESOURCES
 
 
@@ -73,7 +73,7 @@ class Server:
         self._news.set()
         self._news = asyncio.Event()
 
-    async def raw_pages(self, resource: Any, namespace: str | None, **_: Any) -> AsyncGenerator[RawPage, None]:
+    async def pages(self, resource: Any, namespace: str | None, **_: Any) -> AsyncGenerator[Page, None]:
         self._check()
         self.lists += 1
         version = str(self.version)
@@ -81,11 +81,11 @@ class Server:
         for start in range(0, max(len(items), 1), 2):
             await asyncio.sleep(self.delay)
             self._check()
-            yield RawPage(items[start : start + 2], version)
+            yield Page(items[start : start + 2], version)
 
-    async def raw_watch(
+    async def watch(
         self, resource: Any, namespace: str | None, *, resource_version: str, **_: Any
-    ) -> AsyncGenerator[RawEvent, None]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         self._check()
         told, connection = int(resource_version), self._connection
         if told < self.forgotten:
@@ -97,9 +97,9 @@ class Server:
                 if connection != self._connection:
                     return
                 if namespace in (None, manifest["metadata"]["namespace"]):
-                    yield RawEvent(kind, raw(manifest))
+                    yield WatchEvent(kind, raw(manifest))
                 elif self.bookmarks:
-                    yield RawEvent("BOOKMARK", raw({"kind": "Pod", "metadata": {"resourceVersion": str(version)}}))
+                    yield WatchEvent("BOOKMARK", raw({"kind": "Pod", "metadata": {"resourceVersion": str(version)}}))
                 told = version
             if news is self._news:
                 await news.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,26 @@ def test_files_of_others_are_never_overwritten(tmp_path: Path) -> None:
         main(["init", str(tmp_path)])
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
     assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_a_clone_keeps_what_it_has(tmp_path: Path) -> None:
+    """The help spoke of an empty folder only (constructs, docs gap 11)."""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "LICENSE").write_text("mine")
+    with pytest.raises(SystemExit) as ended:
+        main(["init", str(tmp_path)])
+    assert ended.value.code == 0
+    assert (tmp_path / "LICENSE").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {".git", "LICENSE", *(p.parts[0] for p in init.template())}
+
+
+@pytest.mark.parametrize(("wrong", "left"), [('"2Gi"', '"2Gb"'), ("schemas(dist", "schemas(1 / 0")])
+def test_a_mistake_leaves_dist_as_it_was(tmp_path: Path, wrong: str, left: str) -> None:
+    """All but four of its files were gone, and the next commit told Argo CD to prune (constructs finding 1)."""
+    template.start(tmp_path / "platform")
+    before = contents(tmp_path / "platform")
+    program = tmp_path / "platform/synth.py"
+    program.write_text(program.read_text().replace(wrong, left))
+    with pytest.raises(subprocess.CalledProcessError):
+        template.synth(tmp_path / "platform")
+    assert contents(tmp_path / "platform") == before

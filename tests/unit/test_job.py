@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import pytest
 from tests.support.offline import OFFLINE
@@ -18,7 +20,8 @@ from dask_controller.core.questions import Progress, Versions
 from dask_controller.core.run import Run as Derived
 from dask_controller.core.time import format_time
 from dask_controller.shell.caches import Caches, Key
-from dask_controller.shell.observe import Observer, observe
+from dask_controller.shell.kinds import snapshot
+from dask_controller.shell.observe import Observer
 from dask_controller.shell.wakeups import wake_by
 from dask_crds import names
 from dask_crds.merge import merged
@@ -841,23 +844,11 @@ class TestWhatIsNotItsOwn:
         run.pods = (runner_pod(f"{prefix}abcde", phase="Failed"),)
         assert run.step() == ["Apply Job"]
 
-    def test_only_a_pod_of_a_replica_set_is_a_scheduler_that_is_left_over(self):
+    def test_a_scheduler_of_another_cluster_or_that_is_going_is_not_left_over(self):
         run = Run()
         run.step()
-        run.leftovers = (
-            scheduler_pod("hello", owner_kind="", owner_uid=""),
-            scheduler_pod("another"),
-            scheduler_pod("hello", phase="Failed"),
-        )
+        run.leftovers = (scheduler_pod("another"), scheduler_pod("hello", deleting=True))
         assert run.step() == ["Apply DaskCluster"]
-
-    def test_a_failed_scheduler_pod_is_none(self):
-        """(controller 1) A job whose scheduler was evicted becomes Ready as suspended all the same."""
-        run = Run(suspend=True)
-        run.step(), run.step()
-        run.scheduler_pods = (scheduler_pod("hello", phase="Failed", ready=False),)
-        run.step()
-        assert (run.ready.status, run.ready.reason) == ("True", "Suspended")
 
 
 class TestSameNameAgain:
@@ -1091,6 +1082,21 @@ class TestIdleTimeout:
         assert run.step() == ["Patch DaskCluster"]
         assert run.cluster.spec.idle_timeout == 60
         assert run.step() == []
+
+    def test_one_whose_run_ended_while_the_job_was_suspended_is_resumed_with_it(self):
+        """Found by a schedule of strangers: it slept for ever."""
+        run = self.run(deletion_policy="Never")
+        run.step(), run.runner_runs(), run.step()
+        run.changed(suspend=True)
+        assert "Patch DaskCluster" in run.step()
+        run.runner_ends("Failed"), run.step()
+        assert run.step() == ["Patch DaskCluster"], "the idle timeout; it sleeps as long as its job"
+        run.changed(suspend=False)
+        assert run.step() == ["Patch DaskCluster"]
+        assert not run.cluster.spec.suspend
+        asleep = msgspec.structs.replace(run.cluster.spec, suspend=True)
+        run.cluster = msgspec.structs.replace(run.cluster, spec=asleep)
+        assert run.step() == [], "whoever puts it to sleep from now on may"
 
     def test_one_that_goes_with_the_run_has_not(self):
         run = self.run(deletion_delay_seconds=30)
@@ -1583,7 +1589,7 @@ class ApiServer:
         return merged(live, patch)
 
     def looks(self, job):
-        return Observer(self, self.caches, lambda: NOW), observe(job, self.caches)
+        return Observer(self, self.caches, partial(snapshot, self.caches), lambda: NOW), snapshot(self.caches, job)
 
 
 async def test_a_runner_whose_labels_somebody_has_taken_away_is_not_lost():

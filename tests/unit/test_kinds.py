@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -20,10 +20,10 @@ def test_every_model_has_its_row() -> None:
 def test_every_field_is_described(kind: str) -> None:
     fields = structural(kind)["properties"]
     schema = {"properties": {name: fields[name] for name in ("spec", "status")}}
-    assert list(_undescribed("", schema, leave_out=embedded_types(kind))) == []
+    assert list(_undescribed("", schema, leave_out={path.replace("[]", "") for path in embedded_types(kind)})) == []
 
 
-def _undescribed(path: str, schema: Mapping[str, Any], *, leave_out: Mapping[str, str]) -> Iterator[str]:
+def _undescribed(path: str, schema: Mapping[str, Any], *, leave_out: Collection[str]) -> Iterator[str]:
     for name, field in schema.get("items", schema).get("properties", {}).items():
         below = f"{path}.{name}".removeprefix(".")
         if "description" not in field:

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
-from dask_crds.kubernetes import PodSpec
-from dask_crds.merge import merged
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dask_crds.kubernetes import PodSpec, definitions
+from dask_crds.kubernetes.unions import TYPED, UNIONS
+from dask_crds.merge import _merged, merged
 
 POD: PodSpec = {
     "containers": [
@@ -57,3 +62,103 @@ def test_nothing_is_changed_in_place() -> None:
 
 def test_no_changes() -> None:
     assert merged(POD, {}) == POD
+
+
+# --- fields that exclude each other (constructs finding 4, programs 03 and 05) ----------------------------------------
+
+
+def with_container(**fields: Any) -> PodSpec:
+    return cast("PodSpec", {"containers": [{"name": "a", "image": "a:1", **fields}]})
+
+
+def with_volume(**source: Any) -> PodSpec:
+    return cast("PodSpec", {"containers": [], "volumes": [{"name": "tmp", **source}]})
+
+
+CLAIM = {"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"]}}}
+LOCALHOST = {"type": "Localhost", "localhostProfile": "a.json"}
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "expected"),
+    [
+        (with_volume(emptyDir={}), with_volume(ephemeral=CLAIM), with_volume(ephemeral=CLAIM)),
+        (with_volume(emptyDir={"medium": "Memory"}), with_volume(), with_volume(emptyDir={"medium": "Memory"})),
+        (
+            with_container(readinessProbe={"httpGet": {"port": 80}, "periodSeconds": 5}),
+            with_container(readinessProbe={"exec": {"command": ["true"]}}),
+            with_container(readinessProbe={"exec": {"command": ["true"]}, "periodSeconds": 5}),
+        ),
+        (
+            with_container(env=[{"name": "A", "value": "1"}]),
+            with_container(env=[{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]),
+            with_container(env=[{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]),
+        ),
+        (
+            with_container(env=[{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]),
+            with_container(env=[{"name": "A", "value": ""}]),
+            with_container(env=[{"name": "A", "value": ""}]),
+        ),
+        (
+            with_container(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]),
+            with_container(env=[{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]),
+            with_container(env=[{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]),
+        ),
+        (
+            with_container(lifecycle={"preStop": {"exec": {"command": ["a"]}}, "postStart": {"sleep": {"seconds": 1}}}),
+            with_container(lifecycle={"preStop": {"sleep": {"seconds": 5}}}),
+            with_container(lifecycle={"preStop": {"sleep": {"seconds": 5}}, "postStart": {"sleep": {"seconds": 1}}}),
+        ),
+        (
+            with_container(volumeMounts=[{"name": "v", "mountPath": "/v", "subPath": "a"}]),
+            with_container(volumeMounts=[{"mountPath": "/v", "subPathExpr": "$(A)"}]),
+            with_container(volumeMounts=[{"name": "v", "mountPath": "/v", "subPathExpr": "$(A)"}]),
+        ),
+        (
+            with_container(securityContext={"seccompProfile": LOCALHOST}),
+            with_container(securityContext={"seccompProfile": {"type": "RuntimeDefault"}}),
+            with_container(securityContext={"seccompProfile": {"type": "RuntimeDefault"}}),
+        ),
+        (
+            with_container(securityContext={"appArmorProfile": LOCALHOST}),
+            with_container(securityContext={"appArmorProfile": {"localhostProfile": "b"}}),
+            with_container(securityContext={"appArmorProfile": {"type": "Localhost", "localhostProfile": "b"}}),
+        ),
+        (with_volume(emptyDir={}), with_volume(emptyDir=None, ephemeral=CLAIM), with_volume(ephemeral=CLAIM)),
+        (with_volume(emptyDir={}), with_volume(emptyDir=None), with_volume()),
+        (
+            cast("PodSpec", {"containers": [], "resourceClaims": [{"name": "g", "resourceClaimName": "a"}]}),
+            cast("PodSpec", {"resourceClaims": [{"name": "g", "resourceClaimTemplateName": "b"}]}),
+            cast("PodSpec", {"containers": [], "resourceClaims": [{"name": "g", "resourceClaimTemplateName": "b"}]}),
+        ),
+    ],
+)
+def test_a_new_member_of_a_union_takes_the_place_of_the_old(base: PodSpec, changes: PodSpec, expected: PodSpec) -> None:
+    assert merged(base, changes) == expected
+
+
+def objects(name: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Objects of a definition with at most one member of its union; what the members hold does not matter."""
+    members, others = UNIONS[name].members, sorted(set(definitions()[name]["properties"]) - set(UNIONS[name].members))
+    one = st.one_of(st.just({}), st.sampled_from(members).map(lambda member: {member: "x"}))
+    rest = st.dictionaries(st.sampled_from(others), st.just("y")) if others else st.just({})
+    return st.builds(lambda first, second: first | second, one, rest)
+
+
+@pytest.mark.parametrize("name", UNIONS)
+@given(data=st.data())
+def test_of_every_union_at_most_one_member_is_left(name: str, data: st.DataObject) -> None:
+    base, changes = data.draw(objects(name)), data.draw(objects(name))
+    found = _merged({"$ref": name}, base, changes)
+    given_members = [member for member in UNIONS[name].members if found.get(member) is not None]
+    assert len(given_members) <= 1
+    assert changes.items() <= found.items()
+    assert {**base, **changes}.keys() - set(UNIONS[name].members) <= found.keys()
+
+
+def test_unions_are_of_fields_that_there_are() -> None:
+    """A new release of Kubernetes may rename them."""
+    for name, union in UNIONS.items():
+        assert set(union.members) <= definitions()[name]["properties"].keys()
+    for name, fields in TYPED.items():
+        assert {"type", *fields.values()} <= definitions()[name]["properties"].keys()

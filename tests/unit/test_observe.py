@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from tests.support.states import NOW, autoscaler, cluster, group, job
 
 from dask_controller.core.observed import ObservedCluster, ObservedGroup
 from dask_controller.shell.caches import Caches
-from dask_controller.shell.observe import Observer, observe
+from dask_controller.shell.kinds import snapshot
+from dask_controller.shell.observe import Observer
 from dask_crds.model import KINDS, DaskCluster, DaskObject, dump
 from dask_crds.reasons import Reason
 from dask_resources.cluster import children
@@ -34,7 +36,7 @@ def test_every_child_of_a_cluster_is_seen_once_it_exists() -> None:
             put(caches, child.build(cluster()), f"another-{child.name}")
             put(caches, child.build(cluster()), child.name)
             made[child.kind] = child.name
-        observed = observe(cluster(), caches)
+        observed = snapshot(caches, cluster())
         assert isinstance(observed, ObservedCluster)
         assert {kind: found["metadata"]["name"] for kind, found in observed.children.items()} == made
 
@@ -55,7 +57,7 @@ class ApiServer:
         self.there, self.asked = there, list[str]()
         self.caches = Caches(OFFLINE, None, lambda *_: None)
         api: Any = self
-        self.observer = Observer(api, self.caches, lambda: NOW)
+        self.observer = Observer(api, self.caches, partial(snapshot, self.caches), lambda: NOW)
 
     def seen(self, *manifests: dict[str, Any]) -> None:
         for manifest in manifests:
@@ -82,7 +84,7 @@ def worker(ordinal: int) -> dict[str, Any]:
 @pytest.mark.parametrize("value", [cluster(), group(), job(), autoscaler()], ids=lambda value: value.kind)
 async def test_nothing_is_asked_of_an_api_server_where_the_caches_know_all(value: DaskObject) -> None:
     server = ApiServer()
-    assert await server.observer.observe(value) == (observe(value, server.caches), None)
+    assert await server.observer.observe(value) == (snapshot(server.caches, value), None)
     assert server.asked == []
 
 
@@ -122,7 +124,7 @@ def test_for_whom_the_caches_suffice(value: DaskObject, enough: bool) -> None:
 async def test_pods_are_listed_afresh_once_for_steps_that_follow_one_another() -> None:
     server = ApiServer(worker(0), worker(1))
     server.seen(dump(cluster()), worker(0))
-    observed = replace(observe(group(), server.caches), answers=answers_of(registered=frozenset({"a"})))
+    observed = replace(snapshot(server.caches, group()), answers=answers_of(registered=frozenset({"a"})))
     fresh = await server.observer.with_fresh_pods(observed, group())
     assert isinstance(fresh, ObservedGroup)
     assert ({pod.ordinal for pod in fresh.pods}, fresh.answers) == ({0, 1}, observed.answers)

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from dask_synth.config import Configuration
+from dask_synth.config import Configuration, ConfigurationError, check_image
+from dask_synth.folders import LISTING, WriteError
 from dask_synth.release import ReleaseError, release
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +75,7 @@ def test_the_layout_is_an_oci_artifact_with_the_manifests(released: tuple[Path, 
         assert install is not None
         assert IMAGE in install.read().decode()
     committed = {str(path.relative_to(ROOT / "dist")) for path in (ROOT / "dist").rglob("*")}
-    assert set(names) == committed
+    assert set(names) == committed - {LISTING}
 
 
 def test_the_sbom_lists_what_the_lock_pins_with_hashes(released: tuple[Path, str]) -> None:
@@ -100,10 +101,47 @@ def test_the_lock_is_in_step_with_the_project() -> None:
 
 def test_a_release_is_not_mixed_with_other_files(tmp_path: Path) -> None:
     (tmp_path / "old").touch()
-    with pytest.raises(ReleaseError, match="is not empty"):
+    with pytest.raises(WriteError, match="is not empty"):
         release(tmp_path, Configuration(), lock=LOCK)
     with pytest.raises(ReleaseError, match="does not exist"):
         release(tmp_path / "new", Configuration(), lock=tmp_path / "no.lock")
+
+
+def test_what_a_release_lacks_is_told_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a folder was left, so that the next try failed too (constructs finding 14)."""
+    target = tmp_path / "new"
+    for image in ("r/OP:1 x", "r/op:1@sha256:abc", "-v /:/host", ""):
+        with pytest.raises(ConfigurationError, match="is not the reference of an image"):
+            release(target, Configuration(image=image), lock=LOCK)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ReleaseError, match=r"pip install 'dask-gitops\[release\]'"):
+        release(target, Configuration(image=IMAGE), lock=LOCK)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "op",
+        "op:1",
+        "team/op",
+        "localhost:5000/op:1",
+        "Registry.example.com/team/my_op--x:v1.2",
+        "r.io/op@sha256:" + "a" * 64,
+    ],
+)
+def test_references_of_images_are_taken(image: str) -> None:
+    check_image(image)
+
+
+def test_a_release_that_fails_late_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the very last of its parts."""
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(ReleaseError, match="no SBOM"):
+        release(tmp_path / "new", Configuration(image=IMAGE), lock=LOCK)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_warns_of_an_image_without_digest(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def exists(command: str) -> bool:
         return Path(sys.executable).with_name(Path(words[0]).name).exists()
     if words[0] == "make":
         return f"\n{words[1]}: ;" in MAKEFILE
-    return words[0] in OTHERS
+    return words[0] in OTHERS or words[0] in PROJECT["scripts"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -214,3 +214,23 @@ def test_the_changelog_keeps_its_form() -> None:
     assert set(re.findall(r"^### (.*)$", text, re.MULTILINE)) <= kinds
     for heading in headings:
         assert f"\n[{heading.partition(']')[0][1:]}]: https://" in text
+
+
+def test_what_builds_the_image_is_pinned_with_hashes() -> None:
+    """(security finding 16)"""
+    lines = (ROOT / "controller" / "build.lock").read_text().splitlines()
+    pins = dict(line.split(" ")[0].split("==") for line in lines if "==" in line and line[0].isalpha())
+    for text in tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]:
+        wanted = Requirement(text)
+        assert pins[wanted.name] in wanted.specifier, f"run `make lock`: {text}"
+    assert all(line.rstrip().endswith("\\") for line in lines if "==" in line), "each with hashes"
+    installs = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if "pip install" in line]
+    assert installs
+    for line in installs:
+        assert "--require-hashes" in line or ("--no-deps" in line and "--no-build-isolation" in line)
+
+
+def test_the_threat_model_names_tests_that_there_are() -> None:
+    named = re.findall(r"`(tests/[^`]+)`", (ROOT / "docs" / "threat-model.md").read_text())
+    assert len(named) > 5
+    assert [path for path in named if not (ROOT / path).exists()] == []

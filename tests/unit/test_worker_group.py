@@ -170,11 +170,17 @@ def test_issue_659_pods_that_do_not_run_yet_go_first():
     assert not plan.draining
 
 
-def test_a_waiting_pod_is_deleted_only_as_it_was_seen():
-    g = group(replicas=0)
-    o = observed_group(g, *pods(g, 0, phase="Pending", ready=False, resource_version="7"), answers=answers(g))
-    (action,) = [a for a in plan_worker_group(o, NOW).actions if isinstance(a, Delete)]
-    assert action.resource_version == "7"
+def test_a_pod_is_deleted_only_as_it_was_seen():
+    """(issue 12) One that begins to run, or is taken from the group, is left alone, also if it has retired."""
+    g = group(replicas=0, status=draining(1, 2, since=NOW - 1000))
+    waiting = pods(g, 0, phase="Pending", ready=False, resource_version="0")
+    retired = pods(g, 1, resource_version="1")
+    late = pods(g, 2, resource_version="2")
+    ended = pods(g, 3, phase="Failed", ready=False, resource_version="3", finished=NOW - 1000)
+    said = answers(g, 1, 2, retirement={1: "retired", 2: "retiring: 1 task"})
+    o = observed_group(g, *waiting, *retired, *late, *ended, answers=said)
+    deletions = [a for a in plan_worker_group(o, NOW).actions if isinstance(a, Delete)]
+    assert {a.name[-1]: a.resource_version for a in deletions} == {n: n for n in "0123"}
 
 
 def test_unregistered_workers_go_before_registered_ones():

@@ -52,7 +52,7 @@ class CreateWorker(Struct, frozen=True, tag=True):
 class Delete(Struct, frozen=True, tag=True):
     """Delete exactly this object: another one of the same name is left alone.
 
-    With ``resource_version`` only as it was seen: a Pod that has started to run meanwhile is left alone too.
+    With ``resource_version`` only as it was seen: a Pod that has changed is left alone too, and looked at again.
     """
 
     kind: str

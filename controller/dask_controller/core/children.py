@@ -7,20 +7,18 @@ values), it is not repeated, see `fingerprint`.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from dask_crds import names
-from dask_crds.model import KINDS, DaskWorkerGroup, Worker, dump, stated
-from dask_crds.names import Annotation, Label
+from dask_crds.model import KINDS, DaskWorkerGroup, stated
+from dask_crds.names import Annotation
 from dask_crds.reasons import Reason
 from dask_resources.cluster import Child, children
-from dask_resources.metadata import metadata_patch, remembered
-from dask_resources.revision import canonical, revision
+from dask_resources.metadata import metadata_patch
+from dask_resources.revision import canonical
 from dask_resources.scheduler import (
     extension_config_map,
     scheduler_deployment,
@@ -28,14 +26,12 @@ from dask_resources.scheduler import (
     scheduler_revision,
 )
 
-from .actions import Action, Apply, Delete, Patch, PutKey
-from .compare import contains, picked
+from .actions import Action, Apply, Patch, PutKey
+from .child import LABELS, annotated, apply_of, delete_of, is_labelled, is_mine, is_revised, patch_of, says
+from .cluster_groups import autoscaler_change, group_change, no_longer_stated
+from .compare import contains, picked, ports_beside
 from .observed import ObservedCluster
-from .ownership import owner_uid
 from .pod import Manifest, Problem
-
-#: Labels by which children are found.
-_LABELS = (Label.CLUSTER, Label.COMPONENT)
 
 
 def changes(o: ObservedCluster) -> Iterator[Action]:
@@ -47,7 +43,7 @@ def changes(o: ObservedCluster) -> Iterator[Action]:
     if o.signed and not o.signing.ensured:
         yield PutKey(o.cluster)
     found, wanted = existing(o), children(o.cluster, signed=o.signed)
-    compared = [(child, found.get(child.kind), child.build(o.cluster)) for child in wanted]
+    compared = [(child, found.get((child.kind, child.name)), child.build(o.cluster)) for child in wanted]
     actions = [_change(o, *each) for each in compared]
     # A Dask resource is applied as a whole: that restarts nothing.
     actions += [_relabel(o, live, desired) for child, live, desired in compared if live and child.kind not in KINDS]
@@ -55,19 +51,22 @@ def changes(o: ObservedCluster) -> Iterator[Action]:
     for action in actions:
         if action is not None and not (foreign and isinstance(action, Apply) and action.new):
             yield action
+    yield from no_longer_stated(o)
     yield from _relabelled_pods(o)
 
 
-def existing(o: ObservedCluster) -> dict[str, Manifest]:
-    """The children that exist, by kind; of the default group just the metadata."""
-    group = default_group(o)
-    return {**o.children, **({"DaskWorkerGroup": {"metadata": group.metadata}} if group else {})}
+def existing(o: ObservedCluster) -> dict[tuple[str, str], Manifest]:
+    """The children that exist, by kind and name; of groups just the metadata."""
+    ours: dict[tuple[str, str], Manifest] = {(g.kind, g.name): {"metadata": g.metadata} for g in o.groups}
+    ours |= {(a.kind, a.name): {"metadata": a.metadata, "spec": stated(a.spec)} for a in o.autoscalers}
+    found = ((child, ours.get((child.kind, child.name)) or o.children.get(child.kind)) for child in children(o.cluster))
+    return {(child.kind, child.name): live for child, live in found if live is not None}
 
 
 def conflict(o: ObservedCluster) -> tuple[Problem | None, str]:
     """Whose the name of a child is, if it is not ours: what is wrong, or what is merely waited for."""
     waiting = ""
-    for kind, child in existing(o).items():
+    for (kind, _), child in existing(o).items():
         if is_mine(o, child):
             continue
         name = child["metadata"]["name"]
@@ -87,11 +86,6 @@ def is_going(live: Manifest, cluster: str) -> bool:
     )
 
 
-def is_mine(o: ObservedCluster, live: Manifest) -> bool:
-    """Whether a child is ours to write: controlled by this very cluster."""
-    return owner_uid(live) == o.cluster.uid
-
-
 def default_group(o: ObservedCluster) -> DaskWorkerGroup | None:
     """The default group, if it exists."""
     return next((g for g in o.groups if g.name == names.default_group(o.cluster.name)), None)
@@ -99,7 +93,7 @@ def default_group(o: ObservedCluster) -> DaskWorkerGroup | None:
 
 def is_outdated(o: ObservedCluster) -> bool:
     """Whether the scheduler's Deployment is made from another template than the present one."""
-    return o.deployment is not None and _annotation(o.deployment, Annotation.REVISION) != scheduler_revision(o.cluster)
+    return o.deployment is not None and annotated(o.deployment, Annotation.REVISION) != scheduler_revision(o.cluster)
 
 
 # --- one child after the other ----------------------------------------------------------------------------------------
@@ -113,14 +107,14 @@ def _change(o: ObservedCluster, child: Child, live: Manifest | None, desired: di
     if not is_mine(o, live):
         return None
     if not child.wanted:
-        return _delete(live, desired)
+        return delete_of(live, desired)
     action = _COMPARED.get(child.kind, _any_child)(o, live, desired)
     return msgspec.structs.replace(action, needed=child.needed) if isinstance(action, Apply) else action
 
 
 def _any_child(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | None:
     """A child of which no more is to be said than that its spec should stand."""
-    return None if _stands(live, desired) else _apply(o, desired)
+    return None if says(live, desired) else apply_of(o, desired)
 
 
 def _config_map(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | None:
@@ -131,62 +125,41 @@ def _config_map(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action
         # Python would find it: a file beside ours is no addition but a change of what runs. All that differs is set
         # right at once, so that no scheduler starts with the files of two releases.
         differing = {name for name in {*present, *ours} if present.get(name) != ours.get(name)}
-        return _patch(live, desired, {"data": {name: ours.get(name) for name in sorted(differing)}})
-    same = present == ours and _is_labelled(live, desired) and _is_revised(live, desired)
-    return None if same else _apply(o, desired)
+        return patch_of(live, desired, {"data": {name: ours.get(name) for name in sorted(differing)}})
+    same = present == ours and is_labelled(live, desired) and is_revised(live, desired)
+    return None if same else apply_of(o, desired)
 
 
 def _service(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | None:
-    if _stands(live, desired):
+    if says(live, desired):
         return None
     # Ports are merged by number: one that somebody has renumbered would stay beside ours, with the same name.
-    ports = _ports(live["spec"], desired["spec"])
-    return _patch(live, desired, {"spec": {"ports": ports}}) if ports else _apply(o, desired)
-
-
-def _ports(live: Manifest, desired: Manifest) -> list[Any]:
-    """Our ports, and those of others that go together with them; empty if nothing stands in the way of ours."""
-
-    def number(port: Manifest) -> tuple[Any, Any]:
-        return port.get("port"), port.get("protocol") or "TCP"
-
-    present, ours = live.get("ports") or [], desired["ports"]
-    taken = {port.get("name"): number(port) for port in ours}
-    numbers = set(taken.values())
-
-    def rivals(port: Manifest) -> bool:
-        same_name, same_number = port.get("name") in taken, number(port) in numbers
-        return (same_name or same_number) and taken.get(port.get("name")) != number(port)
-
-    if not any(map(rivals, present)):
-        return []
-    kept = [port for port in present if port.get("name") not in taken and number(port) not in numbers]
-    node_ports = {port.get("name"): {"nodePort": port["nodePort"]} for port in present if port.get("nodePort")}
-    return [*({**node_ports.get(port.get("name"), {}), **port} for port in ours), *kept]
+    ports = ports_beside(live["spec"].get("ports") or [], desired["spec"]["ports"])
+    return patch_of(live, desired, {"spec": {"ports": ports}}) if ports else apply_of(o, desired)
 
 
 def _budget(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | None:
     if "minAvailable" in live["spec"]:  # beside which ours would be refused: it is made anew
-        return _delete(live, desired)
+        return delete_of(live, desired)
     return _any_child(o, live, desired)
 
 
 def _deployment(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | None:
     if change := _deployment_change(live, desired):
-        return _patch(live, desired, change)
+        return patch_of(live, desired, change)
     if live["spec"].get("replicas") != desired["spec"]["replicas"]:
-        return _apply(o, desired)
+        return apply_of(o, desired)
     if is_held(o):
         return None
-    same = _is_revised(live, desired) and _deployment_stands(live, desired, stated_template(live, desired, o))
-    return None if same else _apply(o, desired)
+    same = is_revised(live, desired) and _deployment_stands(live, desired, stated_template(live, desired, o))
+    return None if same else apply_of(o, desired)
 
 
 def _deployment_change(live: Manifest, desired: Manifest) -> dict[str, Any]:
     """What is set right apart: to apply all may restart the scheduler, if another release has made its template."""
     change: dict[str, Any] = {}
-    if not _is_labelled(live, desired):
-        change["metadata"] = {"labels": {key: desired["metadata"]["labels"][key] for key in _LABELS}}
+    if not is_labelled(live, desired):
+        change["metadata"] = {"labels": {key: desired["metadata"]["labels"][key] for key in LABELS}}
     spec: dict[str, Any] = {}
     if (live["spec"].get("strategy") or {}).get("rollingUpdate"):  # beside which ours would be refused
         spec["strategy"] = {"type": desired["spec"]["strategy"]["type"], "rollingUpdate": None}
@@ -236,44 +209,9 @@ def stated_template(live: Manifest, desired: Manifest, o: ObservedCluster) -> Ma
     What another release of the operator has added on its own is as good as ours, and to change it would restart the
     scheduler: then it is the user's part alone.
     """
-    built_alike = _annotation(live, Annotation.TEMPLATE) == _annotation(desired, Annotation.TEMPLATE)
+    built_alike = annotated(live, Annotation.TEMPLATE) == annotated(desired, Annotation.TEMPLATE)
     stated: Manifest = desired["spec"]["template"]["spec"] if built_alike else o.cluster.spec.scheduler.spec
     return stated
-
-
-def _default_group(o: ObservedCluster, live: Manifest, desired: dict[str, Any]) -> Action | None:
-    """The default group. Its size is handed on only when the cluster's own ``replicas`` has changed.
-
-    Clients and ``kubectl scale`` set the size on the group itself; applying the cluster's number every time would
-    undo them.
-    """
-    (worker,) = (group.spec.worker for group in o.groups if group.name == desired["metadata"]["name"])
-    handed_on = _annotation(live, Annotation.CLUSTER_REPLICAS) == _annotation(desired, Annotation.CLUSTER_REPLICAS)
-    before, after = (_annotation(one, Annotation.LAST_APPLIED) or "" for one in (live, desired))
-    same_metadata = remembered(before) == remembered(after) and _is_labelled(live, desired)
-    if handed_on and same_metadata and _is_handed_on(live, worker, desired, o.cluster.spec.worker):
-        return None
-    if handed_on:
-        desired["spec"]["worker"]["replicas"] = worker.replicas
-    # With the version that was read, so that a scaling in between is not undone but leads to another look.
-    desired["metadata"]["resourceVersion"] = live["metadata"].get("resourceVersion")
-    return _apply(o, desired)
-
-
-def _is_handed_on(manifest: Manifest, live: Worker, desired: Manifest, wanted: Worker) -> bool:
-    """Whether the group has the cluster's template: what others added stays, what we stated before and no more goes."""
-    if live == wanted:
-        return True
-    before = _annotation(manifest, Annotation.REVISION)
-    if before is None:  # made by a release that did not note it
-        return _template(live) == _template(wanted)
-    there, ours = ({key: value for key, value in stated(w).items() if key != "replicas"} for w in (live, wanted))
-    return before == _annotation(desired, Annotation.REVISION) and contains(canonical(there), canonical(ours))
-
-
-def _template(worker: Worker) -> str:
-    """What the cluster decides about its default group: all but the number."""
-    return revision({key: value for key, value in dump(worker).items() if key != "replicas"})
 
 
 #: How the children are compared of which more is to be said than that their spec should stand.
@@ -282,7 +220,8 @@ _COMPARED: Mapping[str, Callable[[ObservedCluster, Manifest, dict[str, Any]], Ac
     "Service": _service,
     "PodDisruptionBudget": _budget,
     "Deployment": _deployment,
-    "DaskWorkerGroup": _default_group,
+    "DaskWorkerGroup": group_change,
+    "DaskAutoscaler": autoscaler_change,
 }
 
 
@@ -301,49 +240,5 @@ def _relabel(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action | 
     """The same for a child: nothing has to be applied for them, which may restart the scheduler."""
     if not is_mine(o, live):
         return None
-    patch = metadata_patch(desired["metadata"], _annotation(live, Annotation.LAST_APPLIED) or "")
-    return None if patch is None else _patch(live, desired, {"metadata": patch})
-
-
-def _stands(live: Manifest, desired: Manifest) -> bool:
-    """Whether the spec of a child is as stated, and its labels and revision."""
-    same = contains(canonical(live["spec"]), canonical(desired["spec"]))
-    return same and _is_labelled(live, desired) and _is_revised(live, desired)
-
-
-def _is_labelled(live: Manifest, desired: Manifest) -> bool:
-    """Whether a child has the labels by which clients find it."""
-    labels, wanted = live["metadata"].get("labels") or {}, desired["metadata"]["labels"]
-    return all(labels.get(key) == wanted[key] for key in _LABELS)
-
-
-def _is_revised(live: Manifest, desired: Manifest) -> bool:
-    return _annotation(desired, Annotation.REVISION) in (None, _annotation(live, Annotation.REVISION))
-
-
-def _annotation(manifest: Manifest, key: str) -> str | None:
-    return (manifest["metadata"].get("annotations") or {}).get(key)
-
-
-# --- actions ----------------------------------------------------------------------------------------------------------
-
-
-def _patch(live: Manifest, desired: Manifest, patch: Manifest) -> Patch:
-    metadata = desired["metadata"]
-    return Patch(desired["kind"], metadata["namespace"], metadata["name"], patch, live["metadata"]["uid"])
-
-
-def _delete(live: Manifest, desired: Manifest) -> Delete:
-    metadata = desired["metadata"]
-    return Delete(desired["kind"], metadata["namespace"], metadata["name"], live["metadata"]["uid"])
-
-
-def _apply(o: ObservedCluster, desired: Manifest) -> Apply | None:
-    return None if fingerprint(desired) in o.settled else Apply(desired)
-
-
-def fingerprint(manifest: Manifest) -> str:
-    """Stands for what is applied, whatever the version that it was compared with."""
-    metadata = {key: value for key, value in manifest["metadata"].items() if key != "resourceVersion"}
-    text = json.dumps({**manifest, "metadata": metadata}, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    patch = metadata_patch(desired["metadata"], annotated(live, Annotation.LAST_APPLIED))
+    return None if patch is None else patch_of(live, desired, {"metadata": patch})

@@ -20,6 +20,7 @@ from dask_resources.scheduler import (
 from . import children
 from .actions import Apply, Outcome, Plan
 from .children import default_group
+from .cluster_groups import missing_groups
 from .conditions import Standing, condition, is_true, merge, named_problem, readiness, unmet
 from .observed import ObservedCluster
 from .ownership import SUSPEND, foreign_scheduler, last_set_by_us
@@ -34,7 +35,7 @@ def cluster_status(
     """The status after the plan was executed."""
     cluster, before, group = o.cluster, o.cluster.status.conditions, default_group(o)
     ready = sum(g.status.ready_replicas or 0 for g in o.groups)
-    wanted = sum(_wanted(g) for g in o.groups) if group else cluster.spec.worker.replicas
+    wanted = sum(_wanted(g) for g in o.groups) + sum(g.replicas for g in missing_groups(o))
     conflict, held_up = _conflict(o)
     scheduler, workers = _scheduler_condition(o), _workers_condition(o, f"{ready} of {wanted} workers are ready")
     standing = _standing(o, scheduler, workers, outcomes, held_up)
@@ -84,7 +85,7 @@ def _standing(
         problem=unmet([missing], missing.type) if missing and not suspended and not held_up else None,
         lasting=scheduler.reason == Reason.SERVICE_SELECTS_NOTHING
         or (missing is workers and "DaskWorkerGroup" not in written and _group_stalls(o)),
-        bounded=missing is not workers or default_group(o) is None,  # the group knows whether it gets on
+        bounded=missing is not workers or bool(missing_groups(o)),  # the group knows whether it gets on
         ready=Reason.SUSPENDED if suspended else Reason.READY,
         message="suspended as asked" if suspended else f"the scheduler and {workers.message}",
     )
@@ -191,6 +192,6 @@ def _workers_condition(o: ObservedCluster, counted: str) -> Condition:
         if problem := unmet(group.status.conditions, "Ready"):
             return condition("WorkersReady", False, problem.reason, f"group {group.name}: {problem.message}")
     unready = len(current) < len(o.groups) or any(not is_true(g.status.conditions, "Ready") for g in current)
-    if default_group(o) is None or unready:
+    if missing_groups(o) or unready:
         return condition("WorkersReady", False, Reason.PROGRESSING, counted)
     return condition("WorkersReady", True, Reason.READY, counted)

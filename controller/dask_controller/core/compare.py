@@ -49,3 +49,23 @@ def _pairs(live: Any, desired: list[Any]) -> Iterable[tuple[Any, Any]] | None:
                 return None
             return [(by_name[found], item) for found, item in zip(names_of, desired, strict=True)]
     return zip(live, desired, strict=True) if len(live) == len(desired) else None
+
+
+def ports_beside(present: list[Any], ours: list[Any]) -> list[Any]:
+    """Our ports of a Service, and those of others that go together with them; empty if none stands in their way."""
+
+    def number(port: Mapping[str, Any]) -> tuple[Any, Any]:
+        return port.get("port"), port.get("protocol") or "TCP"
+
+    taken = {port.get("name"): number(port) for port in ours}
+    numbers = set(taken.values())
+
+    def rivals(port: Mapping[str, Any]) -> bool:
+        same_name, same_number = port.get("name") in taken, number(port) in numbers
+        return (same_name or same_number) and taken.get(port.get("name")) != number(port)
+
+    if not any(map(rivals, present)):
+        return []
+    kept = [port for port in present if port.get("name") not in taken and number(port) not in numbers]
+    node_ports = {port.get("name"): {"nodePort": port["nodePort"]} for port in present if port.get("nodePort")}
+    return [*({**node_ports.get(port.get("name"), {}), **port} for port in ours), *kept]

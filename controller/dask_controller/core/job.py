@@ -11,12 +11,13 @@ from typing import Any
 from dask_crds.model import DaskCluster
 from dask_crds.names import Annotation
 from dask_crds.reasons import Reason
-from dask_resources.job import job_cluster, runner_job
+from dask_resources.job import BY_ITS_JOB, job_cluster, runner_job
 from dask_resources.scheduler import DEFAULT_CLUSTER_DOMAIN
 
 from . import runner_room
 from .actions import Action, Apply, Delete, Event, Patch, Plan
 from .observed import ObservedJob
+from .ownership import annotation
 from .questions import Ask, PackageVersions, Question, TaskProgress
 from .run import Run
 from .run_words import ending
@@ -65,12 +66,13 @@ def _cluster(run: Run) -> list[Action]:
     if run.is_outdated:
         return _delete(cluster)
     # What the job decides about its cluster, whoever has changed it; the rest is the cluster's own from now on.
-    patch: dict[str, Any] = {}
-    if bool(cluster.spec.suspend) != bool(suspend):
-        patch["suspend"] = True if suspend else None
+    spec: dict[str, Any] = {}
     if cluster.spec.idle_timeout:
-        patch["idleTimeout"] = None  # it would be deleted while the runner waits, see `_tidy_up`
-    return [Patch.of(cluster, {"spec": patch})] if patch else []
+        spec["idleTimeout"] = None  # it would be deleted while the runner waits, see `_tidy_up`
+    if bool(cluster.spec.suspend) != bool(suspend):
+        spec["suspend"] = True if suspend else None
+        return [_set(cluster, {Annotation.SUSPENDED: BY_ITS_JOB if suspend else None}, **spec)]
+    return [Patch.of(cluster, {"spec": spec})] if spec else []
 
 
 def _start(run: Run, domain: str) -> list[Action]:
@@ -173,16 +175,21 @@ def _tidy_up(run: Run) -> Plan:
 
 
 def _hand_over(run: Run, cluster: DaskCluster) -> list[Action]:
-    """What the run has withheld from a cluster that outlives it: its idle timeout, and workers that stood back."""
+    """What the run has withheld from a cluster that outlives it: its idle timeout, and workers that stood back.
+
+    And life: its end may be seen when the job that was suspended meanwhile is resumed.
+    """
     timeout = run.job.spec.cluster.spec.idle_timeout
-    withheld = timeout and not cluster.spec.idle_timeout
-    handed = [Patch.of(cluster, {"spec": {"idleTimeout": timeout}})] if withheld else []
+    spec = {"idleTimeout": timeout} if timeout and not cluster.spec.idle_timeout else {}
+    if annotation(cluster.metadata, Annotation.SUSPENDED) and not run.job.spec.suspend:
+        handed = [_set(cluster, {Annotation.SUSPENDED: None}, suspend=None, **spec)]
+    else:
+        handed = [Patch.of(cluster, {"spec": spec})] if spec else []
     return [*handed, *runner_room.gives_back(run)]
 
 
-def _set(runner: Runner, annotations: dict[str, str | None], *, suspend: bool | None = None) -> Patch:
-    spec = {} if suspend is None else {"spec": {"suspend": suspend}}
-    return Patch.of(runner, {**spec, "metadata": {"annotations": annotations}})
+def _set(it: Runner | DaskCluster, annotations: dict[str, str | None], **spec: Any) -> Patch:
+    return Patch.of(it, {**({"spec": spec} if spec else {}), "metadata": {"annotations": annotations}})
 
 
 def _delete(it: Runner | DaskCluster) -> list[Action]:

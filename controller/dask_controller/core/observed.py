@@ -17,8 +17,9 @@ class ObservedCluster(Struct, frozen=True, kw_only=True):
     """A DaskCluster and its children."""
 
     cluster: DaskCluster
-    children: Mapping[str, Manifest]  #: those that exist, by kind, but for the default group: that is in ``groups``
+    children: Mapping[str, Manifest]  #: those that exist, by kind, but for those of our kinds: see below
     groups: tuple[DaskWorkerGroup, ...]  #: every group that names this cluster, the default one included
+    autoscalers: tuple[DaskAutoscaler, ...] = ()  #: every one that names this cluster
     scheduler_pods: tuple[Pod, ...]  #: those that are its own, see ``Caches.scheduler_pods``, and have not ended
     last_problem: Problem | None = None  #: why the last scheduler Pod that has ended did so
     settled: frozenset[str] = frozenset()  #: children, by `fingerprint`, for which to apply that has changed nothing
@@ -68,7 +69,7 @@ class ObservedJob(Struct, frozen=True, kw_only=True):
     pods: tuple[Pod, ...]  #: of runners
     scheduler_pods: tuple[Pod, ...] = ()
     service: Manifest | None = None  #: one that has the name of the scheduler's
-    leftovers: tuple[Pod, ...] = ()  #: of a scheduler whose cluster is gone, as far as their labels say
+    leftovers: tuple[Pod, ...] = ()  #: of a scheduler whose cluster is gone, see ``Caches.leftover_schedulers``
     creation_problem: str = ""  #: why Kubernetes makes no Pod of the runner, by its Events
     leaving: int = 0  #: workers of the cluster that are being deleted; only known while there is such a problem
     answers: Answers | None = None

@@ -9,6 +9,7 @@ from dask_crds.reasons import Reason
 from dask_resources.job import job_revision, run_label
 from dask_resources.pod import main_container
 from dask_resources.scheduler import service_selects
+from dask_resources.worker_groups import stated_groups
 
 from . import versions
 from .conditions import condition
@@ -84,7 +85,8 @@ class Run:
         self.waits = runner is None or runner.is_suspended
         self.is_held = runner is not None and runner.is_held
         self.is_running = runner is not None and any(p.phase != "Pending" for p in runner.pods)
-        workers, least = spec.cluster.spec.worker.replicas, spec.minimum_ready_workers
+        workers = sum(group.replicas for group in stated_groups(spec.cluster.spec))
+        least = spec.minimum_ready_workers
         self.enforces_versions = spec.version_policy == "Enforce"
         self.minimum_workers = (1 if self.enforces_versions and workers else 0) if least is None else least
         self.least_workers = min(1, workers) if least is None else least
@@ -116,10 +118,10 @@ class Run:
         former = (pod for pod in o.pods if pod.owner_uid != uid and pod.owner_kind == "Job")
         self.former_pods = tuple(pod for pod in former if pod.name.startswith(prefix) and not pod.is_finished)
         there = self.cluster is not None
-        self.scheduler_pods = tuple(pod for pod in o.scheduler_pods if there and not pod.is_finished)
+        self.scheduler_pods = o.scheduler_pods if there else ()
         prefix = f"{names.scheduler(o.job.name)}-"
-        left = (pod for pod in o.leftovers if pod.owner_kind == "ReplicaSet" and pod.name.startswith(prefix))
-        self.leftover = next((pod for pod in left if not there and not pod.deleting and not pod.is_finished), None)
+        left = (pod for pod in o.leftovers if pod.name.startswith(prefix) and not pod.deleting)
+        self.leftover = None if there else next(left, None)
 
     def _read_status(self, stored: DaskJobStatus) -> None:
         ended = {c.type for c in stored.conditions or () if c.status == "True" and c.type in ("Complete", "Failed")}

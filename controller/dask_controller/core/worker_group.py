@@ -214,10 +214,8 @@ def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
     ended = chain((p for p in b.finished if replaceable_at(p, o, now) <= now), gone.due)
     grace = stop_seconds(o.group)
     actions = step(
-        chain(
-            (Delete.of(p, version=p.resource_version, grace_seconds=grace) for p in at_once),
-            (Delete.of(p, grace_seconds=grace) for p in ended),
-        ),
+        # As they were seen: one that has begun to run meanwhile, or was taken from the group, is left alone.
+        (Delete.of(p, version=p.resource_version, grace_seconds=grace) for p in chain(at_once, ended)),
         chain(_adoption(o), _relabelled(o, (*b.kept, *b.draining))),
         (
             CreateWorker(o.group, ordinal, o.cluster.uid if o.cluster else "")

@@ -179,7 +179,7 @@ class Informer(Generic[T]):
     async def _list(self, stream: _Stream) -> None:
         """Replace what is known by what exists."""
         version, listed = 0, set[str]()
-        pages = self._kubernetes.raw_pages(
+        pages = self._kubernetes.pages(
             self.resource, stream.namespace, labels=self._labels, metadata_only=self._metadata_only
         )
         async with contextlib.aclosing(pages):
@@ -202,7 +202,7 @@ class Informer(Generic[T]):
     async def _watch(self, stream: _Stream) -> None:
         """Take in events until the server ends the stream."""
         clock = asyncio.get_running_loop().time
-        events = self._kubernetes.raw_watch(
+        events = self._kubernetes.watch(
             self.resource,
             stream.namespace,
             resource_version=str(stream.version),

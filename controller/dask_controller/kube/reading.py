@@ -20,31 +20,22 @@ PAGE = 500
 PAGE_BYTES = 4 * 2**20
 #: Seconds of silence after which a watch counts as dead: the server sends a bookmark every minute.
 IDLE_SECONDS = 75.0
+_WATCH = {"watch": "true", "allowWatchBookmarks": "true"}
 
 
 class Page(NamedTuple):
-    """Part of a list; all parts show the same moment."""
+    """Part of a list; all parts show the same moment.
 
-    items: list[Manifest]
-    resource_version: str
-
-
-class WatchEvent(NamedTuple):
-    """``ADDED``, ``MODIFIED``, ``DELETED`` or ``BOOKMARK`` (then the object has nothing but a version)."""
-
-    type: str
-    manifest: Manifest
-
-
-class RawPage(NamedTuple):
-    """A page whose objects are still JSON: of five hundred large ones, none but the one in hand is taken apart."""
+    The objects are as they were sent, still JSON: of five hundred large ones, none but the one in hand is taken apart.
+    Those of built-in kinds lack ``apiVersion`` and ``kind``.
+    """
 
     items: list[Raw]
     resource_version: str
 
 
-class RawEvent(Struct):
-    """A `WatchEvent` whose object is still JSON."""
+class WatchEvent(Struct):
+    """``ADDED``, ``MODIFIED``, ``DELETED`` or ``BOOKMARK`` (then the object, still JSON, has nothing but a version)."""
 
     type: str
     object: Raw
@@ -107,9 +98,10 @@ class Reader(Transport):
             fields: selector, such as ``metadata.name=x``.
             metadata_only: leave out all but ``metadata``; the server does not even send it.
         """
-        pages = self.pages(self.kinds[kind], namespace, labels=labels, fields=fields, metadata_only=metadata_only)
+        resource = self.kinds[kind]
+        pages = self.pages(resource, namespace, labels=labels, fields=fields, metadata_only=metadata_only)
         async with contextlib.aclosing(pages):
-            return [item async for page in pages for item in page.items]
+            return [identified(decoded(item, 200), resource) async for page in pages for item in page.items]
 
     async def names(self, kind: str, namespace: str | None = None, *, labels: str | None = None) -> set[str]:
         """Names of the objects that exist now: a thousandth of what it costs to list them.
@@ -142,28 +134,12 @@ class Reader(Transport):
         Raises:
             ApiError: 410 if it took so long that the state of the first page is forgotten; start again.
         """
-        pages = self.raw_pages(resource, namespace, labels=labels, fields=fields, metadata_only=metadata_only)
-        async with contextlib.aclosing(pages):
-            async for page in pages:
-                items = [identified(decoded(item, 200), resource) for item in page.items]
-                yield Page(items, page.resource_version)
-
-    async def raw_pages(
-        self,
-        resource: ApiResource,
-        namespace: str | None = None,
-        *,
-        labels: str | None = None,
-        fields: str | None = None,
-        metadata_only: bool = False,
-    ) -> AsyncGenerator[RawPage, None]:
-        """`pages`, with the objects as they were sent: those of built-in kinds lack ``apiVersion`` and ``kind``."""
         query = present(labelSelector=labels, fieldSelector=fields)
         accept = METADATA_LIST if metadata_only else JSON
         pages = self._listed(resource, namespace, query, accept, _List)
         async with contextlib.aclosing(pages):
             async for page in pages:
-                yield RawPage(page.items or [], page.metadata.version)
+                yield Page(page.items or [], page.metadata.version)
 
     async def _listed(
         self, resource: ApiResource, namespace: str | None, query: Mapping[str, str], accept: str, form: type[_Listed]
@@ -214,38 +190,7 @@ class Reader(Transport):
         Raises:
             ApiError: 410 if the server has forgotten that version: list again.
         """
-        events = self.raw_watch(
-            resource,
-            namespace,
-            resource_version=resource_version,
-            labels=labels,
-            metadata_only=metadata_only,
-            seconds=seconds,
-            idle_seconds=idle_seconds,
-        )
-        async with contextlib.aclosing(events):
-            async for event in events:
-                yield WatchEvent(event.type, identified(decoded(event.object, 200), resource))
-
-    async def raw_watch(
-        self,
-        resource: ApiResource,
-        namespace: str | None = None,
-        *,
-        resource_version: str,
-        labels: str | None = None,
-        metadata_only: bool = False,
-        seconds: int = 300,
-        idle_seconds: float = IDLE_SECONDS,
-    ) -> AsyncGenerator[RawEvent, None]:
-        """`watch`, with the objects as they were sent."""
-        query = present(
-            watch="true",
-            allowWatchBookmarks="true",
-            resourceVersion=resource_version,
-            timeoutSeconds=str(seconds),
-            labelSelector=labels,
-        )
+        query = _WATCH | present(resourceVersion=resource_version, timeoutSeconds=str(seconds), labelSelector=labels)
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         url = self._url(path(resource, namespace), query)
         headers = {"Accept": METADATA} if metadata_only else {}
@@ -255,7 +200,7 @@ class Reader(Transport):
                     raise refusal(response, await response.read())
                 try:
                     async for line in lines_of(response.content):
-                        event = decoded(line, response.status, RawEvent)
+                        event = decoded(line, response.status, WatchEvent)
                         if event.type == "ERROR":
                             raise status_error(decoded(event.object, response.status))
                         yield event

@@ -101,12 +101,12 @@ class Caches:
 
         self.pods: Informer[Pod] = informer("Pod", form=PodForm, project=pod, index=_pod_index)
         self.services: Informer[CachedChild] = children("Service", WholeForm)
-        self.config_maps: Informer[CachedChild] = children("ConfigMap", MetadataForm, metadata_only=True)
+        children("ConfigMap", MetadataForm, metadata_only=True)
         self.deployments: Informer[CachedChild] = children("Deployment", ChildForm)
         self.replica_sets: Informer[CachedReplicaSet] = informer(
             "ReplicaSet", form=MetadataForm, project=cached_replica_set, metadata_only=True, index=_replica_set_index
         )
-        self.disruption_budgets: Informer[CachedChild] = children("PodDisruptionBudget", WholeForm)
+        children("PodDisruptionBudget", WholeForm)
         self.jobs: Informer[CachedChild] = children("Job", JobForm)
         self.clusters: Informer[CachedResource] = resources("DaskCluster", _cluster_index)
         self.groups: Informer[CachedResource] = resources("DaskWorkerGroup", _group_index)
@@ -202,6 +202,11 @@ class Caches:
         """The worker groups that name a cluster, by name."""
         found = [r.value for r in self.groups.by_index((namespace, cluster)) if not r.deleting]
         return tuple(sorted((g for g in found if isinstance(g, DaskWorkerGroup)), key=lambda g: g.name))
+
+    def autoscalers_of(self, namespace: str, cluster: str) -> tuple[DaskAutoscaler, ...]:
+        """The autoscalers that name a cluster, by name."""
+        found = [r.value for r in self.autoscalers.by_index((namespace, "cluster", cluster)) if not r.deleting]
+        return tuple(sorted((a for a in found if isinstance(a, DaskAutoscaler)), key=lambda a: a.name))
 
     def autoscaler_of(self, group: DaskWorkerGroup, *others: DaskAutoscaler) -> DaskAutoscaler | None:
         """The autoscaler that is in charge of a worker group, be it cached or one of the others."""

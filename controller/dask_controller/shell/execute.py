@@ -18,7 +18,7 @@ from dask_crds.reasons import Reason
 from dask_resources.worker import worker_labels, worker_pod
 
 from ..core.actions import Action, Apply, CreateWorker, Delete, Event, Outcome, Patch, PutKey
-from ..core.children import fingerprint
+from ..core.child import fingerprint
 from ..core.ownership import owner_uid
 from ..core.time import format_time
 from ..kube.api import NAMESPACE_TERMINATING, ApiError

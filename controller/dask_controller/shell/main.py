@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.command == "start":
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
         try:
-            sys.exit(asyncio.run(follow(yaml.safe_load(options.file.read_text()))))
+            sys.exit(asyncio.run(follow(yaml.safe_load(options.file.read_text()), OPERATOR)))
         except (ConfigError, OSError, yaml.YAMLError) as error:
             sys.exit(f"dask-controller start: {error}")
     kopf.configure(verbose=options.verbose, log_format=kopf.LogFormat[options.log_format.upper()])

@@ -3,46 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
 from dask_crds import names
-from dask_crds.model import KINDS, DaskAutoscaler, DaskCluster, DaskJob, DaskObject, DaskWorkerGroup
+from dask_crds.model import DaskObject, DaskWorkerGroup
 from dask_crds.names import Component, Label
 from dask_crds.reasons import Reason
-from dask_resources.cluster import children as children_of
 from dask_resources.scheduler import scheduler_deployment
 
 from ..core import children
-from ..core.autoscaler import target
-from ..core.observed import (
-    Observed,
-    ObservedAutoscaler,
-    ObservedCluster,
-    ObservedGroup,
-    ObservedJob,
-    Sibling,
-)
+from ..core.child import is_mine
+from ..core.observed import Observed, ObservedCluster, ObservedGroup, ObservedJob
 from ..core.ownership import owner_uid
 from ..core.pod import LONGEST_MESSAGE, Pod, Problem, quoted
 from ..core.run import Run
 from ..core.time import time_or
 from ..kube.api import ApiError
 from ..kube.client import Kubernetes
-from .caches import Caches, named
+from .caches import Caches
 
 #: Seconds for which the list of a group's Pods counts as fresh.
 FRESH_SECONDS = 5.0
 #: Seconds after which it is looked why a Pod waits on its node, and how often: most start earlier.
 UNEXPLAINED_SECONDS = 15.0
-
-
-def observe(value: DaskObject, caches: Caches) -> Observed:
-    """The snapshot for one custom resource."""
-    snapshot: Observed = _SNAPSHOTS[type(value)](value, caches)
-    return snapshot
 
 
 class Observer:
@@ -51,25 +37,33 @@ class Observer:
     Args:
         kubernetes: the client.
         caches: the watch caches.
+        snapshot: makes one of what they hold.
         clock: seconds since the epoch.
     """
 
-    def __init__(self, kubernetes: Kubernetes, caches: Caches, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        caches: Caches,
+        snapshot: Callable[[DaskObject], Observed],
+        clock: Callable[[], float],
+    ) -> None:
         self._kubernetes = kubernetes
         self._caches = caches
+        self._snapshot = snapshot
         self._clock = clock
         self._fresh: dict[str, float] = {}  # groups, and until when the list of their Pods counts as fresh
 
     def cached(self, value: DaskObject) -> Observed | None:
         """The snapshot, if the caches suffice for it."""
-        observed = observe(value, self._caches)
-        enough = _LOOKS[type(observed)].is_enough(self, observed) and _unexplained(observed, self._clock()) is None
+        observed = self._snapshot(value)
+        enough = _looks(observed).is_enough(self, observed) and _unexplained(observed, self._clock()) is None
         return observed if enough else None
 
     async def observe(self, value: DaskObject) -> tuple[Observed, Problem | None]:
         """The snapshot, and why nothing can be decided with it, if so."""
-        observed = observe(value, self._caches)
-        for look in _LOOKS[type(observed)].looks:
+        observed = self._snapshot(value)
+        for look in _looks(observed).looks:
             found = await look(self, observed)
             if isinstance(found, Problem):
                 return observed, found
@@ -90,13 +84,13 @@ class Observer:
             for manifest in await self._kubernetes.list("Pod", group.namespace, labels=labels):
                 self._caches.pods.put(manifest)
         self._fresh[group.uid] = clock + FRESH_SECONDS  # not before: the list may have failed
-        return msgspec.structs.replace(observe(group, self._caches), answers=o.answers)
+        return msgspec.structs.replace(self._snapshot(group), answers=o.answers)
 
     async def _with_cluster(self, o: ObservedGroup) -> Observed:
         """With its cluster: workers go when that is gone, which is not believed of a cache that may lag behind."""
         if o.cluster is None and o.pods and (cluster := await self._kubernetes.get("DaskCluster", *o.cluster_key)):
             self._caches.clusters.put(cluster)
-            return observe(o.group, self._caches)
+            return self._snapshot(o.group)
         return o
 
     async def _unless_unreadable(self, o: ObservedGroup | ObservedJob) -> Observed | Problem:
@@ -109,7 +103,7 @@ class Observer:
     def _unseen(self, o: ObservedCluster) -> list[Mapping[str, Any]]:
         """The children of which it is not known whether they are as stated: somebody may have changed them."""
         found = [o.children.get("ConfigMap"), None if children.is_held(o) else o.deployment]
-        return [live for live in found if live and children.is_mine(o, live) and not self._caches.is_verified(live)]
+        return [live for live in found if live and is_mine(o, live) and not self._caches.is_verified(live)]
 
     async def _looked_over(self, o: ObservedCluster) -> ObservedCluster:
         """With the whole of those children that somebody has changed in what we state."""
@@ -151,7 +145,7 @@ class Observer:
         problem = quoted(last.get("reason") or "Warning", f"{pod.name}: {last.get('message')}")
         explained = msgspec.structs.replace(pod, problem=problem)
         pods = tuple(explained if p is pod else p for p in _pods(o))
-        return msgspec.structs.replace(o, **{_LOOKS[type(o)].pods: pods})
+        return msgspec.structs.replace(o, **{_looks(o).pods: pods})
 
     async def _found_again(self, o: ObservedJob) -> ObservedJob:
         """With the runner of a run that goes on, if it is but out of sight: somebody has taken our labels away.
@@ -168,7 +162,7 @@ class Observer:
         labels = {Label.CLUSTER: o.job.name, Label.COMPONENT: Component.JOB_RUNNER}
         patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}}
         self._caches.jobs.put(await self._kubernetes.patch("Job", o.job.namespace, name, patch))
-        again = observe(o.job, self._caches)
+        again = self._snapshot(o.job)
         assert isinstance(again, ObservedJob)
         return again
 
@@ -189,96 +183,6 @@ class Observer:
             creation_problem=str(last.get("message") or "")[:LONGEST_MESSAGE],
             leaving=sum(pod.deleting for group in groups for pod in self._caches.workers_of(group)),
         )
-
-
-def _living(pods: Iterable[Pod]) -> tuple[Pod, ...]:
-    """Those that have not ended: an evicted scheduler's Pod stays beside its successor's."""
-    return tuple(pod for pod in pods if not pod.is_finished)
-
-
-def _scheduler_pods(cluster: DaskCluster | None, caches: Caches) -> tuple[Pod, ...]:
-    return _living(caches.scheduler_pods(cluster)) if cluster is not None else ()
-
-
-def _cluster(cluster: DaskCluster, caches: Caches) -> ObservedCluster:
-    key = cluster.namespace, cluster.name
-    pods = caches.scheduler_pods(cluster)
-    ended = (pod for pod in pods if pod.is_finished)
-    last = max(ended, key=lambda pod: pod.created, default=None)
-    groups = caches.groups_of(*key)
-    found = {
-        child.kind: live
-        for child in children_of(cluster)
-        if child.kind not in KINDS
-        and (live := named(caches.informers[child.kind].by_index(key), child.name)) is not None
-    }
-    default = [{"metadata": g.metadata} for g in groups if g.name == names.default_group(cluster.name)]
-    return ObservedCluster(
-        cluster=cluster,
-        children=found,
-        groups=groups,
-        settled=caches.settled(*found.values(), *default),
-        scheduler_pods=_living(pods),
-        last_problem=last.problem if last is not None else None,
-        signing=caches.keyring.signing(cluster),
-    )
-
-
-def _group(group: DaskWorkerGroup, caches: Caches) -> ObservedGroup:
-    cluster = caches.cluster(group.namespace, group.spec.cluster)
-    return ObservedGroup(
-        group=group,
-        cluster=cluster,
-        autoscaler=caches.autoscaler_of(group),
-        pods=caches.workers_of(group),
-        taken=caches.taken(group.namespace, group.name),
-        scheduler_pods=_scheduler_pods(cluster, caches),
-        scheduler_deployment=caches.deployment(group.namespace, group.spec.cluster),
-    )
-
-
-def _job(job: DaskJob, caches: Caches) -> ObservedJob:
-    key = job.namespace, job.name
-    found: Any = next(iter(caches.clusters.by_index(key)), None)
-    cluster = found.value if found is not None and isinstance(found.value, DaskCluster) else None
-    return ObservedJob(
-        job=job,
-        cluster=cluster,
-        runner=named(caches.jobs.by_index(key), names.runner(job.name)),
-        pods=tuple(caches.pods.by_index((*key, Component.JOB_RUNNER))),
-        scheduler_pods=_scheduler_pods(cluster, caches),
-        service=named(caches.services.by_index(key), names.scheduler(job.name)),
-        leftovers=caches.leftover_schedulers(*key),
-    )
-
-
-def _autoscaler(autoscaler: DaskAutoscaler, caches: Caches) -> ObservedAutoscaler:
-    namespace, name = autoscaler.namespace, target(autoscaler)
-    cluster = caches.cluster(namespace, autoscaler.spec.cluster)
-    groups = caches.groups_of(namespace, autoscaler.spec.cluster)
-    group = next((g for g in groups if g.name == name), None)
-    first = caches.autoscaler_of(group, autoscaler) if group else None
-    return ObservedAutoscaler(
-        autoscaler=autoscaler,
-        rival=first if first is not None and first.name != autoscaler.name else None,
-        group=group,
-        cluster=cluster,
-        pods=caches.workers_of(group) if group else (),
-        siblings=tuple(
-            Sibling(group=g, autoscaler=caches.autoscaler_of(g), pods=caches.workers_of(g))
-            for g in groups
-            if g is not group
-        ),
-        scheduler_pods=_scheduler_pods(cluster, caches),
-    )
-
-
-_SNAPSHOTS: dict[type[DaskObject], Callable[[Any, Caches], Observed]] = {
-    DaskCluster: _cluster,
-    DaskWorkerGroup: _group,
-    DaskJob: _job,
-    DaskAutoscaler: _autoscaler,
-}
 
 
 class _Looks(NamedTuple):
@@ -308,12 +212,16 @@ _LOOKS: dict[type[Observed], _Looks] = {
         is_enough=lambda _, __: False,
         pods="pods",
     ),
-    ObservedAutoscaler: _Looks(),
 }
 
 
+def _looks(o: Observed) -> _Looks:
+    """Of a kind without a row, the caches tell everything."""
+    return _LOOKS.get(type(o), _Looks())
+
+
 def _pods(o: Observed) -> tuple[Pod, ...]:
-    pods: tuple[Pod, ...] = getattr(o, _LOOKS[type(o)].pods, ())
+    pods: tuple[Pod, ...] = getattr(o, _looks(o).pods, ())
     return pods
 
 

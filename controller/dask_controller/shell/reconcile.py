@@ -7,7 +7,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -18,17 +18,9 @@ from dask_crds.validation import too_large
 from dask_resources.metadata import without
 
 from ..core.actions import STEP, CreateWorker, Outcome, Plan
-from ..core.autoscaler import plan_autoscaler
-from ..core.autoscaler_status import autoscaler_status
-from ..core.cluster import plan_cluster
-from ..core.cluster_status import cluster_status
 from ..core.conditions import condition, events, merge
-from ..core.job import plan_job
-from ..core.job_status import job_status
-from ..core.observed import Observed, ObservedAutoscaler, ObservedCluster, ObservedGroup, ObservedJob
+from ..core.observed import Observed
 from ..core.pod import Problem
-from ..core.worker_group import plan_worker_group
-from ..core.worker_group_status import worker_group_status
 from ..kube.api import ApiError
 from ..kube.client import Kubernetes
 from ..kube.short_first import ShortFirst
@@ -37,6 +29,7 @@ from .addresses import scheduler_address
 from .caches import Caches, Key
 from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor
 from .keyring import KEY_REFUSED
+from .kinds import decisions, snapshot
 from .observe import UNEXPLAINED_SECONDS, Observer, has_waiting_pods
 
 logger = logging.getLogger(__name__)
@@ -47,14 +40,6 @@ PERMANENT_RETRY_SECONDS = 30.0
 TRIED_OTHERWISE = (NAME_TAKEN, KEY_REFUSED)
 #: Seconds after which a new resource has its first status: a write of it costs the API server as much as two Pods.
 COMES_UP_SECONDS = 0.3
-
-
-class _Kind(NamedTuple):
-    """What is done about a kind."""
-
-    plan: Callable[[Any, float], Plan]
-    status: Callable[[Any, Plan, Sequence[Outcome], float], msgspec.Struct]
-    comes_up: bool = False  #: whether its first status waits for what has been made, see `_comes_up`
 
 
 class Reconciler:
@@ -87,19 +72,14 @@ class Reconciler:
         self._caches = caches
         self._schedulers = schedulers
         self._short_first = ShortFirst()
-        self._observer = Observer(kubernetes, caches, clock)
+        self._observer = Observer(kubernetes, caches, functools.partial(snapshot, caches), clock)
         self._executor = Executor(
             kubernetes, caches, domain=domain, parallel_requests=parallel_requests, short_first=self._short_first
         )
         self._not_inherited = tuple(not_inherited)
         self._is_prompt = is_prompt
         self._clock = clock
-        self._kinds: dict[type[Observed], _Kind] = {
-            ObservedCluster: _Kind(plan_cluster, functools.partial(cluster_status, domain=domain), comes_up=True),
-            ObservedGroup: _Kind(plan_worker_group, worker_group_status, comes_up=True),
-            ObservedJob: _Kind(functools.partial(plan_job, domain=domain), job_status),
-            ObservedAutoscaler: _Kind(plan_autoscaler, autoscaler_status),
-        }
+        self._decisions = decisions(domain)
 
     async def __call__(self, key: Key) -> float | None:
         """Reconcile ``key``.
@@ -193,7 +173,7 @@ class Reconciler:
         for outcome in outcomes:
             if outcome.error and outcome.permanent:  # others are told by the queue, which tries again
                 logger.warning("%s: %s", key, outcome.error, extra=key.log_fields)
-        if self._kinds[type(observed)].comes_up and _comes_up(value, plan, outcomes):
+        if self._decisions[type(observed)].comes_up and _comes_up(value, plan, outcomes):
             return COMES_UP_SECONDS
         if not prompt:
             await self._short_first.gap()
@@ -222,10 +202,10 @@ class Reconciler:
         return observed, self._plan(observed, now)
 
     def _plan(self, observed: Observed, now: float) -> Plan:
-        return self._kinds[type(observed)].plan(observed, now)
+        return self._decisions[type(observed)].plan(observed, now)
 
     def _status(self, observed: Observed, plan: Plan, outcomes: Sequence[Outcome], now: float) -> msgspec.Struct:
-        return self._kinds[type(observed)].status(observed, plan, outcomes, now)
+        return self._decisions[type(observed)].status(observed, plan, outcomes, now)
 
     async def _write_status(self, value: DaskObject, manifest: Mapping[str, Any], status: Any, now: float) -> None:
         """Write the whole status, unless it says the same already; then tell people what has changed."""

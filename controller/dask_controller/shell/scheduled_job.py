@@ -14,10 +14,9 @@ import signal
 from dask_crds.model import DaskJob, InvalidManifest, parse
 
 from ..core.scheduled_job import Owner, belongs_to, dask_job, verdict
-from ..kube.api import ApiError, Manifest
+from ..kube.api import ApiError, Caller, Manifest
 from ..kube.client import Kubernetes
 from ..kube.credentials import ConfigError
-from .caller import OPERATOR
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +31,8 @@ LOOK_SECONDS = 5.0
 LONGEST_PAUSE = 60.0
 
 
-async def follow(template: Manifest) -> int:
-    """Create the DaskJob of a template, follow it until it has ended.
+async def follow(template: Manifest, caller: Caller) -> int:
+    """Create the DaskJob of a template as ``caller``, follow it until it has ended.
 
     Returns:
         The exit code: 0 for success, `FAILED` if the DaskJob failed or was deleted, `REFUSED` if it can't be created,
@@ -46,7 +45,7 @@ async def follow(template: Manifest) -> int:
     if not all(identity):
         raise ConfigError(f"needs the environment variables {', '.join(OWNER)}, as a DaskCronJob sets them")
     owner = Owner(*identity)
-    async with Kubernetes.from_environment(OPERATOR) as kubernetes:
+    async with Kubernetes.from_environment(caller) as kubernetes:
         work = asyncio.create_task(_run(kubernetes, template, owner))
         # The first process of a container does not die of a signal that it has no handler for.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)

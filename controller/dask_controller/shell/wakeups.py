@@ -110,6 +110,9 @@ def _autoscaler(caches: Caches, old: CachedResource | None, new: CachedResource 
     autoscaler = _newest(old, new)
     if _is_other(old, new):
         yield from _autoscalers_of_cluster(caches, autoscaler.namespace, autoscaler.cluster)
+        # It may be one that the cluster states. With another cluster, there is one that it has left.
+        for cluster in {r.cluster for r in (old, new) if r is not None and r.cluster}:
+            yield Key("DaskCluster", autoscaler.namespace, cluster), CLUSTER_GATHER_SECONDS
     # With another target, there is a group that it has left.
     targets = {(r.namespace, r.group) for r in (old, new) if r is not None and r.group}
     for scaled in targets:

@@ -7,13 +7,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from .core_v1 import Container, PodSpec, ResourceRequirements, ServiceSpec
 
-__all__ = ["KUBERNETES_VERSION", "Container", "PodSpec", "ResourceRequirements", "ServiceSpec", "structural_schema"]
+__all__ = [
+    "KUBERNETES_VERSION",
+    "Container",
+    "PodSpec",
+    "ResourceRequirements",
+    "ServiceSpec",
+    "definitions",
+    "structural_schema",
+]
 
 
 @cache
@@ -23,6 +32,12 @@ def _vendored() -> dict[str, Any]:
 
 
 KUBERNETES_VERSION: str = _vendored()["version"]
+
+
+def definitions() -> Mapping[str, Any]:
+    """The structural schemas by name (``Container``), with ``$ref`` to the name of another where one is part of it."""
+    found: Mapping[str, Any] = _vendored()["definitions"]
+    return found
 
 
 def structural_schema(name: str) -> dict[str, Any]:

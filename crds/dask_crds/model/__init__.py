@@ -15,6 +15,7 @@ from .. import names
 from ..kubernetes import PodSpec, ServiceSpec
 from .autoscaler import (
     AutoscalerBehavior,
+    Autoscaling,
     DaskAutoscaler,
     DaskAutoscalerSpec,
     DaskAutoscalerStatus,
@@ -23,7 +24,16 @@ from .autoscaler import (
     ScalingPolicy,
     ScalingRules,
 )
-from .cluster import DaskCluster, DaskClusterSpec, DaskClusterStatus, Scheduler, SchedulerUpdateStrategy
+from .cluster import (
+    DEFAULT_GROUP_IS_TAKEN,
+    MAX_WORKER_GROUPS,
+    DaskCluster,
+    DaskClusterSpec,
+    DaskClusterStatus,
+    Scheduler,
+    SchedulerUpdateStrategy,
+    WorkerGroup,
+)
 from .job import (
     DaskJob,
     DaskJobSpec,
@@ -40,6 +50,7 @@ from .job import (
 )
 from .manifest import InvalidManifest, dump, stated, without_nulls
 from .shared import (
+    CLUSTER_NAME,
     LABEL_VALUE,
     MAX_WORKERS,
     NOTHING_TO_UPDATE,
@@ -50,17 +61,22 @@ from .shared import (
     TemplateMetadata,
     UpdateStrategy,
     Worker,
+    WorkerTemplate,
 )
 from .worker_group import DaskWorkerGroup, DaskWorkerGroupSpec, DaskWorkerGroupStatus, DrainingWorker
 
 __all__ = [
+    "CLUSTER_NAME",
+    "DEFAULT_GROUP_IS_TAKEN",
     "KINDS",
     "LABEL_VALUE",
     "MAX_WORKERS",
+    "MAX_WORKER_GROUPS",
     "NOTHING_TO_UPDATE",
     "PERCENTAGE",
     "UNOBSERVED",
     "AutoscalerBehavior",
+    "Autoscaling",
     "Condition",
     "DaskAutoscaler",
     "DaskAutoscalerSpec",
@@ -98,6 +114,8 @@ __all__ = [
     "TemplateMetadata",
     "UpdateStrategy",
     "Worker",
+    "WorkerGroup",
+    "WorkerTemplate",
     "dump",
     "parse",
     "stated",

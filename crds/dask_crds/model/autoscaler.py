@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from .. import names
-from .shared import ATOMIC, MAX_WORKERS, ClusterName, CustomResource, Status, Time, Value, Workers
+from .shared import ATOMIC, MAX_WORKERS, ClusterName, CustomResource, Status, Time, Value, Workers, rule
 
 
 class ScalingPolicy(Value, frozen=True, kw_only=True):
@@ -41,18 +41,30 @@ class AutoscalerBehavior(Value, frozen=True, kw_only=True):
     scale_down: ScalingRules | None = None
 
 
-class DaskAutoscalerSpec(Value, frozen=True, kw_only=True):
-    """Bounds within which one worker group follows the load."""
+class Autoscaling(Value, frozen=True, kw_only=True):
+    """Bounds within which a worker group follows the load."""
 
-    cluster: ClusterName
-    """Name of the DaskCluster in the same namespace."""
     minimum: Workers = 0
     """Least number of workers."""
     maximum: Workers | None = None
     """Greatest number of workers. Omitted: 200000."""
+    behavior: AutoscalerBehavior | None = None
+
+
+#: What is wrong with bounds that leave nothing between them, and CEL that tells.
+BOUNDS_RULE = rule(
+    "!has(self.minimum) || !has(self.maximum) || self.minimum <= self.maximum",
+    "minimum must not be greater than maximum",
+)
+
+
+class DaskAutoscalerSpec(Autoscaling, frozen=True, kw_only=True):
+    """Bounds within which one worker group follows the load."""
+
+    cluster: ClusterName
+    """Name of the DaskCluster in the same namespace."""
     worker_group: Annotated[str, Meta(min_length=1, max_length=names.MAX_GROUP_NAME)] | None = None
     """Name of the DaskWorkerGroup that is scaled. Omitted: `<cluster>-default`."""
-    behavior: AutoscalerBehavior | None = None
 
 
 class Recommendation(Value, frozen=True, kw_only=True):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from msgspec import Meta
+
+from .. import names
+from .autoscaler import BOUNDS_RULE, Autoscaling
 from .shared import (
+    LABEL_KEYS,
     CustomResource,
+    LabelValue,
     Seconds,
     Status,
     TemplateMetadata,
@@ -13,7 +19,16 @@ from .shared import (
     VendoredPodSpec,
     VendoredServiceSpec,
     Worker,
+    WorkerTemplate,
+    keyed_by,
+    rule,
+    rules,
 )
+
+#: Most further groups of a cluster. Each is kept in memory with its template, and rules may not cost too much.
+MAX_WORKER_GROUPS = 32
+#: Most labels in the template of a further group: the API server reckons with all of them in all groups.
+MAX_GROUP_LABELS = 32
 
 
 class SchedulerUpdateStrategy(Value, frozen=True, kw_only=True):
@@ -38,12 +53,63 @@ class Scheduler(Value, frozen=True, kw_only=True):
     as long as the cluster runs. Omitted: `Block`."""
 
 
+_Autoscaling = Annotated[Autoscaling | None, Meta(extra_json_schema=rules(BOUNDS_RULE))]
+#: What is wrong with that name for a further group.
+DEFAULT_GROUP_IS_TAKEN = f"{names.DEFAULT_GROUP!r} is the group of spec.worker: give this one another name"
+#: The size of a group is either stated or follows the load.
+REPLICAS_RULE = rule(
+    "!has(self.autoscaler) || !has(self.replicas)",
+    "replicas must be left out where autoscaler decides the number of workers",
+)
+
+
+class GroupMetadata(TemplateMetadata, frozen=True, kw_only=True):
+    """Labels and annotations for the objects made from the template of a further group."""
+
+    labels: (
+        Annotated[dict[str, LabelValue], Meta(extra_json_schema={"maxProperties": MAX_GROUP_LABELS, **LABEL_KEYS})]
+        | None
+    ) = None
+    """Labels of the created objects, at most 32. They never become part of a selector."""
+
+
+class WorkerGroup(WorkerTemplate, frozen=True, kw_only=True):
+    """A further group of workers, which comes and goes with the cluster: with GPUs or more memory, say."""
+
+    name: Annotated[
+        str,
+        Meta(
+            extra_json_schema={
+                "minLength": 1,
+                "maxLength": names.MAX_GROUP_NAME - len("c-"),
+                "pattern": f"^{names.DNS_LABEL}$",
+                **rules(rule(f"self != '{names.DEFAULT_GROUP}'", DEFAULT_GROUP_IS_TAKEN)),
+            }
+        ),
+    ]
+    """Name within the cluster; that of its DaskWorkerGroup is `<cluster>-<name>`."""
+    metadata: GroupMetadata | None = None
+    autoscaler: _Autoscaling = None
+    """Lets the group follow the load: a DaskAutoscaler of the group's name. Then leave `replicas` out."""
+
+
+_WorkerGroup = Annotated[WorkerGroup, Meta(extra_json_schema=rules(REPLICAS_RULE))]
+
+
 class DaskClusterSpec(Value, frozen=True, kw_only=True):
     """Desired state of a cluster."""
 
     scheduler: Scheduler
     worker: Worker
     """The default worker group, `<cluster>-default`."""
+    autoscaler: _Autoscaling = None
+    """Lets the default worker group follow the load: a DaskAutoscaler of the cluster's name. Then leave
+    `worker.replicas` out."""
+    worker_groups: (
+        Annotated[list[_WorkerGroup], Meta(extra_json_schema={"maxItems": MAX_WORKER_GROUPS, **keyed_by("name")})]
+        | None
+    ) = None
+    """Further worker groups. One that is left out again is removed, its workers drained."""
     idle_timeout: Seconds | None = None
     """Seconds without work after which `idleAction` is taken; 0 = never."""
     idle_action: Literal["Delete", "Suspend"] | None = None

@@ -21,6 +21,8 @@ NOTHING_TO_UPDATE = "maxSurge and maxUnavailable must not both be 0: no worker c
 LABEL_KEY = "([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?"
 #: The value of a label as a pattern.
 LABEL_VALUE = "([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?"
+#: The name of a DaskCluster as a pattern, its length apart.
+CLUSTER_NAME = "[a-z]([-a-z0-9]*[a-z0-9])?"
 #: ``observedGeneration`` in the status that the API server gives a new resource.
 UNOBSERVED = -1
 
@@ -63,8 +65,19 @@ Workers = Annotated[int, Meta(ge=0, extra_json_schema={"maximum": MAX_WORKERS})]
 Seconds = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
-ClusterName = Annotated[str, Meta(min_length=1, max_length=names.MAX_CLUSTER_NAME)]
-_LabelValue = Annotated[str, Meta(extra_json_schema={"maxLength": 63, "pattern": f"^{LABEL_VALUE}$"})]
+ClusterName = Annotated[
+    str, Meta(min_length=1, max_length=names.MAX_CLUSTER_NAME, extra_json_schema={"pattern": f"^{CLUSTER_NAME}$"})
+]
+LabelValue = Annotated[str, Meta(extra_json_schema={"maxLength": 63, "pattern": f"^{LABEL_VALUE}$"})]
+
+
+#: Schema extension of labels.
+LABEL_KEYS = rules(
+    rule(
+        f"self.all(key, key.matches('^{LABEL_KEY}$'))",
+        "a key of labels has letters, digits, '-', '_' and '.', maybe after a DNS name and '/'",
+    )
+)
 
 
 class Value(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -78,15 +91,8 @@ class TemplateMetadata(Value, frozen=True, kw_only=True):
     """Annotations of the created objects."""
     labels: (
         Annotated[
-            dict[str, _LabelValue],
-            Meta(
-                extra_json_schema=rules(
-                    rule(
-                        f"self.all(key, key.matches('^{LABEL_KEY}$'))",
-                        "a key of labels has letters, digits, '-', '_' and '.', maybe after a DNS name and '/'",
-                    )
-                )
-            ),
+            dict[str, LabelValue],
+            Meta(extra_json_schema=LABEL_KEYS),
         ]
         | None
     ) = None
@@ -121,19 +127,26 @@ class UpdateStrategy(Value, frozen=True, kw_only=True):
     ] = None
 
 
-class Worker(Value, frozen=True, kw_only=True):
+class WorkerTemplate(Value, frozen=True, kw_only=True):
     """Homogeneous worker Pods. A new `kubectl.kubernetes.io/restartedAt` in `metadata.annotations` replaces them."""
 
     spec: VendoredPodSpec
     """PodSpec of a worker. Its containers have `DASK_WORKER_NAME` and `DASK_SCHEDULER_ADDRESS`, to which your own
     variables may refer; `env` overrules them, `envFrom` does not."""
     metadata: TemplateMetadata | None = None
-    replicas: Workers = 1
-    """Number of worker Pods. Leave it out of Git to let `kubectl scale` or clients decide."""
+    replicas: Workers | None = None
+    """Number of worker Pods. Leave it out of Git to let `kubectl scale` or clients decide. Omitted: 1."""
     update_strategy: UpdateStrategy | None = None
     drain_timeout_seconds: Seconds | None = None
     """How long a worker that must go, but still runs a task or holds data nobody else has, is kept. Then it is deleted
     all the same and the loss is reported. Omitted: 300; 0: no drain."""
+
+
+class Worker(WorkerTemplate, frozen=True, kw_only=True):
+    """Homogeneous worker Pods. A new `kubectl.kubernetes.io/restartedAt` in `metadata.annotations` replaces them."""
+
+    replicas: Workers = 1
+    """Number of worker Pods. Leave it out of Git to let `kubectl scale` or clients decide."""
 
 
 class Condition(Value, frozen=True, kw_only=True):

@@ -15,11 +15,15 @@ from typing import Any
 
 import msgspec
 
+from .. import names
 from ..model import (
+    DEFAULT_GROUP_IS_TAKEN,
     NOTHING_TO_UPDATE,
     PERCENTAGE,
+    Autoscaling,
     DaskAutoscalerSpec,
     DaskCluster,
+    DaskClusterSpec,
     DaskJob,
     DaskJobSpec,
     DaskObject,
@@ -31,12 +35,15 @@ from ..model import (
     RollingUpdate,
     Scheduler,
     TemplateMetadata,
-    Worker,
+    WorkerGroup,
+    WorkerTemplate,
     dump,
 )
 from ..schema import structural
-from .pods import pod
-from .syntax import Problems, any_name, cluster_name, group_name, labels_and_annotations
+from .pods import DEFAULT_GRACE_SECONDS, containers, pod, pod_annotations
+from .rules import KEY, LABEL, unique
+from .services import service
+from .syntax import DNS_LABEL, Problems, any_name, cluster_name, group_name, labels_and_annotations
 
 #: Largest ``spec``, as compact JSON. The annotation of plain ``kubectl apply`` holds no more, etcd not much more; and
 #: the operator keeps every spec in memory, and writes it once more into what it makes of it.
@@ -70,18 +77,24 @@ def _problems(value: DaskObject) -> Problems:
     if size := too_large(value.spec):
         yield "spec", size.removeprefix("spec ")
     yield from _name(value)
+    yield from _namespace(value.metadata.get("namespace"))
     yield from labels_and_annotations("metadata", value.metadata.get("labels"), value.metadata.get("annotations"))
     yield from _members("spec", value.spec)
+    yield from _names_of_groups(value)
 
 
 def _members(path: str, value: Any) -> Problems:
     """Mistakes in a value of the model, those in its members first."""
+    if isinstance(value, list):
+        for number, member in enumerate(value):
+            yield from _members(f"{path}[{number}]", member)
     if not isinstance(value, msgspec.Struct):
         return
     for field in msgspec.structs.fields(value):
         yield from _members(f"{path}.{field.encode_name}", getattr(value, field.name))
-    if check := _CHECKS.get(type(value)):
-        yield from check(path, value)
+    for base in type(value).__mro__:
+        if check := _CHECKS.get(base):
+            yield from check(path, value)
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------------
@@ -89,6 +102,9 @@ def _members(path: str, value: Any) -> Problems:
 
 def _bounds(path: str, schema: Mapping[str, Any], value: Any) -> Problems:
     """Numbers and texts beyond the schema's bounds, as far as ``parse`` lets them pass."""
+    most_members = schema.get("maxItems", schema.get("maxProperties"))
+    if most_members and isinstance(value, Mapping | list) and len(value) > most_members:
+        yield path, f"must have at most {most_members} members, has {len(value)}"
     if isinstance(value, Mapping):
         schemas = schema.get("properties", {})
         for field, member in value.items():
@@ -122,12 +138,26 @@ _SUFFIX, _LONGEST_PREFIX = "xxxxx", 58
 
 def _name(value: DaskObject) -> Problems:
     """``metadata.name``, or any name that can be made of ``metadata.generateName``."""
-    check, prefix = _NAMES.get(type(value), any_name), value.metadata.get("generateName")
-    if value.name or not isinstance(prefix, str) or not prefix:
+    check, prefix = _NAMES.get(type(value), any_name), value.metadata.get("generateName") or ""
+    if not isinstance(prefix, str):
+        yield "metadata.generateName", f"must be text, not {reprlib.repr(prefix)}: put it in quotes"
+        return
+    if value.name or not prefix:
         yield from check("metadata.name", value.name)
+        check = any_name  # all that Kubernetes asks of what is not used
+    if not prefix:
         return
     for path, message in check("metadata.generateName", prefix[:_LONGEST_PREFIX] + _SUFFIX):
         yield path, f"with {len(_SUFFIX)} characters appended: {message}"
+
+
+def _namespace(namespace: object) -> Problems:
+    if namespace is None or namespace == "":
+        return
+    if not isinstance(namespace, str):
+        yield "metadata.namespace", f"must be text, not {reprlib.repr(namespace)}: put it in quotes"
+    else:
+        yield from LABEL("metadata.namespace", namespace)
 
 
 #: Of whose names more is asked than Kubernetes asks of any.
@@ -138,11 +168,51 @@ _NAMES: dict[type, Callable[[str, str], Problems]] = {
 }
 
 
+def _names_of_groups(value: DaskObject) -> Problems:
+    """Names of further groups that are possible, but not together with the cluster's."""
+    match value:
+        case DaskCluster(spec=spec):
+            path = "spec"
+        case DaskJob():
+            path, spec = "spec.cluster.spec", value.spec.cluster.spec
+        case _:
+            return
+    for number, group in enumerate(spec.worker_groups or ()):
+        name = names.worker_group(value.name, group.name)
+        if len(name) > names.MAX_GROUP_NAME:
+            limit = f"{name} must have at most {names.MAX_GROUP_NAME} characters, has {len(name)}"
+            yield f"{path}.workerGroups[{number}].name", f"{limit}: it is a label of the workers"
+
+
 # --- specs ------------------------------------------------------------------------------------------------------------
+
+
+def _cluster(path: str, spec: DaskClusterSpec) -> Problems:
+    # One that is stated cannot be told from the default, which the API server fills in.
+    if spec.autoscaler and spec.worker.replicas != 1:
+        yield f"{path}.worker.replicas", f"must be left out: {path}.autoscaler decides the number of workers"
+    groups = spec.worker_groups or []
+    first: dict[str, int] = {}
+    for number, group in enumerate(groups):
+        if first.setdefault(group.name, number) != number:
+            other = f"{path}.workerGroups[{first[group.name]}]"
+            yield f"{path}.workerGroups[{number}].name", f"{group.name!r} is the name of {other} already"
+
+
+def _further_group(path: str, group: WorkerGroup) -> Problems:
+    if not DNS_LABEL.fullmatch(group.name):
+        yield f"{path}.name", f"{group.name!r} must be a DNS label: a-z, 0-9 and '-', at most 63 characters"
+    if group.name == names.DEFAULT_GROUP:
+        yield f"{path}.name", DEFAULT_GROUP_IS_TAKEN
+    if group.autoscaler and group.replicas is not None:
+        yield f"{path}.replicas", f"must be left out: {path}.autoscaler decides the number of workers"
 
 
 def _autoscaler(path: str, spec: DaskAutoscalerSpec) -> Problems:
     yield from cluster_name(f"{path}.cluster", spec.cluster)
+
+
+def _autoscaling(path: str, spec: Autoscaling) -> Problems:
     if spec.maximum is not None and spec.minimum > spec.maximum:
         yield f"{path}.minimum", f"must not be greater than {path}.maximum ({spec.minimum} > {spec.maximum})"
 
@@ -150,6 +220,12 @@ def _autoscaler(path: str, spec: DaskAutoscalerSpec) -> Problems:
 def _job(path: str, spec: DaskJobSpec) -> Problems:
     if spec.pod_failure_policy and (spec.job.spec.get("restartPolicy") or "Never") != "Never":
         yield f"{path}.podFailurePolicy", "needs restartPolicy Never of the runner"
+    names = {container["name"] for _, container, _ in containers("", spec.job.spec)}
+    for number, failure in enumerate(spec.pod_failure_policy.rules if spec.pod_failure_policy else ()):
+        name = failure.on_exit_codes and failure.on_exit_codes.container_name
+        if name is not None and name not in names:
+            where = f"{path}.podFailurePolicy.rules[{number}].onExitCodes.containerName"
+            yield where, f"the runner has no container {name!r}"
     if spec.cluster.spec.idle_action == "Suspend":
         yield f"{path}.cluster.spec.idleAction", "must be Delete: a job's cluster is suspended with the job"
 
@@ -168,8 +244,17 @@ def _failure_policy(path: str, policy: PodFailurePolicy) -> Problems:
     for number, rule in enumerate(policy.rules):
         if (rule.on_exit_codes is None) == (rule.on_pod_conditions is None):
             yield f"{path}.rules[{number}]", "must have either onExitCodes or onPodConditions"
-        if rule.on_exit_codes and rule.on_exit_codes.operator == "In" and 0 in rule.on_exit_codes.values:
+        if rule.on_pod_conditions == []:
+            yield f"{path}.rules[{number}].onPodConditions", "must not be empty"
+        for at, condition in enumerate(rule.on_pod_conditions or ()):
+            yield from KEY(f"{path}.rules[{number}].onPodConditions[{at}].type", condition.type)
+        if (codes := rule.on_exit_codes) is None:
+            continue
+        if codes.operator == "In" and 0 in codes.values:
             yield f"{path}.rules[{number}].onExitCodes.values", "must not have 0, which is no failure"
+        if codes.values != sorted(codes.values):
+            yield f"{path}.rules[{number}].onExitCodes.values", "must be in order, the least first"
+        yield from unique(f"{path}.rules[{number}].onExitCodes.values", codes.values)
 
 
 def _rolling_update(path: str, rolling: RollingUpdate) -> Problems:
@@ -190,6 +275,8 @@ def _is_nothing(amount: int | str | None) -> bool:
 
 def _scheduler(path: str, scheduler: Scheduler) -> Problems:
     yield from pod(f"{path}.spec", scheduler.spec)
+    if scheduler.service is not None:
+        yield from service(f"{path}.service", scheduler.service)
     # Deployments allow nothing else.
     if (scheduler.spec.get("restartPolicy") or "Always") != "Always":
         yield f"{path}.spec.restartPolicy", "must be Always: the scheduler runs in a Deployment"
@@ -199,15 +286,27 @@ def _scheduler(path: str, scheduler: Scheduler) -> Problems:
 
 def _template_metadata(path: str, metadata: TemplateMetadata) -> Problems:
     yield from labels_and_annotations(path, metadata.labels, metadata.annotations)
+    yield from pod_annotations(path, metadata.annotations)
 
 
-def _worker(path: str, worker: Worker) -> Problems:
-    yield from pod(f"{path}.spec", worker.spec)
+#: `drainTimeoutSeconds` of a worker that states none.
+_DRAIN_SECONDS = 300
+
+
+def _worker(path: str, worker: WorkerTemplate) -> Problems:
+    found = worker.spec["containers"]
+    main = next((container for container in found if container["name"] == "worker"), found[0] if found else None)
+    drain = _DRAIN_SECONDS if worker.drain_timeout_seconds is None else worker.drain_timeout_seconds
+    hooked = main is not None and not (main.get("lifecycle") or {}).get("preStop")
+    # The operator's hook comes with a longer grace period.
+    yield from pod(f"{path}.spec", worker.spec, grace_seconds=DEFAULT_GRACE_SECONDS + (drain if hooked else 0))
 
 
 #: What is checked of a value, wherever in a spec it is: a new kind is checked as far as it is made of the same parts.
 _CHECKS: dict[type, Callable[[str, Any], Problems]] = {
+    Autoscaling: _autoscaling,
     DaskAutoscalerSpec: _autoscaler,
+    DaskClusterSpec: _cluster,
     DaskJobSpec: _job,
     DaskWorkerGroupSpec: _worker_group,
     JobTemplate: _runner,
@@ -215,5 +314,6 @@ _CHECKS: dict[type, Callable[[str, Any], Problems]] = {
     RollingUpdate: _rolling_update,
     Scheduler: _scheduler,
     TemplateMetadata: _template_metadata,
-    Worker: _worker,
+    WorkerGroup: _further_group,
+    WorkerTemplate: _worker,
 }

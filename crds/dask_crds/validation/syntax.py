@@ -7,13 +7,16 @@ import reprlib
 from collections.abc import Iterator, Mapping
 
 from .. import names
-from ..model import LABEL_VALUE
+from ..model import CLUSTER_NAME, LABEL_VALUE
 
-_SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-DNS_LABEL = re.compile(r"(?!.{64})[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_DNS_NAME = re.compile(r"(?!.{254})[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_SERVICE_NAME = re.compile(CLUSTER_NAME)
+DNS_LABEL = re.compile(rf"(?!.{{64}}){names.DNS_LABEL}")
+DNS_NAME = re.compile(r"(?!.{254})[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL_VALUE = re.compile(rf"(?!.{{64}}){LABEL_VALUE}")
 _KEY_NAME = re.compile(r"(?!.{64})[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?")
+
+#: Bytes of all annotations of an object, keys included.
+MOST_ANNOTATIONS = 256 * 1024
 
 Problems = Iterator[tuple[str, str]]  #: field, what is wrong with it
 
@@ -32,13 +35,13 @@ def group_name(path: str, name: str) -> Problems:
     if len(name) > names.MAX_GROUP_NAME:
         limit = f"must have at most {names.MAX_GROUP_NAME} characters, has {len(name)}"
         yield path, f"{limit}: it is a label of the workers"
-    if not _DNS_NAME.fullmatch(name):
+    if not DNS_NAME.fullmatch(name):
         yield path, f"{name!r} must be a DNS name: the workers are named after it"
 
 
 def any_name(path: str, name: str) -> Problems:
     """What keeps every object from having a name."""
-    if not _DNS_NAME.fullmatch(name):
+    if not DNS_NAME.fullmatch(name):
         yield path, f"{name!r} must be a DNS name: a-z, 0-9, '-' and '.', at most 253 characters"
 
 
@@ -48,6 +51,8 @@ def labels_and_annotations(path: str, labels: object, annotations: object) -> Pr
         if keys is not None and not isinstance(keys, Mapping):
             yield f"{path}.{field}", f"must be an object, not {reprlib.repr(keys)}"
             continue
+        if field == "annotations" and (size := annotations_size(keys or {})) > MOST_ANNOTATIONS:
+            yield f"{path}.{field}", f"have {size:,} bytes together, at most {MOST_ANNOTATIONS:,} are possible"
         for key, value in (keys or {}).items():
             if not is_key(str(key) if field == "labels" else str(key).lower()):
                 example = "letters, digits, '-', '_' and '.', at most 63, maybe after a DNS name and '/'"
@@ -59,10 +64,15 @@ def labels_and_annotations(path: str, labels: object, annotations: object) -> Pr
                 yield f"{path}.{field}.{key}", f"{reprlib.repr(value)} is not a label: {limit}"
 
 
+def annotations_size(annotations: Mapping[str, object]) -> int:
+    """Bytes of annotations as Kubernetes counts them, of which `MOST_ANNOTATIONS` are possible."""
+    return sum(len(f"{key}{value}".encode(errors="replace")) for key, value in annotations.items())
+
+
 def is_key(key: str) -> bool:
     """Whether labels and annotations can have the key."""
     domain, slash, name = key.rpartition("/")
-    return bool(_KEY_NAME.fullmatch(name)) and (not slash or bool(_DNS_NAME.fullmatch(domain)))
+    return bool(_KEY_NAME.fullmatch(name)) and (not slash or bool(DNS_NAME.fullmatch(domain)))
 
 
 def is_label_value(value: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from dask_constructs import (
     FluxKustomizations,
     Source,
 )
-from dask_synth import kustomization, schemas
+from dask_synth import kustomization, output, schemas
 
 from cdk8s import App, Chart  # isort: skip - after dask_constructs, which finds Node.js for it
 
@@ -110,9 +109,8 @@ def flux(chart: Chart, environment: Environment) -> None:
     FluxKustomizations(chart, "kustomizations", source=source(environment))
 
 
-def write(environment: Environment, part: Callable[[Chart, Environment], None]) -> None:
+def write(directory: Path, environment: Environment, part: Callable[[Chart, Environment], None]) -> None:
     """One folder: one file of manifests and a kustomization."""
-    directory = DIST / environment.name / part.__name__
     app = App(outdir=str(directory), output_file_extension=".yaml")
     part(Chart(app, part.__name__), environment)
     app.synth()
@@ -120,8 +118,8 @@ def write(environment: Environment, part: Callable[[Chart, Environment], None]) 
 
 
 if __name__ == "__main__":
-    shutil.rmtree(DIST, ignore_errors=True)
-    for place in (DEV, PROD):
-        for folder in (crds, operator, workloads, argocd, flux):
-            write(place, folder)
-    schemas(DIST / "schemas")
+    with output(DIST) as dist:  # a mistake leaves the old one as it was
+        for place in (DEV, PROD):
+            for folder in (crds, operator, workloads, argocd, flux):
+                write(dist / place.name / folder.__name__, place, folder)
+        schemas(dist / "schemas")

@@ -1,0 +1,119 @@
+"""Who may talk to the Pods of one cluster, and whom they may talk to (NetworkPolicy)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Required, TypedDict, Unpack
+
+from constructs import Construct
+
+from dask_crds.names import Component, Label, Port
+
+from .keywords import Options
+from .manifest import api_object
+from .resource import DaskConstruct
+from .values import Cluster, Text
+
+#: A namespace by its name, or a peer as a NetworkPolicy has it: ``{"ipBlock": {"cidr": "192.0.2.0/24"}}``.
+Peer = Text | Mapping[str, Any]
+
+_COMM = {"port": Port.COMM.number, "protocol": "TCP"}
+_CONTROL = {"port": Port.CONTROL.number, "protocol": "TCP"}
+_DASHBOARD = {"port": Port.DASHBOARD.number, "protocol": "TCP"}
+#: The label that Kubernetes itself puts on every namespace.
+_NAME_LABEL = "kubernetes.io/metadata.name"
+_OPERATOR = {"app.kubernetes.io/name": "dask-operator", "app.kubernetes.io/component": "operator"}
+
+
+class IsolationOptions(TypedDict, total=False):
+    """Keyword arguments of ``DaskCluster.isolate``."""
+
+    clients: Sequence[Peer] | None
+    """Who uses the scheduler and sees the dashboard: namespaces by name, or peers as in a NetworkPolicy."""
+    dashboards: Sequence[Peer] | None
+    """Who sees the dashboard alone: the namespace of an Ingress controller, say, or of Prometheus."""
+    egress: Sequence[Mapping[str, Any]] | None
+    """Where the cluster's Pods go besides DNS and each other, object stores say; rules as in a NetworkPolicy."""
+    operator_namespace: Text | None
+    """Where the operator runs, which asks the scheduler (default ``dask-operator``)."""
+
+
+class NetworkPolicyProps(IsolationOptions, total=False):
+    """Keyword arguments of ``DaskNetworkPolicy``."""
+
+    cluster: Required[Cluster]
+    """The cluster, or its name; or the job whose cluster it is."""
+    namespace: Text | None
+    """Its namespace; left out, that of the chart."""
+
+
+class DaskNetworkPolicy(DaskConstruct):
+    """Isolates one cluster: its Pods talk to each other and to DNS, and to others as far as is said.
+
+    Two policies, ``<cluster>-scheduler`` and ``<cluster>-members``. They hold where the network plugin enforces
+    NetworkPolicies, and not for Pods in the host's network. Probes of the kubelet and port-forwards go on.
+
+    Args:
+        props: see ``NetworkPolicyProps``.
+    """
+
+    def __init__(self, scope: Construct, id: str, **props: Unpack[NetworkPolicyProps]) -> None:
+        super().__init__(scope, id)
+        options = self._accepted(props, NetworkPolicyProps)
+        cluster = options.get("cluster", "")
+        where = {"namespace": options["namespace"]} if "namespace" in options else {}
+        for name, spec in {"scheduler": _of_scheduler(cluster, options), "members": _of_all(cluster, options)}.items():
+            metadata = {"name": f"{cluster}-{name}", "labels": {Label.CLUSTER: cluster}, **where}
+            manifest = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata}
+            api_object(self, name, {**manifest, "spec": spec})
+
+
+def _of_scheduler(cluster: str, options: Options) -> dict[str, Any]:
+    operator = {
+        **_namespace(options.get("operator_namespace", "dask-operator")),
+        "podSelector": {"matchLabels": _OPERATOR},
+    }
+    # The dashboard's for schedulers that were started before they had a port for orders.
+    rules: list[dict[str, Any]] = [{"from": [operator], "ports": [_CONTROL, _DASHBOARD]}]
+    if clients := options.get("clients"):
+        rules.append({"from": [peer(one) for one in clients], "ports": [_COMM, _DASHBOARD]})
+    if dashboards := options.get("dashboards"):
+        rules.append({"from": [peer(one) for one in dashboards], "ports": [_DASHBOARD]})
+    return {**_pods(cluster, Component.SCHEDULER), "policyTypes": ["Ingress"], "ingress": rules}
+
+
+def _of_all(cluster: str, options: Options) -> dict[str, Any]:
+    """Workers listen at ports that they choose, so all ports are open between the Pods of the cluster."""
+    each_other = _pods(cluster, Component.SCHEDULER, Component.WORKER, Component.JOB_RUNNER)
+    return {
+        **each_other,
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [each_other]}],
+        "egress": [DNS, {"to": [each_other]}, *options.get("egress", ())],
+    }
+
+
+#: The rule that lets Pods find names.
+DNS: dict[str, Any] = {
+    "to": [
+        {
+            "namespaceSelector": {"matchLabels": {_NAME_LABEL: "kube-system"}},
+            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+        }
+    ],
+    "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}],
+}
+
+
+def peer(given: str | Mapping[str, Any]) -> dict[str, Any]:
+    """A peer of a NetworkPolicy: all Pods of a namespace, if it is given by name."""
+    return _namespace(given) if isinstance(given, str) else dict(given)
+
+
+def _namespace(name: str) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {_NAME_LABEL: name}}}
+
+
+def _pods(cluster: str, *components: str) -> dict[str, Any]:
+    expression = {"key": Label.COMPONENT, "operator": "In", "values": list(components)}
+    return {"podSelector": {"matchLabels": {Label.CLUSTER: cluster}, "matchExpressions": [expression]}}

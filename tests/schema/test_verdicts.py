@@ -1,0 +1,217 @@
+"""The same verdict offline as at the API server, in both directions, of random manifests right and wrong.
+
+Three are asked: ``dask_constructs.problems``, the JSON schemas in ``dist/schemas``, and a real API server, which gets
+the resource and then, as dry runs too, all that the operator would make of it. "Accepted, and every Pod refused" is
+what hurts, so a resource counts as refused if anything that is made of it is. The three may differ in this only:
+
+1. *What one cluster alone knows*: whether a namespace, PriorityClass, RuntimeClass ... exists. The server says 403,
+   not 422, and the example is passed over.
+2. *An empty ``preStop`` of a worker*: the operator puts its own in its place. It says nothing: refused offline.
+3. *JSON schemas* know the form, not what goes together: they may accept what the others refuse, never the reverse.
+
+``EXAMPLES=20000 pytest tests/schema/test_verdicts.py`` looks further, ``SEED=2`` elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from jsonschema import Draft202012Validator
+from tests.cluster import ControlPlane
+from tests.support.manifests import CLUSTER, POD, SPECS, manifests
+from tests.support.schedules import ACCEPTED, REFUSED
+from tests.support.verdicts import Server
+
+from dask_constructs import problems
+from dask_crds.kinds import ApiResource
+from dask_crds.model import KINDS
+from dask_crds.model.manifest import without_nulls
+
+pytestmark = pytest.mark.control_plane
+
+SCHEMAS = Path(__file__).parents[2] / "dist/schemas/kubernetes.dask.org"
+EXAMPLES, SEED = int(os.environ.get("EXAMPLES", "500")), int(os.environ.get("SEED", "1"))
+#: What the server says of what it does not know, or does not allow here.
+OF_THIS_CLUSTER = 403
+
+
+@pytest.fixture(scope="module")
+def server(control_plane: ControlPlane) -> Server:
+    return Server(control_plane.port, control_plane.pki.folder)
+
+
+@cache
+def schema(kind: str) -> Draft202012Validator:
+    return Draft202012Validator(json.loads((SCHEMAS / f"{kind.lower()}_v1.json").read_text()))
+
+
+def compare(server: Server, manifest: dict[str, Any]) -> None:
+    offline = problems(manifest)
+    refusals = list(server.refusals(manifest))
+    if refusals and all(status == OF_THIS_CLUSTER for status, _ in refusals):
+        return
+    if offline and all(".lifecycle.preStop: must have one of" in problem for problem in offline):
+        return
+    assert bool(offline) == bool(refusals), f"offline: {offline}\nserver: {refusals}\n{json.dumps(manifest)}"
+    if not refusals:
+        assert not list(schema(manifest["kind"]).iter_errors(without_nulls(manifest)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_random_manifests(server: Server, kind: str) -> None:
+    """Constructs findings 4, 10 and 20, and whatever else there is of their kind."""
+
+    @seed(SEED)
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(manifests(kind))
+    def same_verdict(manifest: dict[str, Any]) -> None:
+        compare(server, manifest)
+
+    same_verdict()
+
+
+def group(**worker: Any) -> dict[str, Any]:
+    return resource("DaskWorkerGroup", {"cluster": "drawn", "worker": {"spec": {**POD, **worker}}})
+
+
+def resource(kind: str, spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    metadata = metadata or {"name": "drawn"}
+    return {"apiVersion": "kubernetes.dask.org/v1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def container(**fields: Any) -> dict[str, Any]:
+    return group(containers=[{**POD["containers"][0], **fields}])
+
+
+def service(**spec: Any) -> dict[str, Any]:
+    """A cluster whose Service somebody has written."""
+    return resource("DaskCluster", {**CLUSTER, "scheduler": {"spec": POD, "service": spec}})
+
+
+def cost(written: str) -> dict[str, Any]:
+    """A group whose Pods say what their deletion costs."""
+    metadata = {"annotations": {"controller.kubernetes.io/pod-deletion-cost": written}}
+    return resource("DaskWorkerGroup", {"cluster": "drawn", "worker": {"spec": POD, "metadata": metadata}})
+
+
+def policy(rule: dict[str, Any]) -> dict[str, Any]:
+    """A job with a policy of failures."""
+    policy = {"rules": [{"action": "FailJob", **rule}]}
+    return resource("DaskJob", {**SPECS["DaskJob"], "podFailurePolicy": policy})
+
+
+AUTOSCALER = {"cluster": "drawn"}
+FOUND: dict[str, tuple[dict[str, Any], bool]] = {
+    "two sources of a volume": (group(volumes=[{"name": "data", "emptyDir": {}, "image": {"reference": "a"}}]), False),
+    "a volume without a source": (group(volumes=[{"name": "data"}]), True),
+    "two handlers": (
+        container(readinessProbe={"exec": {"command": ["true"]}, "httpGet": {"port": 80}}),
+        False,
+    ),
+    "no handler": (container(livenessProbe={"periodSeconds": 1}), False),
+    "a value and a source": (
+        container(env=[{"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]),
+        False,
+    ),
+    "no value and a source": (
+        container(env=[{"name": "A", "value": "", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]),
+        True,
+    ),
+    "a device without limit": (container(resources={"requests": {"nvidia.com/gpu": 1}}), False),
+    "a device with limit": (container(resources={"limits": {"nvidia.com/gpu": 1}}), True),
+    "half a device": (container(resources={"limits": {"nvidia.com/gpu": "500m"}}), False),
+    "a resource of no kind": (container(resources={"limits": {"gpu": 1}}), False),
+    "two names of ports": (
+        container(ports=[{"name": "a", "containerPort": 1}, {"name": "a", "containerPort": 2}]),
+        False,
+    ),
+    "a port beyond int32": (container(ports=[{"containerPort": 2**31}]), False),
+    "a profile of no type": (container(securityContext={"seccompProfile": {"type": "Localhost"}}), False),
+    "debug containers": (group(ephemeralContainers=[{"name": "debug", "image": "a"}]), False),
+    "a label key of two": (resource("DaskAutoscaler", AUTOSCALER, name="a", labels={"a/b/c": "d"}), False),
+    "a namespace that cannot be": (resource("DaskAutoscaler", AUTOSCALER, name="a", namespace="A_b"), False),
+    "a namespace that is a number": (resource("DaskAutoscaler", AUTOSCALER, name="a", namespace=5), False),
+    "many annotations": (
+        resource("DaskAutoscaler", AUTOSCALER, name="a", annotations={"a": "x" * 262_143}),
+        True,
+    ),
+    "too many annotations": (
+        resource("DaskAutoscaler", AUTOSCALER, name="a", annotations={"a": "x" * 262_144}),
+        False,
+    ),
+    "annotations that children cannot have": (
+        resource(
+            "DaskWorkerGroup", {"cluster": "drawn", "worker": {"spec": POD}}, name="a", annotations={"a": "x" * 200_000}
+        ),
+        False,
+    ),
+    "annotations that children can have": (
+        resource(
+            "DaskWorkerGroup", {"cluster": "drawn", "worker": {"spec": POD}}, name="a", annotations={"a": "x" * 130_000}
+        ),
+        True,
+    ),
+    "exit codes out of order": (policy({"onExitCodes": {"operator": "In", "values": [2, 1]}}), False),
+    "exit codes of no container": (
+        policy({"onExitCodes": {"operator": "In", "values": [1], "containerName": "none"}}),
+        False,
+    ),
+    "no condition": (policy({"onPodConditions": []}), False),
+    "a condition of no name": (policy({"onPodConditions": [{"type": "a b"}]}), False),
+    "a cost that is none": (cost("much"), False),
+    "a cost with a plus": (cost("+5"), False),
+    "a cost": (cost("-5"), True),
+    "no cost": (cost(""), False),
+    # Habits of manifests that were written for dask-kubernetes (public findings, 16 sources).
+    "a name that is made up": (resource("DaskCluster", CLUSTER, generateName="habit-"), True),
+    "an amount without quotes": (container(resources={"limits": {"cpu": 0.5}}), False),
+    "a whole amount without quotes": (container(resources={"limits": {"cpu": 1.0, "memory": 2**31}}), True),
+    "a volume of our name": (
+        resource(
+            "DaskCluster",
+            {**CLUSTER, "scheduler": {"spec": {**POD, "volumes": [*POD["volumes"], {"name": "dask-gitops"}]}}},
+        ),
+        True,
+    ),
+    "a Service of its own ports": (
+        service(type="NodePort", ports=[{"name": "tcp-comm", "port": 8786, "targetPort": "tcp-comm"}]),
+        True,
+    ),
+    "a Service with two ports of no name": (service(ports=[{"port": 8786}, {"port": 8787}]), False),
+    "a nodePort of no node": (service(ports=[{"port": 8786, "nodePort": 30_000}]), False),
+    "a name beside a wrong prefix": (resource("DaskAutoscaler", AUTOSCALER, name="a", generateName="A"), False),
+    "a cluster that cannot be": (resource("DaskAutoscaler", {"cluster": "Always"}), False),
+}
+
+
+@pytest.mark.parametrize(("manifest", "accepted"), FOUND.values(), ids=FOUND)
+def test_what_was_found_before(server: Server, manifest: dict[str, Any], accepted: bool) -> None:
+    assert (not problems(manifest)) == accepted
+    compare(server, manifest)
+
+
+# --- schedules --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("schedules", "accepted"), [(ACCEPTED, True), (REFUSED, False)], ids=["accepted", "refused"])
+def test_schedules(server: Server, schedules: tuple[str, ...], accepted: bool) -> None:
+    """``tests/unit/test_schedule.py`` says the same offline (constructs finding 10, program 20)."""
+    cron_job = ApiResource("batch", "v1", "cronjobs", "CronJob")
+    pod = {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]}
+    for schedule in schedules:
+        spec = {"schedule": schedule, "jobTemplate": {"spec": {"template": {"spec": pod}}}}
+        manifest = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "a"}, "spec": spec}
+        status, said = server.dry_run(manifest, cron_job)
+        assert (status < 300) == accepted, f"{schedule!r}: {said.get('message')}"
