@@ -146,7 +146,7 @@ def confined(control_plane: ControlPlane, home: str, namespace: str) -> Iterator
     ]
     control_plane.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(written))
 
-    def create(name: str, where: str = namespace, *, owned: bool = True, **more: Any) -> str:
+    def create(name: str, where: str = namespace, *, owned: bool = True, of: str = "", **more: Any) -> str:
         reference = {
             "apiVersion": names.API_VERSION,
             "kind": "DaskCluster",
@@ -177,7 +177,7 @@ def test_a_confined_operator_makes_the_secrets_of_clusters_and_its_own_key(confi
     assert confined(names.MASTER_SECRET, home, owned=False) == ""
     assert "belongs to a Dask resource" in confined(names.MASTER_SECRET, owned=False)
     assert "belongs to a Dask resource" in confined("another", home, owned=False)
-    assert "of type Opaque" in confined("token", type="kubernetes.io/service-account-token")
+    assert "of type Opaque" in confined("token", of="default", type="kubernetes.io/service-account-token")
     assert "nothing to do in namespace kube-system" in confined("ours", "kube-system")
 
 

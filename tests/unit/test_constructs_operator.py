@@ -129,7 +129,7 @@ def test_its_identity_is_confined() -> None:
     kinds = {m["kind"] for m in installed()}
     assert {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"} <= kinds
     (policy,) = (m for m in installed(namespace="system") if m["kind"] == "ValidatingAdmissionPolicy")
-    (condition,) = policy["spec"]["matchConditions"]
+    condition, _ = policy["spec"]["matchConditions"]
     assert condition["expression"] == "request.userInfo.username == 'system:serviceaccount:system:dask-operator'"
     assert "ValidatingAdmissionPolicy" not in {m["kind"] for m in installed(confined=False)}
 

@@ -24,7 +24,7 @@ from dask_controller.shell.addresses import scheduler_address
 from dask_controller.shell.caches import Caches
 from dask_controller.shell.execute import Executor
 from dask_controller.shell.keyring import BELIEVED_SECONDS, KEY_REFUSED, Keyring
-from dask_controller.shell.observe import observe
+from dask_controller.shell.kinds import snapshot
 from dask_controller.shell.reconcile import TRIED_OTHERWISE, _next_look
 from dask_crds import names
 from dask_crds.kinds import RESOURCES
@@ -329,7 +329,7 @@ async def test_who_has_the_key_is_asked_at_its_own_port_and_others_as_ever() -> 
     assert (signed.url, signed.keys) == ("http://10.0.1.1:9000", keyring.keys(c.uid))
     before = address(**{"http-dashboard": 8080})
     assert (before.url, before.keys) == ("http://10.0.1.1:8080", ())
-    assert observe(c, caches).signing == Signing(ensured=False)  # type: ignore[union-attr]
+    assert snapshot(caches, c).signing == Signing(ensured=False)  # type: ignore[union-attr]
 
 
 def test_a_workers_hook_has_the_key_of_its_cluster() -> None:
