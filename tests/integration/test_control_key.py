@@ -147,18 +147,10 @@ def confined(control_plane: ControlPlane, home: str, namespace: str) -> Iterator
     control_plane.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(written))
 
     def create(name: str, where: str = namespace, *, owned: bool = True, of: str = "", **more: Any) -> str:
-        reference = {
-            "apiVersion": names.API_VERSION,
-            "kind": "DaskCluster",
-            "name": "x",
-            "uid": "u",
-            "controller": True,
-        }
-        metadata = {
-            "name": name,
-            "namespace": where,
-            **({"ownerReferences": [{**reference, "controller": True}]} if owned else {}),
-        }
+        reference = {"apiVersion": names.API_VERSION, "kind": "DaskCluster", "name": "x", "uid": "u"}
+        owners = [{**reference, "controller": True}] if owned else []
+        account = {"kubernetes.io/service-account.name": of} if of else {}
+        metadata = {"name": name, "namespace": where, "ownerReferences": owners, "annotations": account}
         manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, **more}
         try:
             control_plane.kubectl("create", f"--as={user}", "-f", "-", input=yaml.safe_dump(manifest))
