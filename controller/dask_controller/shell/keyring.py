@@ -67,9 +67,9 @@ class Keyring:
         found = await kubernetes.get("Secret", namespace, MASTER_SECRET)
         if found is None:
             # One that is lost while we run is put back: by another one we would know no scheduler.
-            key = self._masters[0] if self._masters else secrets.token_bytes(MASTER_BYTES)
+            masters = self._masters or (secrets.token_bytes(MASTER_BYTES),)
             try:
-                found = await kubernetes.create(_master(namespace, key))
+                found = await kubernetes.create(_master(namespace, masters))
             except ApiError as error:
                 if error.reason != "AlreadyExists":
                     raise
@@ -126,13 +126,14 @@ class Keyring:
         self._there.pop(cluster_uid, None)
 
 
-def _master(namespace: str, key: bytes) -> Manifest:
+def _master(namespace: str, masters: tuple[bytes, ...]) -> Manifest:
+    entries = zip((MASTER_KEY, MASTER_PREVIOUS), masters, strict=False)
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": MASTER_SECRET, "namespace": namespace},
         "type": "Opaque",
-        "data": {MASTER_KEY: base64.b64encode(key).decode()},
+        "data": {entry: base64.b64encode(master).decode() for entry, master in entries},
     }
 
 

@@ -63,7 +63,7 @@ def listen(scheduler: Any) -> None:
     try:
         server.listen(int(os.environ.get(PORT_VARIABLE) or DEFAULT_PORT))
     except (OSError, ValueError) as error:
-        _logger.error("dask-gitops: nobody can be given orders to, as the control port cannot be opened: %s", error)
+        _logger.error("dask-gitops: no orders are taken, as the port for them cannot be opened: %s", error)
         return
     scheduler._dask_gitops_control = server
 
