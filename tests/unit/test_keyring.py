@@ -121,11 +121,10 @@ async def test_a_key_that_is_lost_is_put_back() -> None:
     """By another one no scheduler would be known."""
     api: Any = Api()
     keyring = await loaded(api)
-    before = api.secrets[OWN, names.MASTER_SECRET]
     for renewed in ({}, {"previous": base64.b64encode(b"p" * 32).decode()}):
-        before["data"] |= renewed
+        api.secrets[OWN, names.MASTER_SECRET]["data"] |= renewed
         await keyring.load(api)
-        del api.secrets[OWN, names.MASTER_SECRET]
+        before = api.secrets.pop((OWN, names.MASTER_SECRET))
         await keyring.load(api)
         assert api.secrets[OWN, names.MASTER_SECRET] == before
 

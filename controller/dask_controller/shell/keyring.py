@@ -67,9 +67,9 @@ class Keyring:
         found = await kubernetes.get("Secret", namespace, MASTER_SECRET)
         if found is None:
             # One that is lost while we run is put back: by another one we would know no scheduler.
-            masters = self._masters or (secrets.token_bytes(MASTER_BYTES),)
+            kept = self._masters or (secrets.token_bytes(MASTER_BYTES),)
             try:
-                found = await kubernetes.create(_master(namespace, masters))
+                found = await kubernetes.create(_master(namespace, kept))
             except ApiError as error:
                 if error.reason != "AlreadyExists":
                     raise
