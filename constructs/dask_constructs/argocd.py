@@ -29,7 +29,7 @@ _THIS_CLUSTER = "https://kubernetes.default.svc"
 #: its owner's to decide, in whatever kind a network plugin or a policy engine has it.
 _TEAM_KINDS = [
     *({"group": row.group, "kind": kind} for kind, row in RESOURCES.items() if row.namespaced and kind != "Lease"),
-    *({"group": "", "kind": kind} for kind in ("PersistentVolumeClaim", "Secret", "ServiceAccount")),
+    *({"group": "", "kind": kind} for kind in ("PersistentVolumeClaim", "ServiceAccount")),
     {"group": "batch", "kind": "CronJob"},
     {"group": "discovery.k8s.io", "kind": "EndpointSlice"},
 ]

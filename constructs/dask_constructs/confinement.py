@@ -11,7 +11,7 @@ from dask_crds.names import Component, Label
 from .admission import with_binding
 
 #: Children that the operator makes. RBAC cannot tell those from what others have of these kinds.
-_CHILDREN = ("Pod", "Service", "ConfigMap", "Deployment", "PodDisruptionBudget", "Job")
+_CHILDREN = ("Pod", "Service", "ConfigMap", "Secret", "Deployment", "PodDisruptionBudget", "Job")
 
 _OWNED = (
     "[object, oldObject].filter(o, o != null).all(o, o.metadata.?ownerReferences.orValue([]).exists(r,"
@@ -22,6 +22,8 @@ _RELABELLED = (
     "request.resource.resource == 'pods' && request.operation == 'UPDATE' && object.spec == oldObject.spec"
     f" && oldObject.metadata.?labels[?'{Label.COMPONENT}'].orValue('') == '{Component.SCHEDULER}'"
 )
+#: With another type Kubernetes would put a ServiceAccount's token into it.
+_PLAIN = "request.resource.resource != 'secrets' || object == null || object.?type.orValue('Opaque') == 'Opaque'"
 _ELSEWHERE = (
     "!request.namespace.startsWith('kube-')"
     f" && namespaceObject.metadata.?labels[?'{Label.MANAGED}'].orValue('') != 'false'"
@@ -32,12 +34,19 @@ def confinement(service_account: str, namespace: str, name: str) -> list[dict[st
     """A policy, and its binding, for a ServiceAccount that the operator runs as.
 
     It may create, change and delete children of Dask resources and nothing else; and Dask resources, but in no
-    namespace of Kubernetes itself, nor in one with the label ``dask.org/managed: "false"``.
+    namespace of Kubernetes itself, nor in one with the label ``dask.org/managed: "false"``. Its own key it may make.
     """
+    own_key = (
+        f"request.resource.resource == 'secrets' && request.namespace == '{namespace}'"
+        f" && object != null && object.metadata.?name.orValue('') == '{names.MASTER_SECRET}'"
+    )
     user = f"system:serviceaccount:{namespace}:{service_account}"
     spec: dict[str, Any] = {
         "matchConstraints": {"resourceRules": [_writes(*_CHILDREN), _writes(*DASK_KINDS)]},
-        "matchConditions": [{"name": "operator", "expression": f"request.userInfo.username == '{user}'"}],
+        "matchConditions": [
+            {"name": "operator", "expression": f"request.userInfo.username == '{user}'"},
+            {"name": "not-its-own-key", "expression": f"!({own_key})"},
+        ],
         "validations": [
             {
                 "expression": _ELSEWHERE,
@@ -47,6 +56,11 @@ def confinement(service_account: str, namespace: str, name: str) -> list[dict[st
             {
                 "expression": f"request.resource.group == '{names.GROUP}' || ({_OWNED}) || ({_RELABELLED})",
                 "message": "the operator may change what belongs to a Dask resource, and this does not",
+                "reason": "Forbidden",
+            },
+            {
+                "expression": _PLAIN,
+                "message": "the operator may make Secrets of type Opaque, and no others",
                 "reason": "Forbidden",
             },
         ],

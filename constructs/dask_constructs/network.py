@@ -19,6 +19,7 @@ from .values import Cluster, Text
 Peer = Text | Mapping[str, Any]
 
 COMM = {"port": Port.COMM.number, "protocol": "TCP"}
+CONTROL = {"port": Port.CONTROL.number, "protocol": "TCP"}
 DASHBOARD = {"port": Port.DASHBOARD.number, "protocol": "TCP"}
 #: The label that Kubernetes itself puts on every namespace.
 _NAME_LABEL = "kubernetes.io/metadata.name"
@@ -70,7 +71,8 @@ def _of_scheduler(cluster: str, options: Options) -> dict[str, Any]:
         **_namespace(options.get("operator_namespace", "dask-operator")),
         "podSelector": {"matchLabels": SELECTOR},
     }
-    rules: list[dict[str, Any]] = [{"from": [operator], "ports": [DASHBOARD]}]
+    # The dashboard's for schedulers that were started before they had a port for orders.
+    rules: list[dict[str, Any]] = [{"from": [operator], "ports": [CONTROL, DASHBOARD]}]
     if clients := options.get("clients"):
         rules.append({"from": [peer(one) for one in clients], "ports": [COMM, DASHBOARD]})
     if dashboards := options.get("dashboards"):

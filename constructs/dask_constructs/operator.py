@@ -168,6 +168,7 @@ class DaskOperator(DaskConstruct):
         subject = {"kind": "ServiceAccount", "name": _NAME, "namespace": self._namespace}
         leases = rbac.rules(rbac.LEADER_ELECTION)
         self._role("leader-election", f"{_NAME}-leader-election", self._namespace, leases, subject)
+        self._role("master-key", f"{_NAME}-master-key", self._namespace, rbac.rules(rbac.MASTER_KEY), subject)
         permissions = rbac.rules(rbac.OPERATOR)
         if namespaces is None:
             metadata = {"name": _NAME, "labels": _LABELS, "annotations": sync_wave(-5)}

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from dask_crds.kinds import DASK_KINDS, RESOURCES
+from dask_crds.names import MASTER_SECRET
 
 #: API group of Roles and of their bindings.
 RBAC_GROUP = "rbac.authorization.k8s.io"
@@ -20,6 +21,7 @@ class Permission(NamedTuple):
     kinds: str
     verbs: str
     reason: str
+    names: tuple[str, ...] = ()  #: of the only objects that it is about; empty for all
 
 
 _READ = "get list watch"
@@ -39,6 +41,7 @@ OPERATOR = (
         "Pod", "list watch create patch delete", "workers are Pods of the group, so that it chooses which one goes"
     ),
     Permission("Service ConfigMap", _WRITE, "the scheduler's address, and the module that it loads"),
+    Permission("Secret", "create", "the key by which a cluster knows its operator; it can read none"),
     Permission("Event", "create", "tells in `kubectl describe` what was done and what went wrong"),
     Permission("Event", "list", "why Kubernetes makes no Pod of a Job is told by an event alone"),
     Permission("Deployment", _WRITE, "the scheduler runs in a Deployment"),
@@ -47,7 +50,11 @@ OPERATOR = (
     Permission("Job", f"{_WRITE} delete", "a DaskJob's program runs in a Job"),
 )
 
-#: What it needs in its own namespace.
+#: What it needs in its own namespace, by role.
+MASTER_KEY = (
+    Permission("Secret", "create", "its own key, from which those of clusters are derived, is made at the first start"),
+    Permission("Secret", "get", "the same, by every replica and again when it is renewed", (MASTER_SECRET,)),
+)
 LEADER_ELECTION = (Permission("Lease", "get create patch", "one replica acts, the others wait for its Lease"),)
 
 #: What the Pods of a DaskCronJob need.
@@ -80,6 +87,7 @@ def _rule(permission: Permission) -> dict[str, Any]:
         "apiGroups": [group],
         "resources": [f"{RESOURCES[kind].plural}{slash}{subresource}" for kind, slash, subresource in parts],
         "verbs": permission.verbs.split(),
+        **({"resourceNames": list(permission.names)} if permission.names else {}),
     }
 
 

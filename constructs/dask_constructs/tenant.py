@@ -14,7 +14,7 @@ from dask_crds.names import Component, Label
 from . import rbac
 from .cron_job import starter_account
 from .manifest import api_object, cluster_scoped
-from .network import COMM, DASHBOARD, DNS, Peer, peer
+from .network import COMM, CONTROL, DASHBOARD, DNS, Peer, peer
 from .operator import RESTRICTED_NAMESPACE
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct
@@ -151,7 +151,8 @@ def network_policies(
         "dask-operator": {
             "podSelector": _component(Component.SCHEDULER)["podSelector"],
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": [peer(operator_namespace)], "ports": [DASHBOARD]}],
+            # That of the dashboard for schedulers that were started before they had one for orders.
+            "ingress": [{"from": [peer(operator_namespace)], "ports": [CONTROL, DASHBOARD]}],
         },
     }
     if clients:

@@ -177,6 +177,7 @@ RESOURCES: dict[str, ApiResource] = {
         ApiResource("", "v1", "pods", "Pod"),
         ApiResource("", "v1", "services", "Service"),
         ApiResource("", "v1", "configmaps", "ConfigMap"),
+        ApiResource("", "v1", "secrets", "Secret"),
         ApiResource("", "v1", "events", "Event"),
         ApiResource("apps", "v1", "deployments", "Deployment"),
         ApiResource("apps", "v1", "replicasets", "ReplicaSet"),

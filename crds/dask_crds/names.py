@@ -6,6 +6,7 @@ commands) select on these, so a change here breaks somebody.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final, NamedTuple
 
 GROUP = "kubernetes.dask.org"
@@ -25,6 +26,9 @@ DEFAULT_GROUP = "default"
 #: Who wrote a field (``metadata.managedFields``): one manager for children, one for status.
 FIELD_MANAGER = "dask-operator"
 STATUS_MANAGER = "dask-operator-status"
+
+#: The Secret with the operator's own key, in its namespace.
+MASTER_SECRET = "dask-operator-master"
 
 
 # Plain strings, not members of a StrEnum: they stand in manifests, and ``yaml.safe_dump`` writes no other strings.
@@ -79,6 +83,7 @@ class Port:
 
     COMM: Final = NamedPort("tcp-comm", 8786)
     DASHBOARD: Final = NamedPort("http-dashboard", 8787)
+    CONTROL: Final = NamedPort("dask-gitops", 8788)  #: where a scheduler takes the operator's orders
 
 
 class Env:
@@ -96,6 +101,11 @@ def scheduler(cluster: str) -> str:
 def scheduler_extension(cluster: str) -> str:
     """Name of the ConfigMap with the module that a cluster's scheduler loads."""
     return f"{scheduler(cluster)}-extension"
+
+
+def security(cluster: str, uid: str) -> str:
+    """Name of the Secret of a cluster: another one for each that had the name, as nobody reads whose it is."""
+    return f"{cluster}-security-{hashlib.sha256(uid.encode()).hexdigest()[:8]}"
 
 
 def worker_group(cluster: str, name: str) -> str:

@@ -24,8 +24,10 @@ class Child(NamedTuple):
     awaits_pod: bool = False  #: whether it is of no use, and not made, before the scheduler has a Pod
 
 
-def children(cluster: DaskCluster) -> tuple[Child, ...]:
+def children(cluster: DaskCluster, *, signed: bool = True) -> tuple[Child, ...]:
     """All children of ``cluster``, in the order in which they are made.
+
+    But for the Secret with its key, which nobody can state or compare; without that they are not ``signed``.
 
     Kubernetes warns of a PodDisruptionBudget without a Pod, so there is none for a suspended cluster. The default group
     of one keeps its size, and has no Pods. Nor have the others.
@@ -37,7 +39,7 @@ def children(cluster: DaskCluster) -> tuple[Child, ...]:
         Child("ConfigMap", names.scheduler_extension(cluster.name), extension_config_map, needed=True),
         Child("Service", scheduler, scheduler_service, needed=True),
         Child("PodDisruptionBudget", scheduler, disruption_budget, wanted=protected, awaits_pod=True),
-        Child("Deployment", scheduler, scheduler_deployment),
+        Child("Deployment", scheduler, partial(scheduler_deployment, signed=signed)),
         *(
             Child("DaskWorkerGroup", names.worker_group(cluster.name, group.name), partial(worker_group, group=group))
             for group in groups

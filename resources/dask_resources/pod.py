@@ -39,5 +39,30 @@ def _container_with_environment(container: dict[str, Any], environment: Mapping[
     return {**container, "env": [*added, *present]}
 
 
+def with_volume(
+    spec: Mapping[str, Any], container: str, *, name: str, source: Mapping[str, Any], path: str
+) -> dict[str, Any]:
+    """A copy of ``spec`` with a volume that one container can read.
+
+    Args:
+        spec: PodSpec.
+        container: name of that container.
+        name: of the volume; a user's volumes may have any name, so it may get a number.
+        source: what is in it.
+        path: where the container finds it.
+    """
+    volumes = spec.get("volumes") or []
+    taken = {volume["name"] for volume in volumes}
+    free = next(each for each in (name, *(f"{name}-{n}" for n in range(len(taken)))) if each not in taken)
+    mount = {"name": free, "mountPath": path, "readOnly": True}
+
+    def mounting(each: Mapping[str, Any]) -> Mapping[str, Any]:
+        mounts = [*(each.get("volumeMounts") or []), mount]
+        return {**each, "volumeMounts": mounts} if each["name"] == container else each
+
+    containers = [mounting(each) for each in spec["containers"]]
+    return {**spec, "containers": containers, "volumes": [*volumes, {"name": free, **source}]}
+
+
 #: Dask speaks its own protocol between Pods, which sidecars that expect HTTP break; users may turn this on again.
 NO_SIDECAR = {"sidecar.istio.io/inject": "false"}

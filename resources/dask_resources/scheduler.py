@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from dask_crds.names import Annotation, Component, Label, Port
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, main_container, with_environment
 from .revision import revision
-from .scheduler_extension import mounted, sources
+from .scheduler_extension import mounted, sources, with_key
 
 DEFAULT_CLUSTER_DOMAIN = "cluster.local"
 
@@ -49,13 +50,19 @@ def scheduler_metadata(cluster: DaskCluster) -> dict[str, Any]:
     return {field: pod[field] for field in ("labels", "annotations") if field in pod}
 
 
-def scheduler_deployment(cluster: DaskCluster) -> dict[str, Any]:
+def scheduler_deployment(cluster: DaskCluster, *, signed: bool = True) -> dict[str, Any]:
     """Deployment ``<cluster>-scheduler``: a native controller heals the scheduler even while the operator is down.
 
     The strategy is Recreate because clients expect exactly one scheduler Pod at any time.
+
+    Args:
+        cluster: that it is of.
+        signed: whether the scheduler takes signed orders only; not where the operator may not make the key for that.
     """
     labels = selector(cluster.name)
     pod = mounted(with_environment(cluster.spec.scheduler.spec, {}), names.scheduler_extension(cluster.name))
+    if signed:
+        pod = with_key(pod, names.security(cluster.name, cluster.uid))
     pod = _listening(pod, _target_port(cluster))
     return {
         "apiVersion": "apps/v1",
@@ -109,7 +116,10 @@ def _listening(spec: dict[str, Any], port: int | None) -> dict[str, Any]:
 
 
 def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
-    """Service ``<cluster>-scheduler``: the user's spec; selector and ports are filled in where left out."""
+    """Service ``<cluster>-scheduler``: the user's spec; selector and ports are filled in where left out.
+
+    The port for orders is added to the user's, too: the hooks of workers find it there.
+    """
     spec: ServiceSpec = cluster.spec.scheduler.service or {}
     defaults: dict[str, Any] = {
         "selector": selector(cluster.name),
@@ -129,6 +139,8 @@ def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
         ],
     }
     filled = {**spec, **{key: value for key, value in defaults.items() if not spec.get(key)}}
+    if filled.get("type") != "ExternalName":
+        filled["ports"] = [*filled["ports"], *_control_port(filled["ports"])]
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -141,6 +153,15 @@ def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
         ),
         "spec": filled,
     }
+
+
+def _control_port(ports: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The port for orders beside ``ports``, unless it is one of them."""
+    if all(port.get("name") != Port.CONTROL.name for port in ports):
+        taken = {port.get("port") for port in ports}
+        number = next(n for n in range(Port.CONTROL.number, 2**16) if n not in taken)
+        # By name: it leads to no Pod that has no such port, and finds it where a Pod has it elsewhere.
+        yield {"name": Port.CONTROL.name, "port": number, "targetPort": Port.CONTROL.name, "protocol": "TCP"}
 
 
 def service_selects(cluster: DaskCluster) -> bool:

@@ -11,9 +11,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from dask_crds.names import Component
+from dask_crds.names import Component, Port
 
-from .pod import main_container
+from . import security
+from .pod import main_container, with_volume
 
 MODULE = "dask_gitops_scheduler.py"  #: the file that is preloaded; it imports those beside it
 MOUNT_PATH = "/etc/dask-gitops"
@@ -23,7 +24,11 @@ PRELOAD_ARGV_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD_ARGV"
 TERMINATION_LOG_VARIABLE = "DASK_GITOPS_TERMINATION_LOG"
 _DEFAULT_TERMINATION_LOG = "/dev/termination-log"
 
-_VOLUME = "dask-gitops"
+#: Where the module finds the key, and the port that it opens if there is one.
+KEY_FILE_VARIABLE = "DASK_GITOPS_KEY_FILE"
+PORT_VARIABLE = "DASK_GITOPS_PORT"
+
+_VOLUME, _SECURITY_VOLUME = "dask-gitops", "dask-gitops-security"
 
 
 @cache
@@ -40,21 +45,33 @@ def mounted(spec: dict[str, Any], config_map: str) -> dict[str, Any]:
     Preloading is requested through the environment, and the user's own list there is kept. A ``--preload`` on the
     command line replaces that list (``distributed.cli.dask_scheduler``), so there the module is added as another one.
     """
-    main, volumes = main_container(spec, Component.SCHEDULER), spec.get("volumes") or []
-    taken = {volume["name"] for volume in volumes}  # the user's may have any name
-    name = next(name for name in (_VOLUME, *(f"{_VOLUME}-{n}" for n in range(len(taken)))) if name not in taken)
-    containers = [_preloading(c, name) if c["name"] == main else c for c in spec["containers"]]
-    volume = {"name": name, "configMap": {"name": config_map}}
-    return {**spec, "containers": containers, "volumes": [*volumes, volume]}
+    main = main_container(spec, Component.SCHEDULER)
+    spec = {**spec, "containers": [_preloading(c) if c["name"] == main else c for c in spec["containers"]]}
+    return with_volume(spec, main, name=_VOLUME, source={"configMap": {"name": config_map}}, path=MOUNT_PATH)
 
 
-def _preloading(scheduler: dict[str, Any], volume: str) -> dict[str, Any]:
-    mount = {"name": volume, "mountPath": MOUNT_PATH, "readOnly": True}
-    scheduler = {
-        **scheduler,
-        "env": [*_with_preload(scheduler.get("env") or []), *_termination_log(scheduler)],
-        "volumeMounts": [*(scheduler.get("volumeMounts") or []), mount],
-    }
+def with_key(spec: dict[str, Any], secret: str) -> dict[str, Any]:
+    """A scheduler's PodSpec whose main container has the key from ``secret``, and a port for orders that it signs.
+
+    The port's name is the sign of that: by it the operator knows that this scheduler can prove who it is.
+    """
+    main = main_container(spec, Component.SCHEDULER)
+    taken = {port.get("containerPort") for c in spec["containers"] for port in c.get("ports") or ()}
+    number = next(n for n in range(Port.CONTROL.number, 2**16) if n not in taken)
+    port = {"name": Port.CONTROL.name, "containerPort": number, "protocol": "TCP"}
+    told = {KEY_FILE_VARIABLE: security.KEY_FILE, PORT_VARIABLE: str(number)}
+    env = [{"name": name, "value": value} for name, value in told.items()]
+
+    def listening(scheduler: dict[str, Any]) -> dict[str, Any]:
+        theirs = [variable for variable in scheduler.get("env") or () if variable["name"] not in told]
+        return {**scheduler, "env": [*theirs, *env], "ports": [port, *(scheduler.get("ports") or ())]}
+
+    spec = {**spec, "containers": [listening(c) if c["name"] == main else c for c in spec["containers"]]}
+    return with_volume(spec, main, name=_SECURITY_VOLUME, source=security.volume(secret), path=security.MOUNT_PATH)
+
+
+def _preloading(scheduler: dict[str, Any]) -> dict[str, Any]:
+    scheduler = {**scheduler, "env": [*_with_preload(scheduler.get("env") or []), *_termination_log(scheduler)]}
     for field in ("command", "args"):
         if scheduler.get(field):
             scheduler[field] = _with_preload_option(scheduler[field])

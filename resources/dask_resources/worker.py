@@ -51,13 +51,25 @@ def stop_seconds(group: DaskWorkerGroup) -> int | None:
 
 
 def worker_pod(
-    group: DaskWorkerGroup, ordinal: int, incarnation: str, *, domain: str = DEFAULT_CLUSTER_DOMAIN
+    group: DaskWorkerGroup,
+    ordinal: int,
+    incarnation: str,
+    *,
+    domain: str = DEFAULT_CLUSTER_DOMAIN,
+    cluster_uid: str = "",
 ) -> dict[str, Any]:
     """Worker Pod ``<group>-worker-<ordinal>``.
 
     The Pod's name says which place in the group it fills, so that creating it twice is refused by the API server.
     Its worker registers as ``<pod>-<incarnation>``, because a scheduler refuses a name that it still knows
     (distributed, ``Scheduler.add_worker``: "name taken"), and after the loss of a node it knows it for minutes.
+
+    Args:
+        group: that it is of.
+        ordinal: its place in the group.
+        incarnation: what makes its worker's name another one.
+        domain: DNS domain of the Kubernetes cluster.
+        cluster_uid: uid of its DaskCluster, for the key with which its hook signs; empty if there is none yet.
     """
     name = names.worker(group.name, ordinal)
     worker_name = f"{name}-{incarnation}"
@@ -73,5 +85,6 @@ def worker_pod(
         host=host(group.spec.cluster, group.namespace, domain),
         worker_name=worker_name,
         drain_seconds=drain_timeout(group),
+        secret=names.security(group.spec.cluster, cluster_uid) if cluster_uid else None,
     )
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}

@@ -13,12 +13,14 @@ from typing import Any
 
 from dask_crds.names import Component, Port
 
-from .pod import main_container
+from . import security
+from .pod import main_container, with_volume
 
 #: Grace period of a Pod whose user sets none (Kubernetes' default).
 DEFAULT_GRACE_SECONDS = 30
 
 _START = 'python=$(command -v python3 || command -v python) && exec "$python" -IS -c "$0" "$@"; exit 0'
+_VOLUME = "dask-gitops-security"
 _PROBES = ("livenessProbe", "startupProbe")
 #: Lines of the program, and types in it, that Pods do not carry.
 _LEFT_OUT, _TYPE = (
@@ -42,7 +44,9 @@ def _indented(line: str) -> str:
     return " " * ((len(line) - len(bare)) // 4) + bare
 
 
-def with_drain(spec: dict[str, Any], *, host: str, worker_name: str, drain_seconds: int) -> dict[str, Any]:
+def with_drain(
+    spec: dict[str, Any], *, host: str, worker_name: str, drain_seconds: int, secret: str | None = None
+) -> dict[str, Any]:
     """A worker's PodSpec whose main container retires from the scheduler before it is stopped.
 
     The grace period is the drain's and what Kubernetes gives by default after it, where the user sets none; then a
@@ -54,6 +58,7 @@ def with_drain(spec: dict[str, Any], *, host: str, worker_name: str, drain_secon
         host: DNS name of the scheduler's Service.
         worker_name: the name under which the worker registers.
         drain_seconds: how long to wait for the drain.
+        secret: name of the Secret with the key that it signs with; ``None`` for none.
     """
     main = main_container(spec, Component.WORKER)
     worker = next(container for container in spec["containers"] if container["name"] == main)
@@ -72,11 +77,15 @@ def with_drain(spec: dict[str, Any], *, host: str, worker_name: str, drain_secon
             return spec
     command = ["sh", "-c", _START, source(), *_arguments(spec, host, worker_name, drain_seconds)]
     worker = {**worker, "lifecycle": {**lifecycle, "preStop": {"exec": {"command": command}}}}
-    return {**spec, "containers": [worker if c["name"] == main else c for c in spec["containers"]]}
+    spec = {**spec, "containers": [worker if c["name"] == main else c for c in spec["containers"]]}
+    if secret is None:
+        return spec
+    return with_volume(spec, main, name=_VOLUME, source=security.volume(secret), path=security.MOUNT_PATH)
 
 
 def _arguments(spec: dict[str, Any], host: str, worker_name: str, drain_seconds: int) -> list[str]:
     """Those of the program. Where processes are shared, process 1 is the pause container's or even the node's."""
     pid = "0" if spec.get("hostPID") or spec.get("shareProcessNamespace") else "1"
     node = ["node"] if spec.get("hostNetwork") else []
-    return [host, str(Port.DASHBOARD.number), worker_name, str(drain_seconds), pid, *node]
+    ports = [str(Port.DASHBOARD.number), str(Port.CONTROL.number)]
+    return [host, *ports, worker_name, str(drain_seconds), pid, security.KEY_FILE, *node]

@@ -44,7 +44,7 @@ def _children(value: DaskObject, domain: str) -> Iterator[dict[str, Any]]:
             yield from (child.build(value) for child in children(value) if child.wanted)
         case DaskWorkerGroup():
             for ordinal in range(value.spec.worker.replicas):
-                yield worker_pod(value, ordinal, _INCARNATION, domain=domain)
+                yield worker_pod(value, ordinal, _INCARNATION, domain=domain, cluster_uid=_UID)
         case DaskJob():
             yield job_cluster(value)
             if not value.spec.suspend:

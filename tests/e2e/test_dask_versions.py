@@ -36,15 +36,20 @@ print(len(client.scheduler_info()["workers"]), "worker has everything")
 
 #: What the operator puts each second, and how the module of this release answers it.
 ASK = """
-import json, urllib.request
+import hashlib, hmac, json, secrets, time, urllib.request
 question = {
     "idle": True, "progress": True, "versions": True, "registered": ["nobody"], "rank": ["nobody"],
     "target": {"group": {"workers": []}, "before": [], "after": []}, "retire": ["nobody"], "resume": ["nobody"],
 }
-url = "http://localhost:8787/dask-gitops/v1/"
+key, path = open("/etc/dask-gitops-security/control.key", "rb").read(), "/dask-gitops/v2/ask"
 body = json.dumps({"questions": [question, {"retire": [1]}]}).encode()
-asked = urllib.request.Request(url + "ask", body, {"Content-Type": "application/json"})
+made, nonce, digest = str(int(time.time()) + 1), secrets.token_hex(16), hashlib.sha256(body).hexdigest()
+text = "\\n".join(["dask-gitops request", "POST", path, made, nonce, digest])
+fields = {"Time": made, "Nonce": nonce, "Signature": hmac.new(key, text.encode(), "sha256").hexdigest()}
+headers = {"Content-Type": "application/json", **{f"Dask-Gitops-{name}": value for name, value in fields.items()}}
+asked = urllib.request.Request("http://localhost:8788" + path, body, headers)
 answer, refused = json.load(urllib.request.urlopen(asked))["answers"]
+url = "http://localhost:8787/dask-gitops/v1/"
 assert answer["idle_seconds"] is None or answer["idle_seconds"] >= 0
 assert (answer["registered"], answer["ranked"], answer["target"]) == ([], ["nobody"], 0), answer
 assert answer["retirement"] == answer["resumption"] == {"nobody": "unknown"} and set(refused) == {"error"}
@@ -74,7 +79,7 @@ def test_scaling_down_keeps_the_data_and_the_load_is_known(node, kubectl, kube, 
     kubectl.apply(with_image(kube.cluster_manifest("dated", workers=2), image))
     kubectl.wait_ready("daskcluster", "dated", seconds=240)
     run(kubectl, "dated", SCATTER)
-    assert "2 workers, version 5" in run(kubectl, "dated", ASK)
+    assert "2 workers, version 6" in run(kubectl, "dated", ASK)
     kubectl("scale", "daskworkergroup", "dated-default", "--replicas=1")
     workers = ("get", "pods", "-l", "dask.org/component=worker", "-o", "name")
     eventually(lambda: len(kubectl(*workers).split()) == 1, seconds=120)

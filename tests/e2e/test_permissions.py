@@ -11,6 +11,8 @@ from tests.e2e.support import Kubectl
 
 pytestmark = pytest.mark.node
 
+#: Those in the operator's own namespace.
+OWN_ROLES = ("leader-election", "master-key")
 USER = f"system:serviceaccount:{NAMESPACE}:dask-operator"
 
 
@@ -48,11 +50,18 @@ def test_nothing_was_refused(requests):
 def test_what_is_granted_is_what_is_used(node, requests):
     kubectl = Kubectl(node.kubectl, NAMESPACE)
     done = used(requests)
-    allowed = granted(kubectl, "clusterrole", "dask-operator") | granted(
-        kubectl, "role", "dask-operator-leader-election"
-    )
+    roles = [("clusterrole", "dask-operator"), *(("role", f"dask-operator-{name}") for name in OWN_ROLES)]
+    allowed = set().union(*(granted(kubectl, *role) for role in roles))
     assert done - allowed == set(), "used without being granted by these roles"
     assert allowed - done == set(), "granted and never used"
+
+
+def test_no_secret_is_read_but_the_operators_own(requests):
+    """By whom a cluster is ordered about is a matter of keys, and none of reading Secrets (security finding 9)."""
+    about = [entry for entry in requests if entry["objectRef"]["resource"] == "secrets"]
+    assert {entry["verb"] for entry in about} == {"create", "get"}
+    read = {(entry["objectRef"]["namespace"], entry["objectRef"]["name"]) for entry in about if entry["verb"] == "get"}
+    assert read == {(NAMESPACE, "dask-operator-master")}
 
 
 def test_the_namespace_enforces_restricted_pod_security(node, operator):

@@ -10,7 +10,7 @@ import yaml
 from tests.cluster import images
 from tests.e2e.conftest import NAMESPACE, Operator
 from tests.e2e.support import Kubectl, eventually
-from tests.e2e.test_permissions import granted, used
+from tests.e2e.test_permissions import OWN_ROLES, granted, used
 from tests.support.constructs import chart, synth
 
 from dask_constructs import DaskOperator
@@ -93,7 +93,9 @@ def test_what_is_granted_is_what_is_used(node, home: Kubectl, kubectl: Kubectl, 
     refused = [e for e in found if e.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid"]
     assert refused == []
     assert {e["objectRef"].get("namespace") for e in found} == {home.namespace, kubectl.namespace}
-    roles = granted(kubectl, "role", "dask-operator") | granted(home, "role", "dask-operator-leader-election")
+    roles = granted(kubectl, "role", "dask-operator") | set().union(
+        *(granted(home, "role", f"dask-operator-{name}") for name in OWN_ROLES)
+    )
     assert used(found) - roles == set(), "used without being granted"
     assert roles - used(found) == set(), "granted and never used"
     whole = Kubectl(node.kubectl, NAMESPACE)

@@ -14,14 +14,15 @@ class Controller:
     """The controller as a process that can be killed."""
 
     def __init__(self, plane: ControlPlane, namespace: str) -> None:
-        self._environment = os.environ | {"KUBECONFIG": str(plane.kubeconfig)}
+        #: What it finds; with ``POD_NAMESPACE`` it has a key of its own there.
+        self.environment = os.environ | {"KUBECONFIG": str(plane.kubeconfig)}
         self._command = [sys.executable, "-m", "dask_controller", "run", "--namespace", namespace, "--port", "0"]
         self.start()
 
     def start(self) -> None:
         # A pipe that nobody reads from would hold it up when it is full.
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it lives as long as the process
-        self._process = subprocess.Popen(self._command, env=self._environment, stderr=self._log)
+        self._process = subprocess.Popen(self._command, env=self.environment, stderr=self._log)
 
     def kill(self) -> None:
         """As a node failure would: without a chance to finish anything."""

@@ -65,6 +65,8 @@ def hook(
     env: Mapping[str, str] = {},
     within: tuple[str, ...] = (),
     hasty: bool = False,
+    key: Any = "/nonexistent",
+    control: int = 0,
     **spec: Any,
 ) -> subprocess.Popen[str]:
     """The hook as a Pod runs it; the worker is a process that heeds SIGTERM, or ``pid``.
@@ -78,6 +80,8 @@ def hook(
         env: variables of the container.
         within: a command that runs the hook.
         hasty: whether it has a tenth of its patience.
+        key: file with the key of the cluster.
+        control: port for signed requests; the same as ``port`` by default.
         spec: of the Pod.
     """
     spec = with_drain({"containers": [{"name": "worker"}], **spec}, host=host, worker_name="w", drain_seconds=60)
@@ -85,9 +89,9 @@ def hook(
     for patience, haste in {"lost > 20": "lost > 2", "nameless > 5": "nameless > 1", "c() + 30": "c() + 1"}.items():
         assert patience in program, "a scheduler that restarts, a name in a cache, a worker that starts"
         program = program.replace(patience, haste) if hasty else program
-    arguments[1], arguments[3] = str(port), str(seconds)
-    if arguments[4] == "1":
-        arguments[4] = str(pid or os.getpid())
+    arguments[1], arguments[2], arguments[4], arguments[6] = str(port), str(control or port), str(seconds), str(key)
+    if arguments[5] == "1":
+        arguments[5] = str(pid or os.getpid())
     return subprocess.Popen(
         [*within, shell, option, start, before + program, *arguments],
         stderr=subprocess.PIPE,

@@ -24,7 +24,7 @@ from dask_crds.model import (
     Scheduler,
     Worker,
 )
-from dask_crds.names import Component, Label
+from dask_crds.names import Component, Label, Port
 from dask_resources.worker import worker_labels, worker_revision
 
 NOW = 1_800_000_000.0
@@ -127,6 +127,10 @@ def _pod(fields: dict[str, Any]) -> Pod:
     return Pod(**fields)
 
 
+#: That of a scheduler that takes signed orders.
+CONTROL = {Port.CONTROL.name: Port.CONTROL.number}
+
+
 def scheduler_pod(name: str = "simple", **fields: Any) -> Pod:
     defaults: dict[str, Any] = {
         "name": f"{name}-scheduler-x",
@@ -146,6 +150,7 @@ def scheduler_pod(name: str = "simple", **fields: Any) -> Pod:
         "ready": True,
         "ip": "10.0.1.1",
         "problem": None,
+        "ports": CONTROL,
     }
     return _pod(defaults | fields)
 

@@ -91,6 +91,7 @@ class TestService:
         assert [(port["name"], port["port"]) for port in written] == [
             (Port.COMM.name, 8786),
             (Port.DASHBOARD.name, 8787),
+            (Port.CONTROL.name, 8788),
             ("metrics", 9999),
         ]
         assert written[0]["nodePort"] == 30001, "who has opened a firewall for it finds it again"

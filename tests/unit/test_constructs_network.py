@@ -85,7 +85,8 @@ def test_nobody_else_reaches_them(target: str, port: int) -> None:
 
 
 def test_the_operator_asks_the_scheduler_and_nobody_else() -> None:
-    assert may(OPERATOR, pod(SCHEDULER), 8787)
+    assert may(OPERATOR, pod(SCHEDULER), 8788)
+    assert may(OPERATOR, pod(SCHEDULER), 8787), "one from before it had a port for orders"
     assert not may(OPERATOR, pod(SCHEDULER), 8786)
     assert not may(OPERATOR, pod(WORKER), 8787)
     other = {**OPERATOR, "namespace": "platform"}
@@ -99,6 +100,7 @@ def test_clients_compute_and_dashboards_look() -> None:
     assert may(notebook, pod(SCHEDULER), 8787, **who)
     assert may(ingress, pod(SCHEDULER), 8787, **who)
     assert not may(ingress, pod(SCHEDULER), 8786, **who)
+    assert not [one for one in (notebook, ingress) if may(one, pod(SCHEDULER), 8788, **who)], "orders"
     assert not may(notebook, pod(WORKER), 8788, **who)
 
 

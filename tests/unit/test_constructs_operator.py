@@ -129,7 +129,7 @@ def test_its_identity_is_confined() -> None:
     kinds = {m["kind"] for m in installed()}
     assert {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"} <= kinds
     (policy,) = (m for m in installed(namespace="system") if m["kind"] == "ValidatingAdmissionPolicy")
-    (condition,) = policy["spec"]["matchConditions"]
+    condition, _ = policy["spec"]["matchConditions"]
     assert condition["expression"] == "request.userInfo.username == 'system:serviceaccount:system:dask-operator'"
     assert "ValidatingAdmissionPolicy" not in {m["kind"] for m in installed(confined=False)}
 
@@ -198,6 +198,7 @@ def granted(manifests: list[Manifest], account: str) -> list[tuple[str, str | No
 def test_cluster_wide_permissions() -> None:
     assert granted(installed(), "dask-operator") == [
         ("Role", "dask-operator", "dask-operator-leader-election"),
+        ("Role", "dask-operator", "dask-operator-master-key"),
         ("ClusterRole", None, "dask-operator"),
     ]
 
@@ -206,6 +207,7 @@ def test_permissions_in_some_namespaces_are_roles() -> None:
     manifests = installed(namespace="system", namespaces=["a", "b"])
     assert granted(manifests, "dask-operator") == [
         ("Role", "system", "dask-operator-leader-election"),
+        ("Role", "system", "dask-operator-master-key"),
         ("Role", "a", "dask-operator"),
         ("Role", "b", "dask-operator"),
     ]
@@ -214,9 +216,20 @@ def test_permissions_in_some_namespaces_are_roles() -> None:
 
 
 def test_roles_have_reasons_and_no_wildcards() -> None:
-    for permission in (*rbac.OPERATOR, *rbac.LEADER_ELECTION, *rbac.VIEW, *rbac.EDIT):
+    for permission in (*rbac.OPERATOR, *rbac.LEADER_ELECTION, *rbac.MASTER_KEY, *rbac.VIEW, *rbac.EDIT):
         assert "*" not in permission.verbs
         assert permission.reason
+
+
+@pytest.mark.parametrize("namespaces", [None, ["a", "b"]])
+def test_the_operator_reads_no_secret_but_its_own(namespaces: list[str] | None) -> None:
+    """Security finding 12: taken over, it knows its own key, and what it makes of it."""
+    manifests = installed(namespaces=namespaces)
+    for role in of_kind(manifests, "Role", "ClusterRole"):
+        for rule in (rule for rule in role["rules"] if "secrets" in rule["resources"]):
+            own = role["metadata"].get("namespace") == "dask-operator" and "dask-operator-master"
+            assert rule["verbs"] == (["get"] if rule.get("resourceNames") else ["create"])
+            assert rule.get("resourceNames", [own]) == [own]
 
 
 def test_people_may_do_with_dask_what_they_may_do_with_pods() -> None:

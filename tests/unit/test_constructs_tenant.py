@@ -137,11 +137,13 @@ def pods() -> dict[str, Any]:
     ("source", "target", "port"),
     [
         ("worker", "scheduler", 8786),
-        ("worker", "scheduler", 8787),  # the preStop hook
+        ("worker", "scheduler", 8788),  # the preStop hook
+        ("worker", "scheduler", 8787),  # the same at a scheduler from before it had a port for orders
         ("worker", "worker", 41234),
         ("scheduler", "worker", 41234),
         ("runner", "scheduler", 8786),
         ("runner", "worker", 41234),
+        ("operator", "scheduler", 8788),
         ("operator", "scheduler", 8787),
         ("notebook", "scheduler", 8786),
         ("starter", "API server", 6443),
@@ -165,6 +167,9 @@ def test_what_dask_needs_is_open(source: str, target: str, port: int) -> None:
         ("worker", "neighbour", 41234),
         ("operator", "scheduler", 8786),
         ("operator", "worker", 8788),
+        ("notebook", "scheduler", 8788),
+        ("stranger", "scheduler", 8788),
+        ("neighbour", "scheduler", 8788),
         ("notebook", "worker", 41234),
         ("worker", "operator", 8080),
     ],

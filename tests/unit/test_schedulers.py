@@ -41,8 +41,8 @@ class World:
             lambda key, prompt: self.woken.append((round(now(), 2), key)), self.client
         )
 
-    def client(self, url: str):
-        return _Client(self, url)
+    def client(self, address: Address):
+        return _Client(self, address.url)
 
     def times(self, url: str) -> list[float]:
         return [time for time, asked, _ in self.asked if asked == url]

@@ -20,25 +20,27 @@ def drained(spec: Any, seconds: int = 300) -> Any:
 
 
 def budget(spec: Any) -> int:
-    return int(spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-2])
+    return int(spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-3])
 
 
 @pytest.mark.parametrize("field", ["hostPID", "shareProcessNamespace"])
 def test_where_processes_are_shared_process_1_is_left_alone(field):
     spec = drained({"containers": [{"name": "w"}], field: True})
-    assert spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-1] == "0"
+    assert spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-2] == "0"
 
 
 def test_the_grace_period_follows_the_drain_timeout():
     assert pod()["terminationGracePeriodSeconds"] == 330
     assert pod(drain_timeout_seconds=60)["terminationGracePeriodSeconds"] == 90
     command = pod()["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-    assert command[-5:] == [
+    assert command[-7:] == [
         "simple-scheduler.team.svc.example.org",
         "8787",
+        "8788",
         "simple-default-worker-0-abcde",
         "300",
         "1",
+        "/etc/dask-gitops-security/control.key",
     ]
 
 
@@ -86,5 +88,5 @@ def test_a_hook_of_a_sidecars_own_is_no_reason_to_do_without():
 
 
 def test_the_program_is_small_enough_to_travel_with_every_pod():
-    assert len(source()) < 5120
+    assert len(source()) < 6 * 1024
     assert "$(" not in source()

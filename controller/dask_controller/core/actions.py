@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import chain, islice, zip_longest
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from msgspec import Struct
 
-from dask_crds.model import DaskWorkerGroup
+from dask_crds.model import DaskCluster, DaskWorkerGroup
 
 from .questions import Ask
 
@@ -34,11 +34,19 @@ class Apply(Struct, frozen=True, tag=True):
     needed: bool = False  #: by the other objects: they are written after it, and not at all if it fails
 
 
+class PutKey(Struct, frozen=True, tag=True):
+    """Have the Secret of a cluster be there, before what mounts it; the executor knows the key."""
+
+    cluster: DaskCluster
+    needed: ClassVar[bool] = True
+
+
 class CreateWorker(Struct, frozen=True, tag=True):
     """Create a worker Pod; the executor adds what makes its worker's name unique."""
 
     group: DaskWorkerGroup
     ordinal: int
+    cluster_uid: str = ""  #: of its cluster, if that exists
 
 
 class Delete(Struct, frozen=True, tag=True):
@@ -83,7 +91,7 @@ class Event(Struct, frozen=True, tag=True):
     warning: bool = False
 
 
-Action = Apply | CreateWorker | Delete | Patch | Event
+Action = Apply | PutKey | CreateWorker | Delete | Patch | Event
 
 #: Actions of one plan at most. The rest follows at the next look, at once: so memory, the age of status, and how long
 #: others wait do not depend on anybody's size.

@@ -26,7 +26,7 @@ from dask_resources.scheduler import (
     scheduler_revision,
 )
 
-from .actions import Action, Apply, Patch
+from .actions import Action, Apply, Patch, PutKey
 from .child import LABELS, annotated, apply_of, delete_of, is_labelled, is_mine, is_revised, patch_of, says
 from .cluster_groups import autoscaler_change, group_change, no_longer_stated
 from .compare import contains, picked, ports_beside
@@ -40,8 +40,10 @@ def changes(o: ObservedCluster) -> Iterator[Action]:
     Nothing is made beside a ConfigMap or Service that somebody else has: a scheduler would load his module, and workers
     would connect to wherever his Service leads.
     """
-    found = existing(o)
-    compared = [(child, found.get((child.kind, child.name)), child.build(o.cluster)) for child in children(o.cluster)]
+    if o.signed and not o.signing.ensured:
+        yield PutKey(o.cluster)
+    found, wanted = existing(o), children(o.cluster, signed=o.signed)
+    compared = [(child, found.get((child.kind, child.name)), child.build(o.cluster)) for child in wanted]
     actions = [_change(o, *each) for each in compared]
     # A Dask resource is applied as a whole: that restarts nothing.
     actions += [_relabel(o, live, desired) for child, live, desired in compared if live and child.kind not in KINDS]
@@ -187,19 +189,18 @@ def stands(o: ObservedCluster, kind: str) -> bool:
     if kind == "ConfigMap":
         config_map = o.children.get("ConfigMap")
         return config_map is not None and config_map.get("data") == extension_config_map(o.cluster)["data"]
-    if o.deployment is None:
-        return False
-    desired = scheduler_deployment(o.cluster)
-    return _deployment_stands(o.deployment, desired, stated_template(o.deployment, desired, o))
+    return stands_as_stored(o)
 
 
-def stands_as_stored(o: ObservedCluster, stored: Manifest) -> bool:
-    """The same for a Deployment, by what the API server makes of ours: it writes some values in another way."""
+def stands_as_stored(o: ObservedCluster, stored: Manifest | None = None) -> bool:
+    """The same for a Deployment, by what the API server makes of ours (``stored``): it writes some values otherwise."""
     if o.deployment is None:
         return False
-    desired = scheduler_deployment(o.cluster)
+    desired = scheduler_deployment(o.cluster, signed=o.signed)
     stated = stated_template(o.deployment, desired, o)
-    return _deployment_stands(o.deployment, desired, picked(stored["spec"]["template"]["spec"], stated))
+    if stored is not None:
+        stated = picked(stored["spec"]["template"]["spec"], stated)
+    return _deployment_stands(o.deployment, desired, stated)
 
 
 def stated_template(live: Manifest, desired: Manifest, o: ObservedCluster) -> Manifest:

@@ -6,7 +6,7 @@ from dask_crds.model import DaskCluster
 from dask_crds.reasons import Reason
 
 from . import children
-from .actions import Action, Delete, Event, Patch, Plan, step
+from .actions import Action, Delete, Event, Patch, Plan, PutKey, step
 from .observed import ObservedCluster
 from .ownership import SUSPEND, applied_by, foreign_scheduler
 from .questions import Ask, Idle
@@ -25,7 +25,8 @@ def plan_cluster(o: ObservedCluster, now: Time) -> Plan:
     actions = step(children.changes(o))
     timeout = o.cluster.spec.idle_timeout or 0
     if not timeout or actions or o.cluster.spec.suspend or not is_ready(o.scheduler_pods):
-        return Plan(actions=actions)
+        # Of a Secret no watch tells: what else is to be done is looked for at once.
+        return Plan(actions=actions, requeue_after=0.0 if any(isinstance(a, PutKey) for a in actions) else None)
     if o.answers is None:
         return Plan(ask=Ask((Idle(),)))
     if o.answers.silent:

@@ -25,6 +25,7 @@ from .conditions import Standing, condition, is_true, merge, named_problem, read
 from .observed import ObservedCluster
 from .ownership import SUSPEND, foreign_scheduler, last_set_by_us
 from .pod import Manifest, Problem
+from .signing import shortcoming
 from .time import Time
 
 
@@ -158,7 +159,8 @@ def _scheduler_condition(o: ObservedCluster) -> Condition:
     ready = next((p for p in pods if p.ready), None)
     if ready is not None and not _rolls_out(o.deployment):
         outdated = "; it still has the old template, delete it to have a new one" if children.is_outdated(o) else ""
-        return condition("SchedulerReady", True, Reason.READY, f"{ready.name} is ready{outdated}")
+        said = f"{ready.name} is ready{outdated}{shortcoming(o.signing, ready)}"
+        return condition("SchedulerReady", True, Reason.READY, said)
     problem = next((p.problem for p in pods if p.problem), None) or _deployment_problem(o.deployment)
     if problem is None and not pods and not o.cluster.spec.suspend:
         problem = o.last_problem

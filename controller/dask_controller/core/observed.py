@@ -10,6 +10,7 @@ from dask_crds.model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGrou
 
 from .pod import Manifest, Pod, Problem
 from .questions import Answers
+from .signing import Signing
 
 
 class ObservedCluster(Struct, frozen=True, kw_only=True):
@@ -22,7 +23,13 @@ class ObservedCluster(Struct, frozen=True, kw_only=True):
     scheduler_pods: tuple[Pod, ...]  #: those that are its own, see ``Caches.scheduler_pods``, and have not ended
     last_problem: Problem | None = None  #: why the last scheduler Pod that has ended did so
     settled: frozenset[str] = frozenset()  #: children, by `fingerprint`, for which to apply that has changed nothing
+    signing: Signing = Signing()
     answers: Answers | None = None  #: of the scheduler; ``None``: not asked
+
+    @property
+    def signed(self) -> bool:
+        """Whether its scheduler is to take signed orders only."""
+        return not self.signing.refused
 
     @property
     def deployment(self) -> Manifest | None:

@@ -217,7 +217,10 @@ def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
         # As they were seen: one that has begun to run meanwhile, or was taken from the group, is left alone.
         (Delete.of(p, version=p.resource_version, grace_seconds=grace) for p in chain(at_once, ended)),
         chain(_adoption(o), _relabelled(o, (*b.kept, *b.draining))),
-        (CreateWorker(o.group, ordinal) for ordinal in free_ordinals(o.pods, min(decision.create, STEP), o.taken)),
+        (
+            CreateWorker(o.group, ordinal, o.cluster.uid if o.cluster else "")
+            for ordinal in free_ordinals(o.pods, min(decision.create, STEP), o.taken)
+        ),
         timeouts(o, gone.late),
     )
     # Those that are deleted now stay in the ledger until they are seen to be gone: the deletion may fail.

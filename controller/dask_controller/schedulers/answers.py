@@ -30,10 +30,11 @@ class SchedulerError(Exception):
     Attributes:
         kind: ``Unreachable``: no answer; it may just be starting. ``NoExtension``: it answers, but has not loaded the
             module, as where ``--preload`` in a shell script hides it; distributed's own HTTP API would not help, as it
-            is off by default and knows no groups. ``Unexpected``: it answers otherwise than agreed.
+            is off by default and knows no groups. ``Unexpected``: it answers otherwise than agreed. ``Impostor``: who
+            answers does not have the key of the cluster, and nothing that they say is believed.
     """
 
-    def __init__(self, kind: Literal["Unreachable", "NoExtension", "Unexpected"], message: str) -> None:
+    def __init__(self, kind: Literal["Unreachable", "NoExtension", "Unexpected", "Impostor"], message: str) -> None:
         super().__init__(message)
         self.kind = kind
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -40,9 +41,12 @@ from .answers import (
     unexpected,
     wire,
 )
-from .connection import Connection
+from .connection import Connection, Response
+from .signing import PROOF, Key
 
 PREFIX = "/dask-gitops/v1"
+#: Where orders are signed.
+SIGNED_PATH = "/dask-gitops/v2/ask"
 
 #: How long a connection is kept for the next question; who routes it may forget it after some minutes of silence.
 KEEP_SECONDS = 60.0
@@ -81,14 +85,24 @@ class SchedulerClient:
     """One scheduler, which gets one request at a time.
 
     Args:
-        url: of its dashboard's port, ``http``.
+        url: of its dashboard's port, ``http``; of its control port, if it has one.
+        keys: one of which it has, the likeliest first; empty: it takes orders unsigned.
         timeout_seconds: for an answer; it comes from memory, so longer means that the scheduler is stuck.
+        clock: seconds since the epoch, which must not differ much from those of the scheduler's node.
     """
 
-    def __init__(self, url: str, *, timeout_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        keys: Sequence[Key] = (),
+        timeout_seconds: float = 5.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or 80
         self._path, self._authority = parts.path.rstrip("/") + PREFIX, parts.netloc
+        self._keys, self._clock = tuple(keys), clock
         self._seconds = timeout_seconds
         self._kept: Connection | None = None
         self._forget: asyncio.TimerHandle | None = None
@@ -116,7 +130,10 @@ class SchedulerClient:
         except EOFError as error:
             raise SchedulerError("Unreachable", "the scheduler closes the connection before it has answered") from error
         except OSError as error:
-            raise SchedulerError("Unreachable", f"the scheduler cannot be reached: {type(error).__name__}") from error
+            # A module that is hidden opens no port.
+            maybe = ", or it has not loaded the operator's extension" if self._keys else ""
+            why = f"the scheduler cannot be reached: {type(error).__name__}{maybe}"
+            raise SchedulerError("Unreachable", why) from error
 
     def close(self) -> None:
         """Close the connection that is kept for the next question; one that is not used for a minute ends by itself."""
@@ -129,7 +146,10 @@ class SchedulerClient:
     async def _put(self, request: Request, last: Reply | None) -> Reply | None:
         """All at once; ``None`` if there is no route for that."""
         try:
-            raw = await self._call("ask", request.limits, request.body)
+            if self._keys:
+                raw = await self._call_signed(request.limits, request.body)
+            else:
+                raw = await self._call("ask", request.limits, request.body)
         except SchedulerError as error:
             if error.kind == "NoExtension":
                 return None
@@ -184,30 +204,44 @@ class SchedulerClient:
             EOFError: it breaks off.
             SchedulerError: it says something else.
         """
-        head = [
-            f"{'GET' if body is None else 'POST'} {self._path}/{route} HTTP/1.1",
-            f"Host: {self._authority}",
-            "Accept-Encoding: identity",
-            *(() if body is None else ("Content-Type: application/json", f"Content-Length: {len(body)}")),
-        ]
-        request = "\r\n".join([*head, "\r\n"]).encode() + (body or b"")
         try:
-            status, content = await self._exchange(request, limits.bytes)
+            response = await self._exchange(self._request(f"{self._path}/{route}", body), limits.bytes)
         except ValueError as error:
             raise unexpected(route, str(error)) from error
-        if status == 404:
+        if response.status == 404:
             raise SchedulerError("NoExtension", "the scheduler has not loaded the operator's extension")
-        if status != 200:
-            raise SchedulerError("Unexpected", f"the scheduler answers {status} to {route}{complaint(content)}")
-        if content.count(b",") + content.count(b"[") + content.count(b"{") > limits.values:
-            raise unexpected(route, "it says more than it was asked for")
-        return content
+        return _content(route, response, limits)
 
-    async def _exchange(self, request: bytes, limit: int) -> tuple[int, bytes]:
-        """The status and the content of the answer to a request; raises `ValueError` if it is none or too long."""
+    async def _call_signed(self, limits: Limits, body: bytes) -> bytes:
+        """The same at the control port; who has none of the keys has not been heard."""
+        why = "who answers at the scheduler's address does not have the cluster's key"
+        for key in self._keys:
+            signed = key.signed(SIGNED_PATH, body, self._clock())
+            try:
+                response = await self._exchange(self._request(SIGNED_PATH, body, signed.headers), limits.bytes)
+            except ValueError as error:
+                raise SchedulerError("Impostor", f"{why}: what they say is no answer, {error}") from error
+            proof = response.fields.get(PROOF.lower().encode(), b"").decode("latin-1")
+            if signed.is_proven(response.status, response.content, proof):
+                self._keys = (key, *(other for other in self._keys if other != key))
+                return _content("ask", response, limits)
+        raise SchedulerError("Impostor", why)
+
+    def _request(self, path: str, body: bytes | None, fields: Mapping[str, str] = {}) -> bytes:
+        head = [
+            f"{'GET' if body is None else 'POST'} {path} HTTP/1.1",
+            f"Host: {self._authority}",
+            "Accept-Encoding: identity",
+            *(f"{name}: {value}" for name, value in fields.items()),
+            *(() if body is None else ("Content-Type: application/json", f"Content-Length: {len(body)}")),
+        ]
+        return "\r\n".join([*head, "\r\n"]).encode() + (body or b"")
+
+    async def _exchange(self, request: bytes, limit: int) -> Response:
+        """The answer to a request; raises `ValueError` if it is none or too long."""
         connection = await self._connection()
         try:
-            status, content = await connection.exchange(request, limit)
+            response = await connection.exchange(request, limit)
         except BaseException:
             connection.close()
             raise
@@ -217,7 +251,7 @@ class SchedulerClient:
             self._forget = asyncio.get_running_loop().call_later(KEEP_SECONDS, self.close)
         else:
             connection.close()
-        return status, content
+        return response
 
     async def _connection(self) -> Connection:
         kept, self._kept = self._kept, None
@@ -228,3 +262,13 @@ class SchedulerClient:
             kept.close()
         self._is_old = False
         return await Connection.open(self._host, self._port)
+
+
+def _content(route: str, response: Response, limits: Limits) -> bytes:
+    """What a route has answered; raises `SchedulerError` if that is no success, or too much."""
+    status, content, _ = response
+    if status != 200:
+        raise SchedulerError("Unexpected", f"the scheduler answers {status} to {route}{complaint(content)}")
+    if content.count(b",") + content.count(b"[") + content.count(b"{") > limits.values:
+        raise unexpected(route, "it says more than it was asked for")
+    return content

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from typing import NamedTuple
 
 #: Bytes of an answer's head, and of the explanation of a status other than 200.
 HEAD_BYTES = 16 * 2**10
@@ -19,6 +20,14 @@ RECEIVE_BYTES = 128 * 2**10
 CONNECT_SECONDS = 2.0
 
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: |$)")
+
+
+class Response(NamedTuple):
+    """An answer, as far as it is read; of one that is no success only a short content."""
+
+    status: int
+    content: bytes
+    fields: dict[bytes, bytes]  #: by names in lower case; so are the values
 
 
 class Connection:
@@ -46,8 +55,8 @@ class Connection:
         """At once, whatever there is still to say."""
         self._writer.transport.abort()
 
-    async def exchange(self, request: bytes, limit: int) -> tuple[int, bytes]:
-        """The status and the content of the answer; of one that is no success only a short content."""
+    async def exchange(self, request: bytes, limit: int) -> Response:
+        """The answer; raises `ValueError` if it is none, or longer than it may be."""
         self._writer.write(request)  # the answer will tell whether it has arrived
         status, fields = await self._head()
         length = fields.get(b"content-length", b"")
@@ -63,7 +72,7 @@ class Connection:
         elif size is None or size > HEAD_BYTES:
             self._ends = True
             size = 0
-        return status, await self._reader.readexactly(size)
+        return Response(status, await self._reader.readexactly(size), fields)
 
     async def _head(self) -> tuple[int, dict[bytes, bytes]]:
         try:

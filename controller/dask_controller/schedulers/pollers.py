@@ -19,6 +19,7 @@ from typing import Generic, NamedTuple, TypeVar
 from ..core.questions import Answers, Ask
 from .answers import Reply, Request, SchedulerError
 from .client import SchedulerClient
+from .signing import Key
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Address(NamedTuple):
     namespace: str
     life: str
     url: str
+    keys: tuple[Key, ...] = ()  #: one of which it has; empty if it takes orders unsigned
 
 
 @dataclass(eq=False)
@@ -91,11 +93,13 @@ class SchedulerPollers(Generic[K]):
 
     Args:
         wake: called with an asker for whom there is something new, and whether a user waits for it.
-        client: makes the client of the scheduler at a URL.
+        client: makes the client of the scheduler at an address.
     """
 
     def __init__(
-        self, wake: Callable[[K, bool], None], client: Callable[[str], SchedulerClient] = SchedulerClient
+        self,
+        wake: Callable[[K, bool], None],
+        client: Callable[[Address], SchedulerClient] = lambda address: SchedulerClient(address.url, keys=address.keys),
     ) -> None:
         self._wake = wake
         self._client = client
@@ -165,7 +169,7 @@ class SchedulerPollers(Generic[K]):
         """The poller of a scheduler, to which ``key`` belongs from now on."""
         poller = self._pollers.get(address)
         if poller is None:
-            poller = self._pollers[address] = _Poller(address, self._client(address.url))
+            poller = self._pollers[address] = _Poller(address, self._client(address))
             self._in_namespace[address.namespace] += 1
             poller.task = asyncio.get_running_loop().create_task(self._poll(poller), name=f"asking {address.url}")
         if self._asked.get(key) is not poller:

@@ -31,6 +31,7 @@ from ..core.pod import Manifest, Pod, pod
 from ..core.pod_form import PodForm
 from ..kube.client import Kubernetes
 from ..kube.informer import Informer
+from .keyring import Keyring
 
 #: For how long a name is believed to be taken: a Pod of somebody else's tells us nothing when it goes.
 TAKEN_SECONDS = 600.0
@@ -57,11 +58,13 @@ class Caches:
 
     Attributes:
         informers: all of them, by kind.
+        keyring: the keys of clusters, and what is believed of their Secrets.
 
     Args:
         kubernetes: the client.
         namespaces: those to watch; ``None`` for all.
         on_change: called with the caches, a kind, and the old and the new form of an object; must not block.
+        keyring: the keys of clusters.
     """
 
     def __init__(
@@ -69,7 +72,9 @@ class Caches:
         kubernetes: Kubernetes,
         namespaces: Sequence[str] | None,
         on_change: Callable[[Caches, str, Any, Any], None] = lambda *_: None,
+        keyring: Keyring | None = None,
     ) -> None:
+        self.keyring = keyring or Keyring()
         self._on_change = on_change
         #: By uid: the version of a child that is known to be as we state it, and what was applied to which version
         #: without changing anything.
@@ -167,6 +172,7 @@ class Caches:
             uid = gone.manifest["metadata"]["uid"]
             self._verified.pop(uid, None)
             self._settled.pop(uid, None)
+            self.keyring.forget(uid)
 
     # --- lookups ------------------------------------------------------------------------------------------------------
 

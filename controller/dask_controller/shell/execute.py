@@ -17,7 +17,7 @@ from dask_crds.names import Label
 from dask_crds.reasons import Reason
 from dask_resources.worker import worker_labels, worker_pod
 
-from ..core.actions import Action, Apply, CreateWorker, Delete, Event, Outcome, Patch
+from ..core.actions import Action, Apply, CreateWorker, Delete, Event, Outcome, Patch, PutKey
 from ..core.child import fingerprint
 from ..core.ownership import owner_uid
 from ..core.time import format_time
@@ -87,7 +87,7 @@ class Executor:
 
         A failed Apply stops what follows. Actions for which there was no time have no outcome.
         """
-        applied = [a for a in actions if isinstance(a, Apply)]
+        applied = [a for a in actions if isinstance(a, Apply | PutKey)]
         changed = [a for a in actions if isinstance(a, Patch | Delete)]
         until = asyncio.get_running_loop().time() + STEP_SECONDS
         outcomes: list[Outcome] = []
@@ -150,6 +150,8 @@ class Executor:
             match action:
                 case Apply():
                     await self._apply(dict(action.manifest), new=action.new)
+                case PutKey():
+                    await self._caches.keyring.put(self._kubernetes, action.cluster)
                 case CreateWorker():
                     await self._create_worker(action)
                 case Delete():
@@ -164,7 +166,7 @@ class Executor:
             if error.reason == NAMESPACE_TERMINATING:
                 self._terminating[parent.namespace] = asyncio.get_running_loop().time() + TERMINATING_SECONDS
             return Outcome(action, str(error), error.reason, error.reason in PERMANENT)
-        if not isinstance(action, Event):
+        if not isinstance(action, Event | PutKey):
             key = Key(parent.kind, parent.namespace, parent.name)
             logger.info("%s: %s", key, _told(action), extra=key.log_fields)
         return Outcome(action)
@@ -176,8 +178,9 @@ class Executor:
             ApiError: with reason `NAME_TAKEN` then.
         """
         # Five hex digits: the name must differ from those that the scheduler may remember, no more.
-        pod = worker_pod(action.group, action.ordinal, secrets.token_hex(3)[:5], domain=self._domain)
-        metadata, group = pod["metadata"], action.group
+        group, uid = action.group, action.cluster_uid
+        pod = worker_pod(group, action.ordinal, secrets.token_hex(3)[:5], domain=self._domain, cluster_uid=uid)
+        metadata = pod["metadata"]
         try:
             self._caches.pods.put(await self._kubernetes.create(pod))
         except ApiError as error:
@@ -287,13 +290,8 @@ class Executor:
         """An Event whose name stands for what it says, so that repeating it makes no second one."""
         text = f"{parent.uid}{parent.generation}{event.reason}{event.message}"
         name = f"{parent.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-        involved = {
-            "apiVersion": names.API_VERSION,
-            "kind": parent.kind,
-            "name": parent.name,
-            "namespace": parent.namespace,
-            "uid": parent.uid,
-        }
+        involved = {"apiVersion": names.API_VERSION, "kind": parent.kind, "name": parent.name}
+        involved |= {"namespace": parent.namespace, "uid": parent.uid}
         manifest = {
             "apiVersion": "v1",
             "kind": "Event",

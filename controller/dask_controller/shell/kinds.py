@@ -86,6 +86,7 @@ def _cluster(caches: Caches, cluster: DaskCluster) -> ObservedCluster:
         settled=caches.settled(*found.values(), *({"metadata": v.metadata} for v in (*groups, *autoscalers))),
         scheduler_pods=_living(pods),
         last_problem=last.problem if last is not None else None,
+        signing=caches.keyring.signing(cluster),
     )
 
 

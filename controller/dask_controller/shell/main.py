@@ -36,6 +36,7 @@ from ..schedulers.pollers import SchedulerPollers
 from . import handlers as handlers  # kopf finds them by their decorators
 from .caches import Caches, Key
 from .caller import OPERATOR
+from .keyring import Keyring
 from .reconcile import Reconciler
 from .scheduled_job import follow
 from .wakeups import wake_by
@@ -118,7 +119,7 @@ async def run(options: argparse.Namespace) -> None:
             if queue.is_running:  # a replica in waiting follows what happens, and all are looked at when it leads
                 queue.add_after(key, seconds)
 
-        caches = Caches(kubernetes, options.namespace, wake_by(wake))
+        caches = Caches(kubernetes, options.namespace, wake_by(wake), Keyring(os.environ.get("POD_NAMESPACE")))
         pollers = SchedulerPollers[Key](lambda key, prompt: queue.add(key, prompt=prompt))
         stack.push_async_callback(pollers.close)
         lease = _lease(kubernetes) if options.leader_elect else None
@@ -130,9 +131,9 @@ async def run(options: argparse.Namespace) -> None:
             await lease.acquire()
             stack.push_async_callback(lease.release)
             _supervise(lease.keep(), "leadership was lost")
-        await caches.synced()
+        await asyncio.gather(caches.keyring.load(kubernetes), caches.synced())
         gc.freeze()  # what was read at start lives as long as we do; collecting it over and over costs most of the CPU
-        _supervise(_resync(kubernetes, queue, options.namespace), "the resync ended")
+        _supervise(_resync(kubernetes, queue, caches.keyring, options.namespace), "the resync ended")
         reconciler = _reconciler(options, kubernetes, caches, pollers, queue)
         working = _supervise(queue.run(reconciler, workers=options.workers), "the queue ended")
         for key in caches.unobserved():  # now, before kopf lists all that has been there for long
@@ -225,11 +226,17 @@ async def _check_crds(kubernetes: Kubernetes, namespaces: Sequence[str] | None) 
             raise
 
 
-async def _resync(kubernetes: Kubernetes, queue: Queue[Key], namespaces: Sequence[str] | None) -> None:
+async def _resync(
+    kubernetes: Kubernetes, queue: Queue[Key], keyring: Keyring, namespaces: Sequence[str] | None
+) -> None:
     """Look at every resource now and then: what a watch has missed, or nobody can watch, heals by itself."""
     scopes: Sequence[str | None] = namespaces or [None]
     while True:
         await asyncio.sleep(RESYNC_SECONDS)
+        try:
+            await keyring.load(kubernetes)
+        except ApiError as error:
+            logger.warning("the operator's key: %s", error)
         for kind in KINDS:
             for namespace in scopes:
                 try:

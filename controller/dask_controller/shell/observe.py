@@ -20,29 +20,15 @@ from ..core.observed import Observed, ObservedCluster, ObservedGroup, ObservedJo
 from ..core.ownership import owner_uid
 from ..core.pod import LONGEST_MESSAGE, Pod, Problem, quoted
 from ..core.run import Run
-from ..core.scheduler import dashboard_port, pod_to_ask
 from ..core.time import time_or
 from ..kube.api import ApiError
 from ..kube.client import Kubernetes
-from ..schedulers.pollers import Address
-from .caches import Caches, named
+from .caches import Caches
 
 #: Seconds for which the list of a group's Pods counts as fresh.
 FRESH_SECONDS = 5.0
 #: Seconds after which it is looked why a Pod waits on its node, and how often: most start earlier.
 UNEXPLAINED_SECONDS = 15.0
-
-
-def scheduler_address(o: Observed, caches: Caches) -> Address | None:
-    """Where the scheduler of a snapshot is asked; ``None`` while it has no address."""
-    pod = pod_to_ask(o.scheduler_pods)
-    if pod is None:
-        return None
-    cluster = pod.labels.get(Label.CLUSTER, "")
-    service = named(caches.services.by_index((pod.namespace, cluster)), names.scheduler(cluster))
-    host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
-    life = f"{pod.uid}/{sum(c.restarts for c in pod.containers)}/{pod.ready}"
-    return Address(pod.namespace, life, f"http://{host}:{dashboard_port(pod, service)}")
 
 
 class Observer:
@@ -139,7 +125,7 @@ class Observer:
     async def _stands_as_stored(self, o: ObservedCluster) -> bool:
         """Whether the Deployment is as stated if what we state is written as the API server would write it."""
         try:
-            stored = await self._kubernetes.apply(scheduler_deployment(o.cluster), dry_run=True)
+            stored = await self._kubernetes.apply(scheduler_deployment(o.cluster, signed=o.signed), dry_run=True)
         except ApiError as error:
             if error.status != 422:
                 raise

@@ -25,15 +25,19 @@ from ..kube.api import ApiError
 from ..kube.client import Kubernetes
 from ..kube.short_first import ShortFirst
 from ..schedulers.pollers import PATIENCE, SchedulerPollers
+from .addresses import scheduler_address
 from .caches import Caches, Key
 from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor
+from .keyring import KEY_REFUSED
 from .kinds import decisions, snapshot
-from .observe import UNEXPLAINED_SECONDS, Observer, has_waiting_pods, scheduler_address
+from .observe import UNEXPLAINED_SECONDS, Observer, has_waiting_pods
 
 logger = logging.getLogger(__name__)
 
 #: What only a change by somebody can mend is tried again this often: not every such change can be watched.
 PERMANENT_RETRY_SECONDS = 30.0
+#: Reasons of failures after which it is gone on at once in another way: in another place, without a key.
+TRIED_OTHERWISE = (NAME_TAKEN, KEY_REFUSED)
 #: Seconds after which a new resource has its first status: a write of it costs the API server as much as two Pods.
 COMES_UP_SECONDS = 0.3
 
@@ -165,7 +169,7 @@ class Reconciler:
         outcomes = await self._executor.execute(value, plan.actions, now)
         if self._executor.is_terminating(key.namespace):
             return TERMINATING_SECONDS  # with what is said and done about it, its end would only take longer
-        outcomes = [outcome for outcome in outcomes if outcome.reason != NAME_TAKEN]  # another place is tried at once
+        outcomes = [outcome for outcome in outcomes if outcome.reason not in TRIED_OTHERWISE]
         for outcome in outcomes:
             if outcome.error and outcome.permanent:  # others are told by the queue, which tries again
                 logger.warning("%s: %s", key, outcome.error, extra=key.log_fields)

@@ -46,7 +46,7 @@ class Scheduler(Value, frozen=True, kw_only=True):
     metadata: TemplateMetadata | None = None
     service: VendoredServiceSpec | None = None
     """ServiceSpec of `<cluster>-scheduler`. Omitted: a ClusterIP Service with the ports `tcp-comm` (8786) and
-    `http-dashboard` (8787)."""
+    `http-dashboard` (8787). The port `dask-gitops` (8788) is added to yours, too."""
     service_metadata: TemplateMetadata | None = None
     update_strategy: SchedulerUpdateStrategy | None = None
     eviction_policy: Literal["Block", "Allow"] | None = None

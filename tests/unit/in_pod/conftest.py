@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import signal
+from collections.abc import Iterator
 
 import pytest
 from tests.support.dask_scheduler import MODULE, running
+
+
+@pytest.fixture
+def heeding() -> Iterator[None]:
+    """This process plays a worker, which has a handler; without one its hook would stop all that it has started."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
@@ -18,7 +28,7 @@ async def rig():
 async def old_rig(tmp_path):
     """A scheduler that was started when the module had no route for several questions at once."""
     shutil.copytree(MODULE.parent, tmp_path, dirs_exist_ok=True)
-    text, route = MODULE.read_text().replace('VERSION = "5"', 'VERSION = "3"'), '_route("ask", _Ask),'
+    text, route = MODULE.read_text().replace('VERSION = "6"', 'VERSION = "3"'), '_route("ask", Ask),'
     assert route in text
     (tmp_path / MODULE.name).write_text(text.replace(route, ""))
     async with running(tmp_path / MODULE.name) as rig:

@@ -14,13 +14,7 @@ from typing import Any
 import pytest
 from tests.support.prestop import Scheduler, failing, hook
 
-
-@pytest.fixture(autouse=True)
-def heeding() -> Iterator[None]:
-    """This process plays a worker, which has a handler."""
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
-    yield
-    signal.signal(signal.SIGTERM, before)
+pytestmark = pytest.mark.usefixtures("heeding")
 
 
 @pytest.fixture

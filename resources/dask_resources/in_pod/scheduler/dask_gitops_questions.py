@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from dask_gitops_demand import adaptive_target
-from dask_gitops_requests import Groups, Pod, read_groups, read_object, read_pods
+from dask_gitops_requests import Forbidden, Groups, Pod, read_groups, read_object, read_pods
 from dask_gitops_retirement import Retirement
+from dask_gitops_signing import Guard
 from dask_gitops_status import Status
 from dask_gitops_workers import Workers
 
@@ -21,6 +22,12 @@ class Extension:
         self.retirement = Retirement(scheduler, self.workers)
         self.status = Status(scheduler)
         self.target = partial(adaptive_target, scheduler, self.workers)
+        self.guard = Guard.from_environment()
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether orders must be signed."""
+        return self.guard is not None
 
 
 def extension(scheduler: Any) -> Extension:
@@ -38,6 +45,7 @@ class Question(NamedTuple):
     read: Callable[[dict[str, Any], str], Any]  #: gives the body in that field; ``None`` if this is not asked
     answer_field: str
     answer: Callable[[Extension, Any], Any]
+    changes: bool = False  #: the scheduler's state
 
 
 def _flag(request: dict[str, Any], field: str) -> bool | None:
@@ -59,19 +67,21 @@ def _groups(request: dict[str, Any], field: str) -> Groups | None:
 #: In the order in which they are answered: what is taken back is so before anything else is found out, and workers are
 #: told to go last.
 QUESTIONS = (
-    Question("resume", _pods, "resumption", lambda asked, pods: asked.retirement.resume(pods)),
+    Question("resume", _pods, "resumption", lambda asked, pods: asked.retirement.resume(pods), True),
     Question("idle", _flag, "idle_seconds", lambda asked, _: asked.status.idle_seconds()),
     Question("progress", _flag, "progress", lambda asked, _: asked.status.progress()),
     Question("versions", _flag, "versions", lambda asked, _: asked.status.versions()),
     Question("registered", _pods, "registered", lambda asked, pods: asked.workers.registered(pods)),
     Question("rank", _pods, "ranked", lambda asked, pods: asked.workers.cheapest_first(pods)),
     Question("target", _groups, "target", lambda asked, groups: asked.target(groups)["target"]),
-    Question("retire", _pods, "retirement", lambda asked, pods: asked.retirement.retire(pods)),
+    Question("retire", _pods, "retirement", lambda asked, pods: asked.retirement.retire(pods), True),
 )
 
 
-def answers(asked: Extension, request: Any) -> dict[str, Any]:
+def answers(asked: Extension, request: Any, *, may_change: bool) -> dict[str, Any]:
     """The answers to all that one request asks; it is read as a whole before anything is done."""
     request = read_object(request, "a question is an object")
     bodies = [(question, question.read(request, question.field)) for question in QUESTIONS]
+    if not may_change and any(question.changes and body is not None for question, body in bodies):
+        raise Forbidden()
     return {question.answer_field: question.answer(asked, body) for question, body in bodies if body is not None}

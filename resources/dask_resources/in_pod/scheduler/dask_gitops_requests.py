@@ -28,6 +28,15 @@ class TooLong(Malformed):
     status = 413
 
 
+class Forbidden(Malformed):
+    """An order that nobody has signed."""
+
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("this scheduler takes orders at its control port only, and signed")
+
+
 class Pod(NamedTuple):
     """A worker Pod as the operator knows it: its worker's name, and its addresses, if any."""
 

@@ -1,23 +1,27 @@
 """Before a worker is stopped: have the scheduler retire it, and wait until it says so.
 
-    python -c "$(cat dask_gitops_prestop.py)" HOST PORT WORKER SECONDS PID [node]
+    python -c "$(cat dask_gitops_prestop.py)" HOST DASHBOARD CONTROL WORKER SECONDS PID KEY [node]
 
 The kubelet runs this in the worker's container before it sends SIGTERM to the first process there: PID, or 0 where
-containers share their processes and it has to be found. With ``node`` the Pod is in its node's network, where an
-address identifies nobody. It must run with the standard library alone, of any Python that distributed supports.
-Whatever goes wrong, the worker is then stopped as it would be without it. It always ends with 0, because Kubernetes
-reports anything else as a failure.
+containers share their processes and it has to be found. KEY is a file; with it the request is signed and goes to the
+port CONTROL, and without it, or where nobody is there, to that of the DASHBOARD. With ``node`` the Pod is in its node's
+network, where an address identifies nobody. It must run with the standard library alone, of any Python that
+distributed supports. Whatever goes wrong, the worker is then stopped as it would be without it. It always ends with 0,
+because Kubernetes reports anything else as a failure.
 """
 
+import hashlib
+import hmac
 import http.client
 import json
 import os
+import secrets
 import socket
 import sys
 import time
 from typing import Any
 
-host, default, worker, seconds, pid, *node = sys.argv[1:]
+host, dashboard, control, worker, seconds, pid, key_file, *node = sys.argv[1:]
 
 
 def port_in(variable: str, otherwise: Any) -> int:
@@ -27,7 +31,8 @@ def port_in(variable: str, otherwise: Any) -> int:
 
 
 # Kubernetes gives the port of a Service that is older than the Pod; it need not be the default.
-port = port_in(host.split(".")[0].upper().replace("-", "_") + "_SERVICE_PORT_HTTP_DASHBOARD", default)
+service = host.split(".")[0].upper().replace("-", "_") + "_SERVICE_PORT_"
+ports = port_in(f"{service}DASK_GITOPS", control), port_in(f"{service}HTTP_DASHBOARD", dashboard)
 comm = f":{port_in('DASK_SCHEDULER_ADDRESS', 8786):04X}"
 headers = {"Content-Type": "application/json", "Dask-Gitops-Own-Addresses": "1"}
 
@@ -70,29 +75,64 @@ def nobody_listens() -> bool:
     return True
 
 
+def key() -> Any:
+    """That of the cluster."""
+    with open(key_file, "rb") as file:
+        return file.read()
+
+
+def signed(secret: Any, *lines: Any) -> Any:
+    """The signature of some lines and, last, of a body."""
+    text = "\n".join([*lines[:-1], hashlib.sha256(lines[-1]).hexdigest()])
+    return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
+
+
+def answer(connection: Any, secret: Any) -> Any:
+    """The status of the answer, and what it says of the worker; 503 if who answers cannot prove to be the scheduler."""
+    pods = [identity(connection.sock)]
+    if not secret:
+        connection.request("POST", "/dask-gitops/v1/retire", json.dumps({"workers": pods}), headers)
+        response = connection.getresponse()
+        said = response.read(65536)
+        return response.status, response.status == 200 and json.loads(said)["workers"][worker]
+    path, body = "/dask-gitops/v2/ask", json.dumps({"questions": [{"retire": pods}]}).encode()
+    made, nonce = f"{time.time():.3f}", secrets.token_hex(16)
+    signature = signed(secret, "dask-gitops request", "POST", path, made, nonce, body)
+    fields = {"Dask-Gitops-Time": made, "Dask-Gitops-Nonce": nonce, "Dask-Gitops-Signature": signature}
+    connection.request("POST", path, body, {**headers, **fields})
+    response = connection.getresponse()
+    said = response.read(65536)
+    if response.getheader("Dask-Gitops-Proof") != signed(
+        secret, "dask-gitops answer", nonce, f"{response.status}", said
+    ):
+        return 503, ""
+    return response.status, response.status == 200 and json.loads(said)["answers"][0]["retirement"][worker]
+
+
 def drain() -> bool:
     """Wait until the scheduler says that it is done; whether it has gone instead, and results are worth nothing."""
     deadline, lost, nameless, lives = time.monotonic() + float(seconds), None, None, False
     while time.monotonic() < deadline:
-        over = attempt(nobody_listens)
-        connection = http.client.HTTPConnection(host, port, timeout=0.5 if over else 5)
-        sign = "no connection"
-        try:
-            connection.connect()
-            sign = ""  # a scheduler that is there and does not answer is busy
-            body = json.dumps({"workers": [identity(connection.sock)]})
-            connection.request("POST", "/dask-gitops/v1/retire", body, headers)
-            answer = connection.getresponse()
-            if answer.status == 200 and json.loads(answer.read(65536))["workers"][worker] in ("retired", "unknown"):
-                return False
-            if answer.status not in (200, 502, 503, 504):  # by these a proxy says that the scheduler is not ready
-                return False
-        except socket.gaierror as error:
-            sign = "no name" if error.errno == socket.EAI_NONAME else ""  # otherwise the resolver has failed
-        except (OSError, http.client.HTTPException):
-            pass
-        finally:
-            connection.close()
+        over, secret = attempt(nobody_listens), attempt(key)
+        # A proxy says that the scheduler is not ready; and it itself that its key is another one, or not there yet.
+        waits = [200, 502, 503, 504, *([401, 403] if secret else [])]
+        for port, signs in [(ports[0], True), (ports[1], False)] if secret else [(ports[1], False)]:
+            connection = http.client.HTTPConnection(host, port, timeout=0.5 if over else 5)
+            sign = "no connection"
+            try:
+                connection.connect()
+                sign = ""  # a scheduler that is there and does not answer is busy
+                status, said = answer(connection, secret if signs else b"")
+                if said in ("retired", "unknown") or status not in waits:
+                    return False
+            except socket.gaierror as error:
+                sign = "no name" if error.errno == socket.EAI_NONAME else ""  # otherwise the resolver has failed
+            except (OSError, http.client.HTTPException):
+                pass
+            finally:
+                connection.close()
+            if not sign:
+                break
         if over and attempt(nobody_listens):
             return True  # it has lost its scheduler and will end soon
         now = time.monotonic()
