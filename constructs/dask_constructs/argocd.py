@@ -129,7 +129,8 @@ class ArgoCDApplications(DaskConstruct):
         super().__init__(scope, id)
         options = self._accepted(props, ArgoCDApplicationsProps)
         source: Source = options.get("source", NO_SOURCE)
-        self._namespace, self._source = options.get("namespace", "argocd"), source
+        self._namespace: str = options.get("namespace", "argocd")
+        self._source = source
         self._server = options.get("server", _THIS_CLUSTER)
         workload_namespaces = options.get("workload_namespaces", ("default",))
         operator_namespace = options.get("operator_namespace", "dask-operator")

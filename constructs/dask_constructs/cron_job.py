@@ -7,7 +7,7 @@ from typing import Any, Literal, Required, Unpack
 from zoneinfo import available_timezones
 
 import yaml
-from cdk8s import ApiObject, Chart
+from cdk8s import ApiObject
 from constructs import Construct
 
 from dask_crds import names
@@ -130,11 +130,6 @@ class DaskCronJob(DaskConstruct):
     def name(self) -> str:
         """``metadata.name`` of the CronJob."""
         return str(self._metadata["name"])
-
-    @property
-    def namespace(self) -> str | None:
-        """``metadata.namespace``, ``None`` where neither the construct nor its chart states one."""
-        return self._metadata.get("namespace") or Chart.of(self).namespace
 
     def _starter(self, account: str, image: str) -> dict[str, Any]:
         spec = _starter(account, self.name, image)

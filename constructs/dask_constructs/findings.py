@@ -34,6 +34,12 @@ class Member(Protocol):
         """The Dask resource that it is, as ``problems`` saw it last."""
 
 
+def reference_of_root(scope: IConstruct) -> str:
+    """What tells one tree from another: of a root that is not made in Python, there is a new object each time."""
+    reference: str = scope.node.root.__jsii_ref__.ref  # type: ignore[attr-defined]
+    return reference
+
+
 class Findings:
     """All that is wrong in one tree of constructs; see ``of``.
 
@@ -41,8 +47,7 @@ class Findings:
         members: the constructs that are asked at each synth.
     """
 
-    #: By the root's reference: of a root that is not made in Python, there is a new object each time. jsii itself never
-    #: lets go of any.
+    #: By the root's reference. jsii itself never lets go of any.
     _trees: dict[str, Findings] = {}
 
     def __init__(self, root: IConstruct) -> None:
@@ -55,10 +60,9 @@ class Findings:
     @classmethod
     def of(cls, scope: Construct) -> Findings:
         """The findings of the tree that ``scope`` belongs to."""
-        root = scope.node.root
-        reference: str = root.__jsii_ref__.ref  # type: ignore[attr-defined]
+        reference = reference_of_root(scope)
         if reference not in cls._trees:
-            cls._trees[reference] = cls(root)
+            cls._trees[reference] = cls(scope.node.root)
         return cls._trees[reference]
 
     def _of_root(self) -> list[str]:

@@ -42,7 +42,7 @@ def api_object(scope: Construct, id: str, manifest: Mapping[str, Any]) -> ApiObj
     """The manifest as a cdk8s object.
 
     In Python ``ApiObject`` takes no other arguments than the metadata (jsii drops the index signature of its props), so
-    the rest is added as JSON patches.
+    the rest is added as JSON patches. What was handed in to ``scope``, if that is one of ours, is applied before it.
     """
     body = dict(manifest)
     metadata = dict(body.pop("metadata", {}))
@@ -55,6 +55,8 @@ def api_object(scope: Construct, id: str, manifest: Mapping[str, Any]) -> ApiObj
     )
     for field, value in body.items():
         made.add_json_patch(JsonPatch.add(f"/{field}", value))
+    for one in getattr(scope, "handed_in", ()):
+        one.precedes(made)
     return made
 
 

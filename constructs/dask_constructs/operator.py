@@ -121,7 +121,7 @@ class DaskOperator(DaskConstruct):
         """Declare it with the keyword arguments of ``OperatorProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, OperatorProps)
-        self._namespace = options.get("namespace", _NAME)
+        self._namespace: str = options.get("namespace", _NAME)
         namespaces = options.get("namespaces")
         if options.get("crds", True):
             DaskCustomResourceDefinitions(self, "crds")

@@ -15,7 +15,19 @@ from dask_crds.model import MAX_WORKERS, PERCENTAGE, PodFailurePolicy
 from .keywords import Plain, Problem
 from .placement import Placement
 from .shapes import shape, shape_problems
-from .values import Cores, Count, EnvironmentValue, Memory, Named, Seconds, Secret, ServiceAccount, Text, Workers
+from .values import (
+    Cores,
+    Count,
+    EnvironmentValue,
+    Memory,
+    Named,
+    Seconds,
+    Secret,
+    ServiceAccount,
+    Text,
+    Workers,
+    reference,
+)
 from .volumes import Mountable, MountPath
 
 
@@ -49,11 +61,16 @@ EnvironmentSource = Annotated[
 ]
 
 
-_CLAIM = "the name of a ResourceClaimTemplate, or a mapping"
+_CLAIM = "the name of a ResourceClaimTemplate, such an object, a ResourceClaim, or a mapping"
 
 
 def _claim(given: Any) -> object:
-    return {"resourceClaimTemplateName": given} if isinstance(given, str) else given
+    fields = {"ResourceClaim": "resourceClaimName", "ResourceClaimTemplate": "resourceClaimTemplateName"}
+    kind = "ResourceClaimTemplate" if isinstance(given, str) else getattr(given, "kind", "")
+    return {fields[kind]: getattr(given, "name", given)} if kind in fields else given
+
+
+ResourceClaim = Annotated[str | PodResourceClaim | Named, shape("PodResourceClaim", _CLAIM, _claim)]
 
 
 def _amount(given: Any) -> object:
@@ -148,7 +165,7 @@ class WorkerOptions(PodOptions, total=False):
     gpu_resource: Text | None
     """What Kubernetes calls such a GPU (default ``"nvidia.com/gpu"``), ``"amd.com/gpu"`` or ``"nvidia.com/mig-1g.5gb"``
     say."""
-    resource_claims: Mapping[Text, Annotated[str | PodResourceClaim, shape("PodResourceClaim", _CLAIM, _claim)]] | None
+    resource_claims: Mapping[Text, ResourceClaim] | None
     """Devices by dynamic resource allocation: a ResourceClaimTemplate of which each worker gets one, by a name of your
     own, or ``{"resourceClaimName": ...}`` for one that all share."""
     processes: Annotated[int, Meta(ge=1, le=1000)] | None
@@ -161,7 +178,7 @@ class WorkerOptions(PodOptions, total=False):
     spill: Memory | None
     """Size of a disk of its own that a worker spills to, ``"100Gi"`` say (default: no bound, on the node's disk). What
     does not fit stays in memory."""
-    spill_storage_class: Text | None
+    spill_storage_class: Annotated[str | Named, reference("StorageClass")] | None
     """StorageClass of that disk, which comes and goes with its worker (default: a part of the node's own disk)."""
     worker_command: Annotated[Sequence[Text], Meta(min_length=1)] | None
     """Program that is the worker (default ``["dask-worker"]``), ``["dask-cuda-worker"]`` say."""

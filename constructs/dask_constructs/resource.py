@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypedDict
 
-from cdk8s import ApiObject, Names
+from cdk8s import ApiObject, Chart, Names
 from constructs import Construct
 from msgspec import Struct
 
@@ -18,6 +18,7 @@ from .agreement import Declared
 from .conflicts import conflicts
 from .described import Described
 from .findings import Findings
+from .handed_in import HandedIn, handed_in
 from .keywords import Options, accepted
 from .manifest import api_object
 from .origins import findings, with_origins
@@ -43,16 +44,28 @@ class DaskConstruct(Construct, metaclass=Described):
     """A construct whose keyword arguments are checked, and which tells at synth what is wrong with it.
 
     A subclass yields from ``_problems`` what is wrong with what it has made.
+
+    Attributes:
+        handed_in: objects among the arguments, which are applied before what the construct makes.
     """
+
+    _namespace: str | None = None  #: that was stated
 
     def __init__(self, scope: Construct, id: str) -> None:
         super().__init__(scope, id)
         self._mistakes: list[str] = []
+        self.handed_in: list[HandedIn] = []
         Findings.of(self).members.append(self)
 
     def problems(self) -> list[str]:
         """All that is wrong, in arguments and in manifests as they will be written, as ``field: message``."""
-        return [*self._mistakes, *self._problems()]
+        elsewhere = (line for one in self.handed_in for line in self._elsewhere(one))
+        return [*self._mistakes, *self._problems(), *elsewhere]
+
+    @property
+    def namespace(self) -> str | None:
+        """Namespace of what it makes, ``None`` where neither the construct nor its chart states one."""
+        return self._namespace or Chart.of(self).namespace
 
     def declared(self) -> Declared | None:
         """The Dask resource that this is, as ``problems`` saw it last; ``None`` if it is none."""
@@ -64,7 +77,19 @@ class DaskConstruct(Construct, metaclass=Described):
         conflicting = dict(conflicts(options))
         self._mistakes += [f"{keyword}: {message}" for keyword, message in conflicting.items()]
         refused = {re.split(r"[.[]", keyword)[0] for keyword in conflicting}
+        self._namespace = options.get("namespace", self._namespace)
+        self._take(list(handed_in(given)))
         return {name: value for name, value in options.items() if name not in refused}
+
+    def _take(self, objects: list[HandedIn]) -> None:
+        self.handed_in += objects
+        made = [child for child in self.node.children if isinstance(child, ApiObject)] if objects else []
+        for one in objects:
+            for child in made:
+                one.precedes(child)
+
+    def _elsewhere(self, one: HandedIn) -> Iterator[str]:
+        return one.elsewhere(self.namespace)
 
     def _problems(self) -> Iterator[str]:
         yield from ()
@@ -110,6 +135,10 @@ class DaskResource(DaskConstruct):
         self._found = findings(self._written, self.ROLES)
         declared = {**self._written, "spec": self.spec}
         yield from with_origins(self._found, declared, self.ROLES, self._options)
+
+    def _elsewhere(self, one: HandedIn) -> Iterator[str]:
+        """Of Dask resources ``agreement`` tells, which knows those that are named as well."""
+        return iter(()) if one.is_ours else super()._elsewhere(one)
 
     def declared(self) -> Declared | None:
         """The resource as ``problems`` saw it last; ``None`` if it cannot be read, as a spec with a field missing."""

@@ -74,7 +74,6 @@ class DaskTenant(DaskConstruct):
         """Declare it with the keyword arguments of ``TenantProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, TenantProps)
-        self.namespace: str = options.get("namespace", "")
         metadata = {"name": self.namespace, "labels": {**RESTRICTED_NAMESPACE, **options.get("labels", {})}}
         cluster_scoped(self, "namespace", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         self._object("quota", "v1", "ResourceQuota", "quota", spec={"hard": _hard(options)})
@@ -89,6 +88,11 @@ class DaskTenant(DaskConstruct):
             options.get("api_server", ()),
         ).items():
             self._object(f"network-{name}", "networking.k8s.io/v1", "NetworkPolicy", name, spec=spec)
+
+    @property
+    def namespace(self) -> str:
+        """Name of the namespace."""
+        return self._namespace or ""
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, cast
 
 from cdk8s import Size
@@ -30,26 +30,28 @@ class Volume:
             name may be left out; volumes of the same name are the same.
         read_only: whether it cannot be written to there.
         sub_path: a path within the volume, which is mounted instead of all of it.
+        given: the object that it is made of, if it is made of one.
     """
 
     source: PartialVolume | Mapping[str, Any]
     read_only: bool = False
     sub_path: str | None = None
+    given: Any = field(default=None, repr=False, compare=False)
 
     @classmethod
     def claim(cls, claim: str | Named, *, read_only: bool = False, sub_path: str | None = None) -> Volume:
         """A PersistentVolumeClaim, or the one of that name. Workers on several nodes need one that many may mount."""
-        return cls({"persistentVolumeClaim": {"claimName": _name(claim)}}, read_only, sub_path)
+        return cls({"persistentVolumeClaim": {"claimName": _name(claim)}}, read_only, sub_path, claim)
 
     @classmethod
     def secret(cls, secret: str | Named, *, sub_path: str | None = None) -> Volume:
         """A Secret, or the one of that name, each key as a file."""
-        return cls({"secret": {"secretName": _name(secret)}}, True, sub_path)
+        return cls({"secret": {"secretName": _name(secret)}}, True, sub_path, secret)
 
     @classmethod
     def config_map(cls, config_map: str | Named, *, sub_path: str | None = None) -> Volume:
         """A ConfigMap, or the one of that name, each key as a file."""
-        return cls({"configMap": {"name": _name(config_map)}}, True, sub_path)
+        return cls({"configMap": {"name": _name(config_map)}}, True, sub_path, config_map)
 
     @classmethod
     def image(cls, reference: str, *, sub_path: str | None = None) -> Volume:
