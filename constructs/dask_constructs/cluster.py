@@ -16,6 +16,7 @@ from .autoscaler import DaskAutoscaler, ScalingOptions, autoscaler_of
 from .options import ClusterOptions
 from .resource import Exact, Metadata, state_replicas
 from .roles import SCHEDULER, WORKER
+from .service_ports import service_port
 from .values import Text
 from .with_scheduler import WithScheduler
 from .worker_group import DaskWorkerGroup, WorkerGroupOptions
@@ -58,12 +59,12 @@ class DaskCluster(WithScheduler):
     @property
     def dashboard_url(self) -> str:
         """URL of the dashboard from within the Kubernetes cluster."""
-        return f"http://{self._host}:{Port.DASHBOARD.number}/status"
+        return f"http://{self._host}:{service_port(self.scheduler_template(), Port.DASHBOARD).number}/status"
 
     @property
     def scheduler_address(self) -> str:
         """Address for ``distributed.Client`` from within the Kubernetes cluster."""
-        return f"tcp://{self._host}:{Port.COMM.number}"
+        return f"tcp://{self._host}:{service_port(self.scheduler_template(), Port.COMM).number}"
 
     @property
     def _host(self) -> str:

@@ -1,5 +1,8 @@
 """A dashboard for people outside of the Kubernetes cluster: an Ingress, or a HTTPRoute of Gateway API.
 
+Clients get to the scheduler by a TCPRoute or a TLSRoute. The versions are those of Gateway API's standard channel:
+HTTPRoute v1 since 1.0, TLSRoute v1 since 1.5, TCPRoute v1 since 1.6, which serves no older one.
+
 What is published is a white list. The port of the dashboard also has routes that retire workers (those of the operator
 and ``/api/v1``) and a proxy to any port that the scheduler reaches: no spelling of their paths may lead there, and no
 controller agrees with another on case, dots and encoded slashes of what is to be kept out.
@@ -9,17 +12,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Required, TypedDict, Unpack
+from typing import Annotated, Any, NamedTuple, Protocol, Required, TypedDict, Unpack, runtime_checkable
 
 from constructs import Construct
 
 from dask_crds import names
-from dask_crds.names import Label, Port
+from dask_crds.names import Label, NamedPort, Port
 
 from .keywords import Options, Plain
 from .manifest import api_object
 from .resource import DaskConstruct
-from .values import Cluster, Secret, Text
+from .service_ports import ServicePort, service_port
+from .values import ClusterOrJob, Secret, Text
 
 _PAGES = [
     *("counters", "events", "exceptions", "gpu", "graph", "groups", "hardware", "profile", "profile-server", "shuffle"),
@@ -37,6 +41,7 @@ _PLOTS = [
 #: Paths of the dashboard; what is below them belongs to them, the web sockets of its plots for one.
 _DASHBOARD = [f"/{page}" for page in _PAGES] + [f"/individual-{plot}" for plot in _PLOTS]
 _JUPYTER = "/jupyter"
+_GATEWAY_API = "gateway.networking.k8s.io/v1"
 #: So many matches a rule of a HTTPRoute has at most.
 _MOST_MATCHES = 64
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
@@ -52,6 +57,21 @@ def _host(given: object) -> object:
 Gateway = Text | Mapping[str, Any]
 
 
+@runtime_checkable
+class WithTemplate(Protocol):
+    """A cluster, or a job with one, which knows what it has said of its scheduler."""
+
+    def scheduler_template(self) -> Mapping[str, Any]:
+        """What the manifest says of the scheduler and its Service."""
+
+
+class Backend(NamedTuple):
+    """A port of a Service, as routes name it."""
+
+    name: str
+    port: int
+
+
 class ExposeOptions(TypedDict, total=False):
     """Keyword arguments of ``expose``."""
 
@@ -65,6 +85,10 @@ class ExposeOptions(TypedDict, total=False):
     comm_gateway: Gateway | None
     """Make a TCPRoute as well, by which clients reach the scheduler. It asks nobody who they are, and who reaches it
     runs code: for a listener that is not reached from everywhere, or with certificates of Dask's own."""
+    comm_host: Annotated[str, Plain(Text, "a host such as comm.dask.example.org", _host)] | None
+    """Make a TLSRoute in the TCPRoute's place: clients of ``tls://`` ask for this host, so that many clusters share one
+    listener of ``comm_gateway``. It ends their TLS, or leaves that to a scheduler with certificates (``Passthrough``).
+    """
     tls_secret: Secret | None
     """Secret with the Ingress' certificate; that of a Gateway is its listener's."""
     jupyter: bool | None
@@ -80,8 +104,9 @@ class ExposeOptions(TypedDict, total=False):
 class ExposureProps(ExposeOptions, total=False):
     """Keyword arguments of ``DaskExposure``."""
 
-    cluster: Required[Cluster]
-    """The cluster, or its name; or the job whose cluster it is."""
+    cluster: Required[ClusterOrJob]
+    """The cluster, or its name; or the job whose cluster it is. The ports of its Service are known of the object alone:
+    those named ``http-dashboard`` and ``tcp-comm`` are published; of a name, 8787 and 8786."""
     namespace: Text | None
     """Its namespace; left out, that of the chart."""
 
@@ -113,21 +138,40 @@ class DaskExposure(DaskConstruct):
         }
         secure = "tls_secret" in options or "gateway" in options
         self.url = f"{'https' if secure else 'http'}://{host}/status"
-        service, paths = names.scheduler(cluster), [*_DASHBOARD, *[_JUPYTER] * bool(options.get("jupyter"))]
+        self._cluster, service = props["cluster"], names.scheduler(cluster)
+        self._ports = self._looked_up()
+        dashboard = Backend(service, self._ports[Port.DASHBOARD].number)
+        paths = [*_DASHBOARD, *[_JUPYTER] * bool(options.get("jupyter"))]
         if "gateway" in options:
-            self._object("gateway.networking.k8s.io/v1", "HTTPRoute", _http_route(service, host, paths, options))
+            self._object(_GATEWAY_API, "HTTPRoute", _http_route(dashboard, host, paths, options))
         else:
-            self._object("networking.k8s.io/v1", "Ingress", _ingress(service, host, paths, options))
+            self._object("networking.k8s.io/v1", "Ingress", _ingress(dashboard, host, paths, options))
         if "comm_gateway" in options:
-            rule = {"backendRefs": [{"name": service, "port": Port.COMM.number}]}
-            spec = {"parentRefs": [_parent(options["comm_gateway"])], "rules": [rule]}
-            self._object("gateway.networking.k8s.io/v1alpha2", "TCPRoute", spec)
+            rules = [{"backendRefs": [Backend(service, self._ports[Port.COMM].number)._asdict()]}]
+            spec = {"parentRefs": [_parent(options["comm_gateway"])], "rules": rules}
+            if "comm_host" in options:
+                self._object(_GATEWAY_API, "TLSRoute", {**spec, "hostnames": [options["comm_host"]]})
+            else:
+                self._object(_GATEWAY_API, "TCPRoute", spec)
+
+    def _looked_up(self) -> dict[NamedPort, ServicePort]:
+        """The ports that are published, as all patches of the cluster have left them."""
+        scheduler = self._cluster.scheduler_template() if isinstance(self._cluster, WithTemplate) else {}
+        wanted = (Port.DASHBOARD, Port.COMM) if "comm_gateway" in self._options else (Port.DASHBOARD,)
+        return {port: service_port(scheduler, port) for port in wanted}
 
     def _object(self, api_version: str, kind: str, spec: Mapping[str, Any]) -> None:
         manifest = {"apiVersion": api_version, "kind": kind, "metadata": self._metadata, "spec": spec}
         api_object(self, kind, manifest)
 
     def _problems(self) -> Iterator[str]:
+        for port, found in self._looked_up().items():
+            if found.trouble:
+                yield f"cluster: {found.trouble}"
+            elif found != self._ports[port]:
+                yield f"cluster: {port.name!r} of its Service was changed later: publish it after that"
+        if "comm_host" in self._options and "comm_gateway" not in self._options:
+            yield "comm_host: says nothing without comm_gateway"
         if "gateway" in self._options:
             for keyword in ("tls_secret", "ingress_class"):
                 if keyword in self._options:
@@ -138,8 +182,8 @@ class DaskExposure(DaskConstruct):
                 yield f"{keyword}: needs the name of the Gateway: {{'name': ..., 'namespace': ...}}"
 
 
-def _ingress(service: str, host: str, paths: list[str], options: Options) -> dict[str, Any]:
-    backend = {"service": {"name": service, "port": {"number": Port.DASHBOARD.number}}}
+def _ingress(dashboard: Backend, host: str, paths: list[str], options: Options) -> dict[str, Any]:
+    backend = {"service": {"name": dashboard.name, "port": {"number": dashboard.port}}}
     rules = [{"path": "/", "pathType": "Exact", "backend": backend}]
     rules += [{"path": path, "pathType": "Prefix", "backend": backend} for path in paths]
     spec: dict[str, Any] = {"rules": [{"host": host, "http": {"paths": rules}}]}
@@ -150,12 +194,11 @@ def _ingress(service: str, host: str, paths: list[str], options: Options) -> dic
     return spec
 
 
-def _http_route(service: str, host: str, paths: list[str], options: Options) -> dict[str, Any]:
+def _http_route(dashboard: Backend, host: str, paths: list[str], options: Options) -> dict[str, Any]:
     matches = [{"path": {"type": "Exact", "value": "/"}}]
     matches += [{"path": {"type": "PathPrefix", "value": path}} for path in paths]
-    backends = [{"name": service, "port": Port.DASHBOARD.number}]
     rules = [
-        {"matches": matches[start : start + _MOST_MATCHES], "backendRefs": backends}
+        {"matches": matches[start : start + _MOST_MATCHES], "backendRefs": [dashboard._asdict()]}
         for start in range(0, len(matches), _MOST_MATCHES)
     ]
     return {"parentRefs": [_parent(options["gateway"])], "hostnames": [host], "rules": rules}

@@ -13,7 +13,7 @@ from .keywords import Options
 from .manifest import api_object
 from .operator import SELECTOR
 from .resource import DaskConstruct
-from .values import Cluster, Text
+from .values import ClusterOrJob, Text
 
 #: A namespace by its name, or a peer as a NetworkPolicy has it: ``{"ipBlock": {"cidr": "192.0.2.0/24"}}``.
 Peer = Text | Mapping[str, Any]
@@ -41,7 +41,7 @@ class IsolationOptions(TypedDict, total=False):
 class NetworkPolicyProps(IsolationOptions, total=False):
     """Keyword arguments of ``DaskNetworkPolicy``."""
 
-    cluster: Required[Cluster]
+    cluster: Required[ClusterOrJob]
     """The cluster, or its name; or the job whose cluster it is."""
     namespace: Text | None
     """Its namespace; left out, that of the chart."""

@@ -116,26 +116,27 @@ Memory = Annotated[int | float | str | Size, Plain(str, "a quantity of memory", 
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
-def _name_of(kind: str) -> Callable[[Any], object]:
+def _name_of(*kinds: str) -> Callable[[Any], object]:
     def read(given: Any) -> object:
-        other = getattr(given, "kind", kind)
-        if not isinstance(given, str) and other != kind:
-            raise ValueError(f"must be a {kind}, not the {other} {given.name!r}")
+        other = getattr(given, "kind", kinds[0])
+        if not isinstance(given, str) and other not in kinds:
+            raise ValueError(f"must be a {' or a '.join(kinds)}, not the {other} {given.name!r}")
         return getattr(given, "name", given)
 
     return read
 
 
-def reference(kind: str) -> Plain:
-    """The name of an object of a kind, which may be handed in itself."""
-    return Plain(
-        Annotated[str, Meta(min_length=1, max_length=253)], f"the name of a {kind}, or a {kind}", _name_of(kind)
-    )
+def reference(*kinds: str) -> Plain:
+    """The name of an object of one of the kinds, which may be handed in itself."""
+    what = " or ".join(kinds)
+    name = Annotated[str, Meta(min_length=1, max_length=253)]
+    return Plain(name, f"the name of a {what}, or a {what}", _name_of(*kinds))
 
 
 Text = Annotated[str, Meta(min_length=1)]
 ServiceAccount = Annotated[str | Named, reference("ServiceAccount")]
 Cluster = Annotated[str | Named, reference("DaskCluster")]
+ClusterOrJob = Annotated[str | Named, reference("DaskCluster", "DaskJob")]
 WorkerGroup = Annotated[str | Named, reference("DaskWorkerGroup")]
 Namespace = Annotated[str | Named, reference("Namespace")]
 Secret = Annotated[str | Named, reference("Secret")]

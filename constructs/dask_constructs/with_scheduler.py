@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from collections.abc import Mapping
+from typing import Any, Unpack, cast
 
 from .expose import DaskExposure, ExposeOptions
 from .keywords import Options
@@ -25,6 +26,13 @@ class WithScheduler(DaskResource):
         """The workers of the default group."""
         return self._pods(WORKER)
 
+    def scheduler_template(self) -> Mapping[str, Any]:
+        """What the manifest says of the scheduler and its Service, as all patches have left it."""
+        node: Any = self.api_object.to_json()
+        for field in self.ROLES[SCHEDULER].strip("/").split("/"):
+            node = node.get(field) or {}
+        return cast("Mapping[str, Any]", node)
+
     @property
     def _shared(self) -> Options:
         """What was said of all Pods, which further groups take over."""
@@ -32,4 +40,4 @@ class WithScheduler(DaskResource):
 
     def expose(self, id: str = "dashboard", **options: Unpack[ExposeOptions]) -> DaskExposure:
         """Publish the dashboard by an Ingress or a HTTPRoute, named ``<name>-<id>``, see ``ExposeOptions``."""
-        return DaskExposure(self, id, cluster=self.name, namespace=self.namespace, **options)
+        return DaskExposure(self, id, cluster=self, namespace=self.namespace, **options)

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from dask_crds import names
+from dask_crds.kubernetes import PodSpec
 from dask_crds.model import DaskCluster, ServiceSpec
 from dask_crds.names import Annotation, Component, Label, Port
 
@@ -89,12 +90,17 @@ def _target_port(cluster: DaskCluster) -> int | None:
     for field, value in (("name", Port.COMM.name), ("port", Port.COMM.number)):
         found = next((port for port in ports if port.get(field) == value), None)
         if found is not None:
-            target = found.get("targetPort") or found.get("port")
-            named = (p for c in cluster.spec.scheduler.spec["containers"] for p in c.get("ports") or ())
-            numbers = {p.get("name"): p.get("containerPort") for p in named}
-            number = numbers.get(target) if isinstance(target, str) else target
-            return number if isinstance(number, int) else None
+            return leads_to(found, cluster.spec.scheduler.spec)
     return None
+
+
+def leads_to(port: Mapping[str, Any], pod: PodSpec) -> int | None:
+    """Number of the Pod's port that a Service's port leads to; ``None`` if the Pod has none of the name."""
+    target = port.get("targetPort") or port.get("port")
+    ports = (stated for container in pod["containers"] for stated in container.get("ports") or ())
+    numbers = {stated.get("name"): stated.get("containerPort") for stated in ports}
+    number = numbers.get(target) if isinstance(target, str) else target
+    return number if isinstance(number, int) else None
 
 
 def _listening(spec: dict[str, Any], port: int | None) -> dict[str, Any]:

@@ -56,8 +56,7 @@ def with_key(spec: dict[str, Any], secret: str) -> dict[str, Any]:
     The port's name is the sign of that: by it the operator knows that this scheduler can prove who it is.
     """
     main = main_container(spec, Component.SCHEDULER)
-    taken = {port.get("containerPort") for c in spec["containers"] for port in c.get("ports") or ()}
-    number = next(n for n in range(Port.CONTROL.number, 2**16) if n not in taken)
+    number = control_port(spec)
     port = {"name": Port.CONTROL.name, "containerPort": number, "protocol": "TCP"}
     told = {KEY_FILE_VARIABLE: security.KEY_FILE, PORT_VARIABLE: str(number)}
     env = [{"name": name, "value": value} for name, value in told.items()]
@@ -68,6 +67,12 @@ def with_key(spec: dict[str, Any], secret: str) -> dict[str, Any]:
 
     spec = {**spec, "containers": [listening(c) if c["name"] == main else c for c in spec["containers"]]}
     return with_volume(spec, main, name=_SECURITY_VOLUME, source=security.volume(secret), path=security.MOUNT_PATH)
+
+
+def control_port(spec: Mapping[str, Any]) -> int:
+    """The port for orders of a scheduler that does not have one yet: the first from 8788 on that is free."""
+    taken = {port.get("containerPort") for c in spec["containers"] for port in c.get("ports") or ()}
+    return next(number for number in range(Port.CONTROL.number, 2**16) if number not in taken)
 
 
 def _preloading(scheduler: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .build import build, go_command, source
 from .machine import ARGO_CD_PACKAGES, CACHE, NODE_PACKAGES, Unavailable, ensure_packages, locked, progress, run
-from .modules import ARGO_CD, CONTROL_PLANE, FLUX, KEDA, MODULES, NODE, TOOLS, module_of, program
+from .modules import ARGO_CD, CONTROL_PLANE, FLUX, GATEWAY_API, KEDA, MODULES, NODE, TOOLS, module_of, program
 from .releases import NotPublished, download, forced, to_download
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "CACHE",
     "CONTROL_PLANE",
     "FLUX",
+    "GATEWAY_API",
     "KEDA",
     "MODULES",
     "NODE",

@@ -203,6 +203,7 @@ MODULES = (
         replaces=True,
         crds="config/crd/bases/*.yaml",
     ),
+    Module("sigs.k8s.io/gateway-api", "1.6.1", (), crds="config/crd/standard/*routes.yaml"),
 )
 #: Those that are called otherwise than their path.
 _PROGRAMS = {
@@ -219,6 +220,7 @@ TOOLS = ("kustomize", "kubeconform", "kube-score", "crane", "flux", "actionlint"
 ARGO_CD = ("argocd",)
 FLUX = ("source-controller", "kustomize-controller")
 KEDA = ("keda-operator", "keda-adapter")
+GATEWAY_API = ("gateway-api",)
 
 
 def program(import_path: str) -> str:
@@ -227,5 +229,5 @@ def program(import_path: str) -> str:
 
 
 def module_of(name: str) -> Module:
-    """The module that a program is built from."""
-    return next(module for module in MODULES if name in map(program, module.programs))
+    """The module that a program is built from; one that only has CustomResourceDefinitions, by its own name."""
+    return next(module for module in MODULES if name in ([*map(program, module.programs)] or [module.name]))

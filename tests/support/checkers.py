@@ -43,17 +43,18 @@ def kubeconform_with(schemas: Path) -> Callable[..., dict[str, Any]]:
     """Runs kubeconform, strict, with the schemas that ``dist/schemas`` offers; gives its report.
 
     ``schemas`` is an empty folder for those of others. Kubernetes' own schemas, which it would download, are those of
-    the package kubernetes-validate; those of Argo CD and Flux are of their CRDs.
+    the package kubernetes-validate; those of Argo CD, Flux and Gateway API are of their CRDs.
     """
     with or_skip("kubeconform"):
         program = components.ensure(["kubeconform"])["kubeconform"]
-        gitops = [path for tool in (*components.ARGO_CD, *components.FLUX) for path in components.upstream_crds(tool)]
+        tools = (*components.ARGO_CD, *components.FLUX, *components.GATEWAY_API)
+        crds = [path for tool in tools for path in components.upstream_crds(tool)]
     package = Path(kubernetes_validate.__file__).parent
     for path in (package / "kubernetes-json-schema" / f"v{VERSION}-local-strict").glob("*.json"):
         schema = json.loads(path.read_text().replace('"/api/_definitions.json', '"_definitions.json'))
         schema.pop("$id", None)  # it would be resolved against the network
         (schemas / path.name).write_text(json.dumps(schema))
-    for path in gitops:
+    for path in crds:
         for name, schema in strict_schemas(*documents(path)):
             (schemas / name).parent.mkdir(exist_ok=True)
             (schemas / name).write_text(json.dumps(schema))

@@ -8,7 +8,7 @@ from typing import Any
 
 import distributed
 import pytest
-from tests.support.constructs import IMAGE, chart, errors, synth
+from tests.support.constructs import IMAGE, JsonPatch, chart, errors, synth
 
 from dask_constructs import DaskCluster, DaskExposure, DaskJob
 
@@ -135,11 +135,106 @@ def test_a_route_belongs_to_its_gateway_and_has_no_more_matches_than_gateway_api
 def test_the_comm_port_is_published_only_if_asked_for() -> None:
     assert [manifest["kind"] for manifest in exposed(gateway="public")] == ["HTTPRoute"]
     _, tcp = exposed(gateway="public", comm_gateway="private")
-    assert tcp["kind"] == "TCPRoute"
+    assert (tcp["apiVersion"], tcp["kind"]) == ("gateway.networking.k8s.io/v1", "TCPRoute")
     assert tcp["spec"] == {
         "parentRefs": [{"name": "private"}],
         "rules": [{"backendRefs": [{"name": "analytics-scheduler", "port": 8786}]}],
     }
+
+
+def test_clusters_share_a_listener_by_their_hosts() -> None:
+    _, tls = exposed(gateway="public", comm_gateway="private", comm_host="a.dask.example.org")
+    assert (tls["apiVersion"], tls["kind"]) == ("gateway.networking.k8s.io/v1", "TLSRoute")
+    assert tls["spec"] == {
+        "parentRefs": [{"name": "private"}],
+        "hostnames": ["a.dask.example.org"],
+        "rules": [{"backendRefs": [{"name": "analytics-scheduler", "port": 8786}]}],
+    }
+    assert "comm_host: says nothing without comm_gateway" in mistakes(comm_host="a.dask.example.org")
+    assert "comm_host: must be a host" in mistakes(comm_gateway="private", comm_host="tls://a.dask.example.org:443")
+
+
+# --- ports of the Service ---------------------------------------------------------------------------------------------
+
+COMM = {"name": "tcp-comm", "port": 443, "targetPort": "tcp-comm"}
+DASHBOARD = {"name": "http-dashboard", "port": 80, "targetPort": "http-dashboard"}
+
+
+def ports_of(manifests: list[dict[str, Any]]) -> list[int]:
+    """All ports that are published."""
+    return sorted(set(map(int, re.findall(r"'(?:port|number)': (\d+)", str(manifests)))))
+
+
+@pytest.mark.parametrize("kind", ["DaskCluster", "DaskJob"])
+@pytest.mark.parametrize("gateway", [None, "public"])
+def test_ports_that_are_numbered_otherwise_are_found_by_name(kind: str, gateway: str | None) -> None:
+    c = chart(namespace="team")
+    service: Any = {"ports": [DASHBOARD, COMM]}
+    if kind == "DaskJob":
+        made: Any = DaskJob(c, "c", name="analytics", image=IMAGE, command=["true"], service=service)
+    else:
+        made = DaskCluster(c, "c", name="analytics", image=IMAGE, service=service)
+        assert made.dashboard_url == "http://analytics-scheduler.team:80/status"
+        assert made.scheduler_address == "tcp://analytics-scheduler.team:443"
+    made.expose(host="dask.example.org", gateway=gateway, comm_gateway="private")
+    DaskExposure(c, "e", cluster=made, host="dask.example.org", name="other")
+    assert ports_of(synth(c)[1:]) == [80, 443]
+
+
+def test_ports_that_a_patch_has_changed_are_found() -> None:
+    c = chart(namespace="team")
+    cluster = DaskCluster(c, "c", name="analytics", image=IMAGE)
+    cluster.api_object.add_json_patch(JsonPatch.add("/spec/scheduler/service", {"ports": [DASHBOARD, COMM]}))
+    cluster.expose(host="dask.example.org", gateway="public")
+    assert ports_of(synth(c)[1:]) == [80]
+
+
+def test_ports_that_are_changed_after_they_were_published_are_told() -> None:
+    c = chart(namespace="team")
+    cluster = DaskCluster(c, "c", name="analytics", image=IMAGE)
+    cluster.expose(host="dask.example.org")
+    cluster.api_object.add_json_patch(JsonPatch.add("/spec/scheduler/service", {"ports": [DASHBOARD]}))
+    told = "cluster: 'http-dashboard' of its Service was changed later: publish it after that"
+    assert errors(c) == [f"[test/c/dashboard] {told}"]
+
+
+CONTROL = "'http-dashboard' of its Service leads to the port for the operator's orders"
+PORTS: dict[str, tuple[list[dict[str, Any]], dict[str, Any], list[str]]] = {
+    "absent": ([COMM], {}, ["its Service has no port 'http-dashboard' (only 'tcp-comm'): call that so"]),
+    "both absent": (
+        [{"name": "dashboard", "port": 8787}],
+        {"comm_gateway": "private"},
+        [
+            "its Service has no port 'http-dashboard' (only 'dashboard'): call that so",
+            "its Service has no port 'tcp-comm' (only 'dashboard'): call that so",
+        ],
+    ),
+    "absent and not published": ([DASHBOARD], {}, []),
+    "orders by name": ([{**DASHBOARD, "targetPort": "dask-gitops"}], {}, [CONTROL]),
+    "orders by number": ([{**DASHBOARD, "targetPort": 8788}], {}, [CONTROL]),
+    "orders by default": ([{"name": "http-dashboard", "port": 8788}], {}, [CONTROL]),
+}
+
+
+@pytest.mark.parametrize(("ports", "options", "told"), PORTS.values(), ids=PORTS)
+def test_ports_that_cannot_be_published_are_told(
+    ports: list[dict[str, Any]], options: dict[str, Any], told: list[str]
+) -> None:
+    c = chart(namespace="team")
+    cluster = DaskCluster(c, "c", name="analytics", image=IMAGE, service={"ports": ports})  # type: ignore[typeddict-item]
+    cluster.expose(host="dask.example.org", **options)
+    found = errors(c) if told else synth(c) and []
+    assert found == [f"[test/c/dashboard] cluster: {line}" for line in told]
+
+
+def test_the_port_for_orders_is_where_the_operator_opens_it() -> None:
+    """At the next free number, if a container of the user's has a port of that number."""
+    c = chart(namespace="team")
+    taken: Any = {"containers": [{"name": "proxy", "image": "x", "ports": [{"containerPort": 8788}]}]}
+    ports: Any = [{**DASHBOARD, "targetPort": 8789}]
+    cluster = DaskCluster(c, "c", name="analytics", image=IMAGE, service={"ports": ports}, scheduler_pod=taken)
+    cluster.expose(host="dask.example.org")
+    assert errors(c) == [f"[test/c/dashboard] cluster: {CONTROL}"]
 
 
 def test_a_cluster_is_published_twice_under_two_names() -> None:
