@@ -20,7 +20,7 @@ from .job import ProgramProps
 from .keywords import Options
 from .manifest import api_object, problems
 from .operator import DEFAULT_IMAGE, RESTRICTED_CONTAINER, RESTRICTED_POD
-from .options import PodChange
+from .options import PodChange, Resources
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct, Metadata, exact_form, state_replicas
 from .schedule import schedule_problem
@@ -30,6 +30,7 @@ from .values import Count, Seconds, ServiceAccount, Text
 #: Jobs, and so their DaskJobs and clusters, are named like the CronJob, with a dash and ten digits at most.
 _MAX_NAME = names.MAX_CLUSTER_NAME - 11
 _MANIFEST = "dask-job.yaml"
+_STARTER_RESOURCES = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}}
 #: Exit codes of ``dask-controller start`` that trying again does not help with.
 _FINAL = [2, 3]
 
@@ -55,6 +56,9 @@ class ScheduleOptions(Metadata, total=False):
     one of its own, with the permission."""
     operator_image: Text | None
     """Image of the operator, whose program creates the DaskJobs."""
+    starter_resources: Resources | None
+    """Requests and limits of that program, ``{"limits": {"memory": "128Mi"}}`` say (default: 10m of CPU and 64Mi are
+    requested, 1 and 256Mi the limits). Its Pod lasts as long as the run."""
     starter_pod: PodChange
     """Last word on the Pod that creates them and waits. It has the runner's pull secrets, node selector and
     tolerations, and the labels and annotations of the CronJob."""
@@ -132,7 +136,7 @@ class DaskCronJob(DaskConstruct):
         return str(self._metadata["name"])
 
     def _starter(self, account: str, image: str) -> dict[str, Any]:
-        spec = _starter(account, self.name, image)
+        spec = _starter(account, self.name, image, self._options.get("starter_resources", _STARTER_RESOURCES))
         template = spec["template"]
         pod: Any = {**template["spec"], **_where(self._job["spec"])}
         template["spec"] = changed(pod, self._options.get("starter_pod"))
@@ -197,7 +201,7 @@ def _where(job: Mapping[str, Any]) -> dict[str, Any]:
     return {field: runner[field] for field in ("imagePullSecrets", "nodeSelector", "tolerations") if runner.get(field)}
 
 
-def _starter(account: str, config_map: str, image: str) -> dict[str, Any]:
+def _starter(account: str, config_map: str, image: str, resources: Mapping[str, Any]) -> dict[str, Any]:
     """Spec of the Job that starts a DaskJob."""
     fields = {
         "POD_NAMESPACE": "metadata.namespace",
@@ -209,7 +213,7 @@ def _starter(account: str, config_map: str, image: str) -> dict[str, Any]:
         "image": image,
         "args": ["start", f"/etc/dask/{_MANIFEST}"],
         "env": [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()],
-        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}},
+        "resources": resources,
         "securityContext": RESTRICTED_CONTAINER,
         "volumeMounts": [
             {"name": "manifest", "mountPath": "/etc/dask", "readOnly": True},

@@ -17,6 +17,7 @@ from . import rbac
 from .confinement import confinement
 from .keywords import Options
 from .manifest import api_object, cluster_scoped
+from .options import Resources
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct
 from .source import sync_wave
@@ -96,8 +97,9 @@ class OperatorProps(TypedDict, total=False):
     not_inherited: Sequence[Text] | None
     """Beginnings of labels and annotations that no child takes over from a Dask resource, besides those of the tools
     that are known anyway: ``["corp.example/"]``."""
-    resources: Mapping[Text, Any] | None
-    """Requests and limits of the container. There is no CPU limit: a throttled operator is a late one."""
+    resources: Resources | None
+    """Requests and limits of the container (default: 100m of CPU and 128Mi are requested, 512Mi is the limit). There is
+    no CPU limit by default: a throttled operator is a late one."""
     priority_class: Text | None
     """PriorityClass of the Pods."""
     image_pull_secrets: Sequence[Secret] | None

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from msgspec import Meta
 
-from dask_crds.kubernetes.core_v1 import EnvFromSource, PodResourceClaim, PodSpec, ServiceSpec
+from dask_crds.kubernetes.core_v1 import EnvFromSource, PodResourceClaim, PodSpec, ResourceRequirements, ServiceSpec
 from dask_crds.kubernetes.partial import PartialPodSpec
 from dask_crds.model import MAX_WORKERS, PERCENTAGE, PodFailurePolicy
 
@@ -41,6 +41,8 @@ def _change_problems(change: object) -> Iterator[Problem]:
     return shape_problems("PodSpec", change) if isinstance(change, Mapping) else iter(())
 
 
+#: What a container requests and is limited to: CPU, memory, GPUs, in the place of the default.
+Resources = Annotated[ResourceRequirements, shape("ResourceRequirements")]
 #: Last word on a Pod: a function from PodSpec to PodSpec, or changes to lay over it (see ``dask_crds.merge.merged``).
 #: ``None`` is among them, and not beside them, for the sake of mypy, which else infers nothing about a lambda.
 PodChange = Annotated[

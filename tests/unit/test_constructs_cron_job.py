@@ -114,6 +114,22 @@ def test_the_starter_has_no_labels_by_which_tools_track_or_that_make_it_another_
     assert starter(labels=labels)["metadata"]["labels"] == {"dask.org/component": "job-starter"}
 
 
+def test_what_the_starter_requests_is_its_users_to_say() -> None:
+    (container,) = starter()["spec"]["containers"]
+    assert container["resources"] == {
+        "requests": {"cpu": "10m", "memory": "64Mi"},
+        "limits": {"cpu": "1", "memory": "256Mi"},
+    }
+    resources: Any = {"requests": {"cpu": "20m"}, "limits": {"memory": "128Mi", "nvidia.com/gpu": 1}}
+    (container,) = starter(starter_resources=resources)["spec"]["containers"]
+    assert container["resources"] == resources
+    told = wrong(starter_resources={"requests": {"cpu": 0.5}, "limit": {}})
+    assert [line.partition(":")[0] for line in told] == [
+        "starter_resources.requests.cpu",
+        "starter_resources.limit",
+    ]
+
+
 def test_the_last_word_on_the_starter_is_its_users() -> None:
     """Constructs finding 8."""
     change = {"priorityClassName": "low", "containers": [{"name": "starter", "resources": {"requests": {"cpu": "1"}}}]}
