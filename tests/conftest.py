@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +17,22 @@ from tests.support import clusters
 from tests.support.clusters import or_skip
 
 _numbers = itertools.count()
+
+
+def pytest_configure() -> None:
+    """Let programs leave what they leave in one folder: cdk8s, jsii and ``argocd`` clear nothing up.
+
+    Folders of pytest itself stay where people look for them, and those of clusters go with these.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # they inherit it
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+        os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="dask-gitops-tests-")
+    tempfile.tempdir = os.environ["PYTEST_DEBUG_TEMPROOT"]
+
+
+def pytest_unconfigure() -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -52,7 +53,8 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | dict(env or {}),
+                # Not in the folder of the tests, which is removed whole: containerd mounts things where it is told.
+                env=os.environ | {"TMPDIR": tempfile.gettempdir()} | dict(env or {}),
                 cwd=self._folder,
                 preexec_fn=die_with_parent(),
                 start_new_session=True,  # Ctrl-C is for us: we stop them, in order
