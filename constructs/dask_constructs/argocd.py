@@ -101,7 +101,7 @@ class _Common(TypedDict, total=False):
     source: Required[SourceValue]
     """Where the manifests are."""
     server: Text | None
-    """URL of the API server of the cluster (default: that of Argo CD's own)."""
+    """URL of the API server of the cluster (default: the one that Argo CD runs in)."""
     namespace: Namespace | None
     """Namespace of Argo CD (default ``argocd``)."""
 

@@ -121,7 +121,7 @@ def _check_flag(*, hidden: bool = False) -> Callable[[Function], Function]:
 def dask_synth(context: click.Context, output: Path, reference: Path, checks: bool) -> int | None:
     """Dask on Kubernetes from Git: write manifests, check them, tell what they do.
 
-    Without a COMMAND it is `write`, with the options of that.
+    Without a COMMAND it is `write`, and takes its options.
     """
     if os.environ.get("NO_COLOR"):
         context.color = False
