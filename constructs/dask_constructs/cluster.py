@@ -14,7 +14,7 @@ from dask_crds.names import Port
 from . import templates
 from .autoscaler import DaskAutoscaler, ScalingOptions, autoscaler_of
 from .options import ClusterOptions
-from .resource import Exact, Metadata, state_replicas
+from .resource import Exact, Metadata
 from .roles import SCHEDULER, WORKER
 from .values import Text
 from .with_scheduler import WithScheduler
@@ -46,9 +46,7 @@ class DaskCluster(WithScheduler):
         """Declare it with the keyword arguments of ``ClusterProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, ClusterProps)
-        spec = dump(templates.cluster_spec(options, suspend=options.get("suspend")))
-        state_replicas(spec["worker"], options)
-        self._declare(spec, options)
+        self._declare(dump(templates.cluster_spec(options, suspend=options.get("suspend"))), options)
 
     @property
     def service_name(self) -> str:

@@ -22,7 +22,7 @@ from .manifest import api_object, problems
 from .operator import DEFAULT_IMAGE, RESTRICTED_CONTAINER, RESTRICTED_POD
 from .options import PodChange
 from .rbac import RBAC_GROUP
-from .resource import DaskConstruct, Metadata, exact_form, state_replicas
+from .resource import DaskConstruct, Metadata, exact_form
 from .schedule import schedule_problem
 from .templates import changed
 from .values import Count, Seconds, ServiceAccount, Text
@@ -91,9 +91,7 @@ class DaskCronJob(DaskConstruct):
         """Declare it with the keyword arguments of ``CronJobProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, CronJobProps)
-        spec = dump(templates.job_spec(options))
-        state_replicas(spec["cluster"]["spec"]["worker"], options)
-        self._build(spec, options)
+        self._build(dump(templates.job_spec(options)), options)
 
     @classmethod
     def from_spec(

@@ -17,7 +17,7 @@ from . import templates
 from .autoscaler import ScalingOptions, stated_autoscaler
 from .options import JobOptions, WorkerOptions
 from .pods import Pods
-from .resource import Exact, Metadata, state_replicas
+from .resource import Exact, Metadata
 from .roles import RUNNER, SCHEDULER, WORKER, Role
 from .values import Text
 from .with_scheduler import WithScheduler
@@ -69,7 +69,6 @@ class DaskJob(WithScheduler):
         super().__init__(scope, id)
         options = self._accepted(props, JobProps)
         spec = dump(templates.job_spec(options, suspend=options.get("suspend")))
-        state_replicas(spec["cluster"]["spec"]["worker"], options)
         self._declare(spec, options, suffix=f"-{revision(spec)}" if options.get("run_once") else "")
 
     def add_worker_group(self, name: str, **options: Unpack[JobWorkerGroupOptions]) -> Pods:
@@ -85,7 +84,6 @@ class DaskJob(WithScheduler):
         image = self.spec["cluster"]["spec"]["worker"]["spec"]["containers"][0].get("image", "")
         right = {"image": image, **self._shared, **self._accepted(options, JobWorkerGroupOptions)}
         group = {"name": name, **dump(templates.worker(right))}
-        state_replicas(group, right)
         groups = [*self._stated_groups(), group]
         self._state("workerGroups", groups)
         return Pods(self, WORKER, f"{_CLUSTER}/workerGroups/{len(groups) - 1}", self._accepted)

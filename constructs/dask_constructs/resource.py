@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypedDict
 
 from cdk8s import ApiObject, Names
@@ -141,28 +141,22 @@ class Exact(DaskResource):
 
     def __init__(self, scope: Construct, id: str, spec: Struct | Mapping[str, Any], metadata: Metadata) -> None:
         DaskConstruct.__init__(self, scope, id)
-        body, own = exact_form(spec, self.KIND, self._dumped)
+        body, own = exact_form(spec, self.KIND)
         self._declare(body, self._accepted({**own, **metadata}, Metadata))
 
-    @staticmethod
-    def _dumped(spec: Any) -> dict[str, Any]:
-        return dump(spec)
 
-
-def exact_form(
-    given: Struct | Mapping[str, Any], kind: str, dumped: Callable[[Any], dict[str, Any]] = dump
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def exact_form(given: Struct | Mapping[str, Any], kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The spec as it is written, and metadata, of a struct, of the mapping that a spec is, or of a whole manifest.
 
-    A mapping says just what it states: ``replicas: 1`` stays, though it is the API's default. Nulls, which
-    dask-kubernetes' ``make_cluster_spec`` has, are left out, as the API server does.
+    Both say just what they state: ``replicas: 1`` stays, though it is the API's default. Nulls, which dask-kubernetes'
+    ``make_cluster_spec`` has, are left out, as the API server does.
 
     Raises:
         TypeError: it is something else.
         ValueError: it is a manifest of another kind, or of another API.
     """
     if isinstance(given, Struct):
-        return dumped(given), {}
+        return dump(given), {}
     if not isinstance(given, Mapping):
         raise TypeError(f"spec: must be the spec of a {kind}, as a struct or a mapping, not {reprlib.repr(given)}")
     body: dict[str, Any] = without_nulls(dict(given))
@@ -173,12 +167,3 @@ def exact_form(
         raise ValueError(f"spec: must be a {kind} of {names.API_VERSION}, not a {found}")
     metadata = {key: body.get("metadata", {}).get(key) for key in Metadata.__annotations__}
     return body.get("spec", {}), metadata
-
-
-def state_replicas(worker: dict[str, Any], options: Options) -> None:
-    """Write ``replicas: 1`` where it was asked for, which ``dump`` leaves out as the API's default.
-
-    Stated in Git it is reverted to 1, left out it may be scaled.
-    """
-    if "workers" in options:
-        worker["replicas"] = options["workers"]

@@ -14,7 +14,7 @@ from . import templates
 from .autoscaler import DaskAutoscaler, ScalingOptions, autoscaler_of
 from .options import WorkerOptions
 from .pods import Pods
-from .resource import DaskResource, Exact, Metadata, state_replicas
+from .resource import DaskResource, Exact, Metadata
 from .roles import WORKER
 from .values import Cluster, Text
 
@@ -44,7 +44,6 @@ class DaskWorkerGroup(DaskResource):
         super().__init__(scope, id)
         options = self._accepted(props, WorkerGroupProps)
         spec = dump(DaskWorkerGroupSpec(cluster=options.get("cluster", ""), worker=templates.worker(options)))
-        state_replicas(spec["worker"], options)
         self._declare(spec, options)
 
     @property
