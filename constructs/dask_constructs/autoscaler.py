@@ -73,9 +73,7 @@ class DaskAutoscaler(DaskResource):
         """Declare it with the keyword arguments of ``AutoscalerProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, AutoscalerProps)
-        bounds, group = _bounds(options), options.get("worker_group")
-        spec = DaskAutoscalerSpec(cluster=options.get("cluster", ""), worker_group=group, **bounds)
-        self._declare(dump(spec), options)
+        self._declare(_spec, options)
 
     @classmethod
     def from_spec(
@@ -83,6 +81,11 @@ class DaskAutoscaler(DaskResource):
     ) -> DaskAutoscaler:
         """An autoscaler exactly as ``spec`` says: a struct, or a mapping, which may be a whole manifest."""
         return _ExactAutoscaler(scope, id, spec, metadata)
+
+
+def _spec(options: Options) -> dict[str, Any]:
+    cluster, group = options.get("cluster", ""), options.get("worker_group")
+    return dump(DaskAutoscalerSpec(cluster=cluster, worker_group=group, **_bounds(options)))
 
 
 class _ExactAutoscaler(Exact, DaskAutoscaler):

@@ -13,6 +13,7 @@ from dask_crds.names import Port
 
 from . import templates
 from .autoscaler import DaskAutoscaler, ScalingOptions, autoscaler_of
+from .keywords import Options
 from .options import ClusterOptions
 from .resource import Exact, Metadata
 from .roles import SCHEDULER, WORKER
@@ -46,7 +47,7 @@ class DaskCluster(WithScheduler):
         """Declare it with the keyword arguments of ``ClusterProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, ClusterProps)
-        self._declare(dump(templates.cluster_spec(options, suspend=options.get("suspend"))), options)
+        self._declare(_spec, options)
 
     @property
     def service_name(self) -> str:
@@ -89,6 +90,10 @@ class DaskCluster(WithScheduler):
     def autoscale(self, **options: Unpack[ScalingOptions]) -> DaskAutoscaler:
         """Let the default group follow the load, see ``ScalingOptions``."""
         return autoscaler_of(self, options)
+
+
+def _spec(options: Options) -> dict[str, Any]:
+    return dump(templates.cluster_spec(options, suspend=options.get("suspend")))
 
 
 class _ExactCluster(Exact, DaskCluster):

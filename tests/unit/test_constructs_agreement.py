@@ -21,7 +21,7 @@ def test_a_name_is_there_once() -> None:
     DaskCluster(c, "b", name="x", image=IMAGE)
     DaskCluster(c, "elsewhere", name="x", namespace="n", image=IMAGE)
     DaskAutoscaler(c, "other-kind", name="x", cluster="y")
-    assert errors(c) == ["[test/b] metadata.name: test/a is a DaskCluster 'x' already"]
+    assert errors(c) == ["[test/b] name: metadata.name: test/a is a DaskCluster 'x' already"]
 
 
 def test_a_group_is_where_its_cluster_is() -> None:
@@ -32,8 +32,8 @@ def test_a_group_is_where_its_cluster_is() -> None:
     DaskAutoscaler(c, "s", namespace="another", cluster=cluster)
     DaskWorkerGroup(c, "elsewhere", cluster="not-of-this-app", image=IMAGE, namespace="other")
     assert errors(c) == [
-        "[test/a/g] metadata.namespace: must be that of its cluster 'x' (n), not 'other'",
-        "[test/s] metadata.namespace: must be that of its cluster 'x' (n), not 'another'",
+        "[test/a/g] namespace: metadata.namespace: must be that of its cluster 'x' (n), not 'other'",
+        "[test/s] namespace: metadata.namespace: must be that of its cluster 'x' (n), not 'another'",
     ]
 
 
@@ -71,7 +71,9 @@ def test_a_job_waits_for_no_more_workers_than_it_asks_for() -> None:
     DaskJob(c, "fits", name="fits", minimum_workers=2, **job)
     DaskJob(c, "never", name="never", minimum_workers=3, **job)
     DaskJob(c, "scaled", name="scaled", image=IMAGE, command=["true"], minimum_workers=9)
-    assert errors(c) == ["[test/never] spec.minimumReadyWorkers: must not exceed the number of workers (3 > 2)"]
+    assert errors(c) == [
+        "[test/never] minimum_workers, workers: spec.minimumReadyWorkers: must not exceed the number of workers (3 > 2)"
+    ]
 
 
 def test_what_agrees_is_written() -> None:
@@ -133,4 +135,4 @@ def test_apps_do_not_know_of_each_other() -> None:
 
 def test_a_resource_tells_what_is_wrong_without_synth() -> None:
     resource: DaskResource = DaskCluster(chart(), "x", name="X", image=IMAGE, memory="8Gb")
-    assert [line.partition(":")[0] for line in resource.problems()] == ["memory", "metadata.name"]
+    assert [line.partition(":")[0] for line in resource.problems()] == ["memory", "name"]
