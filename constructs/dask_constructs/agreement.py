@@ -10,6 +10,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from dask_crds import names
+from dask_crds.model import DaskCluster, DaskJob, parse
+from dask_resources.cluster import children
+from dask_resources.job import job_cluster
 
 from .origins import Call, Manifest, cluster_spec, findings, with_origins, worker_templates
 
@@ -72,11 +75,40 @@ def _disagreements(declared: Sequence[Declared]) -> Iterator[tuple[Declared, str
 
 
 def _taken_names(declared: Iterable[Declared]) -> Iterator[tuple[Declared, str]]:
+    """Names that two want, for themselves or for what is made of them: the operator would find a NameConflict."""
     first: dict[tuple[str, str, str], Declared] = {}
+    told: set[tuple[str, str]] = set()
     for one in declared:
         other = first.setdefault((one.kind, one.namespace, one.name), one)
         if other is not one:
+            told.add((other.path, one.path))
             yield one, f"metadata.name: {other.path} is a {one.kind} {one.name!r} already"
+    for one in declared:
+        for kind, name in _made_of(one):
+            other = first.setdefault((kind, one.namespace, name), one)
+            pair = min(one.path, other.path), max(one.path, other.path)
+            if other is one or pair in told or _is_default(other):
+                continue
+            told.add(pair)
+            if (other.kind, other.name) == (kind, name):
+                yield other, f"metadata.name: the {kind} {name!r} is made of {one.path}"
+            else:
+                yield one, f"metadata.name: its {kind} would have the name of one of {other.path}: {name!r}"
+
+
+def _made_of(one: Declared) -> Iterator[tuple[str, str]]:
+    """Kind and name of all that the operator makes of a resource."""
+    value = parse(dict(one.manifest))
+    if isinstance(value, DaskJob):
+        yield from (("DaskCluster", value.name), ("Job", names.runner(value.name)))
+        value = parse(job_cluster(value))
+    if isinstance(value, DaskCluster):
+        yield from ((child.kind, child.name) for child in children(value))
+
+
+def _is_default(one: Declared) -> bool:
+    """Whether it has the name of its own cluster's default group, which it tells itself."""
+    return one.kind == "DaskWorkerGroup" and one.name == names.default_group(one.spec["cluster"])
 
 
 def _in_another_namespace(
