@@ -5,12 +5,16 @@ What an app does not declare may be somewhere else, so a reference to it is righ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from dask_crds import names
+from dask_crds.model import DaskCluster, DaskJob, parse
+from dask_resources.cluster import children
+from dask_resources.job import job_cluster
 
-Manifest = Mapping[str, Any]
+from .origins import Call, Manifest, cluster_spec, findings, with_origins, worker_templates
 
 
 class Declared(NamedTuple):
@@ -18,6 +22,7 @@ class Declared(NamedTuple):
 
     path: str  #: of its construct
     manifest: Manifest
+    calls: Sequence[Call]  #: what has made it
 
     @property
     def kind(self) -> str:
@@ -40,9 +45,25 @@ class Declared(NamedTuple):
         return self.manifest["spec"]  # type: ignore[no-any-return]
 
 
-def disagreements(app: Iterable[Declared]) -> Iterator[tuple[Declared, str]]:
-    """What is wrong with each resource in view of the others, as ``field: message``."""
-    declared = list(app)
+def disagreements(app: Sequence[Declared]) -> Iterator[tuple[Declared, str]]:
+    """What is wrong with each resource in view of the others, as ``field: message``, keywords before it."""
+    found = [*_disagreements(app)]
+    wrong = {id(one) for one, _ in found}
+    for at, one in enumerate(app):
+        if id(one) in wrong:
+            lines = [problem for other, problem in found if other is one]
+            for line in with_origins(lines, one.calls, partial(_findings_among, app, at)):
+                yield one, line
+
+
+def _findings_among(app: Sequence[Declared], at: int, manifest: Manifest) -> Iterator[str]:
+    """What is wrong with a manifest by itself and in the place of one of the app's."""
+    other = app[at]._replace(manifest=manifest)
+    yield from findings(manifest)
+    yield from (problem for one, problem in _disagreements([*app[:at], other, *app[at + 1 :]]) if one is other)
+
+
+def _disagreements(declared: Sequence[Declared]) -> Iterator[tuple[Declared, str]]:
     yield from _taken_names(declared)
     clusters = {(one.namespace, one.name): one for one in declared if one.kind in ("DaskCluster", "DaskJob")}
     groups = {(one.namespace, one.name): one for one in declared if one.kind == "DaskWorkerGroup"}
@@ -54,11 +75,40 @@ def disagreements(app: Iterable[Declared]) -> Iterator[tuple[Declared, str]]:
 
 
 def _taken_names(declared: Iterable[Declared]) -> Iterator[tuple[Declared, str]]:
+    """Names that two want, for themselves or for what is made of them: the operator would find a NameConflict."""
     first: dict[tuple[str, str, str], Declared] = {}
+    told: set[tuple[str, str]] = set()
     for one in declared:
         other = first.setdefault((one.kind, one.namespace, one.name), one)
         if other is not one:
+            told.add((other.path, one.path))
             yield one, f"metadata.name: {other.path} is a {one.kind} {one.name!r} already"
+    for one in declared:
+        for kind, name in _made_of(one):
+            other = first.setdefault((kind, one.namespace, name), one)
+            pair = min(one.path, other.path), max(one.path, other.path)
+            if other is one or pair in told or _is_default(other):
+                continue
+            told.add(pair)
+            if (other.kind, other.name) == (kind, name):
+                yield other, f"metadata.name: the {kind} {name!r} is made of {one.path}"
+            else:
+                yield one, f"metadata.name: its {kind} would have the name of one of {other.path}: {name!r}"
+
+
+def _made_of(one: Declared) -> Iterator[tuple[str, str]]:
+    """Kind and name of all that the operator makes of a resource."""
+    value = parse(dict(one.manifest))
+    if isinstance(value, DaskJob):
+        yield from (("DaskCluster", value.name), ("Job", names.runner(value.name)))
+        value = parse(job_cluster(value))
+    if isinstance(value, DaskCluster):
+        yield from ((child.kind, child.name) for child in children(value))
+
+
+def _is_default(one: Declared) -> bool:
+    """Whether it has the name of its own cluster's default group, which it tells itself."""
+    return one.kind == "DaskWorkerGroup" and one.name == names.default_group(one.spec["cluster"])
 
 
 def _in_another_namespace(
@@ -89,35 +139,25 @@ def _autoscalers(
         if group is not None and group.spec["cluster"] != cluster:
             yield one, f"spec.workerGroup: {name!r} is a group of {group.spec['cluster']!r}, not of {cluster!r}"
         scaled = clusters.get((one.namespace, cluster)) if name == names.default_group(cluster) else group
-        if scaled is not None and (stated := _worker(scaled).get("replicas")) is not None:
+        if scaled is not None and (stated := cluster_spec(scaled.manifest)["worker"].get("replicas")) is not None:
             yield one, f"{scaled.path} states {stated} workers; leave that to the autoscaler"
 
 
 def _too_few_workers(clusters: Iterable[Declared], autoscalers: Iterable[Declared]) -> Iterator[tuple[Declared, str]]:
     """Jobs that wait for more workers than they ask for."""
     scaled = {(one.namespace, one.spec["cluster"]) for one in autoscalers}
-    for job in clusters:
-        minimum = job.spec.get("minimumReadyWorkers", 0)
-        stated = _stated_workers(job) if job.kind == "DaskJob" else None
-        if stated is not None and minimum > stated and (job.namespace, job.name) not in scaled:
-            yield job, f"spec.minimumReadyWorkers: must not exceed the number of workers ({minimum} > {stated})"
+    for one in clusters:
+        if (one.namespace, one.name) not in scaled:
+            yield from ((one, problem) for problem in too_few_workers(one.manifest))
 
 
-def _stated_workers(cluster: Declared) -> int | None:
-    """Workers of all groups that a cluster states; ``None`` if something else decides over one of their numbers."""
-    spec = _cluster_spec(cluster)
-    further = spec.get("workerGroups") or []
-    if spec.get("autoscaler") or any(group.get("autoscaler") for group in further):
-        return None
-    default = spec["worker"].get("replicas")
-    return None if default is None else int(default) + sum(group.get("replicas", 1) for group in further)
-
-
-def _cluster_spec(one: Declared) -> Mapping[str, Any]:
-    spec: Mapping[str, Any] = one.spec["cluster"]["spec"] if one.kind == "DaskJob" else one.spec
-    return spec
-
-
-def _worker(one: Declared) -> Mapping[str, Any]:
-    """The default group's template; a group's own."""
-    return _cluster_spec(one)["worker"]  # type: ignore[no-any-return]
+def too_few_workers(manifest: Manifest) -> Iterator[str]:
+    """Whether a job waits for more workers than it asks for, if nothing but its manifest decides over their number."""
+    (_, default), *further = worker_templates(manifest)
+    minimum, stated = manifest["spec"].get("minimumReadyWorkers") or 0, default.get("replicas")
+    cluster = cluster_spec(manifest)
+    if stated is None or cluster.get("autoscaler") or any(group.get("autoscaler") for _, group in further):
+        return
+    workers = stated + sum(group.get("replicas", 1) for _, group in further)
+    if minimum > workers:
+        yield f"spec.minimumReadyWorkers: must not exceed the number of workers ({minimum} > {workers})"

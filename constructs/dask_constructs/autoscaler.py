@@ -73,9 +73,7 @@ class DaskAutoscaler(DaskResource):
         """Declare it with the keyword arguments of ``AutoscalerProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, AutoscalerProps)
-        bounds, group = _bounds(options), options.get("worker_group")
-        spec = DaskAutoscalerSpec(cluster=options.get("cluster", ""), worker_group=group, **bounds)
-        self._declare(_with_minimum(spec), options)
+        self._declare(_spec, options)
 
     @classmethod
     def from_spec(
@@ -85,10 +83,13 @@ class DaskAutoscaler(DaskResource):
         return _ExactAutoscaler(scope, id, spec, metadata)
 
 
+def _spec(options: Options) -> dict[str, Any]:
+    cluster, group = options.get("cluster", ""), options.get("worker_group")
+    return dump(DaskAutoscalerSpec(cluster=cluster, worker_group=group, **_bounds(options)))
+
+
 class _ExactAutoscaler(Exact, DaskAutoscaler):
-    @staticmethod
-    def _dumped(spec: Any) -> dict[str, Any]:
-        return _with_minimum(spec)
+    pass
 
 
 def autoscaler_of(
@@ -108,19 +109,14 @@ def autoscaler_of(
 
 def stated_autoscaler(options: Options) -> dict[str, Any]:
     """The autoscaler of a group as the manifest of its cluster or job states it."""
-    bounds = Autoscaling(**_bounds(options))
-    return {"minimum": bounds.minimum, **dump(bounds)}
+    return dump(Autoscaling(**_bounds(options)))
 
 
 def _bounds(options: Options) -> dict[str, Any]:
+    """The minimum is stated in any case: what Git leaves out, others may change."""
     up, down = _rules(options, "scale_up"), _rules(options, "scale_down")
     behavior = AutoscalerBehavior(scale_up=up, scale_down=down) if up or down else None
     return {"minimum": options.get("minimum", 0), "maximum": options.get("maximum"), "behavior": behavior}
-
-
-def _with_minimum(spec: DaskAutoscalerSpec) -> dict[str, Any]:
-    """The spec with its minimum, which ``dump`` leaves out if it is 0: what Git leaves out, others may change."""
-    return {"cluster": spec.cluster, "minimum": spec.minimum, **dump(spec)}
 
 
 def _rules(options: Options, direction: str) -> ScalingRules | None:

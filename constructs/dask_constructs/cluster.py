@@ -13,8 +13,9 @@ from dask_crds.names import Port
 
 from . import templates
 from .autoscaler import DaskAutoscaler, ScalingOptions, autoscaler_of
+from .keywords import Options
 from .options import ClusterOptions
-from .resource import Exact, Metadata, state_replicas
+from .resource import Exact, Metadata
 from .roles import SCHEDULER, WORKER
 from .service_ports import service_port
 from .values import Text
@@ -47,9 +48,7 @@ class DaskCluster(WithScheduler):
         """Declare it with the keyword arguments of ``ClusterProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, ClusterProps)
-        spec = dump(templates.cluster_spec(options, suspend=options.get("suspend")))
-        state_replicas(spec["worker"], options)
-        self._declare(spec, options)
+        self._declare(_spec, options)
 
     @property
     def service_name(self) -> str:
@@ -92,6 +91,10 @@ class DaskCluster(WithScheduler):
     def autoscale(self, **options: Unpack[ScalingOptions]) -> DaskAutoscaler:
         """Let the default group follow the load, see ``ScalingOptions``."""
         return autoscaler_of(self, options)
+
+
+def _spec(options: Options) -> dict[str, Any]:
+    return dump(templates.cluster_spec(options, suspend=options.get("suspend")))
 
 
 class _ExactCluster(Exact, DaskCluster):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Required, Unpack
 from zoneinfo import available_timezones
 
@@ -16,13 +16,15 @@ from dask_crds.names import Component, Label
 from dask_resources.metadata import inherited
 
 from . import rbac, templates
+from .agreement import too_few_workers
 from .job import ProgramProps
 from .keywords import Options
-from .manifest import api_object, problems
+from .manifest import api_object
 from .operator import DEFAULT_IMAGE, RESTRICTED_CONTAINER, RESTRICTED_POD
 from .options import PodChange, Resources
+from .origins import Call, Manifest, findings, with_origins
 from .rbac import RBAC_GROUP
-from .resource import DaskConstruct, Metadata, exact_form, state_replicas
+from .resource import DaskConstruct, Metadata, exact_form, resource_manifest
 from .schedule import schedule_problem
 from .templates import changed
 from .values import Count, Seconds, ServiceAccount, Text
@@ -95,9 +97,7 @@ class DaskCronJob(DaskConstruct):
         """Declare it with the keyword arguments of ``CronJobProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, CronJobProps)
-        spec = dump(templates.job_spec(options))
-        state_replicas(spec["cluster"]["spec"]["worker"], options)
-        self._build(spec, options)
+        self._build(lambda options: dump(templates.job_spec(options)), options)
 
     @classmethod
     def from_spec(
@@ -106,15 +106,17 @@ class DaskCronJob(DaskConstruct):
         """Jobs exactly as ``spec`` says: a struct, or a mapping, which may be a whole manifest."""
         return _ExactCronJob(scope, id, spec, props)
 
-    def _build(self, spec: dict[str, Any], options: Options) -> None:
+    def _build(self, spec: Callable[[Options], dict[str, Any]], options: Options) -> None:
         metadata: dict[str, Any] = {key: options[key] for key in Metadata.__annotations__ if key in options}
-        self._metadata = {"name": self._made_up_name(_MAX_NAME), **metadata}
+        other = self._other_name(options, _MAX_NAME)
+        self._metadata = {"name": other, **metadata}
         self._options = options
         name = self._metadata["name"]
         self._job: dict[str, Any] = {"apiVersion": names.API_VERSION, "kind": "DaskJob"}
         if passed_on := {key: metadata[key] for key in ("labels", "annotations") if key in metadata}:
             self._job["metadata"] = passed_on
-        self._job["spec"] = spec
+        self._job["spec"] = spec(options)
+        self._calls = [Call(options, lambda _, o: resource_manifest("DaskJob", o.get("name", other), spec(o), o))]
         account = options.get("starter_service_account") or starter_account(self, f"{name}-starter", self.namespace)
         self._object("job", "v1", "ConfigMap", data={_MANIFEST: yaml.safe_dump(self._job, sort_keys=False)})
         stated = {
@@ -150,10 +152,8 @@ class DaskCronJob(DaskConstruct):
         return api_object(self, id, manifest)
 
     def _problems(self) -> Iterator[str]:
-        name = self._metadata["name"]
-        if len(name) > _MAX_NAME:
-            yield f"metadata.name: must have at most {_MAX_NAME} characters, has {len(name)}"
-        yield from problems({**self._job, "metadata": {**self._metadata, "name": name[:_MAX_NAME]}})
+        found = _findings(resource_manifest("DaskJob", self.name, self._job["spec"], self._metadata))
+        yield from with_origins(found, self._calls, _findings)
         if (trouble := schedule_problem(self._options.get("schedule", "@daily"))) is not None:
             yield f"schedule: {trouble}"
         zone = self._options.get("time_zone")
@@ -161,15 +161,24 @@ class DaskCronJob(DaskConstruct):
             yield f"time_zone: {zone!r} is not known"
         if self.namespace is None and "starter_service_account" not in self._options:
             yield "namespace: is missing here and in the chart; the permission to create DaskJobs is for one namespace"
-        if "runId" in self._job["spec"]:
-            yield "spec.runId: each time is a DaskJob of its own, which runs once"
+
+
+def _findings(job: Manifest) -> Iterator[str]:
+    """What is wrong with the DaskJobs, which are named like the CronJob, with some characters more."""
+    name = job["metadata"]["name"]
+    if len(name) > _MAX_NAME:
+        yield f"metadata.name: must have at most {_MAX_NAME} characters, has {len(name)}"
+    found = findings({**job, "metadata": {**job["metadata"], "name": name[:_MAX_NAME]}})
+    yield from found or too_few_workers(job)
+    if "runId" in job["spec"]:
+        yield "spec.runId: each time is a DaskJob of its own, which runs once"
 
 
 class _ExactCronJob(DaskCronJob):
     def __init__(self, scope: Construct, id: str, spec: DaskJobSpec | Mapping[str, Any], props: ScheduleProps) -> None:
         DaskConstruct.__init__(self, scope, id)
         body, own = exact_form(spec, "DaskJob")
-        self._build(body, self._accepted({**own, **props}, ScheduleProps))
+        self._build(lambda _: body, self._accepted({**own, **props}, ScheduleProps))
 
 
 def starter_account(scope: Construct, name: str, namespace: str | None) -> str:

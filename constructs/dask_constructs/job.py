@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Required, Unpack
 
 from cdk8s import JsonPatch
@@ -15,14 +15,17 @@ from dask_resources.revision import revision
 
 from . import templates
 from .autoscaler import ScalingOptions, stated_autoscaler
+from .keywords import Options
 from .options import JobOptions, WorkerOptions
+from .origins import Call, Manifest
 from .pods import Pods
-from .resource import Exact, Metadata, state_replicas
+from .resource import Exact, Metadata
 from .roles import RUNNER, SCHEDULER, WORKER, Role
 from .values import Text
 from .with_scheduler import WithScheduler
 
 _CLUSTER = "/spec/cluster/spec"
+Groups = list[dict[str, Any]]
 
 
 class ProgramProps(JobOptions, Metadata, total=False):
@@ -68,9 +71,10 @@ class DaskJob(WithScheduler):
         """Declare it with the keyword arguments of ``JobProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, JobProps)
-        spec = dump(templates.job_spec(options, suspend=options.get("suspend")))
-        state_replicas(spec["cluster"]["spec"]["worker"], options)
-        self._declare(spec, options, suffix=f"-{revision(spec)}" if options.get("run_once") else "")
+        self._declare(_spec, options)
+
+    def _suffix(self) -> str:
+        return f"-{revision(self.spec)}" if self._options.get("run_once") else ""
 
     def add_worker_group(self, name: str, **options: Unpack[JobWorkerGroupOptions]) -> Pods:
         """Add workers of another size or kind, which start and end with the job; returns them, to be changed.
@@ -81,14 +85,14 @@ class DaskJob(WithScheduler):
             name: of the group; the operator calls it ``<job>-<name>``.
             options: see ``JobWorkerGroupOptions``.
         """
-        self._refuse_late_changes()
         image = self.spec["cluster"]["spec"]["worker"]["spec"]["containers"][0].get("image", "")
-        right = {"image": image, **self._shared, **self._accepted(options, JobWorkerGroupOptions)}
-        group = {"name": name, **dump(templates.worker(right))}
-        state_replicas(group, right)
-        groups = [*self._stated_groups(), group]
-        self._state("workerGroups", groups)
-        return Pods(self, WORKER, f"{_CLUSTER}/workerGroups/{len(groups) - 1}", self._accepted)
+        inherited = {"image": image, **self._shared}
+
+        def groups(before: Groups, options: Options) -> Groups:
+            return [*before, {"name": name, **dump(templates.worker({**inherited, **options}))}]
+
+        written = self._state("workerGroups", self._accepted(options, JobWorkerGroupOptions), groups)
+        return Pods(self, WORKER, f"{_CLUSTER}/workerGroups/{len(written) - 1}", self._accepted)
 
     def autoscale(self, worker_group: str | None = None, **options: Unpack[ScalingOptions]) -> None:
         """Let a group of workers follow the load.
@@ -97,23 +101,33 @@ class DaskJob(WithScheduler):
             worker_group: as it was called by ``add_worker_group`` (default: the workers of the job itself).
             options: see ``ScalingOptions``.
         """
-        self._refuse_late_changes()
-        autoscaler = stated_autoscaler(self._accepted(options, ScalingOptions))
+        right = self._accepted(options, ScalingOptions)
         if worker_group is None:
-            self._state("autoscaler", autoscaler)
+            self._state("autoscaler", right, lambda _, options: stated_autoscaler(options))
             return
-        groups = self._stated_groups()
-        if worker_group not in [group["name"] for group in groups]:
-            raise ValueError(f"there is no group {worker_group!r}: call add_worker_group first")
-        named = ({**group, "autoscaler": autoscaler} if group["name"] == worker_group else group for group in groups)
-        self._state("workerGroups", list(named))
 
-    def _stated_groups(self) -> list[dict[str, Any]]:
-        groups: list[dict[str, Any]] = self.api_object.to_json()["spec"]["cluster"]["spec"].get("workerGroups", [])
-        return groups
+        def groups(before: Groups, options: Options) -> Groups:
+            if worker_group not in [group["name"] for group in before]:
+                raise ValueError(f"there is no group {worker_group!r}: call add_worker_group first")
+            scaled = {"autoscaler": stated_autoscaler(options)}
+            return [{**group, **scaled} if group["name"] == worker_group else group for group in before]
 
-    def _state(self, field: str, value: Any) -> None:
-        self.api_object.add_json_patch(JsonPatch.add(f"{_CLUSTER}/{field}", value))
+        self._state("workerGroups", right, groups)
+
+    def _state(self, field: str, options: Options, value: Callable[[Groups, Options], Any]) -> Any:
+        """State a field of the cluster, made of its groups so far and of keyword arguments; returns what is written."""
+        self._refuse_late_changes()
+
+        def make(manifest: Manifest, options: Options) -> Manifest:
+            spec = manifest["spec"]
+            cluster = spec["cluster"]["spec"]
+            stated = {**cluster, field: value(cluster.get("workerGroups", []), options)}
+            return {**manifest, "spec": {**spec, "cluster": {**spec["cluster"], "spec": stated}}}
+
+        written = make(self.api_object.to_json(), options)["spec"]["cluster"]["spec"][field]
+        self.api_object.add_json_patch(JsonPatch.add(f"{_CLUSTER}/{field}", written))
+        self._calls.append(Call(options, make))
+        return written
 
     def _pods(self, role: Role) -> Pods:
         self._refuse_late_changes()
@@ -134,6 +148,10 @@ class DaskJob(WithScheduler):
     ) -> DaskJob:
         """A job exactly as ``spec`` says: a struct, or a mapping, which may be a whole manifest."""
         return _ExactJob(scope, id, spec, metadata)
+
+
+def _spec(options: Options) -> dict[str, Any]:
+    return dump(templates.job_spec(options, suspend=options.get("suspend")))
 
 
 class _ExactJob(Exact, DaskJob):

@@ -1,9 +1,11 @@
-"""Which keyword argument a finding about a manifest comes from."""
+"""What is wrong with the manifest of a construct, and which keyword arguments it comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
 
 from dask_crds.names import Component
 from dask_resources.pod import main_container
@@ -11,64 +13,95 @@ from dask_resources.pod import main_container
 from . import processes
 from .keywords import Options
 from .manifest import problems
-from .roles import RUNNER, SCHEDULER, WORKER, Role
-from .templates import runner_pod, scheduler_pod, worker_pod
 
 Manifest = Mapping[str, Any]
 
-_POD: Mapping[Role, Callable[[Options], Any]] = {SCHEDULER: scheduler_pod, WORKER: worker_pod, RUNNER: runner_pod}
+
+class Call(NamedTuple):
+    """A constructor, or a method that states more, such as ``add_worker_group``, as it was called."""
+
+    options: Options  #: its keyword arguments
+    make: Callable[[Manifest, Options], Manifest]  #: the manifest after it, of that before and of keyword arguments
 
 
-def findings(manifest: Manifest, roles: Mapping[Role, str]) -> list[str]:
-    """All that is wrong with the manifest of a construct: more than what the API server refuses.
+def made(calls: Iterable[Call]) -> Manifest:
+    """The manifest that calls have made, one after the other."""
+    return reduce(lambda manifest, call: call.make(manifest, call.options), calls, {})
 
-    Args:
-        manifest: of one of our kinds.
-        roles: the Pods that it has, and where their templates are, as JSON pointers.
+
+def findings(manifest: Manifest) -> list[str]:
+    """All that is wrong with the manifest of a construct: more than what the API server refuses."""
+    return problems(manifest) or [*_worker_problems(manifest)]
+
+
+def _worker_problems(manifest: Manifest) -> Iterator[str]:
+    for path, template in worker_templates(manifest):
+        main = main_container(template["spec"], Component.WORKER)
+        for number, container in enumerate(template["spec"]["containers"]):
+            if container["name"] == main:
+                for part, message in processes.contradictions(container):
+                    yield f"{path}.spec.containers[{number}]{part}: {message}"
+
+
+def worker_templates(manifest: Manifest) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The workers of a resource without mistakes: the default group's, or a group's own, then those of further groups.
+
+    Returns:
+        The field, and what it holds.
     """
-    found = problems(manifest)
-    return found if found else [*_worker_problems(manifest, roles)]
+    path, spec = "spec.cluster.spec" if manifest["kind"] == "DaskJob" else "spec", cluster_spec(manifest)
+    if "worker" in spec:
+        yield f"{path}.worker", spec["worker"]
+    for number, group in enumerate(spec.get("workerGroups") or ()):
+        yield f"{path}.workerGroups[{number}]", group
 
 
-def _worker_problems(manifest: Manifest, roles: Mapping[Role, str]) -> Iterator[str]:
-    if WORKER not in roles:
-        return
-    fields = [*_fields(roles[WORKER]), "spec"]
-    pod: Any = manifest
-    for field in fields:
-        pod = pod[field]
-    main = main_container(pod, Component.WORKER)
-    for number, container in enumerate(pod["containers"]):
-        if container["name"] == main:
-            for part, message in processes.contradictions(container):
-                yield f"{'.'.join(fields)}.containers[{number}]{part}: {message}"
+def cluster_spec(manifest: Manifest) -> Mapping[str, Any]:
+    """The spec of a cluster, also of the one in a job; of a group, which has workers as a cluster has, its own."""
+    spec: Mapping[str, Any] = manifest["spec"]
+    return spec["cluster"]["spec"] if manifest["kind"] == "DaskJob" else spec
 
 
-def with_origins(found: Iterable[str], manifest: Manifest, roles: Mapping[Role, str], options: Options) -> list[str]:
-    """Findings, those that would not be there without ``worker_pod`` and its like with that keyword before them.
+def with_origins(
+    found: Iterable[str], calls: Sequence[Call], look: Callable[[Manifest], Iterable[str]] = findings
+) -> list[str]:
+    """Findings, with the keywords before them without any of which they would not be there.
 
     Args:
         found: the findings.
-        manifest: the manifest that the options have made.
-        roles: see ``findings``.
-        options: keyword arguments.
+        calls: those that have made the manifest.
+        look: what is wrong with a manifest.
     """
-    lines, keywords = list(found), {f"{role.keyword}_pod": role for role in roles}
-    changes = keywords.keys() & options.keys() if lines else ()
-    declared = set(findings(manifest, roles)) if changes else set()
-    origins: dict[str, str] = {}
-    for keyword in sorted(changes):
-        role = keywords[keyword]
-        plain = _POD[role]({name: value for name, value in options.items() if name != keyword})
-        without = _replaced(manifest, [*_fields(roles[role]), "spec"], plain)
-        origins |= dict.fromkeys(declared - set(findings(without, roles)), keyword)
-    return [f"{origins[line]}: {line}" if line in origins else line for line in lines]
+    lines = list(found)
+    if not lines:
+        return []
+    declared = _without_numbers(look(made(calls)))
+    origins: dict[str, list[str]] = {}
+    for number, call in enumerate(calls):
+        for keyword in call.options:
+            less = call._replace(options={name: value for name, value in call.options.items() if name != keyword})
+            for line in _mended(declared, [*calls[:number], less, *calls[number + 1 :]], look):
+                origins.setdefault(line, []).append(keyword)
+    return [": ".join([*_named(origins.get(_without_number(line), ())), line]) for line in lines]
 
 
-def _fields(pointer: str) -> list[str]:
-    return pointer.strip("/").split("/")
+def _mended(declared: set[str], calls: Sequence[Call], look: Callable[[Manifest], Iterable[str]]) -> set[str]:
+    """The findings that others would not have; none if they would have others instead."""
+    try:
+        left = _without_numbers(look(made(calls)))
+    except Exception:  # a user's function that counts on what is left out now
+        return set()
+    return declared - left if left <= declared else set()
 
 
-def _replaced(node: Manifest, fields: list[str], value: Any) -> Any:
-    first, *rest = fields
-    return {**node, first: _replaced(node[first], rest, value) if rest else value}
+def _without_numbers(lines: Iterable[str]) -> set[str]:
+    return {_without_number(line) for line in lines}
+
+
+def _without_number(line: str) -> str:
+    """A finding whatever its place in lists, in which less may come before it."""
+    return re.sub(r"\[\d+\]", "[]", line)
+
+
+def _named(keywords: Iterable[str]) -> list[str]:
+    return [", ".join(dict.fromkeys(keywords))] if keywords else []

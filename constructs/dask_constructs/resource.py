@@ -21,7 +21,7 @@ from .findings import Findings
 from .handed_in import HandedIn, handed_in
 from .keywords import Options, accepted
 from .manifest import api_object
-from .origins import findings, with_origins
+from .origins import Call, Manifest, findings, with_origins
 from .pods import Pods
 from .roles import Role
 from .values import Text
@@ -94,8 +94,13 @@ class DaskConstruct(Construct, metaclass=Described):
     def _problems(self) -> Iterator[str]:
         yield from ()
 
-    def _made_up_name(self, longest: int) -> str:
-        """The name that cdk8s makes up, or the chart in its own way; if that is too long, a shorter one."""
+    def _other_name(self, options: Options, longest: int) -> str:
+        """The name where none is said: the one that cdk8s makes up, or the chart in its own way, or a shorter one.
+
+        Where one is said it takes the place of that only to see what comes of leaving it out.
+        """
+        if "name" in options:
+            return "left-out"
         draft = ApiObject(self, "Resource", api_version="v1", kind="Draft")
         name = draft.name if len(draft.name) <= longest else Names.to_dns_label(draft, max_len=longest)
         self.node.try_remove_child("Resource")
@@ -119,22 +124,34 @@ class DaskResource(DaskConstruct):
     api_object: ApiObject
     spec: Mapping[str, Any]
 
-    def _declare(self, spec: Mapping[str, Any], options: Options, *, suffix: str = "") -> None:
-        """Make the manifest of a spec and of the metadata among ``options``; ``suffix`` is appended to its name."""
-        self.spec, self._options = spec, options
-        metadata = {key: options[key] for key in Metadata.__annotations__ if key in options}
-        metadata["name"] = (metadata.get("name") or self._made_up_name(self.LONGEST_NAME - len(suffix))) + suffix
-        manifest = {"apiVersion": names.API_VERSION, "kind": self.KIND, "metadata": metadata, "spec": spec}
-        self.api_object = api_object(self, "Resource", manifest)
+    def _declare(self, spec: Callable[[Options], Mapping[str, Any]], options: Options) -> None:
+        """Make the manifest of what ``spec`` makes of the keyword arguments, and of the metadata among them."""
+        self.spec, self._options = spec(options), options
+        suffix = self._suffix()
+        other = self._other_name(options, self.LONGEST_NAME - len(suffix))
+
+        def manifest(spec: Mapping[str, Any], options: Options, where: str | None = None) -> dict[str, Any]:
+            name = options.get("name", other) + suffix
+            return resource_manifest(self.KIND, name, spec, {"namespace": where, **options})
+
+        self.api_object = api_object(self, "Resource", manifest(self.spec, options))
+        self._calls = [Call(options, lambda _, options: manifest(spec(options), options, Chart.of(self).namespace))]
+
+    def _suffix(self) -> str:
+        """What is appended to the name."""
+        return ""
 
     def _pods(self, role: Role) -> Pods:
         return Pods(self, role, self.ROLES[role], self._accepted)
 
     def _problems(self) -> Iterator[str]:
         self._written = self.api_object.to_json()
-        self._found = findings(self._written, self.ROLES)
-        declared = {**self._written, "spec": self.spec}
-        yield from with_origins(self._found, declared, self.ROLES, self._options)
+        self._found = self._look(self._written)
+        yield from with_origins(self._found, self._calls, self._look)
+
+    def _look(self, manifest: Manifest) -> list[str]:
+        """All that is wrong with the resource if this is its manifest."""
+        return findings(manifest)
 
     def _elsewhere(self, one: HandedIn) -> Iterator[str]:
         """Of Dask resources ``agreement`` tells, which knows those that are named as well."""
@@ -147,7 +164,7 @@ class DaskResource(DaskConstruct):
                 parse(self._written)
             except InvalidManifest:
                 return None
-        return Declared(self.node.path, self._written)
+        return Declared(self.node.path, self._written, self._calls)
 
     @property
     def kind(self) -> str:
@@ -170,28 +187,28 @@ class Exact(DaskResource):
 
     def __init__(self, scope: Construct, id: str, spec: Struct | Mapping[str, Any], metadata: Metadata) -> None:
         DaskConstruct.__init__(self, scope, id)
-        body, own = exact_form(spec, self.KIND, self._dumped)
-        self._declare(body, self._accepted({**own, **metadata}, Metadata))
-
-    @staticmethod
-    def _dumped(spec: Any) -> dict[str, Any]:
-        return dump(spec)
+        body, own = exact_form(spec, self.KIND)
+        self._declare(lambda _: body, self._accepted({**own, **metadata}, Metadata))
 
 
-def exact_form(
-    given: Struct | Mapping[str, Any], kind: str, dumped: Callable[[Any], dict[str, Any]] = dump
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def resource_manifest(kind: str, name: str, spec: Mapping[str, Any], options: Options) -> dict[str, Any]:
+    """Manifest of one of our kinds, with the metadata among keyword arguments."""
+    stated = {key: options[key] for key in Metadata.__annotations__ if options.get(key) is not None}
+    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": {**stated, "name": name}, "spec": spec}
+
+
+def exact_form(given: Struct | Mapping[str, Any], kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The spec as it is written, and metadata, of a struct, of the mapping that a spec is, or of a whole manifest.
 
-    A mapping says just what it states: ``replicas: 1`` stays, though it is the API's default. Nulls, which
-    dask-kubernetes' ``make_cluster_spec`` has, are left out, as the API server does.
+    Both say just what they state: ``replicas: 1`` stays, though it is the API's default. Nulls, which dask-kubernetes'
+    ``make_cluster_spec`` has, are left out, as the API server does.
 
     Raises:
         TypeError: it is something else.
         ValueError: it is a manifest of another kind, or of another API.
     """
     if isinstance(given, Struct):
-        return dumped(given), {}
+        return dump(given), {}
     if not isinstance(given, Mapping):
         raise TypeError(f"spec: must be the spec of a {kind}, as a struct or a mapping, not {reprlib.repr(given)}")
     body: dict[str, Any] = without_nulls(dict(given))
@@ -202,12 +219,3 @@ def exact_form(
         raise ValueError(f"spec: must be a {kind} of {names.API_VERSION}, not a {found}")
     metadata = {key: body.get("metadata", {}).get(key) for key in Metadata.__annotations__}
     return body.get("spec", {}), metadata
-
-
-def state_replicas(worker: dict[str, Any], options: Options) -> None:
-    """Write ``replicas: 1`` where it was asked for, which ``dump`` leaves out as the API's default.
-
-    Stated in Git it is reverted to 1, left out it may be scaled.
-    """
-    if "workers" in options:
-        worker["replicas"] = options["workers"]

@@ -72,11 +72,10 @@ def cluster_spec(options: Options, *, suspend: bool | None = None) -> DaskCluste
 
 def worker(options: Options) -> Worker:
     """Template and number of the workers of a group."""
-    workers = options.get("workers")
     return Worker(
         spec=worker_pod(options),
         metadata=_metadata_of(WORKER, options),
-        replicas=1 if workers is None else workers,
+        replicas=options.get("workers"),
         update_strategy=_update_strategy(options),
         drain_timeout_seconds=options.get("drain_timeout"),
     )
@@ -118,7 +117,7 @@ def _update_strategy(options: Options) -> UpdateStrategy | None:
     if not amounts and "worker_update" not in options:
         return None
     rolling = RollingUpdate(**amounts) if amounts else None
-    return UpdateStrategy(type=options.get("worker_update", "RollingUpdate"), rolling_update=rolling)
+    return UpdateStrategy(type=options.get("worker_update"), rolling_update=rolling)
 
 
 # --- Pods -------------------------------------------------------------------------------------------------------------

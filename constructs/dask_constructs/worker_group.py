@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Required, Unpack
 
 from constructs import Construct
@@ -12,9 +12,11 @@ from dask_crds.model import DaskWorkerGroupSpec, dump
 
 from . import templates
 from .autoscaler import DaskAutoscaler, ScalingOptions, autoscaler_of
+from .keywords import Options
 from .options import WorkerOptions
+from .origins import Manifest
 from .pods import Pods
-from .resource import DaskResource, Exact, Metadata, state_replicas
+from .resource import DaskResource, Exact, Metadata
 from .roles import WORKER
 from .values import Cluster, Text
 
@@ -43,9 +45,7 @@ class DaskWorkerGroup(DaskResource):
         """Declare it with the keyword arguments of ``WorkerGroupProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, WorkerGroupProps)
-        spec = dump(DaskWorkerGroupSpec(cluster=options.get("cluster", ""), worker=templates.worker(options)))
-        state_replicas(spec["worker"], options)
-        self._declare(spec, options)
+        self._declare(_spec, options)
 
     @property
     def workers(self) -> Pods:
@@ -59,14 +59,19 @@ class DaskWorkerGroup(DaskResource):
         """A worker group exactly as ``spec`` says: a struct, or a mapping, which may be a whole manifest."""
         return _ExactWorkerGroup(scope, id, spec, metadata)
 
-    def _problems(self) -> Iterator[str]:
-        yield from super()._problems()
-        if self.name == names.default_group(cluster := self.spec.get("cluster", "")):
-            yield f"metadata.name: {self.name!r} is the default group of {cluster!r}"
+    def _look(self, manifest: Manifest) -> list[str]:
+        name, cluster = manifest["metadata"]["name"], manifest["spec"].get("cluster", "")
+        is_taken = name == names.default_group(cluster)
+        taken = [f"metadata.name: {name!r} is the default group of {cluster!r}"] if is_taken else []
+        return [*super()._look(manifest), *taken]
 
     def autoscale(self, **options: Unpack[ScalingOptions]) -> DaskAutoscaler:
         """Let the group follow the load, see ``ScalingOptions``."""
         return autoscaler_of(self, options, self)
+
+
+def _spec(options: Options) -> dict[str, Any]:
+    return dump(DaskWorkerGroupSpec(cluster=options.get("cluster", ""), worker=templates.worker(options)))
 
 
 class _ExactWorkerGroup(Exact, DaskWorkerGroup):

@@ -19,8 +19,6 @@ from .quantity import AMOUNT
 
 #: What numbers of a format can be.
 _BOUNDS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
-#: Field name -> the default that the API server fills in.
-DEFAULTS = {"replicas": 1}
 
 
 def custom_resource_definition(kind: str) -> dict[str, Any]:
@@ -132,6 +130,9 @@ def _embedded(node: Mapping[str, Any], components: Mapping[str, Any], path: str)
 
 def _structural(node: dict[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
     """Bring one msgspec JSON Schema node, and all below it, into structural form."""
+    if "x-default" in node:
+        rest = {key: value for key, value in node.items() if key != "x-default"}
+        return {**_structural(rest, components), "default": node["x-default"]}
     if "x-vendored" in node:
         kept = {key: node[key] for key in ("description", "x-kubernetes-validations") if key in node}
         schema = kept | structural_schema(node["x-vendored"])
@@ -153,9 +154,7 @@ def _structural(node: dict[str, Any], components: Mapping[str, Any]) -> dict[str
     if isinstance(out.get("additionalProperties"), dict):
         out["additionalProperties"] = _structural(out["additionalProperties"], components)
     if "properties" in out:
-        out["properties"] = {
-            name: _structural(child, components) | _default(name, child) for name, child in out["properties"].items()
-        }
+        out["properties"] = {name: _structural(child, components) for name, child in out["properties"].items()}
         if node.get("required"):
             out["required"] = node["required"]
     return out
@@ -186,12 +185,6 @@ def _strict_pod(schema: dict[str, Any]) -> dict[str, Any]:
     for amounts in resources:
         amounts["properties"] |= {"limits": _AMOUNTS, "requests": _AMOUNTS}
     return schema
-
-
-def _default(name: str, node: Mapping[str, Any]) -> dict[str, Any]:
-    if name in DEFAULTS and node.get("default") == DEFAULTS[name]:
-        return {"default": DEFAULTS[name]}
-    return {}
 
 
 def _with_nullable_objects(node: dict[str, Any]) -> dict[str, Any]:

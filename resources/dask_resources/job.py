@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dask_crds import names
-from dask_crds.model import DaskJob, PodFailurePolicy, dump
+from dask_crds.model import DaskJob, PodFailurePolicy, dump, without_defaults
 from dask_crds.names import Annotation, Component, Env, Label
 
 from .metadata import child_metadata
@@ -29,7 +29,7 @@ def job_cluster(job: DaskJob) -> dict[str, Any]:
     run goes on: a cluster without work is not idle as long as its runner waits for something.
     """
     withheld = ("suspend", "idleTimeout")
-    spec = {key: value for key, value in dump(job.spec.cluster.spec).items() if key not in withheld}
+    spec = {key: value for key, value in without_defaults(job.spec.cluster.spec).items() if key not in withheld}
     return {
         "apiVersion": names.API_VERSION,
         "kind": "DaskCluster",
@@ -47,7 +47,7 @@ def job_cluster(job: DaskJob) -> dict[str, Any]:
 
 def job_revision(job: DaskJob) -> str:
     """Hash of what a run runs."""
-    return revision([dump(job.spec.cluster.spec), dump(job.spec.job)])
+    return revision([without_defaults(job.spec.cluster.spec), without_defaults(job.spec.job)])
 
 
 def runner_job(
@@ -110,7 +110,7 @@ def _runner_template(job: DaskJob, retries: int, domain: str) -> dict[str, Any]:
 
 
 def _failure_policy(policy: PodFailurePolicy | None, restart_policy: str) -> dict[str, Any] | None:
-    """The user's policy in full: what ``dump`` leaves out as a default, batch/v1 wants to be told. Else ours."""
+    """The user's policy in full, as batch/v1 wants to be told it. Else ours."""
     if policy is None:
         disrupted = {"type": "DisruptionTarget", "status": "True"}
         return {"rules": [{"action": "Ignore", "onPodConditions": [disrupted]}]} if restart_policy == "Never" else None

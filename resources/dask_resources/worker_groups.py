@@ -26,9 +26,7 @@ class StatedGroup(NamedTuple):
     @property
     def replicas(self) -> int:
         """Workers that it begins with."""
-        if self.autoscaler is not None:
-            return self.autoscaler.minimum
-        return 1 if self.template.replicas is None else self.template.replicas
+        return self.template.size if self.autoscaler is None else self.autoscaler.least
 
     @property
     def worker(self) -> Worker:
@@ -83,10 +81,12 @@ def autoscaler_name(cluster: str, group: str) -> str:
 
 def autoscaler(cluster: DaskCluster, group: StatedGroup) -> dict[str, Any]:
     """DaskAutoscaler of a group that has bounds. Its target is always named, so that nobody can give it another."""
+    bounds = group.autoscaler or Autoscaling()
     spec = {
         "cluster": cluster.name,
         "workerGroup": names.worker_group(cluster.name, group.name),
-        **stated(group.autoscaler or Autoscaling()),
+        "minimum": bounds.least,
+        **stated(bounds),
     }
     return {
         "apiVersion": names.API_VERSION,

@@ -43,7 +43,7 @@ def _children(value: DaskObject, domain: str) -> Iterator[dict[str, Any]]:
         case DaskCluster():
             yield from (child.build(value) for child in children(value) if child.wanted)
         case DaskWorkerGroup():
-            for ordinal in range(value.spec.worker.replicas):
+            for ordinal in range(value.spec.worker.size):
                 yield worker_pod(value, ordinal, _INCARNATION, domain=domain, cluster_uid=_UID)
         case DaskJob():
             yield job_cluster(value)

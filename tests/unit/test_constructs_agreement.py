@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.constructs import IMAGE, chart, errors, only, synth
+from tests.support.constructs import IMAGE, POD, chart, errors, only, synth
 
 from dask_constructs import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, manifest
 from dask_constructs.resource import DaskResource
@@ -21,7 +21,63 @@ def test_a_name_is_there_once() -> None:
     DaskCluster(c, "b", name="x", image=IMAGE)
     DaskCluster(c, "elsewhere", name="x", namespace="n", image=IMAGE)
     DaskAutoscaler(c, "other-kind", name="x", cluster="y")
-    assert errors(c) == ["[test/b] metadata.name: test/a is a DaskCluster 'x' already"]
+    assert errors(c) == ["[test/b] name: metadata.name: test/a is a DaskCluster 'x' already"]
+
+
+GPU: dict[str, Any] = {"name": "gpu", "spec": POD}
+
+
+def stating(groups: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    """Spec of a cluster with further groups."""
+    return {"scheduler": {"spec": POD}, "worker": {"spec": POD}, "workerGroups": groups, **more}
+
+
+def test_what_is_made_of_a_resource_has_a_name_of_its_own() -> None:
+    """The operator says NameConflict, and goes on without."""
+    c = chart()
+    states = stating([GPU, {**GPU, "name": "big", "autoscaler": {"maximum": 3}}], autoscaler={"maximum": 3})
+    DaskCluster.from_spec(c, "states", name="x", spec=states)
+    DaskWorkerGroup(c, "twin", name="x-gpu", cluster="x", image=IMAGE)
+    DaskWorkerGroup(c, "others", name="x-default", cluster="y", image=IMAGE)
+    DaskAutoscaler(c, "a", name="x", cluster="y")
+    DaskAutoscaler(c, "b", name="x-big", cluster="y", worker_group="y-big")
+    DaskWorkerGroup(c, "elsewhere", name="x-gpu", namespace="n", cluster="x", image=IMAGE)
+    assert [line for line in errors(c) if "is made of" in line] == [
+        f"[test/{path}] name: metadata.name: the {kind} {name!r} is made of test/states"
+        for path, kind, name in (
+            ("twin", "DaskWorkerGroup", "x-gpu"),
+            ("others", "DaskWorkerGroup", "x-default"),
+            ("a", "DaskAutoscaler", "x"),
+            ("b", "DaskAutoscaler", "x-big"),
+        )
+    ]
+
+
+def test_groups_of_two_clusters_have_names_of_their_own() -> None:
+    c = chart()
+    DaskCluster.from_spec(c, "a", name="a", spec=stating([{**GPU, "name": "b-c"}]))
+    DaskCluster.from_spec(c, "ab", name="a-b", spec=stating([{**GPU, "name": "c"}]))
+    assert errors(c) == [
+        "[test/ab] name: metadata.name: its DaskWorkerGroup would have the name of one of test/a: 'a-b-c'"
+    ]
+
+
+@pytest.mark.parametrize("job_first", [True, False])
+def test_a_job_and_a_cluster_have_names_of_their_own(job_first: bool) -> None:
+    c = chart()
+    if job_first:
+        DaskJob(c, "j", name="x", image=IMAGE, command=["true"])
+    DaskCluster(c, "c", name="x", image=IMAGE)
+    if not job_first:
+        DaskJob(c, "j", name="x", image=IMAGE, command=["true"])
+    assert errors(c) == ["[test/c] name: metadata.name: the DaskCluster 'x' is made of test/j"]
+
+
+def test_a_group_that_a_job_has_got_is_not_declared_once_more() -> None:
+    c = chart()
+    DaskJob(c, "j", name="x", image=IMAGE, command=["true"]).add_worker_group("gpu")
+    DaskWorkerGroup(c, "g", name="x-gpu", cluster="x", image=IMAGE)
+    assert errors(c) == ["[test/g] name: metadata.name: the DaskWorkerGroup 'x-gpu' is made of test/j"]
 
 
 def test_a_group_is_where_its_cluster_is() -> None:
@@ -32,8 +88,8 @@ def test_a_group_is_where_its_cluster_is() -> None:
     DaskAutoscaler(c, "s", namespace="another", cluster=cluster)
     DaskWorkerGroup(c, "elsewhere", cluster="not-of-this-app", image=IMAGE, namespace="other")
     assert errors(c) == [
-        "[test/a/g] metadata.namespace: must be that of its cluster 'x' (n), not 'other'",
-        "[test/s] metadata.namespace: must be that of its cluster 'x' (n), not 'another'",
+        "[test/a/g] namespace: metadata.namespace: must be that of its cluster 'x' (n), not 'other'",
+        "[test/s] namespace: metadata.namespace: must be that of its cluster 'x' (n), not 'another'",
     ]
 
 
@@ -71,7 +127,9 @@ def test_a_job_waits_for_no_more_workers_than_it_asks_for() -> None:
     DaskJob(c, "fits", name="fits", minimum_workers=2, **job)
     DaskJob(c, "never", name="never", minimum_workers=3, **job)
     DaskJob(c, "scaled", name="scaled", image=IMAGE, command=["true"], minimum_workers=9)
-    assert errors(c) == ["[test/never] spec.minimumReadyWorkers: must not exceed the number of workers (3 > 2)"]
+    assert errors(c) == [
+        "[test/never] minimum_workers, workers: spec.minimumReadyWorkers: must not exceed the number of workers (3 > 2)"
+    ]
 
 
 def test_what_agrees_is_written() -> None:
@@ -133,4 +191,4 @@ def test_apps_do_not_know_of_each_other() -> None:
 
 def test_a_resource_tells_what_is_wrong_without_synth() -> None:
     resource: DaskResource = DaskCluster(chart(), "x", name="X", image=IMAGE, memory="8Gb")
-    assert [line.partition(":")[0] for line in resource.problems()] == ["memory", "metadata.name"]
+    assert [line.partition(":")[0] for line in resource.problems()] == ["memory", "name"]

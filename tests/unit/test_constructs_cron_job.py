@@ -170,10 +170,10 @@ def test_the_exact_form() -> None:
             "concurrency_policy: must be one of 'Allow', 'Forbid', 'Replace', not 'Queue'",
         ),
         ({"failed_history": -1}, "failed_history: must be a whole number from 0 to 2147483647, not -1"),
-        ({"name": "x" * 43}, "metadata.name: must have at most 42 characters, has 43"),
-        ({"run_id": "1"}, "spec.runId: each time is a DaskJob of its own, which runs once"),
+        ({"name": "x" * 43}, "name: metadata.name: must have at most 42 characters, has 43"),
+        ({"run_id": "1"}, "run_id: spec.runId: each time is a DaskJob of its own, which runs once"),
         ({"chart_namespace": None}, "namespace: is missing here and in the chart"),
-        ({"deadline": 0}, "spec.activeDeadlineSeconds: "),
+        ({"deadline": 0}, "deadline: spec.activeDeadlineSeconds: "),
     ],
 )
 def test_mistakes_are_told_at_synth(options: dict[str, Any], message: str) -> None:

@@ -105,6 +105,7 @@ def test_more_processes_than_cpus_are_possible_for_who_says_so() -> None:
 
 
 ARGS = "spec.worker.spec.containers[0].args: "
+SAID = "worker_args: " + ARGS
 
 
 def shrunk(limit: str) -> dict[str, Any]:
@@ -119,15 +120,18 @@ def shrunk(limit: str) -> dict[str, Any]:
             {"worker_pod": shrunk("1Gi")},
             "worker_pod: " + ARGS + "--memory-limit 8455716864 exceeds the container's memory (1Gi)",
         ),
-        ({"worker_args": ["--memory-limit=9GiB"]}, ARGS + "--memory-limit 9GiB exceeds the container's memory (8Gi)"),
-        ({"worker_args": ["--memory-limit", "9GB"]}, ARGS + "--memory-limit 9GB exceeds"),
+        ({"worker_args": ["--memory-limit=9GiB"]}, SAID + "--memory-limit 9GiB exceeds the container's memory (8Gi)"),
+        ({"worker_args": ["--memory-limit", "9GB"]}, SAID + "--memory-limit 9GB exceeds"),
         (
             {"worker_args": ["--nworkers", "4"]},
-            ARGS
+            SAID
             + "--memory-limit 8455716864 in each of 4 processes exceeds the container's memory (8Gi); say processes",
         ),
-        ({"worker_args": ["--nthreads", "0"]}, ARGS + "--nthreads 0 takes as many threads as the node has CPUs"),
-        ({"gpus": 2, "worker_args": ["--resources", "GPU=1"]}, ARGS + "--resources GPU=1 does not agree with the"),
+        ({"worker_args": ["--nthreads", "0"]}, SAID + "--nthreads 0 takes as many threads as the node has CPUs"),
+        (
+            {"gpus": 2, "worker_args": ["--resources", "GPU=1"]},
+            "gpus, " + SAID + "--resources GPU=1 does not agree with the",
+        ),
     ],
 )
 def test_a_command_line_agrees_with_its_container(options: dict[str, Any], mistake: str) -> None:

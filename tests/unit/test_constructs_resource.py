@@ -82,12 +82,14 @@ def test_all_mistakes_are_reported_at_once_with_path_and_field() -> None:
     found = errors(c)
     large = [line for line in found if line.startswith("[test/large]")]
     assert len(large) == 1
-    assert large[0].startswith("[test/large] spec: has 2,0")
+    assert large[0].startswith("[test/large] env: spec: has 2,0")
     assert [line for line in found if line not in large] == [
-        "[test/long] metadata.name: must have at most 53 characters, has 54: the Service is named <name>-scheduler",
+        "[test/long] name: metadata.name: must have at most 53 characters, has 54: "
+        "the Service is named <name>-scheduler",
         "[test/digit] worker_pod.nodeSelectors: unknown field, did you mean 'nodeSelector'?",
-        "[test/digit] metadata.name: '1a' must be a DNS label that starts with a letter: the Service is named after it",
-        "[test/bounds] spec.minimum: must not be greater than spec.maximum (5 > 3)",
+        "[test/digit] name: metadata.name: '1a' must be a DNS label that starts with a letter: "
+        "the Service is named after it",
+        "[test/bounds] minimum, maximum: spec.minimum: must not be greater than spec.maximum (5 > 3)",
         "[test/job] runner_pod: spec.job.spec.restartPolicy: must be Never or OnFailure: a runner runs to completion",
         "[test/command] command[0]: must be text, not 1; write '1'",
         "[test/command] command[1]: must be text, not 2; write '2'",

@@ -94,7 +94,7 @@ def test_volumes_have_names_of_their_own_unless_they_are_named_alike() -> None:
 def test_two_volumes_of_one_name_are_told() -> None:
     c = chart()
     DaskCluster(c, "c", image=IMAGE, worker={"volumes": {"/d": {"name": "tmp", "emptyDir": {"medium": "Memory"}}}})
-    assert errors(c) == ["[test/c] spec.worker.spec.volumes[1]: name 'tmp' is used twice"]
+    assert errors(c) == ["[test/c] worker: spec.worker.spec.volumes[1]: name 'tmp' is used twice"]
 
 
 def test_a_volume_that_others_mount_stays() -> None:

@@ -53,4 +53,4 @@ def test_the_name_of_the_default_group_is_taken() -> None:
     """The operator makes that group itself, and takes nothing over."""
     c = chart()
     DaskCluster(c, "cluster", name="a", image=IMAGE).add_worker_group("default")
-    assert errors(c) == ["[test/cluster/default] metadata.name: 'a-default' is the default group of 'a'"]
+    assert errors(c) == ["[test/cluster/default] name: metadata.name: 'a-default' is the default group of 'a'"]

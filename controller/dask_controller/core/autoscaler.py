@@ -141,7 +141,7 @@ def current_number(o: ObservedAutoscaler) -> int | None:
     if group is None:
         return None
     stated = number_for(o.autoscaler, group)
-    return group.spec.worker.replicas if stated is None else stated
+    return group.spec.worker.size if stated is None else stated
 
 
 def scaling(o: ObservedAutoscaler, now: Time) -> Scaling | None:

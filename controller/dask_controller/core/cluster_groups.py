@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dask_crds import names
-from dask_crds.model import Worker, dump, stated
+from dask_crds.model import Worker, stated, without_defaults
 from dask_crds.names import Annotation
 from dask_resources.cluster import children
 from dask_resources.metadata import remembered
@@ -57,7 +57,7 @@ def group_change(o: ObservedCluster, live: Manifest, desired: dict[str, Any]) ->
     if handed_on and _is_annotated(live, desired) and _is_handed_on(live, worker, desired, wanted.worker):
         return None
     if handed_on or wanted.autoscaler is not None:
-        desired["spec"]["worker"]["replicas"] = worker.replicas
+        desired["spec"]["worker"]["replicas"] = worker.size
     # With the version that was read, so that a scaling in between is not undone but leads to another look.
     desired["metadata"]["resourceVersion"] = live["metadata"].get("resourceVersion")
     return apply_of(o, desired)
@@ -87,4 +87,4 @@ def _is_handed_on(manifest: Manifest, live: Worker, desired: Manifest, wanted: W
 
 def _template(worker: Worker) -> str:
     """What the cluster decides about a group: all but the number."""
-    return revision({key: value for key, value in dump(worker).items() if key != "replicas"})
+    return revision({key: value for key, value in without_defaults(worker).items() if key != "replicas"})

@@ -124,7 +124,7 @@ def _scheduler_pod_uid(o: ObservedCluster, outcomes: Sequence[Outcome]) -> str |
 
 def _wanted(group: DaskWorkerGroup) -> int:
     wanted = group.status.desired_replicas
-    return group.spec.worker.replicas if wanted is None else wanted
+    return group.spec.worker.size if wanted is None else wanted
 
 
 def _phase(

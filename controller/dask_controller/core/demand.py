@@ -46,7 +46,7 @@ def target_question(o: ObservedAutoscaler, group: DaskWorkerGroup) -> Target:
 
 
 def _claim(group: DaskWorkerGroup, autoscaler: DaskAutoscaler | None, pods: Iterable[Pod]) -> Claim:
-    replicas = min(group.spec.worker.replicas, MAX_WORKERS)
+    replicas = min(group.spec.worker.size, MAX_WORKERS)
     minimum, maximum = bounds(autoscaler.spec) if autoscaler else (replicas, replicas)
     return Claim(
         workers=tuple(p.worker_id for p in pods if not p.deleting and not p.is_finished),

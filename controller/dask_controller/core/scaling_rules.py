@@ -94,7 +94,7 @@ def bounds(spec: DaskAutoscalerSpec) -> tuple[int, int]:
     autoscaler from before that bound may have.
     """
     most = MAX_WORKERS if spec.maximum is None else spec.maximum
-    return min(spec.minimum, MAX_WORKERS), min(most, MAX_WORKERS)
+    return min(spec.least, MAX_WORKERS), min(most, MAX_WORKERS)
 
 
 def bounded(spec: DaskAutoscalerSpec, replicas: int) -> int:

@@ -94,7 +94,7 @@ def desired_replicas(o: ObservedGroup) -> int:
     if o.cluster is None or o.cluster.spec.suspend:
         return 0
     stated = number_for(o.autoscaler, o.group)
-    desired = o.group.spec.worker.replicas if stated is None else stated
+    desired = o.group.spec.worker.size if stated is None else stated
     most = _most_workers(o.group, o.cluster)
     return max(0, desired if most is None else min(desired, most))
 
@@ -117,7 +117,7 @@ class Limits(Struct, frozen=True):
 def limits(strategy: UpdateStrategy | None, desired: int) -> Limits:
     """``maxSurge`` rounds up, ``maxUnavailable`` rounds down, and both are never zero, as in a Deployment."""
     rolling = (strategy and strategy.rolling_update) or RollingUpdate()
-    surge = _pods(rolling.max_surge, desired, math.ceil)
+    surge = _pods(rolling.effective("max_surge"), desired, math.ceil)
     unavailable = _pods(rolling.max_unavailable or 0, desired, math.floor)
     return Limits(surge or (0 if unavailable else 1), unavailable)
 

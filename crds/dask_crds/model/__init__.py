@@ -48,7 +48,7 @@ from .job import (
     Progress,
     SchedulerLoss,
 )
-from .manifest import InvalidManifest, dump, stated, without_nulls
+from .manifest import InvalidManifest, dump, stated, without_defaults, without_nulls
 from .shared import (
     CLUSTER_NAME,
     LABEL_VALUE,
@@ -119,6 +119,7 @@ __all__ = [
     "dump",
     "parse",
     "stated",
+    "without_defaults",
     "without_nulls",
 ]
 

@@ -44,11 +44,18 @@ class AutoscalerBehavior(Value, frozen=True, kw_only=True):
 class Autoscaling(Value, frozen=True, kw_only=True):
     """Bounds within which a worker group follows the load."""
 
-    minimum: Workers = 0
-    """Least number of workers."""
+    DEFAULTS = {"minimum": 0}
+
+    minimum: Workers | None = None
+    """Least number of workers. Omitted: 0."""
     maximum: Workers | None = None
     """Greatest number of workers. Omitted: 200000."""
     behavior: AutoscalerBehavior | None = None
+
+    @property
+    def least(self) -> int:
+        """The least number of workers."""
+        return int(self.effective("minimum"))
 
 
 #: What is wrong with bounds that leave nothing between them, and CEL that tells.

@@ -34,8 +34,10 @@ MAX_GROUP_LABELS = 32
 class SchedulerUpdateStrategy(Value, frozen=True, kw_only=True):
     """What happens to the running scheduler when its template changes. All work is lost with a scheduler."""
 
-    type: Literal["Recreate", "OnDelete"] = "Recreate"
-    """`Recreate` replaces the scheduler at once; `OnDelete` waits until you delete its Pod."""
+    DEFAULTS = {"type": "Recreate"}
+
+    type: Literal["Recreate", "OnDelete"] | None = None
+    """`Recreate` replaces the scheduler at once; `OnDelete` waits until you delete its Pod. Omitted: `Recreate`."""
 
 
 class Scheduler(Value, frozen=True, kw_only=True):

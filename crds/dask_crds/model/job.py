@@ -83,10 +83,12 @@ class OnExitCodes(Value, frozen=True, kw_only=True):
 class OnPodCondition(Value, frozen=True, kw_only=True):
     """A condition of a failed runner Pod that a rule is about."""
 
+    DEFAULTS = {"status": "True"}
+
     type: _ConditionType
     """Type of the condition, such as `DisruptionTarget`."""
-    status: Literal["True", "False", "Unknown"] = "True"
-    """Status of the condition."""
+    status: Literal["True", "False", "Unknown"] | None = None
+    """Status of the condition. Omitted: `True`."""
 
 
 class PodFailureRule(Value, frozen=True, kw_only=True):

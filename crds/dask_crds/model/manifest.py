@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from .. import names
-from .shared import CustomResource
+from .shared import CustomResource, Value
 
 
 class InvalidManifest(ValueError):
@@ -26,28 +27,38 @@ class InvalidManifest(ValueError):
 
 
 def dump(value: Struct) -> dict[str, Any]:
-    """Plain JSON data of a value; of a resource, its whole manifest with ``apiVersion`` and ``kind``."""
+    """Plain JSON data of a value, with all that was said and nothing else.
+
+    Of a resource it is the whole manifest with ``apiVersion`` and ``kind``.
+    """
     data: dict[str, Any] = msgspec.to_builtins(value)
     if isinstance(value, CustomResource):
         return {"apiVersion": names.API_VERSION, "kind": value.kind, **data}
     return data
 
 
-def stated(value: Struct) -> dict[str, Any]:
-    """As `dump`, but of objects that are there with their defaults, and without those in which nothing is stated.
+def stated(value: Value) -> dict[str, Any]:
+    """As `dump`, without objects in which nothing is stated.
 
-    So what somebody else makes of a default is a difference, and is set right by applying this. And server-side apply
-    makes null of an empty object from which it takes away the last field that it had.
+    Server-side apply makes null of an empty object from which it takes away the last field that it had.
     """
-    data: dict[str, Any] = _stated(value)
+    data: dict[str, Any] = _members(value, lambda _, __, member: member in (None, {}, []))
     return data
 
 
-def _stated(value: Any) -> Any:
-    if isinstance(value, Struct):
+def without_defaults(value: Value) -> dict[str, Any]:
+    """As `dump`, without what says no more than leaving it out: the API server and some people write that down."""
+    data: dict[str, Any] = _members(value, lambda of, name, member: member in (None, of.DEFAULTS.get(name)))
+    return data
+
+
+def _members(value: Any, is_left_out: Callable[[Value, str, Any], bool]) -> Any:
+    if isinstance(value, Value):
         fields = msgspec.structs.fields(value)
-        members = {field.encode_name: _stated(getattr(value, field.name)) for field in fields}
-        return {key: member for key, member in members.items() if member not in (None, {}, [])}
+        members = [(field, _members(getattr(value, field.name), is_left_out)) for field in fields]
+        return {field.encode_name: member for field, member in members if not is_left_out(value, field.name, member)}
+    if isinstance(value, list):
+        return [_members(member, is_left_out) for member in value]
     return msgspec.to_builtins(value)
 
 

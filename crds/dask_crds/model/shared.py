@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
@@ -81,7 +82,15 @@ LABEL_KEYS = rules(
 
 
 class Value(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """An immutable value; absent fields stay absent when it is written out."""
+    """An immutable value; absent fields stay absent when it is written out, and what is said stays, be it a default."""
+
+    #: What leaving a field out means, where saying so expressly is no change, see `without_defaults`.
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {}
+
+    def effective(self, field: str) -> Any:
+        """A field, or its default."""
+        given = getattr(self, field)
+        return self.DEFAULTS.get(field) if given is None else given
 
 
 class TemplateMetadata(Value, frozen=True, kw_only=True):
@@ -102,8 +111,10 @@ class TemplateMetadata(Value, frozen=True, kw_only=True):
 class RollingUpdate(Value, frozen=True, kw_only=True):
     """How many workers a rolling update may add and miss at a time."""
 
-    max_surge: IntOrPercent = "25%"
-    """Workers above the wanted number while updating. Percentages, up to 999%, round up."""
+    DEFAULTS = {"max_surge": "25%"}
+
+    max_surge: IntOrPercent | None = None
+    """Workers above the wanted number while updating. Percentages, up to 999%, round up. Omitted: 25%."""
     max_unavailable: IntOrPercent | None = None
     """Workers that may be missing while updating. Percentages, up to 999%, round down. Omitted: 0."""
 
@@ -111,8 +122,11 @@ class RollingUpdate(Value, frozen=True, kw_only=True):
 class UpdateStrategy(Value, frozen=True, kw_only=True):
     """What happens to running workers when their template changes."""
 
-    type: Literal["RollingUpdate", "OnDelete"] = "RollingUpdate"
-    """`RollingUpdate` replaces outdated workers, drained first; `OnDelete` leaves that to you."""
+    DEFAULTS = {"type": "RollingUpdate"}
+
+    type: Literal["RollingUpdate", "OnDelete"] | None = None
+    """`RollingUpdate` replaces outdated workers, drained first; `OnDelete` leaves that to you. Omitted:
+    `RollingUpdate`."""
     rolling_update: Annotated[
         RollingUpdate | None,
         Meta(
@@ -130,6 +144,8 @@ class UpdateStrategy(Value, frozen=True, kw_only=True):
 class WorkerTemplate(Value, frozen=True, kw_only=True):
     """Homogeneous worker Pods. A new `kubectl.kubernetes.io/restartedAt` in `metadata.annotations` replaces them."""
 
+    DEFAULTS = {"replicas": 1}
+
     spec: VendoredPodSpec
     """PodSpec of a worker. Its containers have `DASK_WORKER_NAME` and `DASK_SCHEDULER_ADDRESS`, to which your own
     variables may refer; `env` overrules them, `envFrom` does not."""
@@ -141,11 +157,16 @@ class WorkerTemplate(Value, frozen=True, kw_only=True):
     """How long a worker that must go, but still runs a task or holds data nobody else has, is kept. Then it is deleted
     all the same and the loss is reported. Omitted: 300; 0: no drain."""
 
+    @property
+    def size(self) -> int:
+        """How many workers it asks for."""
+        return int(self.effective("replicas"))
+
 
 class Worker(WorkerTemplate, frozen=True, kw_only=True):
     """Homogeneous worker Pods. A new `kubectl.kubernetes.io/restartedAt` in `metadata.annotations` replaces them."""
 
-    replicas: Workers = 1
+    replicas: Annotated[Workers | None, Meta(extra_json_schema={"x-default": 1})] = None
     """Number of worker Pods. Leave it out of Git to let `kubectl scale` or clients decide."""
 
 

@@ -189,7 +189,7 @@ def _names_of_groups(value: DaskObject) -> Problems:
 
 def _cluster(path: str, spec: DaskClusterSpec) -> Problems:
     # One that is stated cannot be told from the default, which the API server fills in.
-    if spec.autoscaler and spec.worker.replicas != 1:
+    if spec.autoscaler and spec.worker.size != 1:
         yield f"{path}.worker.replicas", f"must be left out: {path}.autoscaler decides the number of workers"
     groups = spec.worker_groups or []
     first: dict[str, int] = {}
@@ -213,8 +213,8 @@ def _autoscaler(path: str, spec: DaskAutoscalerSpec) -> Problems:
 
 
 def _autoscaling(path: str, spec: Autoscaling) -> Problems:
-    if spec.maximum is not None and spec.minimum > spec.maximum:
-        yield f"{path}.minimum", f"must not be greater than {path}.maximum ({spec.minimum} > {spec.maximum})"
+    if spec.maximum is not None and spec.least > spec.maximum:
+        yield f"{path}.minimum", f"must not be greater than {path}.maximum ({spec.least} > {spec.maximum})"
 
 
 def _job(path: str, spec: DaskJobSpec) -> Problems:

@@ -91,7 +91,7 @@ def state(value: DaskObject, *, stated: bool, autoscalers: Autoscalers, held: bo
         case DaskWorkerGroup():
             return State(groups={value.name: _group(value, stated, autoscalers, held)})
         case DaskAutoscaler():
-            return State(bounds=f"{target(value)}: {value.spec.minimum}-{_maximum(value)}")
+            return State(bounds=f"{target(value)}: {value.spec.least}-{_maximum(value)}")
         case DaskJob():
             return _job(value, stated, autoscalers)
 
@@ -151,9 +151,9 @@ def _cluster(cluster: DaskCluster, stated: bool, autoscalers: Autoscalers) -> St
 
 def _group(group: DaskWorkerGroup, stated: bool, autoscalers: Autoscalers, held: bool) -> Group:
     worker, autoscaler = group.spec.worker, autoscalers(group.namespace, group.name)
-    least = most = worker.replicas
+    least = most = worker.size
     if autoscaler is not None and autoscaler.spec.cluster == group.spec.cluster:
-        least, most = autoscaler.spec.minimum, _maximum(autoscaler)
+        least, most = autoscaler.spec.least, _maximum(autoscaler)
     return Group(
         revision=worker_revision(group),
         on_delete=worker.update_strategy is not None and worker.update_strategy.type == "OnDelete",
