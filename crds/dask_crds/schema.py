@@ -75,7 +75,12 @@ def json_schema(kind: str) -> dict[str, Any]:
     schema["properties"] |= {
         "apiVersion": {"const": names.API_VERSION},
         "kind": {"const": kind},
-        "metadata": {"type": "object"},
+        # Names only: of its own, Kubernetes writes nulls, which not all take for left out.
+        "metadata": {
+            "type": "object",
+            "properties": {field: {} for field in structural_schema("ObjectMeta")["properties"]},
+            "additionalProperties": False,
+        },
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -23,9 +23,10 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from tests.cluster import ControlPlane
-from tests.support.manifests import CLUSTER, POD, SPECS, manifests
+from tests.support.manifests import CLUSTER, POD, SPECS, manifests, metadata
 from tests.support.schedules import ACCEPTED, REFUSED
 from tests.support.verdicts import Server
 
@@ -66,9 +67,8 @@ def compare(server: Server, manifest: dict[str, Any]) -> None:
         assert not list(schema(manifest["kind"]).iter_errors(without_nulls(manifest)))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_random_manifests(server: Server, kind: str) -> None:
-    """Constructs findings 4, 10 and 20, and whatever else there is of their kind."""
+def searched(server: Server, drawn: st.SearchStrategy[dict[str, Any]]) -> None:
+    """Compare the verdicts about as many manifests as are wanted."""
 
     @seed(SEED)
     @settings(
@@ -78,11 +78,23 @@ def test_random_manifests(server: Server, kind: str) -> None:
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
-    @given(manifests(kind))
+    @given(drawn)
     def same_verdict(manifest: dict[str, Any]) -> None:
         compare(server, manifest)
 
     same_verdict()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_random_manifests(server: Server, kind: str) -> None:
+    """Constructs findings 4, 10 and 20, and whatever else there is of their kind."""
+    searched(server, manifests(kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_random_metadata(server: Server, kind: str) -> None:
+    """Constructs finding 10: an object's own metadata, of which no CRD says anything."""
+    searched(server, metadata().map(lambda drawn: {**resource(kind, SPECS[kind]), "metadata": drawn}))
 
 
 def group(**worker: Any) -> dict[str, Any]:
@@ -116,6 +128,7 @@ def policy(rule: dict[str, Any]) -> dict[str, Any]:
 
 
 AUTOSCALER = {"cluster": "drawn"}
+OWNER = {"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "b", "controller": True}
 FOUND: dict[str, tuple[dict[str, Any], bool]] = {
     "two sources of a volume": (group(volumes=[{"name": "data", "emptyDir": {}, "image": {"reference": "a"}}]), False),
     "a volume without a source": (group(volumes=[{"name": "data"}]), True),
@@ -147,6 +160,27 @@ FOUND: dict[str, tuple[dict[str, Any], bool]] = {
     "a label key of two": (resource("DaskAutoscaler", AUTOSCALER, name="a", labels={"a/b/c": "d"}), False),
     "a namespace that cannot be": (resource("DaskAutoscaler", AUTOSCALER, name="a", namespace="A_b"), False),
     "a namespace that is a number": (resource("DaskAutoscaler", AUTOSCALER, name="a", namespace=5), False),
+    "a name that is a number": (resource("DaskAutoscaler", AUTOSCALER, name=0.5), False),
+    "a prefix that is nothing": (resource("DaskAutoscaler", AUTOSCALER, name="a", generateName=0), False),
+    "an annotation that is null": (resource("DaskAutoscaler", AUTOSCALER, name="a", annotations={"a": None}), True),
+    "a label that is null": (resource("DaskAutoscaler", AUTOSCALER, name="a", labels={"a": None}), True),
+    "a label that is a number": (resource("DaskAutoscaler", AUTOSCALER, name="a", labels={"a": 5}), False),
+    "a field that metadata do not have": (resource("DaskAutoscaler", AUTOSCALER, name="a", clusterName=None), False),
+    "a finalizer of no name": (resource("DaskAutoscaler", AUTOSCALER, name="a", finalizers=["a b"]), False),
+    "a time of creation as exported": (
+        resource("DaskAutoscaler", AUTOSCALER, name="a", creationTimestamp=None, generation=1.0),
+        True,
+    ),
+    "a day of creation": (resource("DaskAutoscaler", AUTOSCALER, name="a", creationTimestamp="2026-01-31"), False),
+    "an owner": (resource("DaskAutoscaler", AUTOSCALER, name="a", ownerReferences=[OWNER]), True),
+    "two controllers": (
+        resource("DaskAutoscaler", AUTOSCALER, name="a", ownerReferences=[OWNER, {**OWNER, "uid": "c"}]),
+        False,
+    ),
+    "an owner without uid": (
+        resource("DaskAutoscaler", AUTOSCALER, name="a", ownerReferences=[{**OWNER, "uid": ""}]),
+        False,
+    ),
     "many annotations": (
         resource("DaskAutoscaler", AUTOSCALER, name="a", annotations={"a": "x" * 262_143}),
         True,

@@ -14,6 +14,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from dask_crds.kubernetes import structural_schema
 from dask_crds.schema import structural
 
 Path = tuple[str | int, ...]
@@ -57,6 +58,10 @@ _TEXTS = [
     "", "a", "A", "a.b", "-a", "a-", "a_b", "a b", "ä", "/", "/a", "a/b", "../a", "/a/../b", "a:b", "=", "a=b", "1",
     "0", "-1", "1.5", "1e3", "500m", "1Gi", "10%", "25 %", "a/b/c", "a.b/c", "A.b/c", "a" * 63, "a" * 64, "a" * 15,
     "a" * 16, "a" * 253, "a" * 254, "x\ny", "\x00", "\u2028", "🦄", "null", "nodes", " ", "-", ".", "..", "*",
+]  # fmt: skip
+_TIMES = [
+    "2026-01-31T12:00:00Z", "2026-01-31T12:00:00.5+01:00", "2026-01-31T12:00:00", "2026-02-30T12:00:00Z", "2026-01-31",
+    "2026-01-31 12:00:00Z", "2026-01-31T12:00:60Z", "2026-01-31T12:00Z", "2026-01-31T24:00:00Z",
 ]  # fmt: skip
 _INTEGERS = [-1, 0, 1, 2, 10, 80, 511, 512, 3600, 65535, 65536, 200_000, 200_001, 2**31 - 1, 2**31, -(2**31), 2**63 - 1]
 #: What a required text is, where the schema does not say more than that it is a text.
@@ -149,6 +154,8 @@ def _typed(name: str, schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
             return _INTEGER
         case "number":
             return st.floats(allow_nan=False, allow_infinity=False)
+        case _ if schema.get("format") == "date-time":
+            return st.one_of(_TEXT, st.sampled_from(_TIMES))
         case _:
             return st.one_of(_TEXT, st.sampled_from(schema.get("enum") or ["a"]))
 
@@ -197,16 +204,27 @@ def placed(manifest: dict[str, Any], kind: str, path: Path, value: Any) -> dict[
     return manifest
 
 
-_METADATA = st.fixed_dictionaries(
-    {},
-    optional={
-        "name": st.one_of(st.just("drawn"), _TEXT),
-        "generateName": _TEXT,
-        "labels": st.one_of(_ANYTHING, st.dictionaries(_KEY, _TEXT, max_size=3)),
-        "annotations": st.one_of(_ANYTHING, st.dictionaries(_KEY, _TEXT, max_size=3)),
-        "namespace": st.one_of(st.just("default"), _TEXT),
+_METADATA: dict[str, st.SearchStrategy[Any]] = {
+    **{
+        field: st.one_of(*[_typed(field, schema)] * 5, _ANYTHING)
+        for field, schema in structural_schema("ObjectMeta")["properties"].items()
     },
-)
+    "name": st.one_of(st.just("drawn"), _TEXT, _ANYTHING),
+    "labels": st.one_of(_ANYTHING, st.dictionaries(_KEY, _TEXT, max_size=3)),
+    "annotations": st.one_of(_ANYTHING, st.dictionaries(_KEY, _TEXT, max_size=3)),
+    "namespace": st.one_of(st.just("default"), _TEXT, _ANYTHING),
+}
+
+
+@st.composite
+def metadata(draw: st.DrawFn) -> dict[str, Any]:
+    """An object's metadata with a few fields right or wrong; where there are more, one is nearly always wrong."""
+    made: dict[str, Any] = {"name": "drawn"}
+    for field in draw(st.lists(st.sampled_from(sorted(_METADATA)), min_size=1, max_size=3, unique=True)):
+        made[field] = draw(_METADATA[field])
+    if draw(st.integers(0, 9)) == 0:
+        made.pop("name")
+    return made
 
 
 @st.composite
@@ -219,7 +237,7 @@ def manifests(draw: st.DrawFn, kind: str) -> dict[str, Any]:
         "spec": copy.deepcopy(SPECS[kind]),
     }
     if draw(st.integers(0, 9)) == 0:
-        manifest["metadata"] = draw(_METADATA)
+        manifest["metadata"] = draw(metadata())
     for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
         path, _schema = draw(st.sampled_from(nodes(kind)))
         name = next((str(step) for step in reversed(path) if isinstance(step, str)), "")

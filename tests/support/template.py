@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dask_synth.__main__ import main
+from dask_synth.cli import main
 
 
 def start(directory: Path, **changes: str) -> Path:

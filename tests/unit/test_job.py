@@ -20,7 +20,7 @@ from dask_controller.core.questions import Progress, Versions
 from dask_controller.core.run import Run as Derived
 from dask_controller.core.time import format_time
 from dask_controller.shell.caches import Caches, Key
-from dask_controller.shell.kinds import snapshot
+from dask_controller.shell.dispatch import snapshot
 from dask_controller.shell.observe import Observer
 from dask_controller.shell.wakeups import wake_by
 from dask_crds import names

@@ -22,9 +22,9 @@ from dask_controller.kube.short_first import ShortFirst
 from dask_controller.schedulers.signing import Key
 from dask_controller.shell.addresses import scheduler_address
 from dask_controller.shell.caches import Caches
+from dask_controller.shell.dispatch import snapshot
 from dask_controller.shell.execute import Executor
 from dask_controller.shell.keyring import BELIEVED_SECONDS, KEY_REFUSED, Keyring
-from dask_controller.shell.kinds import snapshot
 from dask_controller.shell.reconcile import TRIED_OTHERWISE, _next_look
 from dask_crds import names
 from dask_crds.kinds import RESOURCES

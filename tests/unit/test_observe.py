@@ -13,7 +13,7 @@ from tests.support.states import NOW, autoscaler, cluster, group, job
 
 from dask_controller.core.observed import ObservedCluster, ObservedGroup
 from dask_controller.shell.caches import Caches
-from dask_controller.shell.kinds import snapshot
+from dask_controller.shell.dispatch import snapshot
 from dask_controller.shell.observe import Observer
 from dask_crds.model import KINDS, DaskCluster, DaskObject, dump
 from dask_crds.reasons import Reason

@@ -14,7 +14,7 @@ from tests.support.virtual_time import virtual_time
 
 from dask_controller.core.observed import ObservedCluster
 from dask_controller.shell.caches import TAKEN_SECONDS, Caches, Key
-from dask_controller.shell.kinds import snapshot
+from dask_controller.shell.dispatch import snapshot
 from dask_controller.shell.wakeups import (
     AUTOSCALER_GATHER_SECONDS,
     CLUSTER_GATHER_SECONDS,

@@ -27,9 +27,9 @@ from ..kube.short_first import ShortFirst
 from ..schedulers.pollers import PATIENCE, SchedulerPollers
 from .addresses import scheduler_address
 from .caches import Caches, Key
+from .dispatch import decisions, snapshot
 from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor
 from .keyring import KEY_REFUSED
-from .kinds import decisions, snapshot
 from .observe import UNEXPLAINED_SECONDS, Observer, has_waiting_pods
 
 logger = logging.getLogger(__name__)

@@ -38,8 +38,10 @@ from ..model import (
     WorkerGroup,
     WorkerTemplate,
     dump,
+    without_nulls,
 )
 from ..schema import structural
+from . import metadata
 from .pods import DEFAULT_GRACE_SECONDS, containers, pod, pod_annotations
 from .rules import KEY, LABEL, unique
 from .services import service
@@ -76,9 +78,7 @@ def too_large(spec: object) -> str | None:
 def _problems(value: DaskObject) -> Problems:
     if size := too_large(value.spec):
         yield "spec", size.removeprefix("spec ")
-    yield from _name(value)
-    yield from _namespace(value.metadata.get("namespace"))
-    yield from labels_and_annotations("metadata", value.metadata.get("labels"), value.metadata.get("annotations"))
+    yield from _metadata(value)
     yield from _members("spec", value.spec)
     yield from _names_of_groups(value)
 
@@ -136,28 +136,30 @@ def _spec_schema(kind: str) -> dict[str, Any]:
 _SUFFIX, _LONGEST_PREFIX = "xxxxx", 58
 
 
-def _name(value: DaskObject) -> Problems:
+def _metadata(value: DaskObject) -> Problems:
+    """What is wrong with ``metadata``: its form, then what is in the fields whose form is right."""
+    bent = list(metadata.form(value.metadata))
+    yield from bent
+    wrong = {re.split(r"[.[]", f"{path}.")[1] for path, _ in bent}
+    fields = {field: written for field, written in without_nulls(value.metadata).items() if field not in wrong}
+    if "name" not in wrong:
+        yield from _name(_NAMES.get(type(value), any_name), fields.get("name", ""), fields.get("generateName", ""))
+    if fields.get("namespace"):
+        yield from LABEL("metadata.namespace", fields["namespace"])
+    yield from labels_and_annotations("metadata", fields.get("labels"), fields.get("annotations"))
+    yield from metadata.finalizers("metadata.finalizers", fields.get("finalizers", ()))
+    yield from metadata.owner_references("metadata.ownerReferences", fields.get("ownerReferences", ()))
+
+
+def _name(check: Callable[[str, str], Problems], name: str, prefix: str) -> Problems:
     """``metadata.name``, or any name that can be made of ``metadata.generateName``."""
-    check, prefix = _NAMES.get(type(value), any_name), value.metadata.get("generateName") or ""
-    if not isinstance(prefix, str):
-        yield "metadata.generateName", f"must be text, not {reprlib.repr(prefix)}: put it in quotes"
-        return
-    if value.name or not prefix:
-        yield from check("metadata.name", value.name)
+    if name or not prefix:
+        yield from check("metadata.name", name)
         check = any_name  # all that Kubernetes asks of what is not used
     if not prefix:
         return
     for path, message in check("metadata.generateName", prefix[:_LONGEST_PREFIX] + _SUFFIX):
         yield path, f"with {len(_SUFFIX)} characters appended: {message}"
-
-
-def _namespace(namespace: object) -> Problems:
-    if namespace is None or namespace == "":
-        return
-    if not isinstance(namespace, str):
-        yield "metadata.namespace", f"must be text, not {reprlib.repr(namespace)}: put it in quotes"
-    else:
-        yield from LABEL("metadata.namespace", namespace)
 
 
 #: Of whose names more is asked than Kubernetes asks of any.
@@ -284,9 +286,9 @@ def _scheduler(path: str, scheduler: Scheduler) -> Problems:
         yield f"{path}.spec.activeDeadlineSeconds", "is not possible: the scheduler runs in a Deployment"
 
 
-def _template_metadata(path: str, metadata: TemplateMetadata) -> Problems:
-    yield from labels_and_annotations(path, metadata.labels, metadata.annotations)
-    yield from pod_annotations(path, metadata.annotations)
+def _template_metadata(path: str, template: TemplateMetadata) -> Problems:
+    yield from labels_and_annotations(path, template.labels, template.annotations)
+    yield from pod_annotations(path, template.annotations)
 
 
 #: `drainTimeoutSeconds` of a worker that states none.

@@ -45,21 +45,18 @@ def any_name(path: str, name: str) -> Problems:
         yield path, f"{name!r} must be a DNS name: a-z, 0-9, '-' and '.', at most 253 characters"
 
 
-def labels_and_annotations(path: str, labels: object, annotations: object) -> Problems:
-    """Mistakes in what may be of any form: nothing has looked at an object's own metadata before."""
+def labels_and_annotations(
+    path: str, labels: Mapping[str, str] | None, annotations: Mapping[str, str] | None
+) -> Problems:
+    """Keys and values that Kubernetes takes for neither."""
     for field, keys in (("labels", labels), ("annotations", annotations)):
-        if keys is not None and not isinstance(keys, Mapping):
-            yield f"{path}.{field}", f"must be an object, not {reprlib.repr(keys)}"
-            continue
         if field == "annotations" and (size := annotations_size(keys or {})) > MOST_ANNOTATIONS:
             yield f"{path}.{field}", f"have {size:,} bytes together, at most {MOST_ANNOTATIONS:,} are possible"
         for key, value in (keys or {}).items():
-            if not is_key(str(key) if field == "labels" else str(key).lower()):
+            if not is_key(key if field == "labels" else key.lower()):
                 example = "letters, digits, '-', '_' and '.', at most 63, maybe after a DNS name and '/'"
                 yield f"{path}.{field}", f"{reprlib.repr(key)} is not a key: {example}"
-            if not isinstance(value, str):
-                yield f"{path}.{field}.{key}", f"must be text, not {reprlib.repr(value)}: put it in quotes"
-            elif field == "labels" and not is_label_value(value):
+            if field == "labels" and not is_label_value(value):
                 limit = "at most 63 letters, digits, '-', '_' and '.'"
                 yield f"{path}.{field}.{key}", f"{reprlib.repr(value)} is not a label: {limit}"
 
