@@ -19,10 +19,11 @@ from . import rbac, templates
 from .job import ProgramProps
 from .keywords import Options
 from .manifest import api_object, problems
-from .operator import DEFAULT_IMAGE, RESTRICTED_CONTAINER, RESTRICTED_POD
+from .operator_pod import DEFAULT_IMAGE
 from .options import PodChange
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct, Metadata, exact_form, state_replicas
+from .restricted import RESTRICTED_CONTAINER, RESTRICTED_POD
 from .schedule import schedule_problem
 from .templates import changed
 from .values import Count, Seconds, ServiceAccount, Text

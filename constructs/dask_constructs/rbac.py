@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from dask_crds.kinds import DASK_KINDS, RESOURCES
+from dask_crds.kinds import DASK_KINDS, RESOURCES, REVIEWS
 from dask_crds.names import MASTER_SECRET
 
 #: API group of Roles and of their bindings.
@@ -24,6 +24,7 @@ class Permission(NamedTuple):
     names: tuple[str, ...] = ()  #: of the only objects that it is about; empty for all
 
 
+_ROWS = {**RESOURCES, **REVIEWS}
 _READ = "get list watch"
 _WRITE = "list watch create patch"  # what is missing is created, what differs is patched by server-side apply
 _KINDS = " ".join(DASK_KINDS)
@@ -57,6 +58,14 @@ MASTER_KEY = (
 )
 LEADER_ELECTION = (Permission("Lease", "get create patch", "one replica acts, the others wait for its Lease"),)
 
+#: What it needs where its metrics are for those alone who may read them, ``DaskOperator(metrics_tls=...)``.
+METRICS_ACCESS = (
+    Permission("TokenReview", "create", "whose token it is that comes with a request for metrics"),
+    Permission("SubjectAccessReview", "create", "whether that user may get them"),
+)
+#: What those need who read them.
+METRICS_READER: list[dict[str, Any]] = [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]
+
 #: What the Pods of a DaskCronJob need.
 JOB_STARTER = (Permission("DaskJob", "create get", "each time is a DaskJob, whose end they wait for"),)
 
@@ -82,10 +91,10 @@ def rules(permissions: Iterable[Permission]) -> list[dict[str, Any]]:
 
 def _rule(permission: Permission) -> dict[str, Any]:
     parts = [kind.partition("/") for kind in permission.kinds.split()]
-    (group,) = {RESOURCES[kind].group for kind, _, _ in parts}
+    (group,) = {_ROWS[kind].group for kind, _, _ in parts}
     return {
         "apiGroups": [group],
-        "resources": [f"{RESOURCES[kind].plural}{slash}{subresource}" for kind, slash, subresource in parts],
+        "resources": [f"{_ROWS[kind].plural}{slash}{subresource}" for kind, slash, subresource in parts],
         "verbs": permission.verbs.split(),
         **({"resourceNames": list(permission.names)} if permission.names else {}),
     }

@@ -12,7 +12,7 @@ import click
 import msgspec
 import yaml
 
-from dask_constructs.operator import VERSION
+from dask_constructs.operator_pod import VERSION
 
 from .app import write
 from .config import Configuration, load

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from tests.cluster import images
 from tests.cluster.modules import module_of
 
-from dask_constructs.operator import VERSION
+from dask_constructs.operator_pod import VERSION
 from dask_synth.config import Configuration
 
 ROOT = Path(__file__).parents[2]
