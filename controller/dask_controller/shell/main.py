@@ -13,8 +13,8 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -132,8 +132,7 @@ async def run(options: argparse.Namespace) -> None:
         pollers = SchedulerPollers[Key](lambda key, prompt: queue.add(key, prompt=prompt))
         stack.push_async_callback(pollers.close)
         lease = _lease(kubernetes) if options.leader_elect else None
-        for shown in (_probes(options, measured, queue, caches, lease), _secured(options, measured, kubernetes)):
-            await stack.enter_async_context(shown)
+        await stack.enter_async_context(_shown(options, measured, queue, caches, lease, kubernetes))
         # Before leadership: who takes over has the caches filled by then, however much there is.
         for informer in caches.informers.values():
             _supervise(informer.run(), f"the watch of {informer.resource.plural} ended")
@@ -192,24 +191,30 @@ def _reconciler(
     )
 
 
-def _probes(
-    options: argparse.Namespace, measured: Metrics, queue: Queue[Key], caches: Caches, lease: Lease | None
-) -> AbstractAsyncContextManager[Any]:
+@asynccontextmanager
+async def _shown(
+    options: argparse.Namespace,
+    measured: Metrics,
+    queue: Queue[Key],
+    caches: Caches,
+    lease: Lease | None,
+    kubernetes: Kubernetes,
+) -> AsyncGenerator[None, None]:
     """Show how it is going, while the context lasts; nowhere if the port is 0."""
 
     def leading() -> bool:
         return lease is None or lease.held
 
     measured.observe(queue, {i.resource.plural: i for i in caches.informers.values()}, leading)
-    if not options.port:
-        return nullcontext()
-    return serve(
+    probes = serve(
         measured,
         healthy=lambda: _trouble(queue, caches) if leading() else None,
         ready=lambda: None if not leading() or caches.are_synced else "the watch caches are being filled",
         port=options.port,
         elsewhere=options.metrics_tls is not None,
     )
+    async with probes if options.port else nullcontext(), _secured(options, measured, kubernetes):
+        yield
 
 
 def _secured(
