@@ -165,7 +165,7 @@ class DaskOperator(DaskConstruct):
         name = self._name_in_cluster
         subject = {"kind": "ServiceAccount", "name": NAME, "namespace": self._namespace}
         self._cluster_role("metrics-access", f"{name}-metrics-access", rbac.rules(rbac.METRICS_ACCESS), subject)
-        self._cluster_role("metrics-reader", f"{name}-metrics-reader", rbac.METRICS_READER)
+        self._cluster_role("metrics-reader", f"{name}-metrics-reader", rbac.rules(rbac.METRICS_READER))
 
     def _cluster_role(
         self, id: str, name: str, rules: list[dict[str, Any]], subject: dict[str, str] | None = None

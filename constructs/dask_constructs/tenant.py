@@ -102,7 +102,7 @@ class DaskTenant(DaskConstruct):
             self._object("deployer", "v1", "ServiceAccount", deployer, automountServiceAccountToken=False)
             subjects.append({"kind": "ServiceAccount", "name": deployer, "namespace": self.namespace})
         if subjects:
-            self._object("role", f"{RBAC_GROUP}/v1", "Role", ROLE, rules=rbac.TENANT_RULES)
+            self._object("role", f"{RBAC_GROUP}/v1", "Role", ROLE, rules=rbac.rules(rbac.TENANT))
             role = {"apiGroup": RBAC_GROUP, "kind": "Role", "name": ROLE}
             self._object("binding", f"{RBAC_GROUP}/v1", "RoleBinding", ROLE, roleRef=role, subjects=subjects)
 

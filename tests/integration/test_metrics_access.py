@@ -91,7 +91,7 @@ async def secured(kubeconfig: Path, authority: Authority, *, seconds: float = 60
 
 
 async def test_metrics_are_for_whom_rbac_lets_get_them(kubeconfig, authority, kubectl):
-    prometheus = account(kubectl, "prometheus", rbac.METRICS_READER)
+    prometheus = account(kubectl, "prometheus", rbac.rules(rbac.METRICS_READER))
     stranger = account(kubectl, "stranger", [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}])
     async with secured(kubeconfig, authority) as site:
         for _ in range(2):  # the second time it is known
@@ -104,7 +104,7 @@ async def test_metrics_are_for_whom_rbac_lets_get_them(kubeconfig, authority, ku
 
 
 async def test_the_process_serves_them_so(control_plane, kubectl, authority):
-    prometheus = account(kubectl, "prometheus", rbac.METRICS_READER)
+    prometheus = account(kubectl, "prometheus", rbac.rules(rbac.METRICS_READER))
     port = free_port()
     where = ("--metrics-tls", str(authority.folder), "--metrics-port", str(port))
     controller = Controller(control_plane, kubectl.namespace, *where)
@@ -135,7 +135,7 @@ async def test_probes_stay_open_and_plain_and_show_no_metrics() -> None:
 
 
 async def test_an_api_server_that_does_not_say_lets_nobody_in_who_was_not(kubeconfig, authority, kubectl):
-    prometheus = account(kubectl, "prometheus", rbac.METRICS_READER)
+    prometheus = account(kubectl, "prometheus", rbac.rules(rbac.METRICS_READER))
     async with secured(kubeconfig, authority) as site:
         assert (await site.get(prometheus))[0] == 200
         kubectl("delete", "clusterrolebinding", f"{kubectl.namespace}-operator")
@@ -148,7 +148,7 @@ async def test_an_api_server_that_does_not_say_lets_nobody_in_who_was_not(kubeco
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01"])
 async def test_who_never_ends_the_handshake_takes_no_place(sent, kubeconfig, authority, kubectl):
     """As many as there are: a server's own TLS counts nobody until the handshake is done."""
-    prometheus = account(kubectl, "prometheus", rbac.METRICS_READER)
+    prometheus = account(kubectl, "prometheus", rbac.rules(rbac.METRICS_READER))
     async with secured(kubeconfig, authority) as site:
         held = []
         for _ in range(small_http.CONNECTIONS + 100):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.support.constructs import JsonPatch, Manifest, chart, errors, synth
 
-from dask_constructs import DaskCustomResourceDefinitions, DaskOperator, operator_pod, rbac
+from dask_constructs import DaskCustomResourceDefinitions, DaskOperator, operator_pod
 from dask_controller.shell.main import arguments
 
 ROOT = Path(__file__).parents[2]
@@ -255,19 +255,6 @@ def test_permissions_in_some_namespaces_are_roles() -> None:
     ]
     subjects = [s for b in of_kind(manifests, "RoleBinding") for s in b["subjects"]]
     assert {subject["namespace"] for subject in subjects} == {"system"}
-
-
-def test_roles_have_reasons_and_no_wildcards() -> None:
-    for permission in (
-        *rbac.OPERATOR,
-        *rbac.LEADER_ELECTION,
-        *rbac.MASTER_KEY,
-        *rbac.METRICS_ACCESS,
-        *rbac.VIEW,
-        *rbac.EDIT,
-    ):
-        assert "*" not in permission.verbs
-        assert permission.reason
 
 
 @pytest.mark.parametrize("namespaces", [None, ["a", "b"]])
