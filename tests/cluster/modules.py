@@ -75,6 +75,7 @@ _SOURCE_CONTROLLER = "github.com/fluxcd/source-controller"
 _KUSTOMIZE_CONTROLLER = "github.com/fluxcd/kustomize-controller"
 _FLUX_CLI = "github.com/fluxcd/flux2/v2"
 _KEDA = "github.com/kedacore/keda/v2"
+_NETWORK_POLICIES = "sigs.k8s.io/kube-network-policies"
 MODULES = (
     Module(
         "k8s.io/kubernetes",
@@ -203,6 +204,7 @@ MODULES = (
         replaces=True,
         crds="config/crd/bases/*.yaml",
     ),
+    Module(_NETWORK_POLICIES, "0.8.0", (f"{_NETWORK_POLICIES}/cmd",)),
 )
 #: Those that are called otherwise than their path.
 _PROGRAMS = {
@@ -210,6 +212,7 @@ _PROGRAMS = {
     f"{_ARGO_CD}/cmd": "argocd",
     f"{_KEDA}/cmd/operator": "keda-operator",
     f"{_KEDA}/cmd/adapter": "keda-adapter",
+    f"{_NETWORK_POLICIES}/cmd": "kube-network-policies",
 }
 
 _CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
