@@ -16,7 +16,7 @@ from .node import NODE_IP, POD_NETWORK, Node
 
 PROGRAM = "kube-network-policies"
 _NAMESPACE = "kube-system"
-_READS = "pods namespaces nodes networkpolicies.networking.k8s.io"
+_READS = "pods,namespaces,networkpolicies.networking.k8s.io"
 _QUEUE = ("-m", "conntrack", "--ctstate", "NEW", "-j", "NFQUEUE", "--queue-num", "100")
 #: All that comes from or goes to Pods, but for probes and the like, which come from the node itself.
 _CHAIN = "NETWORK-POLICIES"
@@ -63,7 +63,7 @@ def network_policies(node: Node) -> Iterator[None]:
 def _account(node: Node) -> Path:
     """A folder as a Pod has it of its ServiceAccount, which may read what there is to know."""
     node.kubectl("-n", _NAMESPACE, "create", "serviceaccount", PROGRAM)
-    node.kubectl("create", "clusterrole", PROGRAM, "--verb=get,list,watch", f"--resource={_READS.replace(' ', ',')}")
+    node.kubectl("create", "clusterrole", PROGRAM, "--verb=get,list,watch", f"--resource={_READS}")
     subject = f"--serviceaccount={_NAMESPACE}:{PROGRAM}"
     node.kubectl("create", "clusterrolebinding", PROGRAM, f"--clusterrole={PROGRAM}", subject)
     folder = node.folder / PROGRAM
