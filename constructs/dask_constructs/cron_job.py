@@ -20,11 +20,12 @@ from .agreement import too_few_workers
 from .job import ProgramProps
 from .keywords import Options
 from .manifest import api_object
-from .operator import DEFAULT_IMAGE, RESTRICTED_CONTAINER, RESTRICTED_POD
+from .operator_pod import DEFAULT_IMAGE
 from .options import PodChange, Resources
 from .origins import Call, Manifest, findings, with_origins
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct, Metadata, exact_form, resource_manifest
+from .restricted import RESTRICTED_CONTAINER, RESTRICTED_POD
 from .schedule import schedule_problem
 from .templates import changed
 from .values import Count, Seconds, ServiceAccount, Text

@@ -11,18 +11,14 @@ from dask_crds.names import Component, Label, Port
 
 from .keywords import Options
 from .manifest import api_object
-from .operator import SELECTOR
+from .operator_pod import SELECTOR
+from .peers import Peer, peer
 from .resource import DaskConstruct
 from .values import ClusterOrJob, Text
-
-#: A namespace by its name, or a peer as a NetworkPolicy has it: ``{"ipBlock": {"cidr": "192.0.2.0/24"}}``.
-Peer = Text | Mapping[str, Any]
 
 COMM = {"port": Port.COMM.number, "protocol": "TCP"}
 CONTROL = {"port": Port.CONTROL.number, "protocol": "TCP"}
 DASHBOARD = {"port": Port.DASHBOARD.number, "protocol": "TCP"}
-#: The label that Kubernetes itself puts on every namespace.
-_NAME_LABEL = "kubernetes.io/metadata.name"
 
 
 class IsolationOptions(TypedDict, total=False):
@@ -68,7 +64,7 @@ class DaskNetworkPolicy(DaskConstruct):
 
 def _of_scheduler(cluster: str, options: Options) -> dict[str, Any]:
     operator = {
-        **_namespace(options.get("operator_namespace", "dask-operator")),
+        **peer(options.get("operator_namespace", "dask-operator")),
         "podSelector": {"matchLabels": SELECTOR},
     }
     # The dashboard's for schedulers that were started before they had a port for orders.
@@ -93,23 +89,9 @@ def _of_all(cluster: str, options: Options) -> dict[str, Any]:
 
 #: The rule that lets Pods find names.
 DNS: dict[str, Any] = {
-    "to": [
-        {
-            "namespaceSelector": {"matchLabels": {_NAME_LABEL: "kube-system"}},
-            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
-        }
-    ],
+    "to": [{**peer("kube-system"), "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}],
     "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}],
 }
-
-
-def peer(given: str | Mapping[str, Any]) -> dict[str, Any]:
-    """A peer of a NetworkPolicy: all Pods of a namespace, if it is given by name."""
-    return _namespace(given) if isinstance(given, str) else dict(given)
-
-
-def _namespace(name: str) -> dict[str, Any]:
-    return {"namespaceSelector": {"matchLabels": {_NAME_LABEL: name}}}
 
 
 def _pods(cluster: str, *components: str) -> dict[str, Any]:

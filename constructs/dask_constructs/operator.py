@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypedDict, Unpack
 
 from cdk8s import ApiObject
@@ -15,41 +15,15 @@ from dask_crds.schema import custom_resource_definition
 
 from . import rbac
 from .confinement import confinement
-from .keywords import Options
 from .manifest import api_object, cluster_scoped
+from .operator_pod import LABELS, NAME, deployment, disruption_budget, network_policy, service
 from .options import Resources
+from .peers import Peer
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct
+from .restricted import RESTRICTED_NAMESPACE
 from .source import sync_wave
 from .values import Namespace, Secret, Text
-
-VERSION = "0.1.0"
-DEFAULT_IMAGE = f"ghcr.io/dask-gitops/operator:{VERSION}"
-
-_NAME = "dask-operator"
-#: Selectors are immutable, so they hold nothing that may change.
-SELECTOR = {"app.kubernetes.io/name": _NAME, "app.kubernetes.io/component": "operator"}
-_LABELS = {**SELECTOR, "app.kubernetes.io/part-of": "dask", "app.kubernetes.io/version": VERSION}
-_PORT = 8080
-#: Not root, and not the uid of any process on a node.
-_UID = 65532
-#: Labels of a namespace that enforces restricted Pod security; what it asks for.
-RESTRICTED_NAMESPACE = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
-RESTRICTED_POD = {
-    "runAsNonRoot": True,
-    "runAsUser": _UID,
-    "runAsGroup": _UID,
-    "fsGroup": _UID,
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
-RESTRICTED_CONTAINER = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "readOnlyRootFilesystem": True,
-}
-
-#: No ephemeral storage: a node that does not measure it has none to give, and the operator would stay Pending.
-_RESOURCES = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 
 
 class DaskCustomResourceDefinitions(Construct):
@@ -67,7 +41,7 @@ class DaskCustomResourceDefinitions(Construct):
         super().__init__(scope, id)
         for kind in KINDS:
             manifest = custom_resource_definition(kind)
-            manifest["metadata"] |= {"labels": _LABELS, "annotations": self._ANNOTATIONS}
+            manifest["metadata"] |= {"labels": LABELS, "annotations": self._ANNOTATIONS}
             cluster_scoped(self, kind, manifest)
 
 
@@ -90,6 +64,12 @@ class OperatorProps(TypedDict, total=False):
     confined: bool | None
     """Whether a policy confines its identity to children of Dask resources, outside of Kubernetes' own namespaces
     (default true)."""
+    metrics_namespaces: Sequence[Peer] | None
+    """Namespaces whose Pods may read metrics, that of Prometheus say, or peers as in a NetworkPolicy (default none)."""
+    metrics_tls: Secret | None
+    """A Secret in ``namespace`` with ``tls.crt`` and ``tls.key``: metrics are served over TLS, at port 8443, to whom a
+    ClusterRole such as ``dask-operator-metrics-reader`` lets ``get`` the path ``/metrics`` (default: over plain HTTP,
+    to all whom the NetworkPolicy lets in)."""
     replicas: Annotated[int, Meta(ge=0, le=100)] | None
     """One leads, the others are ready to take over (default 2)."""
     cluster_domain: Text | None
@@ -123,7 +103,7 @@ class DaskOperator(DaskConstruct):
         """Declare it with the keyword arguments of ``OperatorProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, OperatorProps)
-        self._namespace: str = options.get("namespace", _NAME)
+        self._namespace = options.get("namespace", NAME)
         namespaces = options.get("namespaces")
         if options.get("crds", True):
             DaskCustomResourceDefinitions(self, "crds")
@@ -131,23 +111,28 @@ class DaskOperator(DaskConstruct):
             cluster_scoped(self, "namespace", _namespace(self._namespace))
         self._object("service-account", "v1", "ServiceAccount", wave=-5, automountServiceAccountToken=False)
         self._permissions(namespaces)
+        if "metrics_tls" in options:
+            self._metrics_access()
         if options.get("aggregated_roles", True):
             self._aggregated_roles()
         if options.get("confined", True):
             self._confinement()
-        self._object("service", "v1", "Service", spec=_service())
-        self._object("network-policy", "networking.k8s.io/v1", "NetworkPolicy", spec=_network_policy())
+        self._object("service", "v1", "Service", spec=service(options))
+        self._object("network-policy", "networking.k8s.io/v1", "NetworkPolicy", spec=network_policy(options))
         replicas = options.get("replicas", 2)
         if replicas > 1:
-            self._object("disruption-budget", "policy/v1", "PodDisruptionBudget", spec=_disruption_budget())
-        spec = _deployment(replicas, _pod(options))
+            self._object("disruption-budget", "policy/v1", "PodDisruptionBudget", spec=disruption_budget())
+        spec = deployment(replicas, options)
         self.deployment = self._object("deployment", "apps/v1", "Deployment", spec=spec)
 
+    @property
+    def _name_in_cluster(self) -> str:
+        """Of what has no namespace: two operators in one cluster, each of its namespaces, have one each."""
+        return NAME if self._namespace == NAME else f"{NAME}-{self._namespace}"
+
     def _confinement(self) -> None:
-        # Two operators in one cluster, each of its namespaces, have a policy each.
-        name = _NAME if self._namespace == _NAME else f"{_NAME}-{self._namespace}"
-        for manifest in confinement(_NAME, self._namespace, name):
-            metadata = {**manifest["metadata"], "labels": _LABELS, "annotations": sync_wave(-5)}
+        for manifest in confinement(NAME, self._namespace, self._name_in_cluster):
+            metadata = {**manifest["metadata"], "labels": LABELS, "annotations": sync_wave(-5)}
             cluster_scoped(self, manifest["kind"], {**manifest, "metadata": metadata})
 
     def _object(
@@ -156,36 +141,49 @@ class DaskOperator(DaskConstruct):
         api_version: str,
         kind: str,
         *,
-        name: str = _NAME,
+        name: str = NAME,
         namespace: str | None = None,
         wave: int | None = None,
         **body: Any,
     ) -> ApiObject:
-        metadata: dict[str, Any] = {"name": name, "namespace": namespace or self._namespace, "labels": _LABELS}
+        metadata: dict[str, Any] = {"name": name, "namespace": namespace or self._namespace, "labels": LABELS}
         if wave is not None:
             metadata["annotations"] = sync_wave(wave)
         return api_object(self, id, {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body})
 
     def _permissions(self, namespaces: Sequence[str] | None) -> None:
-        subject = {"kind": "ServiceAccount", "name": _NAME, "namespace": self._namespace}
+        subject = {"kind": "ServiceAccount", "name": NAME, "namespace": self._namespace}
         leases = rbac.rules(rbac.LEADER_ELECTION)
-        self._role("leader-election", f"{_NAME}-leader-election", self._namespace, leases, subject)
-        self._role("master-key", f"{_NAME}-master-key", self._namespace, rbac.rules(rbac.MASTER_KEY), subject)
+        self._role("leader-election", f"{NAME}-leader-election", self._namespace, leases, subject)
+        self._role("master-key", f"{NAME}-master-key", self._namespace, rbac.rules(rbac.MASTER_KEY), subject)
         permissions = rbac.rules(rbac.OPERATOR)
         if namespaces is None:
-            metadata = {"name": _NAME, "labels": _LABELS, "annotations": sync_wave(-5)}
-            role = {"apiVersion": f"{RBAC_GROUP}/v1", "kind": "ClusterRole", "metadata": metadata, "rules": permissions}
-            cluster_scoped(self, "cluster-role", role)
+            self._cluster_role("cluster-role", NAME, permissions, subject)
+        for namespace in namespaces or ():
+            self._role(f"role-{namespace}", NAME, namespace, permissions, subject)
+
+    def _metrics_access(self) -> None:
+        # Whose a token is and what they may do is asked for the whole cluster, whatever namespaces we look after.
+        name = self._name_in_cluster
+        subject = {"kind": "ServiceAccount", "name": NAME, "namespace": self._namespace}
+        self._cluster_role("metrics-access", f"{name}-metrics-access", rbac.rules(rbac.METRICS_ACCESS), subject)
+        self._cluster_role("metrics-reader", f"{name}-metrics-reader", rbac.rules(rbac.METRICS_READER))
+
+    def _cluster_role(
+        self, id: str, name: str, rules: list[dict[str, Any]], subject: dict[str, str] | None = None
+    ) -> None:
+        metadata = {"name": name, "labels": LABELS, "annotations": sync_wave(-5)}
+        role = {"apiVersion": f"{RBAC_GROUP}/v1", "kind": "ClusterRole", "metadata": metadata, "rules": rules}
+        cluster_scoped(self, id, role)
+        if subject is not None:
             binding = {
                 "apiVersion": f"{RBAC_GROUP}/v1",
                 "kind": "ClusterRoleBinding",
                 "metadata": metadata,
-                "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": _NAME},
+                "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": name},
                 "subjects": [subject],
             }
-            cluster_scoped(self, "cluster-role-binding", binding)
-        for namespace in namespaces or ():
-            self._role(f"role-{namespace}", _NAME, namespace, permissions, subject)
+            cluster_scoped(self, f"{id}-binding", binding)
 
     def _role(self, id: str, name: str, namespace: str, rules: list[dict[str, Any]], subject: dict[str, str]) -> None:
         where: dict[str, Any] = {"name": name, "namespace": namespace, "wave": -5}
@@ -199,7 +197,7 @@ class DaskOperator(DaskConstruct):
             ("dask-edit", rbac.EDIT, ("edit", "admin")),
         ):
             aggregate = {f"{RBAC_GROUP}/aggregate-to-{role}": "true" for role in into}
-            metadata = {"name": name, "labels": _LABELS | aggregate, "annotations": sync_wave(-5)}
+            metadata = {"name": name, "labels": LABELS | aggregate, "annotations": sync_wave(-5)}
             manifest = {"apiVersion": f"{RBAC_GROUP}/v1", "kind": "ClusterRole", "metadata": metadata}
             cluster_scoped(self, name, {**manifest, "rules": rbac.rules(permissions)})
 
@@ -208,125 +206,5 @@ class DaskOperator(DaskConstruct):
 
 
 def _namespace(name: str) -> dict[str, Any]:
-    metadata = {"name": name, "labels": _LABELS | RESTRICTED_NAMESPACE, "annotations": sync_wave(-10)}
+    metadata = {"name": name, "labels": LABELS | RESTRICTED_NAMESPACE, "annotations": sync_wave(-10)}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
-
-
-def _service() -> dict[str, Any]:
-    """For Prometheus."""
-    return {"selector": SELECTOR, "ports": [{"name": "http", "port": _PORT, "targetPort": "http", "protocol": "TCP"}]}
-
-
-def _network_policy() -> dict[str, Any]:
-    """Metrics and probes come in, nothing else.
-
-    Going out is not limited: addresses and ports of the API server, and of DNS, differ from cluster to cluster.
-    """
-    return {
-        "podSelector": {"matchLabels": SELECTOR},
-        "policyTypes": ["Ingress"],
-        "ingress": [{"ports": [{"port": "http", "protocol": "TCP"}]}],
-    }
-
-
-def _disruption_budget() -> dict[str, Any]:
-    return {
-        "maxUnavailable": 1,
-        "selector": {"matchLabels": SELECTOR},
-        # A replica that is not ready does not work, so it must not keep a node from being drained.
-        "unhealthyPodEvictionPolicy": "AlwaysAllow",
-    }
-
-
-def _arguments(options: Options) -> Iterator[str]:
-    yield "run"
-    if "namespaces" not in options:
-        yield "--all-namespaces"
-    for namespace in options.get("namespaces", ()):
-        yield f"--namespace={namespace}"
-    yield f"--cluster-domain={options.get('cluster_domain', 'cluster.local')}"
-    for prefix in options.get("not_inherited", ()):
-        yield f"--not-inherited={prefix}"
-    yield "--leader-elect"  # with one replica too: while it is rolled there are two
-    yield "--log-format=json"
-    yield f"--port={_PORT}"
-    yield from options.get("args", ())
-
-
-def _deployment(replicas: int, pod: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "replicas": replicas,
-        "revisionHistoryLimit": 3,
-        "selector": {"matchLabels": SELECTOR},
-        "template": {
-            "metadata": {
-                "labels": _LABELS,
-                # Which of the containers `kubectl logs` and `kubectl exec` mean, should a mesh inject another.
-                "annotations": {"kubectl.kubernetes.io/default-container": "operator"},
-            },
-            "spec": pod,
-        },
-    }
-
-
-#: Rather on different nodes than on one, but rather on one than not at all.
-_APART = {
-    "podAntiAffinity": {
-        "preferredDuringSchedulingIgnoredDuringExecution": [
-            {
-                "weight": 100,
-                "podAffinityTerm": {
-                    "topologyKey": "kubernetes.io/hostname",
-                    "labelSelector": {"matchLabels": SELECTOR},
-                },
-            }
-        ]
-    }
-}
-
-
-def _pod(options: Options) -> dict[str, Any]:
-    pod: dict[str, Any] = {
-        "serviceAccountName": _NAME,
-        "automountServiceAccountToken": True,
-        "enableServiceLinks": False,
-        "securityContext": RESTRICTED_POD,
-        "affinity": _APART,
-        "containers": [_container(options)],
-        "volumes": [{"name": "tmp", "emptyDir": {}}],
-    }
-    stated = {
-        "priorityClassName": options.get("priority_class"),
-        "imagePullSecrets": [{"name": name} for name in options.get("image_pull_secrets", ())],
-        "nodeSelector": options.get("node_selector"),
-        "tolerations": options.get("tolerations"),
-    }
-    return pod | {field: value for field, value in stated.items() if value}
-
-
-def _container(options: Options) -> dict[str, Any]:
-    return {
-        "name": "operator",
-        "image": options.get("image", DEFAULT_IMAGE),
-        "imagePullPolicy": "IfNotPresent",
-        "args": list(_arguments(options)),
-        "env": [
-            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-            {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
-        ],
-        "ports": [{"name": "http", "containerPort": _PORT, "protocol": "TCP"}],
-        "livenessProbe": _probe("/healthz", failures=5),
-        "readinessProbe": _probe("/readyz", failures=3),
-        "resources": options.get("resources", _RESOURCES),
-        "securityContext": RESTRICTED_CONTAINER,
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
-    }
-
-
-def _probe(path: str, *, failures: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": path, "port": "http"},
-        "periodSeconds": 10,
-        "timeoutSeconds": 5,
-        "failureThreshold": failures,
-    }

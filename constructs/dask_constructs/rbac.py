@@ -1,5 +1,7 @@
 """What the operator and the people who use it may do, as tables: one line per permission, with its reason.
 
+``docs/permissions.md`` is made of them.
+
 A test on a real API server compares the operator's table with the requests that it makes.
 """
 
@@ -8,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from dask_crds.kinds import DASK_KINDS, RESOURCES
+from dask_crds.kinds import DASK_KINDS, RESOURCES, REVIEWS
 from dask_crds.names import MASTER_SECRET
 
 #: API group of Roles and of their bindings.
@@ -16,14 +18,54 @@ RBAC_GROUP = "rbac.authorization.k8s.io"
 
 
 class Permission(NamedTuple):
-    """Verbs on kinds of one API group, or on subresources of theirs (``DaskCluster/scale``)."""
+    """Verbs on kinds of one API group that the operator deals with, or on subresources (``DaskCluster/scale``)."""
 
     kinds: str
     verbs: str
     reason: str
     names: tuple[str, ...] = ()  #: of the only objects that it is about; empty for all
 
+    @property
+    def rule(self) -> dict[str, Any]:
+        """As a rule of a Role."""
+        parts = [kind.partition("/") for kind in self.kinds.split()]
+        (group,) = {_ROWS[kind].group for kind, _, _ in parts}
+        return {
+            "apiGroups": [group],
+            "resources": [f"{_ROWS[kind].plural}{slash}{subresource}" for kind, slash, subresource in parts],
+            "verbs": self.verbs.split(),
+            **({"resourceNames": list(self.names)} if self.names else {}),
+        }
 
+
+class Other(NamedTuple):
+    """Verbs on resources of one API group that are others' business."""
+
+    group: str
+    resources: str
+    verbs: str
+    reason: str
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """As a rule of a Role."""
+        return {"apiGroups": [self.group], "resources": self.resources.split(), "verbs": self.verbs.split()}
+
+
+class Path(NamedTuple):
+    """Verbs on a path that is no resource."""
+
+    path: str
+    verbs: str
+    reason: str
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """As a rule of a ClusterRole."""
+        return {"nonResourceURLs": [self.path], "verbs": self.verbs.split()}
+
+
+_ROWS = {**RESOURCES, **REVIEWS}
 _READ = "get list watch"
 _WRITE = "list watch create patch"  # what is missing is created, what differs is patched by server-side apply
 _KINDS = " ".join(DASK_KINDS)
@@ -57,6 +99,14 @@ MASTER_KEY = (
 )
 LEADER_ELECTION = (Permission("Lease", "get create patch", "one replica acts, the others wait for its Lease"),)
 
+#: What it needs where its metrics are for those alone who may read them, ``DaskOperator(metrics_tls=...)``.
+METRICS_ACCESS = (
+    Permission("TokenReview", "create", "whose token it is that comes with a request for metrics"),
+    Permission("SubjectAccessReview", "create", "whether that user may get them"),
+)
+#: What those need who read them.
+METRICS_READER = (Path("/metrics", "get", "how the operator does"),)
+
 #: What the Pods of a DaskCronJob need.
 JOB_STARTER = (Permission("DaskJob", "create get", "each time is a DaskJob, whose end they wait for"),)
 
@@ -75,44 +125,58 @@ EDIT = (
 )
 
 
-def rules(permissions: Iterable[Permission]) -> list[dict[str, Any]]:
+_EVERY = "create delete deletecollection get list patch update watch"
+#: What a team has in its namespace, see ``DaskTenant``. Of the role ``edit`` it lacks what isolates the namespace or
+#: opens it: NetworkPolicies, Ingresses, endpoints, ServiceAccounts.
+TENANT = (
+    *VIEW,
+    *EDIT,
+    Other("", "configmaps persistentvolumeclaims pods secrets services", _EVERY, "what programs need beside Dask"),
+    Other(
+        "",
+        "pods/attach pods/exec pods/portforward",
+        "create get",
+        "look into a Pod, reach a scheduler",
+    ),
+    Other("", "pods/eviction", "create", "move a Pod from its node"),
+    Other(
+        "", "events limitranges pods/log pods/status resourcequotas serviceaccounts", _READ, "see what happens and why"
+    ),
+    Other("batch", "cronjobs jobs", _EVERY, "scheduled jobs, and programs that are no Dask"),
+    Other("apps", "deployments deployments/scale", _EVERY, "services of their own, a notebook say"),
+    Other("apps", "replicasets", _READ, "why a Deployment has no Pod"),
+    Other("policy", "poddisruptionbudgets", _READ, "why a Pod is not evicted"),
+    Other("networking.k8s.io", "networkpolicies", _READ, "see who may talk to whom, and change nothing about it"),
+)
+
+
+def rules(permissions: Iterable[Permission | Other | Path]) -> list[dict[str, Any]]:
     """The permissions as ``rules`` of a Role or ClusterRole."""
-    return [_rule(permission) for permission in permissions]
+    return [permission.rule for permission in permissions]
 
 
-def _rule(permission: Permission) -> dict[str, Any]:
-    parts = [kind.partition("/") for kind in permission.kinds.split()]
-    (group,) = {RESOURCES[kind].group for kind, _, _ in parts}
-    return {
-        "apiGroups": [group],
-        "resources": [f"{RESOURCES[kind].plural}{slash}{subresource}" for kind, slash, subresource in parts],
-        "verbs": permission.verbs.split(),
-        **({"resourceNames": list(permission.names)} if permission.names else {}),
-    }
+class Granted(NamedTuple):
+    """What somebody is given, for the page of all permissions."""
+
+    title: str
+    to: str
+    permissions: tuple[Permission | Other | Path, ...]
 
 
-_EVERY = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
-_READING = _READ.split()
-#: What a team has in its namespace, see ``DaskTenant``: Dask, what programs need, and what people look at. Of the role
-#: ``edit`` it lacks what isolates the namespace or opens it: NetworkPolicies, Ingresses, endpoints, ServiceAccounts.
-TENANT_RULES: list[dict[str, Any]] = [
-    *rules(VIEW),
-    *rules(EDIT),
-    {
-        "apiGroups": [""],
-        "resources": ["configmaps", "persistentvolumeclaims", "pods", "secrets", "services"],
-        "verbs": _EVERY,
-    },
-    {"apiGroups": [""], "resources": ["pods/attach", "pods/exec", "pods/portforward"], "verbs": ["create", "get"]},
-    {"apiGroups": [""], "resources": ["pods/eviction"], "verbs": ["create"]},
-    {
-        "apiGroups": [""],
-        "resources": ["events", "limitranges", "pods/log", "pods/status", "resourcequotas", "serviceaccounts"],
-        "verbs": _READING,
-    },
-    {"apiGroups": ["batch"], "resources": ["cronjobs", "jobs"], "verbs": _EVERY},
-    {"apiGroups": ["apps"], "resources": ["deployments", "deployments/scale"], "verbs": _EVERY},
-    {"apiGroups": ["apps"], "resources": ["replicasets"], "verbs": _READING},
-    {"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": _READING},
-    {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": _READING},
-]
+#: All that is granted by the constructs.
+GRANTED = (
+    Granted(
+        "dask-operator",
+        "The operator: a ClusterRole, or with `namespaces` a Role in each. A policy confines it further: what it "
+        "writes must belong to a Dask resource.",
+        OPERATOR,
+    ),
+    Granted("dask-operator-leader-election", "The operator, in its own namespace.", LEADER_ELECTION),
+    Granted("dask-operator-master-key", "The operator, in its own namespace.", MASTER_KEY),
+    Granted("dask-operator-metrics-access", "The operator, with `metrics_tls` alone: a ClusterRole.", METRICS_ACCESS),
+    Granted("dask-operator-metrics-reader", "Nobody, until you bind it: a ClusterRole for Prometheus.", METRICS_READER),
+    Granted("dask-view", "Who has `view`, `edit` or `admin` in a namespace.", VIEW),
+    Granted("dask-edit", "Who has `edit` or `admin` in a namespace.", EDIT),
+    Granted("dask-tenant", "The groups of a `DaskTenant`, and its `deployer`, in their namespace.", TENANT),
+    Granted("dask-job-starter", "Pods of a `DaskCronJob`, in their namespace.", JOB_STARTER),
+)

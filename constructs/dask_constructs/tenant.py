@@ -14,10 +14,11 @@ from dask_crds.names import Component, Label
 from . import rbac
 from .cron_job import starter_account
 from .manifest import api_object, cluster_scoped
-from .network import COMM, CONTROL, DASHBOARD, DNS, Peer, peer
-from .operator import RESTRICTED_NAMESPACE
+from .network import COMM, CONTROL, DASHBOARD, DNS
+from .peers import Peer, peer
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct
+from .restricted import RESTRICTED_NAMESPACE
 from .values import Count, Namespace, Text
 
 #: ServiceAccount for the scheduled jobs of the namespace: who may only edit makes no Roles.
@@ -105,7 +106,7 @@ class DaskTenant(DaskConstruct):
             self._object("deployer", "v1", "ServiceAccount", deployer, automountServiceAccountToken=False)
             subjects.append({"kind": "ServiceAccount", "name": deployer, "namespace": self.namespace})
         if subjects:
-            self._object("role", f"{RBAC_GROUP}/v1", "Role", ROLE, rules=rbac.TENANT_RULES)
+            self._object("role", f"{RBAC_GROUP}/v1", "Role", ROLE, rules=rbac.rules(rbac.TENANT))
             role = {"apiGroup": RBAC_GROUP, "kind": "Role", "name": ROLE}
             self._object("binding", f"{RBAC_GROUP}/v1", "RoleBinding", ROLE, roleRef=role, subjects=subjects)
 

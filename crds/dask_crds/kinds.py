@@ -188,3 +188,12 @@ RESOURCES: dict[str, ApiResource] = {
         ApiResource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False),
     )
 }
+
+#: What the API server is asked about others; it keeps none of them.
+REVIEWS: dict[str, ApiResource] = {
+    row.kind: row
+    for row in (
+        ApiResource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", False),
+        ApiResource("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", False),
+    )
+}

@@ -176,6 +176,8 @@ def _dask_operator(
         not_inherited=configuration.not_inherited,
         priority_class=configuration.priority_class,
         image_pull_secrets=configuration.image_pull_secrets,
+        metrics_namespaces=configuration.metrics_namespaces,
+        metrics_tls=configuration.metrics_tls,
     )
 
 

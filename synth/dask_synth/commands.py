@@ -12,7 +12,7 @@ import click
 import msgspec
 import yaml
 
-from dask_constructs.operator import VERSION
+from dask_constructs.operator_pod import VERSION
 
 from .app import write
 from .config import Configuration, load
@@ -24,6 +24,7 @@ from .folders import complete, contents, output, replace_file
 from .init import start
 from .keywords_page import keywords
 from .manifests import read
+from .permissions_page import permissions
 from .reference import GENERATED, reasons, reference
 from .reference import commands as reference_of_commands
 from .release import release
@@ -85,6 +86,7 @@ def _pages(reference_page: Path) -> dict[Path, str]:
         "reasons.md": reasons(),
         "commands.md": reference_of_commands(),
         "keywords.md": keywords(GENERATED),
+        "permissions.md": permissions(GENERATED),
     }
     return {reference_page.with_name(name): text for name, text in texts.items()}
 

@@ -10,7 +10,7 @@ import msgspec
 import yaml
 from msgspec import Meta, Struct
 
-from dask_constructs.operator import DEFAULT_IMAGE
+from dask_constructs.operator_pod import DEFAULT_IMAGE
 
 from .failure import Failure
 
@@ -40,6 +40,8 @@ class Configuration(Struct, frozen=True, kw_only=True, rename="camel", forbid_un
     not_inherited: tuple[_Text, ...] = ()
     priority_class: _Text | None = None
     image_pull_secrets: tuple[_Text, ...] = ()
+    metrics_namespaces: tuple[_Text, ...] = ()
+    metrics_tls: _Text | None = None
     example_image: _Text = "ghcr.io/dask/dask:2026.8.0"
     repository: _Text = "https://github.com/dask-gitops/dask-gitops.git"
     revision: _Text = "main"

@@ -8,7 +8,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from dask_constructs.operator import DEFAULT_IMAGE
+from dask_constructs.operator_pod import DEFAULT_IMAGE
 
 from .folders import add_files, new_folder
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dask_constructs.operator import VERSION
+from dask_constructs.operator_pod import VERSION
 
 from .app import write
 from .config import Configuration, check_image

@@ -75,6 +75,7 @@ _SOURCE_CONTROLLER = "github.com/fluxcd/source-controller"
 _KUSTOMIZE_CONTROLLER = "github.com/fluxcd/kustomize-controller"
 _FLUX_CLI = "github.com/fluxcd/flux2/v2"
 _KEDA = "github.com/kedacore/keda/v2"
+_NETWORK_POLICIES = "sigs.k8s.io/kube-network-policies"
 MODULES = (
     Module(
         "k8s.io/kubernetes",
@@ -204,6 +205,7 @@ MODULES = (
         crds="config/crd/bases/*.yaml",
     ),
     Module("sigs.k8s.io/gateway-api", "1.6.1", (), crds="config/crd/standard/*routes.yaml"),
+    Module(_NETWORK_POLICIES, "0.8.0", (f"{_NETWORK_POLICIES}/cmd",)),
 )
 #: Those that are called otherwise than their path.
 _PROGRAMS = {
@@ -211,6 +213,7 @@ _PROGRAMS = {
     f"{_ARGO_CD}/cmd": "argocd",
     f"{_KEDA}/cmd/operator": "keda-operator",
     f"{_KEDA}/cmd/adapter": "keda-adapter",
+    f"{_NETWORK_POLICIES}/cmd": "kube-network-policies",
 }
 
 _CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")

@@ -20,7 +20,7 @@ from tests.support.constructs import chart, synth
 from tests.support.controller import start_operator
 
 from dask_constructs import ArgoCDApplications, FluxKustomizations, Source
-from dask_constructs.operator import VERSION
+from dask_constructs.operator_pod import VERSION
 from dask_synth.app import write
 from dask_synth.config import Configuration
 from dask_synth.release import release

@@ -13,10 +13,11 @@ from tests.cluster import ControlPlane
 class Controller:
     """The controller as a process that can be killed."""
 
-    def __init__(self, plane: ControlPlane, namespace: str) -> None:
+    def __init__(self, plane: ControlPlane, namespace: str, *arguments: str) -> None:
         #: What it finds; with ``POD_NAMESPACE`` it has a key of its own there.
         self.environment = os.environ | {"KUBECONFIG": str(plane.kubeconfig)}
-        self._command = [sys.executable, "-m", "dask_controller", "run", "--namespace", namespace, "--port", "0"]
+        command = ["-m", "dask_controller", "run", "--namespace", namespace, "--port", "0"]
+        self._command = [sys.executable, *command, *arguments]
         self.start()
 
     def start(self) -> None:
@@ -33,6 +34,10 @@ class Controller:
     def stop(self) -> str:
         """Stop it politely; returns its log."""
         self._process.terminate()
+        return self.ended()
+
+    def ended(self) -> str:
+        """Wait until it has ended; its log."""
         self._process.wait(timeout=30)
         self._log.seek(0)
         log = self._log.read()

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from tests.cluster import images
 from tests.cluster.modules import module_of
 
-from dask_constructs.operator import VERSION
+from dask_constructs.operator_pod import VERSION
 from dask_synth.config import Configuration
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").iterdir())
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/install.md", "docs/release.md", ".ci/run")]
 #: Programs of others that the documents name.
-OTHERS = {"cosign", "docker", "git", "kubectl", "oras", "pip", "pre-commit"}
+OTHERS = {"cosign", "docker", "gh", "git", "kubectl", "oras", "pip", "pre-commit", "syft"}
 
 workflows = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 
@@ -229,6 +229,55 @@ def test_what_builds_the_image_is_pinned_with_hashes() -> None:
     assert installs
     for line in installs:
         assert "--require-hashes" in line or ("--no-deps" in line and "--no-build-isolation" in line)
+
+
+def test_the_image_has_one_base_which_a_release_pins_by_digest() -> None:
+    """(security finding 16)"""
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    (base,) = [line.removeprefix("ARG BASE=") for line in lines if line.startswith("ARG ")]
+    assert base.startswith("docker.io/library/python:3.")
+    assert {line.split()[1] for line in lines if line.startswith("FROM ")} == {"${BASE}"}
+    build = next(step["run"] for step in publishing() if "docker build" in step.get("run", ""))
+    assert "sed --quiet 's/^ARG BASE=//p' Dockerfile" in build
+    assert """base=$(docker inspect --format '{{index .RepoDigests 0}}' "$tag")""" in build
+    assert '--build-arg "BASE=$base"' in build
+
+
+def test_no_image_is_pushed_before_it_is_scanned_and_none_stays_unsigned() -> None:
+    """(security finding 16) The SBOM is of the image: that of the lock omits Python and the operating system."""
+    steps = publishing()
+
+    def position(what: str) -> int:
+        return next(n for n, step in enumerate(steps) if what in f"{step.get('uses')} {step.get('run')}")
+
+    listed, scanned = steps[position("anchore/sbom-action@")], steps[position("anchore/scan-action@")]
+    assert listed["with"]["image"] == "${{ env.IMAGE }}:${{ env.VERSION }}"
+    assert scanned["with"]["sbom"] == listed["with"]["output-file"] == "image.cdx.json"
+    assert "fail-build" not in scanned["with"], "it fails by default"
+    order = (
+        "docker build",
+        "anchore/sbom-action@",
+        "anchore/scan-action@",
+        "docker push",
+        "cosign sign",
+        "actions/attest@",
+    )
+    positions = [position(what) for what in (*order, "gh release create")]
+    assert positions == sorted(positions)
+    signing = steps[position("cosign sign")]["run"]
+    assert 'cosign sign --yes "$IMAGE@$DIGEST" "$MANIFESTS@$(cat digest)"' in signing
+    assert (
+        'cosign attest --yes --type cyclonedx --predicate "build/$VERSION/image.cdx.json" "$IMAGE@$DIGEST"' in signing
+    )
+    provenance = [step["with"]["subject-name"] for step in steps if "actions/attest@" in step.get("uses", "")]
+    assert provenance == ["${{ env.IMAGE }}", "${{ env.MANIFESTS }}"]
+
+
+def publishing() -> list[dict[str, Any]]:
+    """The steps by which a release is published."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/release.yaml").read_text())
+    steps: list[dict[str, Any]] = workflow["jobs"]["publish"]["steps"]
+    return steps
 
 
 def test_the_threat_model_names_tests_that_there_are() -> None:

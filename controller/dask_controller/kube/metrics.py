@@ -27,7 +27,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from .informer import Informer
-from .small_http import CONNECTION_SECONDS, Answer, Page, listen
+from .small_http import CONNECTION_SECONDS, Answer, Page, Secure, listen
 from .workqueue import Queue, Result
 
 #: Says what is wrong, or ``None``.
@@ -161,6 +161,7 @@ async def serve(
     port: int,
     host: str | None = None,
     seconds: float = CONNECTION_SECONDS,
+    elsewhere: bool = False,
 ) -> AsyncGenerator[int, None]:
     """Answer ``/metrics``, ``/healthz`` and ``/readyz`` while the context lasts; see `small_http` for what is bounded.
 
@@ -173,18 +174,30 @@ async def serve(
         port: TCP port; 0 for a free one.
         host: address to listen on; ``None`` for all, IPv4 and IPv6.
         seconds: how long a connection may last.
+        elsewhere: the metrics are served by `serve_secured`, and not here.
 
     Yields:
         The port.
     """
-    render = sparing(lambda: generate_latest(metrics.registry))
-    pages: dict[str, Page] = {
-        "/metrics": lambda: Answer(render(), content_type=CONTENT_TYPE_LATEST),
-        "/healthz": lambda: _answer(healthy()),
-        "/readyz": lambda: _answer(ready()),
-    }
+    pages: dict[str, Page] = {"/healthz": lambda: _answer(healthy()), "/readyz": lambda: _answer(ready())}
+    if not elsewhere:
+        pages |= _shown(metrics)
     async with listen(pages, port=port, host=host, seconds=seconds) as bound:
         yield bound
+
+
+@contextlib.asynccontextmanager
+async def serve_secured(
+    metrics: Metrics, secure: Secure, *, port: int, host: str | None = None, seconds: float = CONNECTION_SECONDS
+) -> AsyncGenerator[int, None]:
+    """Answer ``/metrics`` over TLS, and to those alone whom the guard lets; the rest as `serve`."""
+    async with listen(_shown(metrics), port=port, host=host, seconds=seconds, secure=secure) as bound:
+        yield bound
+
+
+def _shown(metrics: Metrics) -> dict[str, Page]:
+    render = sparing(lambda: generate_latest(metrics.registry))
+    return {"/metrics": lambda: Answer(render(), content_type=CONTENT_TYPE_LATEST)}
 
 
 def sparing(render: Callable[[], bytes], seconds: float = RENDER_SECONDS) -> Callable[[], bytes]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import NamedTuple, cast
@@ -29,6 +30,7 @@ ACCEPTED_AT_A_TIME = 32
 WAITING = 1024
 
 _REQUEST = re.compile(rb"(GET|HEAD) ([^\s?]+)(?:\?\S*)? HTTP/1\.[01]\r\n")
+_AUTHORIZATION = re.compile(rb"\r\nauthorization: *([^\r\n]*)", re.IGNORECASE)
 _END = b"\r\n\r\n"
 
 
@@ -43,10 +45,25 @@ class Answer(NamedTuple):
 #: Makes the answer. It is called for each request, in the event loop's thread, and must be quick.
 Page = Callable[[], Answer]
 
+#: Whether a request is answered, by its ``Authorization``, empty if it has none, and its path: OK, or why not.
+Guard = Callable[[str, str], Awaitable[HTTPStatus]]
+
+
+class Secure(NamedTuple):
+    """How pages are kept from strangers."""
+
+    tls: ssl.SSLContext
+    guard: Guard
+
 
 @contextlib.asynccontextmanager
 async def listen(
-    pages: Mapping[str, Page], *, port: int, host: str | None = None, seconds: float = CONNECTION_SECONDS
+    pages: Mapping[str, Page],
+    *,
+    port: int,
+    host: str | None = None,
+    seconds: float = CONNECTION_SECONDS,
+    secure: Secure | None = None,
 ) -> AsyncGenerator[int, None]:
     """Serve pages over HTTP/1 while the context lasts.
 
@@ -55,13 +72,14 @@ async def listen(
         port: TCP port; 0 for a free one.
         host: address to listen on; ``None`` for all, IPv4 and IPv6.
         seconds: how long a connection may last, whatever it waits for.
+        secure: serve over TLS, and to those alone whom its guard lets.
 
     Yields:
         The port.
     """
     connections = _Connections(seconds)
     server = await asyncio.get_running_loop().create_server(
-        lambda: _Connection(pages, connections), host, port, backlog=ACCEPTED_AT_A_TIME
+        lambda: _Connection(pages, connections, secure), host, port, backlog=ACCEPTED_AT_A_TIME
     )
     try:
         for listener in server.sockets:
@@ -103,22 +121,48 @@ class _Connections:
 class _Connection(asyncio.Protocol):
     """One request and its answer."""
 
-    _transport: asyncio.Transport
+    _transport: asyncio.Transport  #: to answer by
+    _counted: asyncio.Transport  #: the connection itself, below TLS
 
-    def __init__(self, pages: Mapping[str, Page], connections: _Connections) -> None:
+    def __init__(self, pages: Mapping[str, Page], connections: _Connections, secure: Secure | None) -> None:
         self._pages = pages
         self._connections = connections
+        self._secure = secure
         self._received = b""
+        self._reading = secure is None
+        self._work: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._connections.add(self._transport)
+        self._transport = self._counted = cast("asyncio.Transport", transport)
+        self._connections.add(self._counted)
+        if self._secure is not None:
+            self._counted.pause_reading()
+            self._work = asyncio.ensure_future(self._encrypt(self._secure.tls))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.discard(self._transport)
+        self._connections.discard(self._counted)
+        if self._work is not None:
+            self._work.cancel()
+
+    async def _encrypt(self, tls: ssl.SSLContext) -> None:
+        """As a server's own TLS would, which counts nobody until the handshake is done, however long that takes."""
+        upgraded = None
+        with contextlib.suppress(OSError):  # such as what is no TLS
+            loop = asyncio.get_running_loop()
+            upgraded = await loop.start_tls(self._counted, self, tls, server_side=True)
+        if upgraded is None:
+            self._connections.discard(self._counted)
+            self._counted.abort()
+        else:
+            self._transport, self._reading = upgraded, True
+            self._read()
 
     def data_received(self, data: bytes) -> None:
         self._received += data
+        if self._reading:
+            self._read()
+
+    def _read(self) -> None:
         if len(self._received) > REQUEST_BYTES:
             self._say(_refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
         elif _END in self._received:
@@ -126,9 +170,22 @@ class _Connection(asyncio.Protocol):
             if request is None:
                 self._say(_refusal(HTTPStatus.BAD_REQUEST))
             else:
-                method, path = request.groups()
-                page = self._pages.get(path.decode("latin-1"))
-                self._say(page() if page else _refusal(HTTPStatus.NOT_FOUND), with_body=method == b"GET")
+                self._answer(request[2].decode("latin-1"), with_body=request[1] == b"GET")
+
+    def _answer(self, path: str, *, with_body: bool) -> None:
+        page = self._pages.get(path)
+        if page is None:
+            self._say(_refusal(HTTPStatus.NOT_FOUND))
+        elif self._secure is None:
+            self._say(page(), with_body=with_body)
+        else:
+            self._reading = False
+            self._work = asyncio.ensure_future(self._guarded(self._secure.guard, path, page, with_body=with_body))
+
+    async def _guarded(self, guard: Guard, path: str, page: Page, *, with_body: bool) -> None:
+        found = _AUTHORIZATION.search(self._received)
+        status = await guard(found[1].decode("latin-1") if found else "", path)
+        self._say(page() if status == HTTPStatus.OK else _refusal(status), with_body=with_body)
 
     def _say(self, answer: Answer, *, with_body: bool = True) -> None:
         """Answer, and read no more: a body, or another request, stays in the kernel and goes with the connection."""
@@ -139,6 +196,7 @@ class _Connection(asyncio.Protocol):
             f"Content-Length: {len(answer.body)}\r\n"
             "Connection: close\r\n\r\n"
         )
+        self._reading = False
         self._transport.write(head.encode() + (answer.body if with_body else b""))
         self._transport.close()
 

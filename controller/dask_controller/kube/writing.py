@@ -1,11 +1,11 @@
-"""Writing: create, server-side apply, patch, delete."""
+"""Writing: create, server-side apply, patch, delete; and asking for a review."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from .api import ApiError, ApiResource, Manifest
+from .api import ApiError, ApiResource, Manifest, api_version
 from .transport import Transport, present
 
 _MERGE_PATCH = "application/merge-patch+json"
@@ -19,6 +19,13 @@ class Writer(Transport):
         """Create an object; 409 (``AlreadyExists``) if the name is taken, also by an object that is being deleted."""
         resource, namespace, _ = self._located(manifest)
         return await self._call("create", resource, namespace, query=_writer(self._caller.field_manager), body=manifest)
+
+    async def review(self, kind: str, spec: Mapping[str, Any]) -> Manifest:
+        """What the API server says of a ``spec``, of a TokenReview or the like: its ``status``."""
+        resource = self.kinds[kind]
+        body = {"apiVersion": api_version(resource), "kind": kind, "spec": spec}
+        answer = await self._call("create", resource, None, body=body)
+        return answer.get("status") or {}
 
     async def apply(
         self,

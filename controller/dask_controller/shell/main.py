@@ -13,8 +13,8 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,11 +26,13 @@ from dask_crds.kinds import RESOURCES
 from dask_crds.model import KINDS
 from dask_resources.scheduler import DEFAULT_CLUSTER_DOMAIN
 
+from ..kube.access import Access, Certificate
 from ..kube.api import ApiError
 from ..kube.client import Kubernetes
 from ..kube.credentials import ConfigError
 from ..kube.lease import Lease
-from ..kube.metrics import Metrics, serve
+from ..kube.metrics import Metrics, serve, serve_secured
+from ..kube.small_http import Secure
 from ..kube.workqueue import Queue
 from ..schedulers.pollers import SchedulerPollers
 from . import handlers as handlers  # kopf finds them by their decorators
@@ -74,6 +76,13 @@ def arguments() -> argparse.ArgumentParser:
         "--leader-elect", action="store_true", help="wait for the Lease before acting; needs POD_NAMESPACE"
     )
     run.add_argument("--port", type=int, default=8080, help="port of /healthz, /readyz and /metrics; 0 for none")
+    run.add_argument(
+        "--metrics-tls",
+        type=Path,
+        metavar="FOLDER",
+        help="with tls.crt and tls.key: serve /metrics over TLS, to whom RBAC lets `get` that path, and not at --port",
+    )
+    run.add_argument("--metrics-port", type=int, default=8443, help="where, if --metrics-tls is given")
     run.add_argument("--workers", type=int, default=16, help="how many resources are worked on at a time")
     run.add_argument(
         "--requests",
@@ -123,7 +132,7 @@ async def run(options: argparse.Namespace) -> None:
         pollers = SchedulerPollers[Key](lambda key, prompt: queue.add(key, prompt=prompt))
         stack.push_async_callback(pollers.close)
         lease = _lease(kubernetes) if options.leader_elect else None
-        await stack.enter_async_context(_probes(options.port, measured, queue, caches, lease))
+        await stack.enter_async_context(_shown(options, measured, queue, caches, lease, kubernetes))
         # Before leadership: who takes over has the caches filled by then, however much there is.
         for informer in caches.informers.values():
             _supervise(informer.run(), f"the watch of {informer.resource.plural} ended")
@@ -182,23 +191,47 @@ def _reconciler(
     )
 
 
-def _probes(
-    port: int, measured: Metrics, queue: Queue[Key], caches: Caches, lease: Lease | None
-) -> AbstractAsyncContextManager[Any]:
-    """Show how it is going, while the context lasts; nowhere if ``port`` is 0."""
+@asynccontextmanager
+async def _shown(
+    options: argparse.Namespace,
+    measured: Metrics,
+    queue: Queue[Key],
+    caches: Caches,
+    lease: Lease | None,
+    kubernetes: Kubernetes,
+) -> AsyncGenerator[None, None]:
+    """Show how it is going, while the context lasts; nowhere if the port is 0."""
 
     def leading() -> bool:
         return lease is None or lease.held
 
     measured.observe(queue, {i.resource.plural: i for i in caches.informers.values()}, leading)
-    if not port:
-        return nullcontext()
-    return serve(
+    probes = serve(
         measured,
         healthy=lambda: _trouble(queue, caches) if leading() else None,
         ready=lambda: None if not leading() or caches.are_synced else "the watch caches are being filled",
-        port=port,
+        port=options.port,
+        elsewhere=options.metrics_tls is not None,
     )
+    async with probes if options.port else nullcontext(), _secured(options, measured, kubernetes):
+        yield
+
+
+def _secured(
+    options: argparse.Namespace, measured: Metrics, kubernetes: Kubernetes
+) -> AbstractAsyncContextManager[Any]:
+    """Show the metrics to those alone who may see them, if that is asked for."""
+    if options.metrics_tls is None:
+        return nullcontext()
+    try:
+        certificate = Certificate(options.metrics_tls)
+    except OSError as error:
+        sys.exit(
+            f"--metrics-tls: {options.metrics_tls} must have tls.crt and tls.key, as a Secret of that type: {error}"
+        )
+    _supervise(certificate.keep(), "nobody looked after the certificate of the metrics")
+    secure = Secure(certificate.context, Access(kubernetes))
+    return serve_secured(measured, secure, port=options.metrics_port)
 
 
 async def _check_crds(kubernetes: Kubernetes, namespaces: Sequence[str] | None) -> None:
