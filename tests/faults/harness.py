@@ -57,6 +57,8 @@ SHORT_LIFE_SECONDS = 6.0
 RETRY_SECONDS = 3.0
 #: Writes of the same kind to the same object within some seconds; more are no progress but a loop.
 MOST_WRITES, WRITES_SECONDS = 25, 10.0
+#: What one deed adds: a run that a stranger brings to its end is told of, and the next one, too.
+WRITES_FOR_A_DEED = 8
 #: Lives at a time, which mostly wait; and among strangers, where they do not: more would only make each of them slow,
 #: and time-outs be met.
 CONCURRENCY, AMONG_STRANGERS = 40, 16
@@ -100,6 +102,7 @@ class Script:
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
+        self._most_writes = MOST_WRITES + WRITES_FOR_A_DEED * len(schedule.deeds)
         self._next: Counter[str] = Counter()
         self._started = time.monotonic()
         self.busy_at = 0.0  #: when an operator had something to do last
@@ -150,8 +153,8 @@ class Script:
         while times[0] < self.busy_at - WRITES_SECONDS:
             times.popleft()
         self.busiest = max(self.busiest, len(times))
-        if len(times) == MOST_WRITES:
-            self.loops.append(f"{write}: {MOST_WRITES} times within {WRITES_SECONDS:g} s")
+        if len(times) == self._most_writes:
+            self.loops.append(f"{write}: {self._most_writes} times within {WRITES_SECONDS:g} s")
 
 
 def _in_words_of_the_proxy(fault: Fault | None) -> Any:
