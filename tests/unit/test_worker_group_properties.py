@@ -201,7 +201,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
         status = worker_group_status(observed, plan, [], self.now)
         self.group = msgspec.structs.replace(self.group, status=status)
         if is_true(status.conditions, "Ready"):
-            known = {p.worker_name for p in observed.pods if not p.deleting}
+            known = {p.worker_name for p in observed.pods if not p.deleting and not p.is_finished}
             assert not known & self.retiring, "ready, though a worker is paused"
         return None
 
