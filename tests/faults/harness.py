@@ -57,8 +57,8 @@ SHORT_LIFE_SECONDS = 6.0
 RETRY_SECONDS = 3.0
 #: Writes of the same kind to the same object within some seconds; more are no progress but a loop.
 MOST_WRITES, WRITES_SECONDS = 25, 10.0
-#: What one deed adds: a run that a stranger brings to its end is told of, and the next one, too.
-WRITES_FOR_A_DEED = 8
+#: What a lost scheduler adds: the end of a job's run is told of, and the start of the next one.
+WRITES_FOR_A_LOSS = 8
 #: Lives at a time, which mostly wait; and among strangers, where they do not: more would only make each of them slow,
 #: and time-outs be met.
 CONCURRENCY, AMONG_STRANGERS = 40, 16
@@ -102,7 +102,6 @@ class Script:
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
-        self._most_writes = MOST_WRITES + WRITES_FOR_A_DEED * len(schedule.deeds)
         self._next: Counter[str] = Counter()
         self._started = time.monotonic()
         self.busy_at = 0.0  #: when an operator had something to do last
@@ -110,9 +109,19 @@ class Script:
         self.met = 0
         self.trace: list[str] = []
         self.crashes: list[str] = []  #: exceptions that nobody expects
-        self.loops: list[str] = []  #: what is written again and again
-        self.busiest = 0  #: writes of one kind to one object in `WRITES_SECONDS`
+        self._most_often: Counter[str] = Counter()  # writes of one kind to one object in `WRITES_SECONDS`, at most
         self._writes: defaultdict[str, deque[float]] = defaultdict(deque)
+
+    @property
+    def busiest(self) -> int:
+        """Writes of one kind to one object in `WRITES_SECONDS`, at most."""
+        return max(self._most_often.values(), default=0)
+
+    def loops(self, losses: int) -> list[str]:
+        """What was written again and again, while so many schedulers were lost."""
+        most = MOST_WRITES + WRITES_FOR_A_LOSS * losses
+        found = ((write, times) for write, times in self._most_often.items() if times >= most)
+        return [f"{write}: {times} times within {WRITES_SECONDS:g} s" for write, times in found]
 
     @property
     def writes(self) -> int:
@@ -152,9 +161,7 @@ class Script:
         times.append(self.busy_at)
         while times[0] < self.busy_at - WRITES_SECONDS:
             times.popleft()
-        self.busiest = max(self.busiest, len(times))
-        if len(times) == self._most_writes:
-            self.loops.append(f"{write}: {self._most_writes} times within {WRITES_SECONDS:g} s")
+        self._most_often[write] = max(self._most_often[write], len(times))
 
 
 def _in_words_of_the_proxy(fault: Fault | None) -> Any:
@@ -408,8 +415,8 @@ class Arena:
             await site.stranger.close()
         if violation is None and site.script.crashes:
             violation = f"an exception that nobody expects: {site.script.crashes[0]}"
-        if violation is None and site.script.loops:
-            violation = f"written again and again: {', '.join(site.script.loops)}"
+        if violation is None and (loops := site.script.loops(site.stranger.losses)):
+            violation = f"written again and again: {', '.join(loops)}"
         script = site.script
         return Outcome(
             schedule,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from tests.faults.deeds import DEEDS
+from tests.faults.harness import MOST_WRITES, WRITES_FOR_A_LOSS, Script
 from tests.faults.scenarios import ALL
 from tests.faults.schedule import Deed, Fault, Schedule, among_strangers, drawn, parse
 
@@ -45,3 +47,16 @@ def test_what_would_keep_a_life_from_going_on_is_taken_back():
     drawn_deeds = [deed for seed in range(500) for deed in among_strangers(seed, WRITES).deeds]
     assert all(deed.seconds for deed in drawn_deeds if DEEDS[deed.name].lasts)
     assert all(deed.at == "t" and not deed.number for deed in drawn_deeds if DEEDS[deed.name].first)
+
+
+def test_what_is_written_again_and_again_is_a_loop_unless_schedulers_were_lost():
+    script = Script(Schedule("job"))
+    for _ in range(MOST_WRITES):
+        script.meet(make_mocked_request("PATCH", "/status"))
+    script.meet(make_mocked_request("PATCH", "/another"))
+    assert script.busiest == MOST_WRITES
+    assert script.loops(losses=0) == ["PATCH /status: 25 times within 10 s"]
+    assert script.loops(losses=1) == []
+    for _ in range(WRITES_FOR_A_LOSS):
+        script.meet(make_mocked_request("PATCH", "/status"))
+    assert script.loops(losses=1) == ["PATCH /status: 33 times within 10 s"]
