@@ -12,14 +12,14 @@ from constructs import Construct
 
 from dask_crds import names
 from dask_crds.model import DaskJobSpec, dump
-from dask_crds.names import Component, Label
+from dask_crds.names import Annotation, Component, Label
 from dask_resources.metadata import inherited
 
 from . import rbac, templates
 from .job import ProgramProps
 from .keywords import Options
 from .manifest import api_object, problems
-from .operator import DEFAULT_IMAGE, RESTRICTED_CONTAINER, RESTRICTED_POD
+from .operator import DEFAULT_IMAGE, RESTRICTED_CONTAINER, RESTRICTED_POD, SCRATCH
 from .options import PodChange
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct, Metadata, exact_form, state_replicas
@@ -141,9 +141,11 @@ class DaskCronJob(DaskConstruct):
         template = spec["template"]
         pod: Any = {**template["spec"], **_where(self._job["spec"])}
         template["spec"] = changed(pod, self._options.get("starter_pod"))
+        # It may be moved at any time, see the Job's failure policy.
+        defaults = {"annotations": {Annotation.SAFE_TO_EVICT_VOLUMES: SCRATCH}}
         for field in ("labels", "annotations"):
-            if keys := {**inherited(self._metadata.get(field)), **template["metadata"].get(field, {})}:
-                template["metadata"][field] = keys
+            inherits = inherited(self._metadata.get(field))
+            template["metadata"][field] = {**defaults.get(field, {}), **inherits, **template["metadata"].get(field, {})}
         return spec
 
     def _object(self, id: str, api_version: str, kind: str, **body: Any) -> ApiObject:
@@ -218,7 +220,7 @@ def _starter(account: str, config_map: str, image: str) -> dict[str, Any]:
         "securityContext": RESTRICTED_CONTAINER,
         "volumeMounts": [
             {"name": "manifest", "mountPath": "/etc/dask", "readOnly": True},
-            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": SCRATCH, "mountPath": "/tmp"},
         ],
     }
     pod = {
@@ -230,7 +232,7 @@ def _starter(account: str, config_map: str, image: str) -> dict[str, Any]:
         "containers": [container],
         "volumes": [
             {"name": "manifest", "configMap": {"name": config_map}},
-            {"name": "tmp", "emptyDir": {}},
+            {"name": SCRATCH, "emptyDir": {}},
         ],
     }
     rules = [

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from dask_crds.kubernetes.core_v1 import Toleration
 from dask_crds.model import KINDS
+from dask_crds.names import Annotation
 from dask_crds.schema import custom_resource_definition
 
 from . import rbac
@@ -30,6 +31,8 @@ _NAME = "dask-operator"
 SELECTOR = {"app.kubernetes.io/name": _NAME, "app.kubernetes.io/component": "operator"}
 _LABELS = {**SELECTOR, "app.kubernetes.io/part-of": "dask", "app.kubernetes.io/version": VERSION}
 _PORT = 8080
+#: Name of the volume for temporary files, none of which need outlive their Pod.
+SCRATCH = "tmp"
 #: Not root, and not the uid of any process on a node.
 _UID = 65532
 #: Labels of a namespace that enforces restricted Pod security; what it asks for.
@@ -259,8 +262,11 @@ def _deployment(replicas: int, pod: Mapping[str, Any]) -> dict[str, Any]:
         "template": {
             "metadata": {
                 "labels": _LABELS,
-                # Which of the containers `kubectl logs` and `kubectl exec` mean, should a mesh inject another.
-                "annotations": {"kubectl.kubernetes.io/default-container": "operator"},
+                "annotations": {
+                    # Which of the containers `kubectl logs` and `kubectl exec` mean, should a mesh inject another.
+                    "kubectl.kubernetes.io/default-container": "operator",
+                    Annotation.SAFE_TO_EVICT_VOLUMES: SCRATCH,
+                },
             },
             "spec": pod,
         },
@@ -291,7 +297,7 @@ def _pod(options: Options) -> dict[str, Any]:
         "securityContext": RESTRICTED_POD,
         "affinity": _APART,
         "containers": [_container(options)],
-        "volumes": [{"name": "tmp", "emptyDir": {}}],
+        "volumes": [{"name": SCRATCH, "emptyDir": {}}],
     }
     stated = {
         "priorityClassName": options.get("priority_class"),
@@ -317,7 +323,7 @@ def _container(options: Options) -> dict[str, Any]:
         "readinessProbe": _probe("/readyz", failures=3),
         "resources": options.get("resources", _RESOURCES),
         "securityContext": RESTRICTED_CONTAINER,
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [{"name": SCRATCH, "mountPath": "/tmp"}],
     }
 
 
