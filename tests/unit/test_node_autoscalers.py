@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from tests.support.constructs import IMAGE, Manifest, chart, synth
 from tests.support.drainability import SAFE_TO_EVICT, verdicts
-from tests.support.states import NOW, cluster, group, job, observed_cluster, observed_group, scheduler_pod
+from tests.support.states import NOW, cluster, group, observed_cluster, observed_group, scheduler_pod
 from tests.support.states import worker_pod as live_worker
 
 from dask_constructs import DaskCronJob, DaskJob, DaskOperator
@@ -17,7 +17,6 @@ from dask_controller.core.actions import Patch
 from dask_controller.core.cluster import plan_cluster
 from dask_controller.core.worker_group import plan_worker_group
 from dask_crds.model import DaskCluster, TemplateMetadata
-from dask_resources.job import runner_job
 from dask_resources.scheduler import scheduler_metadata
 from dask_resources.worker import worker_metadata
 from dask_synth.render import render
@@ -146,14 +145,26 @@ def test_what_is_said_of_the_whole_resource_counts_as_well() -> None:
 # --- Karpenter --------------------------------------------------------------------------------------------------------
 
 
-def test_karpenter_is_kept_from_moving_a_runner_and_nothing_else() -> None:
-    kept = {
-        component
-        for component, (pod, _) in of_job().items()
-        if DO_NOT_DISRUPT in pod["metadata"].get("annotations", {})
-    }
-    assert kept == {"job-runner"}
-    assert runner_job(job())["spec"]["template"]["metadata"]["annotations"][DO_NOT_DISRUPT] == "true"
+def blocks_karpenter(pod: Manifest, budgets: list[Manifest]) -> bool:
+    """Whether a Pod keeps its node from being consolidated, as of Karpenter 1.14 (``ValidatePodsDisruptable``).
+
+    Who owns it and what volumes it has does not matter there.
+    """
+    annotated = pod["metadata"].get("annotations", {}).get(DO_NOT_DISRUPT) == "true"
+    return annotated or any(budget["status"]["disruptionsAllowed"] < 1 for budget in budgets)
+
+
+def test_karpenter_moves_workers_and_leaves_schedulers_and_runners() -> None:
+    found = of_job() | of_installation()
+    assert {component for component, pod in found.items() if blocks_karpenter(*pod)} == {"scheduler", "job-runner"}
+    allowing = of_job(scheduler_eviction="Allow", runner={"annotations": {DO_NOT_DISRUPT: "4h"}})
+    assert not any(blocks_karpenter(*pod) for pod in allowing.values()), "how long such a time lasts is Karpenter's"
+
+
+def test_a_grace_period_is_stated_so_that_a_forced_drain_begins_in_time() -> None:
+    """Karpenter deletes what is left on a node at its deadline less the Pod's grace period, which it reads in the Pod."""
+    pod, _ = of_job(drain_timeout=600)["worker"]
+    assert pod["spec"]["terminationGracePeriodSeconds"] == 630
 
 
 # --- Pods that live ---------------------------------------------------------------------------------------------------
