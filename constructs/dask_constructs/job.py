@@ -86,6 +86,7 @@ class DaskJob(WithScheduler):
         right = {"image": image, **self._shared, **self._accepted(options, JobWorkerGroupOptions)}
         group = {"name": name, **dump(templates.worker(right))}
         state_replicas(group, right)
+        self._keep_off_spot(right.get("spot"))
         groups = [*self._stated_groups(), group]
         self._state("workerGroups", groups)
         return Pods(self, WORKER, f"{_CLUSTER}/workerGroups/{len(groups) - 1}", self._accepted)

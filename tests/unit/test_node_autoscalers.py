@@ -162,7 +162,7 @@ def test_karpenter_moves_workers_and_leaves_schedulers_and_runners() -> None:
 
 
 def test_a_grace_period_is_stated_so_that_a_forced_drain_begins_in_time() -> None:
-    """Karpenter deletes what is left on a node at its deadline less the Pod's grace period, which it reads in the Pod."""
+    """Karpenter deletes what is left on a node that long before its deadline (``needsForceDelete``)."""
     pod, _ = of_job(drain_timeout=600)["worker"]
     assert pod["spec"]["terminationGracePeriodSeconds"] == 630
 
