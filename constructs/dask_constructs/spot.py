@@ -86,17 +86,19 @@ def off_spot(pod: PodSpec, spot: str | None) -> PodSpec:
     if spot is None or (nodes := _of(spot)).label in (pod.get("nodeSelector") or {}):
         return pod
     affinity: dict[str, Any] = dict(pod.get("affinity") or {})
-    of_nodes = dict(affinity.get("nodeAffinity") or {})
-    required = dict(of_nodes.get(_REQUIRED) or {})
-    terms = [dict(term) for term in required.get("nodeSelectorTerms") or ({"matchExpressions": []},)]
+    of_nodes = affinity.get("nodeAffinity") or {}
+    required = of_nodes.get(_REQUIRED) or {}
+    terms: list[dict[str, Any]] = required.get("nodeSelectorTerms") or []
     if any(each["key"] == nodes.label for term in terms for each in term.get("matchExpressions") or ()):
         return pod
     other = {"key": nodes.label, "operator": "NotIn", "values": [nodes.value]}
-    for term in terms:
-        if term:  # one that is empty matches no node
-            term["matchExpressions"] = [*(term.get("matchExpressions") or ()), other]
-    affinity["nodeAffinity"] = {**of_nodes, _REQUIRED: {**required, "nodeSelectorTerms": terms}}
-    return cast("PodSpec", {**pod, "affinity": affinity})
+    narrowed = [
+        # Terms are alternatives; one that is empty matches no node.
+        {**term, "matchExpressions": [*(term.get("matchExpressions") or ()), other]} if any(term.values()) else term
+        for term in terms
+    ]
+    required = {**required, "nodeSelectorTerms": narrowed or [{"matchExpressions": [other]}]}
+    return cast("PodSpec", {**pod, "affinity": {**affinity, "nodeAffinity": {**of_nodes, _REQUIRED: required}}})
 
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"

@@ -156,8 +156,9 @@ def test_an_affinity_of_ones_own_is_kept_and_narrowed() -> None:
     assert pod["affinity"]["nodeAffinity"].items() > preferred.items()
 
 
-def test_a_term_that_matches_nothing_still_does() -> None:
-    empty: Any = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{}]}}}
+@pytest.mark.parametrize("term", [{}, {"matchExpressions": []}])
+def test_a_term_that_matches_nothing_still_does(term: dict[str, Any]) -> None:
+    empty: Any = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [term]}}}
     assert not may_run_on(pods(spot="aks", scheduler={"affinity": empty})["scheduler"], {"any": "node"})
 
 
