@@ -40,7 +40,7 @@ def _worker_problems(manifest: Manifest, roles: Mapping[Role, str]) -> Iterator[
     main = main_container(pod, Component.WORKER)
     for number, container in enumerate(pod["containers"]):
         if container["name"] == main:
-            for part, message in processes.contradictions(container):
+            for part, message in processes.contradictions(container, pod):
                 yield f"{'.'.join(fields)}.containers[{number}]{part}: {message}"
 
 
