@@ -109,6 +109,8 @@ class OperatorProps(TypedDict, total=False):
     """Labels of the nodes that it may run on."""
     tolerations: Sequence[Toleration] | None
     """Taints of nodes that it may run on all the same, as in a PodSpec."""
+    host_users: bool | None
+    """``False``: its Pods are in user namespaces (default: Kubernetes' own, which is that of the node)."""
     args: Sequence[str] | None
     """Further arguments, see ``python -m dask_controller run --help``."""
 
@@ -305,6 +307,8 @@ def _pod(options: Options) -> dict[str, Any]:
         "nodeSelector": options.get("node_selector"),
         "tolerations": options.get("tolerations"),
     }
+    if "host_users" in options:
+        pod["hostUsers"] = options["host_users"]
     return pod | {field: value for field, value in stated.items() if value}
 
 
