@@ -86,7 +86,9 @@ class DaskCluster(WithScheduler):
         image = image or self.spec["worker"]["spec"]["containers"][0].get("image", "")
         own = {"name": f"{self.name}-{id}", "namespace": self.namespace}
         inherited = cast("WorkerGroupOptions", {**self._shared, **own, **props})
-        return DaskWorkerGroup(self, id, cluster=self, image=image, **inherited)
+        group = DaskWorkerGroup(self, id, cluster=self, image=image, **inherited)
+        self._keep_off_spot(group._options.get("spot"))
+        return group
 
     def autoscale(self, **options: Unpack[ScalingOptions]) -> DaskAutoscaler:
         """Let the default group follow the load, see ``ScalingOptions``."""

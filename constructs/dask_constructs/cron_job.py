@@ -12,7 +12,7 @@ from constructs import Construct
 
 from dask_crds import names
 from dask_crds.model import DaskJobSpec, dump
-from dask_crds.names import Component, Label
+from dask_crds.names import Annotation, Component, Label
 from dask_resources.metadata import inherited
 
 from . import rbac, templates
@@ -20,7 +20,7 @@ from .agreement import too_few_workers
 from .job import ProgramProps
 from .keywords import Options
 from .manifest import api_object
-from .operator_pod import DEFAULT_IMAGE
+from .operator_pod import DEFAULT_IMAGE, SCRATCH
 from .options import PodChange, Resources
 from .origins import Call, Manifest, findings, with_origins
 from .rbac import RBAC_GROUP
@@ -143,9 +143,11 @@ class DaskCronJob(DaskConstruct):
         template = spec["template"]
         pod: Any = {**template["spec"], **_where(self._job["spec"])}
         template["spec"] = changed(pod, self._options.get("starter_pod"))
+        # It may be moved at any time, see the Job's failure policy.
+        defaults = {"annotations": {Annotation.SAFE_TO_EVICT_VOLUMES: SCRATCH}}
         for field in ("labels", "annotations"):
-            if keys := {**inherited(self._metadata.get(field)), **template["metadata"].get(field, {})}:
-                template["metadata"][field] = keys
+            inherits = inherited(self._metadata.get(field))
+            template["metadata"][field] = {**defaults.get(field, {}), **inherits, **template["metadata"].get(field, {})}
         return spec
 
     def _object(self, id: str, api_version: str, kind: str, **body: Any) -> ApiObject:
@@ -227,7 +229,7 @@ def _starter(account: str, config_map: str, image: str, resources: Mapping[str, 
         "securityContext": RESTRICTED_CONTAINER,
         "volumeMounts": [
             {"name": "manifest", "mountPath": "/etc/dask", "readOnly": True},
-            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": SCRATCH, "mountPath": "/tmp"},
         ],
     }
     pod = {
@@ -239,7 +241,7 @@ def _starter(account: str, config_map: str, image: str, resources: Mapping[str, 
         "containers": [container],
         "volumes": [
             {"name": "manifest", "configMap": {"name": config_map}},
-            {"name": "tmp", "emptyDir": {}},
+            {"name": SCRATCH, "emptyDir": {}},
         ],
     }
     rules = [

@@ -43,6 +43,8 @@ _KNOWN = {
     "runtime_class_name": "runtime_class",
     "topology_spread_constraints": "topology_spread",
     "scheduler_name": "kubernetes_scheduler",
+    "preemptible": "spot",
+    "spot_policy": "spot",
     "run_as_user": "user",
     "security_context": "user, or worker_pod and its like",
     "update_strategy": "worker_update, scheduler_update",

@@ -91,7 +91,9 @@ class DaskJob(WithScheduler):
         def groups(before: Groups, options: Options) -> Groups:
             return [*before, {"name": name, **dump(templates.worker({**inherited, **options}))}]
 
-        written = self._state("workerGroups", self._accepted(options, JobWorkerGroupOptions), groups)
+        right = self._accepted(options, JobWorkerGroupOptions)
+        self._keep_off_spot(right.get("spot"))
+        written = self._state("workerGroups", right, groups)
         return Pods(self, WORKER, f"{_CLUSTER}/workerGroups/{len(written) - 1}", self._accepted)
 
     def autoscale(self, worker_group: str | None = None, **options: Unpack[ScalingOptions]) -> None:

@@ -88,6 +88,8 @@ class OperatorProps(TypedDict, total=False):
     """Labels of the nodes that it may run on."""
     tolerations: Sequence[Toleration] | None
     """Taints of nodes that it may run on all the same, as in a PodSpec."""
+    host_users: bool | None
+    """``False``: its Pods are in user namespaces (default: Kubernetes' own, which is that of the node)."""
     args: Sequence[str] | None
     """Further arguments, see ``python -m dask_controller run --help``."""
 
@@ -103,7 +105,7 @@ class DaskOperator(DaskConstruct):
         """Declare it with the keyword arguments of ``OperatorProps``, where each is explained."""
         super().__init__(scope, id)
         options = self._accepted(props, OperatorProps)
-        self._namespace = options.get("namespace", NAME)
+        self._namespace: str = options.get("namespace", NAME)
         namespaces = options.get("namespaces")
         if options.get("crds", True):
             DaskCustomResourceDefinitions(self, "crds")

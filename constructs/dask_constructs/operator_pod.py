@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from dask_crds.names import Annotation
+
 from .keywords import Options
 from .peers import peer
 from .restricted import RESTRICTED_CONTAINER, RESTRICTED_POD
@@ -16,6 +18,8 @@ NAME = "dask-operator"
 #: Selectors are immutable, so they hold nothing that may change.
 SELECTOR = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/component": "operator"}
 LABELS = {**SELECTOR, "app.kubernetes.io/part-of": "dask", "app.kubernetes.io/version": VERSION}
+#: Name of the volume for temporary files, none of which need outlive their Pod.
+SCRATCH = "tmp"
 #: Of probes, and of metrics as well unless these are for some alone.
 _PORT = ("http", 8080)
 _METRICS_PORT = ("https-metrics", 8443)
@@ -83,8 +87,11 @@ def deployment(replicas: int, options: Options) -> dict[str, Any]:
         "template": {
             "metadata": {
                 "labels": LABELS,
-                # Which of the containers `kubectl logs` and `kubectl exec` mean, should a mesh inject another.
-                "annotations": {"kubectl.kubernetes.io/default-container": "operator"},
+                "annotations": {
+                    # Which of the containers `kubectl logs` and `kubectl exec` mean, should a mesh inject another.
+                    "kubectl.kubernetes.io/default-container": "operator",
+                    Annotation.SAFE_TO_EVICT_VOLUMES: SCRATCH,
+                },
             },
             "spec": _pod(options),
         },
@@ -123,12 +130,14 @@ def _pod(options: Options) -> dict[str, Any]:
         "nodeSelector": options.get("node_selector"),
         "tolerations": options.get("tolerations"),
     }
+    if "host_users" in options:
+        pod["hostUsers"] = options["host_users"]
     return pod | {field: value for field, value in stated.items() if value}
 
 
 def _mounted(options: Options) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Volumes, each with its mount."""
-    yield {"name": "tmp", "emptyDir": {}}, {"name": "tmp", "mountPath": "/tmp"}
+    yield {"name": SCRATCH, "emptyDir": {}}, {"name": SCRATCH, "mountPath": "/tmp"}
     if secret := options.get("metrics_tls"):
         volume = {"name": "metrics-tls", "secret": {"secretName": secret, "defaultMode": 0o440}}
         yield volume, {"name": "metrics-tls", "mountPath": _METRICS_TLS, "readOnly": True}

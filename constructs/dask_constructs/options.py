@@ -15,6 +15,7 @@ from dask_crds.model import MAX_WORKERS, PERCENTAGE, PodFailurePolicy
 from .keywords import Plain, Problem
 from .placement import Placement
 from .shapes import shape, shape_problems
+from .spot import Spot
 from .values import (
     Cores,
     Count,
@@ -186,6 +187,11 @@ class WorkerOptions(PodOptions, total=False):
     """Program that is the worker (default ``["dask-worker"]``), ``["dask-cuda-worker"]`` say."""
     worker_args: Sequence[str] | None
     """Further arguments of that program."""
+    spot: Spot | None
+    """Workers on nodes that their provider may take back: ``"eks"`` (managed node groups), ``"karpenter"``, ``"gke"``,
+    ``"aks"``, or a label of such nodes, ``"pool=spot"`` say, whose taint of the same key and value they tolerate. The
+    grace period is the time that the provider gives; scheduler and runner are kept away. What you say of nodes and of
+    ``termination_grace_period`` counts more."""
     drain_timeout: Seconds | None
     """Seconds that a worker on its way out is kept while it still runs a task or holds the only copy of a result."""
     worker_update: Literal["RollingUpdate", "OnDelete"] | None

@@ -39,7 +39,7 @@ def _worker_problems(manifest: Manifest) -> Iterator[str]:
         main = main_container(template["spec"], Component.WORKER)
         for number, container in enumerate(template["spec"]["containers"]):
             if container["name"] == main:
-                for part, message in processes.contradictions(container):
+                for part, message in processes.contradictions(container, template["spec"]):
                     yield f"{path}.spec.containers[{number}]{part}: {message}"
 
 

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from dask_crds.quantity import parse_quantity
+from dask_resources.pod import limits_of
 
 from .keywords import Options, Problem
 
@@ -85,20 +86,25 @@ def most_spilled(options: Options) -> int:
 _BYTES = re.compile(r"[\d.]+([kMGTP]i?)?")
 
 
-def contradictions(container: Mapping[str, Any]) -> Iterator[Problem]:
+def contradictions(container: Mapping[str, Any], pod: Mapping[str, Any]) -> Iterator[Problem]:
     """What a worker's command line says and its container does not have, as the container's field and a message.
 
     Only what would be wrong anywhere; a shell's command line is not looked into.
+
+    Args:
+        container: the worker's.
+        pod: the PodSpec that it is of.
     """
     words = [*(container.get("command") or ()), *(container.get("args") or ())]
-    limits = (container.get("resources") or {}).get("limits") or {}
+    limits = limits_of(container, pod)
     told = {option: _last(words, option) for option in ("--memory-limit", "--nthreads", "--nworkers", "--resources")}
     gpus = sum(int(parse_quantity(amount)) for name, amount in limits.items() if _is_gpu(name))
     count = max(1, gpus) if is_dask_cuda(words) else int(told["--nworkers"]) if told["--nworkers"].isdecimal() else 1
     each = f" in each of {count} processes" if count > 1 else ""
     data, memory = _in_bytes(told["--memory-limit"]), limits.get("memory")
     if data and memory is not None and data * count > parse_quantity(memory):
-        message = f"--memory-limit {told['--memory-limit']}{each} exceeds the container's memory ({memory})"
+        whose = "container" if "memory" in ((container.get("resources") or {}).get("limits") or {}) else "Pod"
+        message = f"--memory-limit {told['--memory-limit']}{each} exceeds the {whose}'s memory ({memory})"
         yield ".args", message + ("; say processes, which divides it" if count > 1 else "")
     if told["--nthreads"] == "0":
         yield ".args", "--nthreads 0 takes as many threads as the node has CPUs: say at least 1"

@@ -37,6 +37,7 @@ from . import processes
 from .keywords import Options
 from .options import PodChange
 from .roles import RUNNER, SCHEDULER, WORKER, Role, dressed, options_of
+from .spot import off_spot, on_spot
 from .volumes import SPILL, mounted, spill_volume
 
 #: In the place of an image that was refused, so that nothing else is told of it.
@@ -146,7 +147,8 @@ def scheduler_pod(options: Options) -> PodSpec:
         # A large graph can keep the scheduler from answering for a minute or two, and a restart loses all work.
         "livenessProbe": _health(period=30, timeout=30, failures=10),
     }
-    return changed(dressed(_pod(container, options), SCHEDULER, options), options.get("scheduler_pod"))
+    pod = dressed(_pod(container, options), SCHEDULER, options)
+    return changed(off_spot(pod, options.get("spot")), options.get("scheduler_pod"))
 
 
 def worker_pod(options: Options) -> PodSpec:
@@ -169,7 +171,7 @@ def worker_pod(options: Options) -> PodSpec:
         pod["resourceClaims"] = [cast("PodResourceClaim", {**claim, "name": name}) for name, claim in claims.items()]
     if spill is not None:
         pod = mounted(pod, WORKER.container, SPILL, spill)
-    return changed(dressed(pod, WORKER, options), options.get("worker_pod"))
+    return changed(dressed(on_spot(pod, options.get("spot")), WORKER, options), options.get("worker_pod"))
 
 
 def _worker_command(options: Options) -> list[str]:
@@ -218,7 +220,7 @@ def runner_pod(options: Options) -> PodSpec:
         "resources": _resources(options.get("runner_cores", "1"), options.get("runner_memory", "1Gi")),
     }
     pod = _pod(container, options, restart_policy="Never")
-    return changed(dressed(pod, RUNNER, options), options.get("runner_pod"))
+    return changed(off_spot(dressed(pod, RUNNER, options), options.get("spot")), options.get("runner_pod"))
 
 
 def _container(role: Role, options: Options) -> Container:

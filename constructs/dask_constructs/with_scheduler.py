@@ -11,6 +11,7 @@ from .options import PodOptions
 from .pods import Pods
 from .resource import DaskResource
 from .roles import SCHEDULER, WORKER
+from .spot import off_spot
 
 
 class WithScheduler(DaskResource):
@@ -37,6 +38,12 @@ class WithScheduler(DaskResource):
     def _shared(self) -> Options:
         """What was said of all Pods, which further groups take over."""
         return {name: value for name, value in self._options.items() if name in PodOptions.__annotations__}
+
+    def _keep_off_spot(self, spot: str | None) -> None:
+        """Keep all but workers away from such nodes, which a further group runs on, see ``spot.Spot``."""
+        if spot is not None:
+            for role in self.ROLES.keys() - {WORKER}:
+                self._pods(role).change(lambda pod: off_spot(pod, spot))
 
     def expose(self, id: str = "dashboard", **options: Unpack[ExposeOptions]) -> DaskExposure:
         """Publish the dashboard by an Ingress or a HTTPRoute, named ``<name>-<id>``, see ``ExposeOptions``."""

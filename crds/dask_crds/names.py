@@ -55,6 +55,10 @@ class Annotation:
     LAST_APPLIED: Final = "dask.org/last-applied-metadata"  #: labels and annotations that an object has from its user
     #: When workers were asked to restart last, as ``kubectl rollout restart`` writes it into a Deployment.
     RESTARTED_AT: Final = "kubectl.kubernetes.io/restartedAt"
+    #: Whether cluster-autoscaler may evict a Pod; which of its volumes on the node it need not keep the Pod for.
+    SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+    SAFE_TO_EVICT_VOLUMES: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+    DO_NOT_DISRUPT: Final = "karpenter.sh/do-not-disrupt"  #: whether Karpenter leaves a Pod where it is
     SCHEDULER_ID: Final = "dask.org/scheduler-id"  #: the life of the scheduler that a runner was started for
     SUSPENDED: Final = "dask.org/suspended"  #: when the operator has suspended a runner; that it has a job's cluster
     #: Pods that a default group may have while a runner lacks room for its own.

@@ -8,6 +8,7 @@ from dask_crds import names
 from dask_crds.model import DaskJob, PodFailurePolicy, dump, without_defaults
 from dask_crds.names import Annotation, Component, Env, Label
 
+from . import eviction
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, with_environment
 from .revision import revision
@@ -100,7 +101,8 @@ def _runner_labels(job: DaskJob) -> dict[str, str]:
 
 
 def _runner_template(job: DaskJob, retries: int, domain: str) -> dict[str, Any]:
-    metadata = child_metadata(job, "", template=job.spec.job.metadata, labels=_runner_labels(job))
+    template, labels = job.spec.job.metadata, _runner_labels(job)
+    metadata = child_metadata(job, "", template=template, labels=labels, defaults=eviction.RUNNER)
     metadata["labels"] = NO_SIDECAR | metadata["labels"]
     environment = {Env.SCHEDULER_ADDRESS: comm_address(job.name, job.namespace, domain)}
     pod = with_environment(job.spec.job.spec, environment)

@@ -154,9 +154,19 @@ def child_metadata(
     labels: Mapping[str, str],
     template: TemplateMetadata | None = None,
     annotations: Mapping[str, str] | None = None,
+    defaults: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Metadata of a child of ``owner``: inherited keys, then the template's, then ours."""
-    users = users_metadata(owner, template)
+    """Metadata of a child of ``owner``: defaults, then inherited keys, then the template's, then ours.
+
+    Args:
+        owner: whose child it is.
+        name: of the child.
+        labels: ours.
+        template: what its user states of it.
+        annotations: ours.
+        defaults: annotations that count where its user says nothing, and are kept up to date as the user's are.
+    """
+    users = users_metadata(owner, template, defaults)
     applied = {Annotation.LAST_APPLIED: written(users)} if users else {}
     all_annotations = {**users.get("annotations", {}), **applied, **(annotations or {})}
     return {
@@ -168,12 +178,15 @@ def child_metadata(
     }
 
 
-def users_metadata(owner: DaskObject, template: TemplateMetadata | None = None) -> dict[str, dict[str, str]]:
-    """``labels`` and ``annotations`` that a child has from its user: inherited keys, then the template's."""
+def users_metadata(
+    owner: DaskObject, template: TemplateMetadata | None = None, defaults: Mapping[str, str] | None = None
+) -> dict[str, dict[str, str]]:
+    """``labels`` and ``annotations`` that are the user's to say: defaults, then inherited keys, then the template's."""
     template = template or TemplateMetadata()
+    annotations = inherited(owner.metadata.get("annotations")) | (template.annotations or {})
     found = {
         "labels": inherited(owner.metadata.get("labels")) | (template.labels or {}),
-        "annotations": inherited(owner.metadata.get("annotations")) | (template.annotations or {}),
+        "annotations": {**(defaults or {}), **annotations},
     }
     return {field: keys for field, keys in found.items() if keys}
 

@@ -22,6 +22,16 @@ def main_container(spec: PodSpec | Mapping[str, Any], component: str) -> str:
     return next((name for name in _MAIN[component] if name in found), found[0])
 
 
+def limits_of(container: Mapping[str, Any], spec: PodSpec | Mapping[str, Any]) -> dict[str, Any]:
+    """What a container cannot exceed, by resource.
+
+    Where it states no limit of its own, the kubelet gives it that of the whole Pod (``spec.resources``, KEP 2837), and
+    Dask finds it there when it counts CPUs and memory.
+    """
+    own, whole = (((of.get("resources") or {}).get("limits") or {}) for of in (container, spec))
+    return {**whole, **own}
+
+
 def with_environment(spec: PodSpec, environment: Mapping[str, str]) -> dict[str, Any]:
     """A copy of ``spec`` in which every container has ``environment``, unless its user set the variable in ``env``.
 

@@ -11,6 +11,7 @@ from dask_crds.kubernetes import PodSpec
 from dask_crds.model import DaskCluster, ServiceSpec
 from dask_crds.names import Annotation, Component, Label, Port
 
+from . import eviction
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, main_container, with_environment
 from .revision import revision
@@ -46,7 +47,9 @@ def scheduler_revision(cluster: DaskCluster) -> str:
 
 def scheduler_metadata(cluster: DaskCluster) -> dict[str, Any]:
     """Metadata of the scheduler Pod; it may change without a restart."""
-    pod = child_metadata(cluster, "", template=cluster.spec.scheduler.metadata, labels=selector(cluster.name))
+    stated = cluster.spec.scheduler
+    defaults = eviction.of_scheduler(stated.eviction_policy)
+    pod = child_metadata(cluster, "", template=stated.metadata, labels=selector(cluster.name), defaults=defaults)
     pod["labels"] = NO_SIDECAR | pod["labels"]
     return {field: pod[field] for field in ("labels", "annotations") if field in pod}
 

@@ -8,6 +8,7 @@ from dask_crds import names
 from dask_crds.model import DaskWorkerGroup
 from dask_crds.names import Annotation, Component, Env, Label
 
+from . import eviction
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, with_environment
 from .revision import revision
@@ -35,7 +36,8 @@ def worker_revision(group: DaskWorkerGroup) -> str:
 
 def worker_metadata(group: DaskWorkerGroup) -> dict[str, Any]:
     """What the metadata of the group's workers have in common; it may change without a restart."""
-    metadata = child_metadata(group, "", template=group.spec.worker.metadata, labels=worker_labels(group))
+    template, labels = group.spec.worker.metadata, worker_labels(group)
+    metadata = child_metadata(group, "", template=template, labels=labels, defaults=eviction.WORKER)
     return metadata | {"labels": NO_SIDECAR | metadata["labels"]}
 
 

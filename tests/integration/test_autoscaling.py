@@ -6,6 +6,7 @@ import json
 
 import pytest
 from tests.e2e.support import eventually
+from tests.support.external_metric import external_metric
 from tests.support.pod_metrics import pod_metrics
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.usefixtures("controller")]
@@ -54,6 +55,25 @@ def test_a_horizontal_pod_autoscaler_follows_what_the_workers_use(control_plane,
         assert kubectl.condition("hpa", "fed-default", "ScalingActive")["status"] == "True"
     assert used.selectors == {kubectl.status("daskworkergroup", "fed-default")["selector"]}
     assert len(kubectl.json("get", "pods", "-l", used.selectors.pop())["items"]) == 2
+
+
+def test_a_horizontal_pod_autoscaler_scales_to_nothing_and_back(control_plane, kubectl, kube):
+    """Kubernetes 1.37: by a metric that is not of the Pods, which are gone then."""
+    kubectl.apply(kube.cluster_manifest("nil", workers=1, worker_extra={"drainTimeoutSeconds": 0}))
+    kubectl.wait_ready("daskcluster", "nil")
+    target = {"metric": {"name": "tasks"}, "target": {"type": "AverageValue", "averageValue": "10"}}
+    at_once = {"scaleDown": {"stabilizationWindowSeconds": 0}}
+    metrics = [{"type": "External", "external": target}]
+    with external_metric(control_plane) as waiting:
+        kubectl.apply(
+            horizontal_pod_autoscaler("nil-default", minReplicas=0, maxReplicas=9, metrics=metrics, behavior=at_once)
+        )
+        for tasks, replicas in ((0, 0), (25, 3), (0, 0)):
+            waiting.value = tasks
+            eventually(
+                lambda n=replicas: kubectl.status("daskworkergroup", "nil-default").get("replicas", 0) == n, seconds=120
+            )
+            kubectl.wait_ready("daskworkergroup", "nil-default")
 
 
 def test_an_autoscaler_writes_nothing_but_status_on_what_git_owns(kubectl, kube):

@@ -1,10 +1,14 @@
-"""An API of the API server's that another process serves: API aggregation."""
+"""An API of the API server's that another process, or the test itself, serves: API aggregation."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import ssl
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from tests.cluster import ControlPlane
 
@@ -41,3 +45,32 @@ def aggregated(plane: ControlPlane, group: str, version: str, *, port: int) -> I
         yield
     finally:
         plane.kubectl("delete", "-f", "-", "--ignore-not-found", input=manifest)
+
+
+@contextmanager
+def served(plane: ControlPlane, group: str, version: str, answer: Callable[[str], dict[str, Any]]) -> Iterator[None]:
+    """Serve ``group/version`` here, each GET by ``answer``, which is given the URL; gone afterwards."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(answer(self.path)).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    plane.pki.issue(group, group, hosts=["localhost"])
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(plane.pki.folder / f"{group}.crt", plane.pki.folder / f"{group}.key")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with aggregated(plane, group, version, port=server.server_address[1]):
+                yield
+        finally:
+            server.shutdown()

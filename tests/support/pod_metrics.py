@@ -6,16 +6,13 @@ Fake nodes have no kubelet that would measure anything, so metrics-server itself
 from __future__ import annotations
 
 import json
-import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.cluster import ControlPlane
-from tests.support.aggregation import aggregated
+from tests.support.aggregation import served
 
 GROUP, VERSION = "metrics.k8s.io", "v1beta1"
 API_VERSION = f"{GROUP}/{VERSION}"
@@ -60,27 +57,5 @@ def _used(pod: dict[str, Any], memory: float) -> dict[str, Any]:
 def pod_metrics(plane: ControlPlane) -> Iterator[PodMetrics]:
     """Serve the API as part of the API server's; gone afterwards."""
     metrics = PodMetrics(plane)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps(metrics.answer(self.path)).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    plane.pki.issue("metrics-server", "metrics-server", hosts=["localhost"])
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(plane.pki.folder / "metrics-server.crt", plane.pki.folder / "metrics-server.key")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            with aggregated(plane, GROUP, VERSION, port=server.server_address[1]):
-                yield metrics
-        finally:
-            server.shutdown()
+    with served(plane, GROUP, VERSION, metrics.answer):
+        yield metrics

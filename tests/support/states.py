@@ -24,8 +24,8 @@ from dask_crds.model import (
     Scheduler,
     Worker,
 )
-from dask_crds.names import Component, Label, Port
-from dask_resources.worker import worker_labels, worker_revision
+from dask_crds.names import Annotation, Component, Label, Port
+from dask_resources.worker import worker_labels, worker_metadata, worker_revision
 
 NOW = 1_800_000_000.0
 NAMESPACE = "team"
@@ -94,7 +94,7 @@ def autoscaler(
 
 
 def worker_pod(of: DaskWorkerGroup, ordinal: int, **fields: Any) -> Pod:
-    """A ready worker Pod of a group, with its present template unless told otherwise."""
+    """A ready worker Pod of a group, with its present template and metadata unless told otherwise."""
     name = names.worker(of.name, ordinal)
     revision = fields.pop("revision", worker_revision(of))
     defaults: dict[str, Any] = {
@@ -105,7 +105,7 @@ def worker_pod(of: DaskWorkerGroup, ordinal: int, **fields: Any) -> Pod:
         "owner_uid": of.uid,
         "owner_kind": "DaskWorkerGroup",
         "labels": {**worker_labels(of), Label.REVISION: revision},
-        "last_applied": "",
+        "last_applied": worker_metadata(of)["annotations"][Annotation.LAST_APPLIED],
         "worker_name": f"{name}-abcde",
         "created": NOW - 1000 + ordinal,
         "started": NOW - 999,

@@ -315,6 +315,19 @@ def test_worker_resources_are_read_from_the_command(fields, resources):
     assert worker_resources(described("g", **fields)) == resources
 
 
+@pytest.mark.parametrize(
+    ("own", "whole", "threads"),
+    [(None, "6", 6), ({"memory": "1Gi"}, "6", 6), ({"cpu": "2"}, "6", 2), (None, "500m", 1), (None, "x", 1)],
+)
+def test_threads_are_told_by_the_limit_of_the_whole_pod_where_the_container_has_none(own, whole, threads):
+    """The kubelet gives it to the container (KEP 2837), and Dask counts the CPUs that it finds there."""
+    container = {"name": "worker", "args": ["dask-worker"], "resources": {"limits": own}}
+    spec = {"containers": [container, {"name": "logs"}], "resources": {"limits": {"cpu": whole}}}
+    g = group("g")
+    worker = msgspec.structs.replace(g.spec.worker, spec=spec)
+    assert worker_threads(msgspec.structs.replace(g, spec=msgspec.structs.replace(g.spec, worker=worker))) == threads
+
+
 @pytest.mark.parametrize("sidecar_first", [True, False])
 def test_what_a_group_offers_is_told_by_its_main_container(sidecar_first):
     """Wherever a sidecar stands (controller 9)."""

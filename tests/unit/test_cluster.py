@@ -382,8 +382,11 @@ class TestDisruptionBudget:
 
     def test_who_allows_evictions_gets_none(self):
         c = with_scheduler(cluster(), eviction_policy="Allow")
-        assert [type(a) for a in plan_cluster(complete(c), NOW).actions] == [Delete]
-        assert plan_cluster(complete(c, disruption_budget=None), NOW).actions == ()
+        (deletion, annotation) = plan_cluster(complete(c), NOW).actions
+        assert isinstance(deletion, Delete)
+        assert isinstance(annotation, Patch), "node autoscalers are told as well"
+        told = scheduler_pod(last_applied=scheduler_metadata(c)["annotations"][Annotation.LAST_APPLIED])
+        assert plan_cluster(complete(c, disruption_budget=None, scheduler_pods=(told,)), NOW).actions == ()
 
     def test_somebody_elses_is_left_alone(self):
         theirs = disruption_budget(cluster())

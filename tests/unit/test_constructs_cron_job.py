@@ -105,7 +105,7 @@ def test_the_starter_is_let_where_the_runner_is() -> None:
     assert template["spec"]["nodeSelector"] == {"pool": "batch"}
     assert template["metadata"] == {
         "labels": {"team": "data", "dask.org/component": "job-starter"},
-        "annotations": {"a": "b"},
+        "annotations": {"a": "b", "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": "tmp"},
     }
 
 

@@ -311,3 +311,10 @@ def test_waves_put_crds_and_permissions_before_the_deployment() -> None:
     waves = {manifest["kind"]: wave(manifest) for manifest in installed(namespaces=["a"])}
     assert waves["CustomResourceDefinition"] == waves["Namespace"] < waves["ServiceAccount"] == waves["Role"]
     assert waves["Role"] < waves["Deployment"] == 0
+
+
+@pytest.mark.parametrize("host_users", [True, False])
+def test_its_pods_may_be_in_user_namespaces(host_users: bool) -> None:
+    """Not by default: on a node that knows none they would not start."""
+    assert pod(installed(host_users=host_users))["hostUsers"] is host_users
+    assert "hostUsers" not in pod(installed())

@@ -151,6 +151,21 @@ def test_a_patch_that_shrinks_memory_is_told() -> None:
     assert found == f"[test/c] {ARGS}--memory-limit 8455716864 exceeds the container's memory (4Gi)"
 
 
+def test_the_memory_of_the_whole_pod_counts_where_the_container_states_none() -> None:
+    """Pod-level resources (KEP 2837)."""
+
+    def of_pod(memory: str) -> Any:
+        def change(pod: Any) -> Any:
+            containers = [{**container, "resources": {}} for container in pod["containers"]]
+            return {**pod, "containers": containers, "resources": {"limits": {"cpu": "2", "memory": memory}}}
+
+        return change
+
+    (found,) = mistakes(memory="8Gi", worker_pod=of_pod("4Gi"))
+    assert found == f"worker_pod: {ARGS}--memory-limit 8455716864 exceeds the Pod's memory (4Gi)"
+    worker(memory="8Gi", worker_pod=of_pod("8Gi"))
+
+
 @pytest.mark.parametrize("limit", ["0", "auto", "0.9", "8GiB", "7.5e9"])
 def test_limits_that_may_be_right_pass(limit: str) -> None:
     worker(memory="8Gi", worker_args=["--memory-limit", limit])

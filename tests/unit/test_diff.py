@@ -289,6 +289,9 @@ def test_a_job_requests_scheduler_workers_and_runner() -> None:
         ),
         ({"containers": [{}], "overhead": {"cpu": "250m"}}, "0.25"),
         ({"containers": [{"resources": {"requests": {"cpu": 1}}}], "resources": {"requests": {"cpu": 5}}}, 5),
+        ({"containers": [{"resources": {"requests": {"cpu": 1}}}, {}], "resources": {"limits": {"cpu": 5}}}, 1),
+        ({"containers": [{}, {}], "resources": {"limits": {"cpu": 5}}}, 5),
+        ({"containers": [{}], "resources": {"limits": {"cpu": 5}, "requests": {"cpu": 2}}, "overhead": {"cpu": 1}}, 3),
     ],
 )
 def test_what_a_pod_requests(pod: Manifest, cpu: Any) -> None:

@@ -26,6 +26,7 @@ from dask_resources.pod import NO_SIDECAR
 from dask_resources.revision import revision
 from dask_resources.scheduler import (
     scheduler_deployment,
+    scheduler_metadata,
     scheduler_service,
 )
 from dask_resources.scheduler_extension import MODULE, MOUNT_PATH, PRELOAD_ARGV_VARIABLE, PRELOAD_VARIABLE, mounted
@@ -136,10 +137,10 @@ class TestMetadataPatch:
 
     @staticmethod
     def desired(**labels):
-        g = group()
+        c = cluster()
         template = TemplateMetadata(labels=labels, annotations={"note": "x"}) if labels else None
-        worker = msgspec.structs.replace(g.spec.worker, metadata=template)
-        return worker_metadata(msgspec.structs.replace(g, spec=msgspec.structs.replace(g.spec, worker=worker)))
+        scheduler = msgspec.structs.replace(c.spec.scheduler, metadata=template)
+        return scheduler_metadata(msgspec.structs.replace(c, spec=msgspec.structs.replace(c.spec, scheduler=scheduler)))
 
     def applied(self, **labels):
         return self.desired(**labels)["annotations"][Annotation.LAST_APPLIED]

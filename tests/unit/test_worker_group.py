@@ -101,8 +101,9 @@ def test_each_group_follows_its_own_autoscaler():
 
 def test_labels_are_brought_up_to_date_in_place():
     g = group(replicas=2, metadata=TemplateMetadata(labels={"team": "data"}))
-    current = worker_metadata(g)["annotations"][Annotation.LAST_APPLIED]
-    o = observed_group(g, worker_pod(g, 0), worker_pod(g, 1, last_applied=current), worker_pod(g, 2, deleting=True))
+    before = worker_metadata(group())["annotations"][Annotation.LAST_APPLIED]
+    gone = worker_pod(g, 2, last_applied=before, deleting=True)
+    o = observed_group(g, worker_pod(g, 0, last_applied=before), worker_pod(g, 1), gone)
     (patch,) = plan_worker_group(o, NOW).actions
     assert (patch.name, patch.uid) == (worker_pod(g, 0).name, worker_pod(g, 0).uid)
     assert patch.patch["metadata"]["labels"] == {"team": "data"}

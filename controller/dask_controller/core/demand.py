@@ -12,7 +12,7 @@ from dask_crds.kubernetes import Container
 from dask_crds.model import MAX_WORKERS, DaskAutoscaler, DaskWorkerGroup
 from dask_crds.names import Component
 from dask_crds.quantity import parse_quantity
-from dask_resources.pod import main_container
+from dask_resources.pod import limits_of, main_container
 
 from .observed import ObservedAutoscaler
 from .pod import Pod
@@ -75,11 +75,11 @@ def worker_resources(group: DaskWorkerGroup) -> dict[str, float]:
 def worker_threads(group: DaskWorkerGroup) -> int:
     """Threads of one Pod of a group, as far as its manifest tells; only asked for before one has registered.
 
-    ``--nthreads``, else what ``dask worker`` makes of the limit of CPU; 1 if there is neither.
+    ``--nthreads``, else what ``dask worker`` makes of the limit of CPU, its own or its Pod's; 1 if there is none.
     """
     if threads := _number(_option(group, "--nthreads")):
         return threads * worker_processes(group)
-    limits = (_container(group).get("resources") or {}).get("limits") or {}
+    limits = limits_of(_container(group), group.spec.worker.spec)
     try:
         return max(1, min(_MOST, math.ceil(parse_quantity(limits.get("cpu", "1")))))
     except ValueError:

@@ -25,11 +25,14 @@ def requested(pod: Mapping[str, Any]) -> dict[str, Decimal]:
         else:
             most = _larger(most, total((sidecars, _of(container))))
     running = total((sidecars, *(_of(container) for container in pod.get("containers") or ())))
-    return total(({**_larger(most, running), **_of(pod)}, _read(pod.get("overhead"))))
+    whole = pod.get("resources") or {}
+    # Of the Pod's own limits those count of which no container requests anything (KEP 2837).
+    of_pod = {**_read(whole.get("limits")), **_larger(most, running), **_read(whole.get("requests"))}
+    return total((of_pod, _read(pod.get("overhead"))))
 
 
 def _of(container: Mapping[str, Any]) -> dict[str, Decimal]:
-    """Requests of a container, or of a Pod as a whole: limits where none are stated."""
+    """Requests of a container: limits where none are stated."""
     resources = container.get("resources") or {}
     return _read(resources.get("limits")) | _read(resources.get("requests"))
 
