@@ -16,6 +16,7 @@ from .autoscaler import DaskAutoscaler, ScalingOptions, autoscaler_of
 from .options import ClusterOptions
 from .resource import Exact, Metadata, state_replicas
 from .roles import SCHEDULER, WORKER
+from .security import add_certificates
 from .values import Text
 from .with_scheduler import WithScheduler
 from .worker_group import DaskWorkerGroup, WorkerGroupOptions
@@ -45,10 +46,11 @@ class DaskCluster(WithScheduler):
     def __init__(self, scope: Construct, id: str, **props: Unpack[ClusterProps]) -> None:
         """Declare it with the keyword arguments of ``ClusterProps``, where each is explained."""
         super().__init__(scope, id)
-        options = self._accepted(props, ClusterProps)
+        options = self._named(self._accepted(props, ClusterProps))
         spec = dump(templates.cluster_spec(options, suspend=options.get("suspend")))
         state_replicas(spec["worker"], options)
         self._declare(spec, options)
+        add_certificates(self, options.get("security"), self.name, self.namespace)
 
     @property
     def service_name(self) -> str:
@@ -63,7 +65,8 @@ class DaskCluster(WithScheduler):
     @property
     def scheduler_address(self) -> str:
         """Address for ``distributed.Client`` from within the Kubernetes cluster."""
-        return f"tcp://{self._host}:{Port.COMM.number}"
+        scheme = "tls" if self.spec.get("security", {}).get("tls") else "tcp"
+        return f"{scheme}://{self._host}:{Port.COMM.number}"
 
     @property
     def _host(self) -> str:

@@ -24,6 +24,7 @@ from .options import PodChange
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct, Metadata, exact_form, state_replicas
 from .schedule import schedule_problem
+from .security import add_certificates
 from .templates import changed
 from .values import Count, Seconds, ServiceAccount, Text
 
@@ -90,10 +91,12 @@ class DaskCronJob(DaskConstruct):
     def __init__(self, scope: Construct, id: str, **props: Unpack[CronJobProps]) -> None:
         """Declare it with the keyword arguments of ``CronJobProps``, where each is explained."""
         super().__init__(scope, id)
-        options = self._accepted(props, CronJobProps)
+        accepted = self._accepted(props, CronJobProps)
+        options = {**accepted, "name": accepted.get("name") or self._made_up_name(_MAX_NAME)}
         spec = dump(templates.job_spec(options))
         state_replicas(spec["cluster"]["spec"]["worker"], options)
         self._build(spec, options)
+        add_certificates(self, options.get("security"), self.name, self.namespace)
 
     @classmethod
     def from_spec(

@@ -19,6 +19,7 @@ from .options import JobOptions, WorkerOptions
 from .pods import Pods
 from .resource import Exact, Metadata, state_replicas
 from .roles import RUNNER, SCHEDULER, WORKER, Role
+from .security import add_certificates
 from .values import Text
 from .with_scheduler import WithScheduler
 
@@ -67,10 +68,13 @@ class DaskJob(WithScheduler):
     def __init__(self, scope: Construct, id: str, **props: Unpack[JobProps]) -> None:
         """Declare it with the keyword arguments of ``JobProps``, where each is explained."""
         super().__init__(scope, id)
-        options = self._accepted(props, JobProps)
+        accepted = self._accepted(props, JobProps)
+        options = self._named(accepted, suffix="-" + revision("") if accepted.get("run_once") else "")
         spec = dump(templates.job_spec(options, suspend=options.get("suspend")))
         state_replicas(spec["cluster"]["spec"]["worker"], options)
         self._declare(spec, options, suffix=f"-{revision(spec)}" if options.get("run_once") else "")
+        # Named without that hash, which is of their name, too.
+        add_certificates(self, options.get("security"), options["name"], self.namespace)
 
     def add_worker_group(self, name: str, **options: Unpack[JobWorkerGroupOptions]) -> Pods:
         """Add workers of another size or kind, which start and end with the job; returns them, to be changed.

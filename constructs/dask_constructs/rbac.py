@@ -13,6 +13,8 @@ from dask_crds.names import MASTER_SECRET
 
 #: API group of Roles and of their bindings.
 RBAC_GROUP = "rbac.authorization.k8s.io"
+#: That of cert-manager.
+CERT_MANAGER_GROUP = "cert-manager.io"
 
 
 class Permission(NamedTuple):
@@ -115,4 +117,5 @@ TENANT_RULES: list[dict[str, Any]] = [
     {"apiGroups": ["apps"], "resources": ["replicasets"], "verbs": _READING},
     {"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": _READING},
     {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": _READING},
+    {"apiGroups": [CERT_MANAGER_GROUP], "resources": ["certificates", "issuers"], "verbs": _EVERY},
 ]

@@ -94,11 +94,16 @@ class DaskResource(DaskConstruct):
     api_object: ApiObject
     spec: Mapping[str, Any]
 
+    def _named(self, options: Options, suffix: str = "") -> Options:
+        """The options with a name, which leaves room for a suffix if it is made up."""
+        return {**options, "name": options.get("name") or self._made_up_name(self.LONGEST_NAME - len(suffix))}
+
     def _declare(self, spec: Mapping[str, Any], options: Options, *, suffix: str = "") -> None:
         """Make the manifest of a spec and of the metadata among ``options``; ``suffix`` is appended to its name."""
         self.spec, self._options = spec, options
+        options = self._named(options, suffix)
         metadata = {key: options[key] for key in Metadata.__annotations__ if key in options}
-        metadata["name"] = (metadata.get("name") or self._made_up_name(self.LONGEST_NAME - len(suffix))) + suffix
+        metadata["name"] += suffix
         manifest = {"apiVersion": names.API_VERSION, "kind": self.KIND, "metadata": metadata, "spec": spec}
         self.api_object = api_object(self, "Resource", manifest)
 

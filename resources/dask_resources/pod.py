@@ -22,7 +22,7 @@ def main_container(spec: PodSpec | Mapping[str, Any], component: str) -> str:
     return next((name for name in _MAIN[component] if name in found), found[0])
 
 
-def with_environment(spec: PodSpec, environment: Mapping[str, str]) -> dict[str, Any]:
+def with_environment(spec: PodSpec | Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     """A copy of ``spec`` in which every container has ``environment``, unless its user set the variable in ``env``.
 
     It comes first, because ``$(NAME)`` in a value stands for a variable before it. Whether ``envFrom`` has a variable

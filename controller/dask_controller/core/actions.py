@@ -47,6 +47,7 @@ class CreateWorker(Struct, frozen=True, tag=True):
     group: DaskWorkerGroup
     ordinal: int
     cluster_uid: str = ""  #: of its cluster, if that exists
+    certificates: str = ""  #: name of the Secret with them, where the cluster speaks TLS
 
 
 class Delete(Struct, frozen=True, tag=True):

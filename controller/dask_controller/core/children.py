@@ -151,7 +151,8 @@ def _deployment(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action
         return apply_of(o, desired)
     if is_held(o):
         return None
-    same = is_revised(live, desired) and _deployment_stands(live, desired, stated_template(live, desired, o))
+    same = all(annotated(live, key) == annotated(desired, key) for key in (Annotation.REVISION, Annotation.TLS_SECRET))
+    same = same and _deployment_stands(live, desired, stated_template(live, desired, o))
     return None if same else apply_of(o, desired)
 
 

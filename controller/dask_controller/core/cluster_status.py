@@ -16,6 +16,7 @@ from dask_resources.scheduler import (
     scheduler_service,
     service_selects,
 )
+from dask_resources.security import certificates_of
 
 from . import children
 from .actions import Apply, Outcome, Plan
@@ -54,7 +55,7 @@ def cluster_status(
         replicas=group.status.replicas or 0 if group else 0,
         ready_replicas=group.status.ready_replicas or 0 if group else 0,
         workers=f"{ready}/{wanted}",
-        scheduler_address=comm_address(cluster.name, cluster.namespace, domain),
+        scheduler_address=comm_address(cluster.name, cluster.namespace, domain, tls=bool(certificates_of(cluster))),
         dashboard_address=dashboard_address(cluster.name, cluster.namespace, domain),
         scheduler_pod_uid=_scheduler_pod_uid(o, outcomes),
         conditions=merge(before, conditions, generation=cluster.generation, now=now),

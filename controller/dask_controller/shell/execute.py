@@ -178,8 +178,15 @@ class Executor:
             ApiError: with reason `NAME_TAKEN` then.
         """
         # Five hex digits: the name must differ from those that the scheduler may remember, no more.
-        group, uid = action.group, action.cluster_uid
-        pod = worker_pod(group, action.ordinal, secrets.token_hex(3)[:5], domain=self._domain, cluster_uid=uid)
+        group = action.group
+        pod = worker_pod(
+            group,
+            action.ordinal,
+            secrets.token_hex(3)[:5],
+            domain=self._domain,
+            cluster_uid=action.cluster_uid,
+            certificates=action.certificates,
+        )
         metadata = pod["metadata"]
         try:
             self._caches.pods.put(await self._kubernetes.create(pod))
