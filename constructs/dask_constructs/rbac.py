@@ -43,7 +43,8 @@ OPERATOR = (
         "Pod", "list watch create patch delete", "workers are Pods of the group, so that it chooses which one goes"
     ),
     Permission("Service ConfigMap", _WRITE, "the scheduler's address, and the module that it loads"),
-    Permission("Secret", "create", "the key by which a cluster knows its operator; it can read none"),
+    Permission("Secret", "create", "the key by which a cluster knows its operator, and certificates; it can read none"),
+    Permission("Secret", "delete", "a certificate is renewed by another Secret: to change one is to read it"),
     Permission("Event", "create", "tells in `kubectl describe` what was done and what went wrong"),
     Permission("Event", "list", "why Kubernetes makes no Pod of a Job is told by an event alone"),
     Permission("Deployment", _WRITE, "the scheduler runs in a Deployment"),

@@ -77,6 +77,12 @@ def secured_revision(template: Any, certificates: str) -> str:
     return revision([template, {"tls": certificates}] if certificates else template)
 
 
+def is_generated(cluster: DaskCluster) -> bool:
+    """Whether its certificates are the operator's to make."""
+    security = cluster.spec.security
+    return security is not None and security.tls is not None and security.tls.mode == "Generated"
+
+
 def certificates_of(cluster: DaskCluster) -> str:
     """Name of the Secret with its certificates; empty where it speaks plain TCP."""
     return tls_secret(cluster.name, cluster.uid, cluster.spec.security)

@@ -27,7 +27,12 @@ class Life(Struct, frozen=True):
     not_after: Time
 
 
+def life_until(end: Time) -> Life:
+    """That of the certificate that ends then."""
+    return Life(end - LIFE_SECONDS - BACKDATED_SECONDS, end)
+
+
 def life_at(now: Time, created: Time) -> Life:
     """That of the certificate that a cluster, created then, has now."""
     begin = created + max(0, math.floor((now - created) / RENEWED_AFTER_SECONDS)) * RENEWED_AFTER_SECONDS
-    return Life(begin - BACKDATED_SECONDS, begin + LIFE_SECONDS)
+    return life_until(begin + LIFE_SECONDS)
