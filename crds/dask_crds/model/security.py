@@ -28,7 +28,7 @@ class Tls(Value, frozen=True, kw_only=True):
 class Security(Value, frozen=True, kw_only=True):
     """How a cluster keeps to itself what its Pods say to one another. A change restarts scheduler and workers."""
 
-    tls: Annotated[Tls, Meta(extra_json_schema=rules(SECRET_NAME_RULE))] | None = None
+    tls: Annotated[Tls | None, Meta(extra_json_schema=rules(SECRET_NAME_RULE))] = None
 
 
 class Certificate(Value, frozen=True, kw_only=True):
