@@ -16,6 +16,8 @@ from dask_controller.core.time import format_time
 pytestmark = pytest.mark.control_plane
 
 GENERATED = {"tls": {"mode": "Generated"}}
+#: No scheduler answers here.
+AT_ONCE = {"drainTimeoutSeconds": 0}
 OWN = {"tls": {"mode": "Secret", "secretName": "mine"}}
 
 
@@ -55,8 +57,10 @@ def test_a_certificate_is_made_renewed_and_put_back(home, kubectl, kube, control
     assert set(members(kubectl).values()) == {told["secretName"]}
     pods, generation = set(members(kubectl)), scheduler(kubectl, "mine")["metadata"]["generation"]
 
-    # As if it had been made a renewal ago.
+    # As if another operator had made it, a renewal ago: what this one has made it knows.
+    controller.stop()
     state(kubectl, "mine", None, certificate={**told, "notAfter": "2026-01-01T00:00:00Z"})
+    controller.start()
     uid = made["metadata"]["uid"]
     eventually(lambda: ((secret(kubectl, "mine") or made)["metadata"]["uid"]) != uid, seconds=60)
     eventually(lambda: kubectl.status("daskcluster", "mine")["certificate"] == told, seconds=60)
@@ -77,8 +81,10 @@ def test_a_certificate_is_made_renewed_and_put_back(home, kubectl, kube, control
 def test_a_running_cluster_gets_tls_and_all_of_its_workers_follow(home, kubectl, kube, controller):  # noqa: F811
     """With a group that is an object of its own."""
     keyed(controller, home)
-    kubectl.apply(kube.cluster_manifest("grown", workers=1))
-    kubectl.apply(kube.group_manifest("grown-extra", "grown", workers=1))
+    kubectl.apply(kube.cluster_manifest("grown", workers=1, worker_extra=AT_ONCE))
+    group = kube.group_manifest("grown-extra", "grown", workers=1)
+    group["spec"]["worker"] |= AT_ONCE
+    kubectl.apply(group)
     kubectl.wait_ready("daskcluster", "grown")
     kubectl.wait_ready("daskworkergroup", "grown-extra")
     before = members(kubectl)
@@ -99,7 +105,7 @@ def test_a_running_cluster_gets_tls_and_all_of_its_workers_follow(home, kubectl,
 
 def test_a_scheduler_that_is_kept_keeps_its_workers_plain(home, kubectl, kube, controller):  # noqa: F811
     keyed(controller, home)
-    manifest = kube.cluster_manifest("kept", workers=1)
+    manifest = kube.cluster_manifest("kept", workers=1, worker_extra=AT_ONCE)
     manifest["spec"]["scheduler"]["updateStrategy"] = {"type": "OnDelete"}
     kubectl.apply(manifest)
     kubectl.wait_ready("daskcluster", "kept")
