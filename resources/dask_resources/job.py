@@ -77,8 +77,7 @@ def runner_job(
         deadline_seconds: how long the runner may take (default: the job's deadline).
     """
     retries = max(0, (job.spec.backoff_limit or 0) - failures)
-    certificates = tls_secret(job.name, cluster_uid, job.spec.cluster.spec.security)
-    template = _runner_template(job, retries, domain, certificates)
+    template = _runner_template(job, retries, domain, cluster_uid)
     deadline = job.spec.active_deadline_seconds if deadline_seconds is None else deadline_seconds
     policy = _failure_policy(job.spec.pod_failure_policy, template["spec"]["restartPolicy"])
     return {
@@ -103,7 +102,8 @@ def _runner_labels(job: DaskJob) -> dict[str, str]:
     return {Label.CLUSTER: job.name, Label.COMPONENT: Component.JOB_RUNNER}
 
 
-def _runner_template(job: DaskJob, retries: int, domain: str, certificates: str) -> dict[str, Any]:
+def _runner_template(job: DaskJob, retries: int, domain: str, cluster_uid: str) -> dict[str, Any]:
+    certificates = tls_secret(job.name, cluster_uid, job.spec.cluster.spec.security)
     metadata = child_metadata(job, "", template=job.spec.job.metadata, labels=_runner_labels(job))
     metadata["labels"] = NO_SIDECAR | metadata["labels"]
     address = comm_address(job.name, job.namespace, domain, tls=bool(certificates))
