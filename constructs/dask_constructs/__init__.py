@@ -27,6 +27,7 @@ from .network import DaskNetworkPolicy  # noqa: E402
 from .operator import DaskCustomResourceDefinitions, DaskOperator  # noqa: E402
 from .policy import DaskAdmissionPolicy  # noqa: E402
 from .resource import DaskResource  # noqa: E402
+from .security import Tls  # noqa: E402
 from .source import Source  # noqa: E402
 from .tenant import DaskTenant  # noqa: E402
 from .volumes import Volume  # noqa: E402
@@ -52,6 +53,7 @@ __all__ = [
     "FluxKustomizations",
     "FluxTenant",
     "Source",
+    "Tls",
     "Volume",
     "problems",
 ]

@@ -16,8 +16,9 @@ from dask_crds.model import KINDS
 from dask_crds.schema import embedded_types
 
 from .manifest import api_object
-from .rbac import RBAC_GROUP
+from .rbac import CERT_MANAGER_GROUP, RBAC_GROUP
 from .resource import DaskConstruct
+from .security import CERT_MANAGER_KINDS
 from .source import NO_SOURCE, Source, SourceValue, sync_wave
 from .values import Namespace, Text
 
@@ -31,6 +32,7 @@ _TEAM_KINDS = [
     *({"group": row.group, "kind": kind} for kind, row in RESOURCES.items() if row.namespaced and kind != "Lease"),
     *({"group": "", "kind": kind} for kind in ("PersistentVolumeClaim", "ServiceAccount")),
     {"group": "batch", "kind": "CronJob"},
+    *({"group": CERT_MANAGER_GROUP, "kind": kind} for kind in CERT_MANAGER_KINDS),
     {"group": "discovery.k8s.io", "kind": "EndpointSlice"},
 ]
 

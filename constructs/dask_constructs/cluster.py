@@ -63,7 +63,8 @@ class DaskCluster(WithScheduler):
     @property
     def scheduler_address(self) -> str:
         """Address for ``distributed.Client`` from within the Kubernetes cluster."""
-        return f"tcp://{self._host}:{service_port(self.scheduler_template(), Port.COMM).number}"
+        scheme = "tls" if self.spec.get("security", {}).get("tls") else "tcp"
+        return f"{scheme}://{self._host}:{service_port(self.scheduler_template(), Port.COMM).number}"
 
     @property
     def _host(self) -> str:

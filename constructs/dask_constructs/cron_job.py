@@ -27,6 +27,7 @@ from .rbac import RBAC_GROUP
 from .resource import DaskConstruct, Metadata, exact_form, resource_manifest
 from .restricted import RESTRICTED_CONTAINER, RESTRICTED_POD
 from .schedule import schedule_problem
+from .security import add_certificates
 from .templates import changed
 from .values import Count, Seconds, ServiceAccount, Text
 
@@ -116,8 +117,12 @@ class DaskCronJob(DaskConstruct):
         self._job: dict[str, Any] = {"apiVersion": names.API_VERSION, "kind": "DaskJob"}
         if passed_on := {key: metadata[key] for key in ("labels", "annotations") if key in metadata}:
             self._job["metadata"] = passed_on
-        self._job["spec"] = spec(options)
-        self._calls = [Call(options, lambda _, o: resource_manifest("DaskJob", o.get("name", other), spec(o), o))]
+
+        def spec_of(options: Options) -> dict[str, Any]:
+            return spec({**options, "name": options.get("name", other)})
+
+        self._job["spec"] = spec_of(options)
+        self._calls = [Call(options, lambda _, o: resource_manifest("DaskJob", o.get("name", other), spec_of(o), o))]
         account = options.get("starter_service_account") or starter_account(self, f"{name}-starter", self.namespace)
         self._object("job", "v1", "ConfigMap", data={_MANIFEST: yaml.safe_dump(self._job, sort_keys=False)})
         stated = {
@@ -132,6 +137,7 @@ class DaskCronJob(DaskConstruct):
         }
         given = {field: value for field, value in stated.items() if value is not None}
         self.cron_job = self._object("cron-job", "batch/v1", "CronJob", spec=given)
+        add_certificates(self, options.get("security"), name, self.namespace)
 
     @property
     def name(self) -> str:

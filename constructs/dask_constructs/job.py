@@ -73,8 +73,8 @@ class DaskJob(WithScheduler):
         options = self._accepted(props, JobProps)
         self._declare(_spec, options)
 
-    def _suffix(self) -> str:
-        return f"-{revision(self.spec)}" if self._options.get("run_once") else ""
+    def _suffix(self, spec: Mapping[str, Any]) -> str:
+        return f"-{revision(spec)}" if self._options.get("run_once") else ""
 
     def add_worker_group(self, name: str, **options: Unpack[JobWorkerGroupOptions]) -> Pods:
         """Add workers of another size or kind, which start and end with the job; returns them, to be changed.

@@ -17,20 +17,25 @@ from jsonschema.exceptions import ValidationError
 from dask_crds import validation
 from dask_crds.model import (
     CLUSTER_NAME,
+    DNS_NAME,
     KINDS,
     LABEL_VALUE,
     PERCENTAGE,
     DaskAutoscaler,
     DaskCluster,
+    DaskClusterSpec,
     DaskJob,
     DaskObject,
+    DaskWorkerGroup,
     InvalidManifest,
+    PodSpec,
     parse,
 )
 from dask_crds.names import DNS_LABEL, Component
 from dask_crds.quantity import AMOUNT, not_whole
 from dask_crds.schema import json_schema
 from dask_crds.validation.syntax import MOST_ANNOTATIONS, annotations_size
+from dask_resources import security
 from dask_resources.job import job_cluster
 from dask_resources.metadata import child_metadata
 from dask_resources.pod import main_container
@@ -85,7 +90,11 @@ def problems(manifest: Mapping[str, Any]) -> list[str]:
     try:
         value = parse(dict(manifest))
         semantic = validation.problems(value)
-        semantic += [] if found or semantic else [*_scheduler_problems(value), *_annotation_problems(value)]
+        semantic += (
+            []
+            if found or semantic
+            else [*_scheduler_problems(value), *_taken_paths(value), *_annotation_problems(value)]
+        )
     except InvalidManifest as error:  # the schema says the same, and all of it
         semantic = [] if found else [error]
     told = {path for path, _ in found}
@@ -114,15 +123,41 @@ def _scheduler_problems(value: DaskObject) -> Iterator[InvalidManifest]:
     if not service_selects(cluster):  # copied from another cluster, say
         message = "does not match the scheduler's Pod, so nothing would be found behind the Service: leave it out"
         yield InvalidManifest(f"{path}.service.selector", message)
-    containers = cluster.spec.scheduler.spec["containers"]
-    if not containers:
+
+
+def _taken_paths(value: DaskObject) -> Iterator[InvalidManifest]:
+    """Mounts of users at paths where the operator mounts what is its own."""
+    cluster, path = (
+        (value.spec.cluster.spec, "spec.cluster.spec") if isinstance(value, DaskJob) else (value.spec, "spec")
+    )
+    if isinstance(value, DaskWorkerGroup):
+        yield from _mounted_at(f"{path}.worker", value.spec.worker.spec, Component.WORKER, _OF_WORKERS)
+    if not isinstance(cluster, DaskClusterSpec):
         return
-    main = main_container(cluster.spec.scheduler.spec, Component.SCHEDULER)
-    at = next(number for number, container in enumerate(containers) if container["name"] == main)
-    for number, mount in enumerate(containers[at].get("volumeMounts") or ()):
-        if mount["mountPath"].rstrip("/") == MOUNT_PATH:
-            message = f"{MOUNT_PATH} is where the operator mounts the scheduler's module: choose another path"
-            yield InvalidManifest(f"{path}.spec.containers[{at}].volumeMounts[{number}].mountPath", message)
+    tls = _OF_TLS if cluster.security and cluster.security.tls else {}
+    yield from _mounted_at(f"{path}.scheduler", cluster.scheduler.spec, Component.SCHEDULER, _OF_SCHEDULERS | tls)
+    workers = {"worker": cluster.worker.spec}
+    workers |= {f"workerGroups[{number}]": group.spec for number, group in enumerate(cluster.worker_groups or ())}
+    for field, spec in workers.items():
+        yield from _mounted_at(f"{path}.{field}", spec, Component.WORKER, _OF_WORKERS | tls)
+    if isinstance(value, DaskJob):
+        yield from _mounted_at("spec.job", value.spec.job.spec, Component.JOB_RUNNER, tls)
+
+
+#: What is mounted where.
+_OF_WORKERS = {security.MOUNT_PATH: "the cluster's key"}
+_OF_SCHEDULERS = {MOUNT_PATH: "the scheduler's module", **_OF_WORKERS}
+_OF_TLS = {security.TLS_PATH: "the cluster's certificates"}
+
+
+def _mounted_at(path: str, spec: PodSpec, component: str, taken: Mapping[str, str]) -> Iterator[InvalidManifest]:
+    main = main_container(spec, component) if spec["containers"] else None
+    for at, container in enumerate(spec["containers"]):
+        for number, mount in enumerate(container.get("volumeMounts") or ()) if container["name"] == main else ():
+            where = mount["mountPath"].rstrip("/")
+            if where in taken:
+                message = f"{where} is where the operator mounts {taken[where]}: choose another path"
+                yield InvalidManifest(f"{path}.spec.containers[{at}].volumeMounts[{number}].mountPath", message)
 
 
 @cache
@@ -180,6 +215,7 @@ _PATTERNS = {
     f"^{CLUSTER_NAME}$": "must be a DNS label that starts with a letter: the Service is named after it",
     f"^{PERCENTAGE}$": "must be a number or a percentage up to 999%",
     f"^{LABEL_VALUE}$": "is not a label: at most 63 letters, digits, '-', '_' and '.'",
+    f"^{DNS_NAME}$": "must be a DNS name: a-z, 0-9, '-' and '.', at most 253 characters",
     f"^{DNS_LABEL}$": "must be a DNS label: a-z, 0-9 and '-', at most 63 characters",
     AMOUNT: "is not a Kubernetes quantity such as 500m, 1.5 or 4Gi",
 }

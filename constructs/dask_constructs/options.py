@@ -14,6 +14,7 @@ from dask_crds.model import MAX_WORKERS, PERCENTAGE, PodFailurePolicy
 
 from .keywords import Plain, Problem
 from .placement import Placement
+from .security import Security
 from .shapes import shape, shape_problems
 from .spot import Spot
 from .values import (
@@ -218,6 +219,9 @@ class ClusterOptions(WorkerOptions, total=False):
     """Memory of the scheduler (default ``"2Gi"``), requested and limited."""
     scheduler_args: Sequence[str] | None
     """Further arguments of ``dask-scheduler``."""
+    security: Security | None
+    """TLS between scheduler, workers, runner and clients (default: none): ``Tls.cert_manager()`` with cert-manager,
+    ``Tls.secret(...)`` with certificates of your own, ``Tls.generated()`` where the operator is to make them."""
     jupyter: bool | None
     """Serve JupyterLab beside the dashboard, at ``/jupyter``."""
     idle_timeout: Seconds | None

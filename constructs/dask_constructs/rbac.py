@@ -15,6 +15,8 @@ from dask_crds.names import MASTER_SECRET
 
 #: API group of Roles and of their bindings.
 RBAC_GROUP = "rbac.authorization.k8s.io"
+#: That of cert-manager.
+CERT_MANAGER_GROUP = "cert-manager.io"
 
 
 class Permission(NamedTuple):
@@ -83,7 +85,8 @@ OPERATOR = (
         "Pod", "list watch create patch delete", "workers are Pods of the group, so that it chooses which one goes"
     ),
     Permission("Service ConfigMap", _WRITE, "the scheduler's address, and the module that it loads"),
-    Permission("Secret", "create", "the key by which a cluster knows its operator; it can read none"),
+    Permission("Secret", "create", "the key by which a cluster knows its operator, and certificates; it can read none"),
+    Permission("Secret", "delete", "a certificate is renewed by another Secret: to change one is to read it"),
     Permission("Event", "create", "tells in `kubectl describe` what was done and what went wrong"),
     Permission("Event", "list", "why Kubernetes makes no Pod of a Job is told by an event alone"),
     Permission("Deployment", _WRITE, "the scheduler runs in a Deployment"),
@@ -146,6 +149,9 @@ TENANT = (
     Other("apps", "deployments deployments/scale", _EVERY, "services of their own, a notebook say"),
     Other("apps", "replicasets", _READ, "why a Deployment has no Pod"),
     Other("policy", "poddisruptionbudgets", _READ, "why a Pod is not evicted"),
+    Other(
+        CERT_MANAGER_GROUP, "certificates issuers", _EVERY, "certificates of clusters, by cert-manager"
+    ),
     Other("networking.k8s.io", "networkpolicies", _READ, "see who may talk to whom, and change nothing about it"),
 )
 

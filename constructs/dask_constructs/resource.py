@@ -126,19 +126,26 @@ class DaskResource(DaskConstruct):
 
     def _declare(self, spec: Callable[[Options], Mapping[str, Any]], options: Options) -> None:
         """Make the manifest of what ``spec`` makes of the keyword arguments, and of the metadata among them."""
-        self.spec, self._options = spec(options), options
-        suffix = self._suffix()
-        other = self._other_name(options, self.LONGEST_NAME - len(suffix))
+        self._options = options
+        other = self._other_name(options, self.LONGEST_NAME - len(self._suffix({})))
+
+        def named(options: Options) -> Options:
+            return {**options, "name": options.get("name", other)}
+
+        self._stem, self.spec = named(options)["name"], spec(named(options))
+        suffix = self._suffix(self.spec)
 
         def manifest(spec: Mapping[str, Any], options: Options, where: str | None = None) -> dict[str, Any]:
-            name = options.get("name", other) + suffix
-            return resource_manifest(self.KIND, name, spec, {"namespace": where, **options})
+            return resource_manifest(self.KIND, options["name"] + suffix, spec, {"namespace": where, **options})
 
-        self.api_object = api_object(self, "Resource", manifest(self.spec, options))
-        self._calls = [Call(options, lambda _, options: manifest(spec(options), options, Chart.of(self).namespace))]
+        def make(_: Manifest, options: Options) -> Manifest:
+            return manifest(spec(named(options)), named(options), Chart.of(self).namespace)
 
-    def _suffix(self) -> str:
-        """What is appended to the name."""
+        self.api_object = api_object(self, "Resource", manifest(self.spec, named(options)))
+        self._calls = [Call(options, make)]
+
+    def _suffix(self, spec: Mapping[str, Any]) -> str:
+        """What is appended to the name; of the same length whatever the spec."""
         return ""
 
     def _pods(self, role: Role) -> Pods:

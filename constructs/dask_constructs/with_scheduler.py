@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Unpack, cast
 
 from .expose import DaskExposure, ExposeOptions
@@ -11,11 +11,16 @@ from .options import PodOptions
 from .pods import Pods
 from .resource import DaskResource
 from .roles import SCHEDULER, WORKER
+from .security import add_certificates
 from .spot import off_spot
 
 
 class WithScheduler(DaskResource):
     """A resource with a scheduler of its own, which is named after it, and workers."""
+
+    def _declare(self, spec: Callable[[Options], Mapping[str, Any]], options: Options) -> None:
+        super()._declare(spec, options)
+        add_certificates(self, options.get("security"), self._stem, self.namespace)
 
     @property
     def scheduler(self) -> Pods:

@@ -61,6 +61,8 @@ class Annotation:
     DO_NOT_DISRUPT: Final = "karpenter.sh/do-not-disrupt"  #: whether Karpenter leaves a Pod where it is
     SCHEDULER_ID: Final = "dask.org/scheduler-id"  #: the life of the scheduler that a runner was started for
     SUSPENDED: Final = "dask.org/suspended"  #: when the operator has suspended a runner; that it has a job's cluster
+    #: Of a scheduler's Deployment: the Secret with the certificates by which its cluster speaks TLS.
+    TLS_SECRET: Final = "dask.org/tls-secret"
     #: Pods that a default group may have while a runner lacks room for its own.
     MOST_WORKERS: Final = "dask.org/most-workers"
 
@@ -86,6 +88,8 @@ class Port:
     """Ports of a scheduler; workers have a dashboard of the same name."""
 
     COMM: Final = NamedPort("tcp-comm", 8786)
+    TLS: Final = NamedPort("tls-comm", 8786)  #: what the Service calls that port where only TLS is spoken there
+    LOOPBACK: Final = NamedPort("tcp-comm", 8789)  #: then the plain one, at the Pod's loopback: for port-forwards
     DASHBOARD: Final = NamedPort("http-dashboard", 8787)
     CONTROL: Final = NamedPort("dask-gitops", 8788)  #: where a scheduler takes the operator's orders
 

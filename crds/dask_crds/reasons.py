@@ -59,6 +59,30 @@ class Reason(StrEnum):
         "ServiceSelectsNothing",
         "`spec.scheduler.service.selector` does not match the scheduler's Pod; leave it out, or correct it.",
     )
+    ENCRYPTED = "Encrypted", "Only the loopback of the scheduler's Pod takes plain connections; nothing to do."
+    PLAIN_LISTENER = (
+        "PlainListener",
+        "The scheduler accepts plain connections from anywhere; leave out your own `DASK_DISTRIBUTED__COMM__*` and "
+        "`--protocol`, or delete its Pod where it waits for that.",
+    )
+    PLAIN_WORKERS = (
+        "PlainWorkers",
+        "Workers accept plain connections from anywhere; leave out your own `DASK_DISTRIBUTED__COMM__*` and "
+        "`--protocol`.",
+    )
+    CERTIFICATE_INVALID = (
+        "CertificateInvalid",
+        "The scheduler has no certificate that its own cluster would believe; the message says why, mend its Secret.",
+    )
+    CERTIFICATE_EXPIRES = (
+        "CertificateExpires",
+        "The certificate ends within a week and was not renewed; see who should have: cert-manager, you, or the "
+        "operator, whose key may be lost: then suspend the cluster and resume it.",
+    )
+    NO_CERTIFICATE = (
+        "NoCertificate",
+        "The operator may not make the Secret with the certificate; the message names the permission or the policy.",
+    )
     NOT_SUSPENDED = "NotSuspended", "`spec.suspend` is not true; nothing to do."
     IDLE = "Idle", "The cluster was idle for `spec.idleTimeout` and has been suspended; set `spec.suspend` to false."
     IDLE_TIMEOUT = "IdleTimeout", "An Event: the cluster was idle for `spec.idleTimeout`; `idleAction` has been done."

@@ -13,6 +13,7 @@ from .metadata import child_metadata
 from .pod import NO_SIDECAR, with_environment
 from .revision import revision
 from .scheduler import DEFAULT_CLUSTER_DOMAIN, comm_address
+from .security import tls_secret, with_tls
 
 #: Value of the annotation ``dask.org/suspended`` of a job's cluster; without it somebody else has suspended it.
 BY_ITS_JOB = "by-its-job"
@@ -55,6 +56,7 @@ def runner_job(
     job: DaskJob,
     *,
     domain: str = DEFAULT_CLUSTER_DOMAIN,
+    cluster_uid: str = "",
     scheduler_id: str = "",
     failures: int = 0,
     deadline_seconds: int | None = None,
@@ -70,12 +72,13 @@ def runner_job(
     Args:
         job: the DaskJob.
         domain: DNS domain of the Kubernetes cluster.
+        cluster_uid: uid of its DaskCluster, in whose Secret its certificates may be.
         scheduler_id: the life of the scheduler that the runner is for.
         failures: failed runner Pods of this run so far.
         deadline_seconds: how long the runner may take (default: the job's deadline).
     """
     retries = max(0, (job.spec.backoff_limit or 0) - failures)
-    template = _runner_template(job, retries, domain)
+    template = _runner_template(job, retries, domain, cluster_uid)
     deadline = job.spec.active_deadline_seconds if deadline_seconds is None else deadline_seconds
     policy = _failure_policy(job.spec.pod_failure_policy, template["spec"]["restartPolicy"])
     return {
@@ -100,12 +103,14 @@ def _runner_labels(job: DaskJob) -> dict[str, str]:
     return {Label.CLUSTER: job.name, Label.COMPONENT: Component.JOB_RUNNER}
 
 
-def _runner_template(job: DaskJob, retries: int, domain: str) -> dict[str, Any]:
+def _runner_template(job: DaskJob, retries: int, domain: str, cluster_uid: str) -> dict[str, Any]:
+    certificates = tls_secret(job.name, cluster_uid, job.spec.cluster.spec.security)
     template, labels = job.spec.job.metadata, _runner_labels(job)
     metadata = child_metadata(job, "", template=template, labels=labels, defaults=eviction.RUNNER)
     metadata["labels"] = NO_SIDECAR | metadata["labels"]
-    environment = {Env.SCHEDULER_ADDRESS: comm_address(job.name, job.namespace, domain)}
-    pod = with_environment(job.spec.job.spec, environment)
+    address = comm_address(job.name, job.namespace, domain, tls=bool(certificates))
+    pod = with_environment(job.spec.job.spec, {Env.SCHEDULER_ADDRESS: address})
+    pod = with_tls(pod, Component.JOB_RUNNER, certificates, required=True)
     if pod.get("restartPolicy") is None or (pod["restartPolicy"] == "OnFailure" and not retries):
         pod["restartPolicy"] = "Never"
     return {"metadata": {key: metadata[key] for key in ("labels", "annotations") if key in metadata}, "spec": pod}

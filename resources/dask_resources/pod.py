@@ -32,7 +32,7 @@ def limits_of(container: Mapping[str, Any], spec: PodSpec | Mapping[str, Any]) -
     return {**whole, **own}
 
 
-def with_environment(spec: PodSpec, environment: Mapping[str, str]) -> dict[str, Any]:
+def with_environment(spec: PodSpec | Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     """A copy of ``spec`` in which every container has ``environment``, unless its user set the variable in ``env``.
 
     It comes first, because ``$(NAME)`` in a value stands for a variable before it. Whether ``envFrom`` has a variable

@@ -15,7 +15,8 @@ from . import eviction
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, main_container, with_environment
 from .revision import revision
-from .scheduler_extension import mounted, sources, with_key
+from .scheduler_extension import control_port, mounted, sources, with_key, with_loopback
+from .security import certificates_of, secured_revision, with_tls
 
 DEFAULT_CLUSTER_DOMAIN = "cluster.local"
 
@@ -30,9 +31,9 @@ def host(cluster: str, namespace: str, domain: str = DEFAULT_CLUSTER_DOMAIN) -> 
     return f"{names.scheduler(cluster)}.{namespace}.svc.{domain}"
 
 
-def comm_address(cluster: str, namespace: str, domain: str = DEFAULT_CLUSTER_DOMAIN) -> str:
+def comm_address(cluster: str, namespace: str, domain: str = DEFAULT_CLUSTER_DOMAIN, *, tls: bool = False) -> str:
     """Address for workers and for ``distributed.Client``."""
-    return f"tcp://{host(cluster, namespace, domain)}:{Port.COMM.number}"
+    return f"{'tls' if tls else 'tcp'}://{host(cluster, namespace, domain)}:{Port.COMM.number}"
 
 
 def dashboard_address(cluster: str, namespace: str, domain: str = DEFAULT_CLUSTER_DOMAIN) -> str:
@@ -41,8 +42,8 @@ def dashboard_address(cluster: str, namespace: str, domain: str = DEFAULT_CLUSTE
 
 
 def scheduler_revision(cluster: DaskCluster) -> str:
-    """Revision of the scheduler that the cluster asks for."""
-    return revision(cluster.spec.scheduler.spec)
+    """Revision of the scheduler that the cluster asks for: its PodSpec, and the certificates that it goes by."""
+    return secured_revision(cluster.spec.scheduler.spec, certificates_of(cluster))
 
 
 def scheduler_metadata(cluster: DaskCluster) -> dict[str, Any]:
@@ -63,11 +64,15 @@ def scheduler_deployment(cluster: DaskCluster, *, signed: bool = True) -> dict[s
         cluster: that it is of.
         signed: whether the scheduler takes signed orders only; not where the operator may not make the key for that.
     """
-    labels = selector(cluster.name)
+    labels, certificates = selector(cluster.name), certificates_of(cluster)
     pod = mounted(with_environment(cluster.spec.scheduler.spec, {}), names.scheduler_extension(cluster.name))
     if signed:
         pod = with_key(pod, names.security(cluster.name, cluster.uid))
+    pod = with_tls(pod, Component.SCHEDULER, certificates, required=False)
+    if certificates and (loopback := _loopback_port(cluster)) is not None:
+        pod = with_loopback(pod, loopback)
     pod = _listening(pod, _target_port(cluster))
+    noted = {Annotation.REVISION: scheduler_revision(cluster), Annotation.TEMPLATE: revision(pod)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -75,7 +80,7 @@ def scheduler_deployment(cluster: DaskCluster, *, signed: bool = True) -> dict[s
             cluster,
             names.scheduler(cluster.name),
             labels=labels,
-            annotations={Annotation.REVISION: scheduler_revision(cluster), Annotation.TEMPLATE: revision(pod)},
+            annotations=noted | ({Annotation.TLS_SECRET: certificates} if certificates else {}),
         ),
         "spec": {
             "replicas": 0 if cluster.spec.suspend else 1,
@@ -90,7 +95,8 @@ def scheduler_deployment(cluster: DaskCluster, *, signed: bool = True) -> dict[s
 def _target_port(cluster: DaskCluster) -> int | None:
     """The port at which the scheduler has to listen: where its Service leads to; ``None`` if that cannot be told."""
     ports = scheduler_service(cluster)["spec"]["ports"]
-    for field, value in (("name", Port.COMM.name), ("port", Port.COMM.number)):
+    name = Port.TLS.name if certificates_of(cluster) else Port.COMM.name
+    for field, value in (("name", name), ("port", Port.COMM.number)):
         found = next((port for port in ports if port.get(field) == value), None)
         if found is not None:
             return leads_to(found, cluster.spec.scheduler.spec)
@@ -127,7 +133,8 @@ def _listening(spec: dict[str, Any], port: int | None) -> dict[str, Any]:
 def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
     """Service ``<cluster>-scheduler``: the user's spec; selector and ports are filled in where left out.
 
-    The port for orders is added to the user's, too: the hooks of workers find it there.
+    The port for orders is added to the user's, too: the hooks of workers find it there. With TLS the port ``tcp-comm``
+    is called what it is then, and another one of that name leads to the Pod's loopback: unchanged clients forward it.
     """
     spec: ServiceSpec = cluster.spec.scheduler.service or {}
     defaults: dict[str, Any] = {
@@ -149,7 +156,8 @@ def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
     }
     filled = {**spec, **{key: value for key, value in defaults.items() if not spec.get(key)}}
     if filled.get("type") != "ExternalName":
-        filled["ports"] = [*filled["ports"], *_control_port(filled["ports"])]
+        ports = _with_loopback_port(cluster, filled["ports"]) if certificates_of(cluster) else filled["ports"]
+        filled["ports"] = [*ports, *_control_port(ports)]
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -171,6 +179,31 @@ def _control_port(ports: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]
         number = next(n for n in range(Port.CONTROL.number, 2**16) if n not in taken)
         # By name: it leads to no Pod that has no such port, and finds it where a Pod has it elsewhere.
         yield {"name": Port.CONTROL.name, "port": number, "targetPort": Port.CONTROL.name, "protocol": "TCP"}
+
+
+def _with_loopback_port(cluster: DaskCluster, ports: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The ports of a Service where the scheduler speaks TLS."""
+    names_of = {port.get("name") for port in ports}
+    if Port.TLS.name not in names_of:
+        ports = [{**port, "name": Port.TLS.name} if port.get("name") == Port.COMM.name else port for port in ports]
+    number = _loopback_port(cluster)
+    if number is None or any(port.get("name") == Port.LOOPBACK.name for port in ports):
+        return list(ports)
+    # A port-forward goes to the number that the Service has, whatever port it targets.
+    return [*ports, {"name": Port.LOOPBACK.name, "port": number, "targetPort": number, "protocol": "TCP"}]
+
+
+def _loopback_port(cluster: DaskCluster) -> int | None:
+    """Where a scheduler that speaks TLS speaks plain TCP, too, at the loopback of its Pod; ``None`` if that has none.
+
+    It is the same number in Pod and Service, so one that is free in both, and not that of the port for orders.
+    """
+    spec, service = cluster.spec.scheduler.spec, cluster.spec.scheduler.service or {}
+    if spec.get("hostNetwork"):  # its loopback is the node's
+        return None
+    declared = {port.get("containerPort") for c in spec["containers"] for port in c.get("ports") or ()}
+    taken = declared | {control_port(spec)} | {port.get("port") for port in service.get("ports") or ()}
+    return next(number for number in range(Port.LOOPBACK.number, 2**16) if number not in taken)
 
 
 def service_selects(cluster: DaskCluster) -> bool:

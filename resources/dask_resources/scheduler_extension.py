@@ -27,6 +27,8 @@ _DEFAULT_TERMINATION_LOG = "/dev/termination-log"
 #: Where the module finds the key, and the port that it opens if there is one.
 KEY_FILE_VARIABLE = "DASK_GITOPS_KEY_FILE"
 PORT_VARIABLE = "DASK_GITOPS_PORT"
+#: Where the module has a scheduler with TLS listen at the loopback as well.
+LOOPBACK_PORT_VARIABLE = "DASK_GITOPS_LOOPBACK_PORT"
 
 _VOLUME, _SECURITY_VOLUME = "dask-gitops", "dask-gitops-security"
 
@@ -55,15 +57,12 @@ def with_key(spec: dict[str, Any], secret: str) -> dict[str, Any]:
 
     The port's name is the sign of that: by it the operator knows that this scheduler can prove who it is.
     """
-    main = main_container(spec, Component.SCHEDULER)
-    number = control_port(spec)
+    main, number = main_container(spec, Component.SCHEDULER), control_port(spec)
     port = {"name": Port.CONTROL.name, "containerPort": number, "protocol": "TCP"}
     told = {KEY_FILE_VARIABLE: security.KEY_FILE, PORT_VARIABLE: str(number)}
-    env = [{"name": name, "value": value} for name, value in told.items()]
 
     def listening(scheduler: dict[str, Any]) -> dict[str, Any]:
-        theirs = [variable for variable in scheduler.get("env") or () if variable["name"] not in told]
-        return {**scheduler, "env": [*theirs, *env], "ports": [port, *(scheduler.get("ports") or ())]}
+        return {**_told(scheduler, told), "ports": [port, *(scheduler.get("ports") or ())]}
 
     spec = {**spec, "containers": [listening(c) if c["name"] == main else c for c in spec["containers"]]}
     return with_volume(spec, main, name=_SECURITY_VOLUME, source=security.volume(secret), path=security.MOUNT_PATH)
@@ -73,6 +72,18 @@ def control_port(spec: Mapping[str, Any]) -> int:
     """The port for orders of a scheduler that does not have one yet: the first from 8788 on that is free."""
     taken = {port.get("containerPort") for c in spec["containers"] for port in c.get("ports") or ()}
     return next(number for number in range(Port.CONTROL.number, 2**16) if number not in taken)
+
+
+def with_loopback(spec: dict[str, Any], port: int) -> dict[str, Any]:
+    """A scheduler's PodSpec whose module has the scheduler listen for plain TCP at the Pod's loopback."""
+    main, told = main_container(spec, Component.SCHEDULER), {LOOPBACK_PORT_VARIABLE: str(port)}
+    return {**spec, "containers": [_told(c, told) if c["name"] == main else c for c in spec["containers"]]}
+
+
+def _told(scheduler: dict[str, Any], told: Mapping[str, str]) -> dict[str, Any]:
+    """A container with variables that are ours alone."""
+    theirs = [variable for variable in scheduler.get("env") or () if variable["name"] not in told]
+    return {**scheduler, "env": [*theirs, *({"name": name, "value": value} for name, value in told.items())]}
 
 
 def _preloading(scheduler: dict[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from dask_crds.names import Annotation, Component, Env, Label
 from . import eviction
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, with_environment
-from .revision import revision
 from .scheduler import DEFAULT_CLUSTER_DOMAIN, comm_address, host
+from .security import secured_revision, with_tls
 from .worker_hook import DEFAULT_GRACE_SECONDS, with_drain
 
 DEFAULT_DRAIN_TIMEOUT_SECONDS = 300
@@ -27,11 +27,14 @@ def worker_labels(group: DaskWorkerGroup) -> dict[str, str]:
     }
 
 
-def worker_revision(group: DaskWorkerGroup) -> str:
-    """Revision of the workers that the group asks for: their PodSpec, and the last request to restart them."""
+def worker_revision(group: DaskWorkerGroup, certificates: str = "") -> str:
+    """Revision of the workers that the group asks for.
+
+    It is that of their PodSpec, the last request to restart them, and the Secret with the certificates of the cluster.
+    """
     worker = group.spec.worker
     restarted_at = ((worker.metadata and worker.metadata.annotations) or {}).get(Annotation.RESTARTED_AT)
-    return revision(worker.spec if restarted_at is None else [worker.spec, restarted_at])
+    return secured_revision(worker.spec if restarted_at is None else [worker.spec, restarted_at], certificates)
 
 
 def worker_metadata(group: DaskWorkerGroup) -> dict[str, Any]:
@@ -59,6 +62,7 @@ def worker_pod(
     *,
     domain: str = DEFAULT_CLUSTER_DOMAIN,
     cluster_uid: str = "",
+    certificates: str = "",
 ) -> dict[str, Any]:
     """Worker Pod ``<group>-worker-<ordinal>``.
 
@@ -72,18 +76,20 @@ def worker_pod(
         incarnation: what makes its worker's name another one.
         domain: DNS domain of the Kubernetes cluster.
         cluster_uid: uid of its DaskCluster, for the key with which its hook signs; empty if there is none yet.
+        certificates: name of the Secret with the certificates of that cluster; empty where it speaks plain TCP.
     """
     name = names.worker(group.name, ordinal)
     worker_name = f"{name}-{incarnation}"
     environment = {
         Env.WORKER_NAME: worker_name,
-        Env.SCHEDULER_ADDRESS: comm_address(group.spec.cluster, group.namespace, domain),
+        Env.SCHEDULER_ADDRESS: comm_address(group.spec.cluster, group.namespace, domain, tls=bool(certificates)),
     }
     metadata = worker_metadata(group) | {"name": name}
-    metadata["labels"] = metadata["labels"] | {Label.REVISION: worker_revision(group)}
+    metadata["labels"] = metadata["labels"] | {Label.REVISION: worker_revision(group, certificates)}
     metadata["annotations"] = metadata.get("annotations", {}) | {Annotation.WORKER_NAME: worker_name}
+    told = with_environment(group.spec.worker.spec, environment)
     spec = with_drain(
-        with_environment(group.spec.worker.spec, environment),
+        with_tls(told, Component.WORKER, certificates, required=True),
         host=host(group.spec.cluster, group.namespace, domain),
         worker_name=worker_name,
         drain_seconds=drain_timeout(group),

@@ -59,7 +59,7 @@ def test_what_is_granted_is_what_is_used(node, requests):
 def test_no_secret_is_read_but_the_operators_own(requests):
     """By whom a cluster is ordered about is a matter of keys, and none of reading Secrets (security finding 9)."""
     about = [entry for entry in requests if entry["objectRef"]["resource"] == "secrets"]
-    assert {entry["verb"] for entry in about} == {"create", "get"}
+    assert {entry["verb"] for entry in about} == {"create", "get", "delete"}
     read = {(entry["objectRef"]["namespace"], entry["objectRef"]["name"]) for entry in about if entry["verb"] == "get"}
     assert read == {(NAMESPACE, "dask-operator-master")}
 

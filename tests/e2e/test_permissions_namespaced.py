@@ -77,6 +77,7 @@ def test_what_is_granted_is_what_is_used(node, home: Kubectl, kubectl: Kubectl, 
     kubectl("create", "quota", "none", "--hard=pods=2")
     program = "import time; from distributed import Client; Client(); time.sleep(10)"
     job = kube.job_manifest("once", program, ttlSecondsAfterFinished=1)
+    job["spec"]["cluster"]["spec"]["security"] = {"tls": {"mode": "Generated"}}
     kubectl.apply(job)
     eventually(lambda: kubectl.condition("daskjob", "once", "Ready").get("reason") == "QuotaExceeded", seconds=120)
     kubectl("delete", "quota", "none")

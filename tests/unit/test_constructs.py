@@ -34,6 +34,7 @@ def test_its_names_stay() -> None:
         "FluxKustomizations",
         "FluxTenant",
         "Source",
+        "Tls",
         "Volume",
         "problems",
     ]

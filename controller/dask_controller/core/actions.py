@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from msgspec import Struct
 
-from dask_crds.model import DaskCluster, DaskWorkerGroup
+from dask_crds.model import Certificate, DaskCluster, DaskWorkerGroup
 
 from .questions import Ask
 
@@ -38,6 +38,8 @@ class PutKey(Struct, frozen=True, tag=True):
     """Have the Secret of a cluster be there, before what mounts it; the executor knows the key."""
 
     cluster: DaskCluster
+    certificate: Certificate | None = None  #: that it holds, too
+    renew: bool = False  #: whether it takes the place of another one
     needed: ClassVar[bool] = True
 
 
@@ -47,6 +49,7 @@ class CreateWorker(Struct, frozen=True, tag=True):
     group: DaskWorkerGroup
     ordinal: int
     cluster_uid: str = ""  #: of its cluster, if that exists
+    certificates: str = ""  #: name of the Secret with them, where the cluster speaks TLS
 
 
 class Delete(Struct, frozen=True, tag=True):

@@ -30,18 +30,22 @@ from .actions import Action, Apply, Patch, PutKey
 from .child import LABELS, annotated, apply_of, delete_of, is_labelled, is_mine, is_revised, patch_of, says
 from .cluster_groups import autoscaler_change, group_change, no_longer_stated
 from .compare import contains, picked, ports_beside
+from .encryption import certificate, is_due
 from .observed import ObservedCluster
 from .pod import Manifest, Problem
+from .time import Time
 
 
-def changes(o: ObservedCluster) -> Iterator[Action]:
-    """What has to be written: the children in the order in which they are made, then labels and annotations.
+def changes(o: ObservedCluster, now: Time) -> Iterator[Action]:
+    """What has to be written: the Secret, the children in the order in which they are made, labels and annotations.
 
     Nothing is made beside a ConfigMap or Service that somebody else has: a scheduler would load his module, and workers
     would connect to wherever his Service leads.
     """
-    if o.signed and not o.signing.ensured:
-        yield PutKey(o.cluster)
+    wanted_certificate = certificate(o, now)
+    renew = is_due(o, wanted_certificate)
+    if o.signed and (renew or not o.signing.ensured):
+        yield PutKey(o.cluster, wanted_certificate, renew)
     found, wanted = existing(o), children(o.cluster, signed=o.signed)
     compared = [(child, found.get((child.kind, child.name)), child.build(o.cluster)) for child in wanted]
     actions = [_change(o, *each) for each in compared]
@@ -151,7 +155,8 @@ def _deployment(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action
         return apply_of(o, desired)
     if is_held(o):
         return None
-    same = is_revised(live, desired) and _deployment_stands(live, desired, stated_template(live, desired, o))
+    same = all(annotated(live, key) == annotated(desired, key) for key in (Annotation.REVISION, Annotation.TLS_SECRET))
+    same = same and _deployment_stands(live, desired, stated_template(live, desired, o))
     return None if same else apply_of(o, desired)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from dask_crds.model import Condition, DaskCluster, DaskClusterStatus, DaskWorkerGroup
+from dask_crds.model import Certificate, Condition, DaskCluster, DaskClusterStatus, DaskWorkerGroup
 from dask_crds.reasons import Reason
 from dask_resources.scheduler import (
     DEFAULT_CLUSTER_DOMAIN,
@@ -16,12 +16,14 @@ from dask_resources.scheduler import (
     scheduler_service,
     service_selects,
 )
+from dask_resources.security import certificates_of, is_generated
 
 from . import children
-from .actions import Apply, Outcome, Plan
+from .actions import Apply, Outcome, Plan, PutKey
 from .children import default_group
 from .cluster_groups import missing_groups
 from .conditions import Standing, condition, is_true, merge, named_problem, readiness, unmet
+from .encryption import encrypted
 from .observed import ObservedCluster
 from .ownership import SUSPEND, foreign_scheduler, last_set_by_us
 from .pod import Manifest, Problem
@@ -47,6 +49,7 @@ def cluster_status(
         scheduler,
         workers,
         _suspended_condition(cluster),
+        *filter(None, [encrypted(o, now)]),
     ]
     return DaskClusterStatus(
         observed_generation=cluster.generation,
@@ -54,9 +57,10 @@ def cluster_status(
         replicas=group.status.replicas or 0 if group else 0,
         ready_replicas=group.status.ready_replicas or 0 if group else 0,
         workers=f"{ready}/{wanted}",
-        scheduler_address=comm_address(cluster.name, cluster.namespace, domain),
+        scheduler_address=comm_address(cluster.name, cluster.namespace, domain, tls=bool(certificates_of(cluster))),
         dashboard_address=dashboard_address(cluster.name, cluster.namespace, domain),
         scheduler_pod_uid=_scheduler_pod_uid(o, outcomes),
+        certificate=_certificate(o, outcomes),
         conditions=merge(before, conditions, generation=cluster.generation, now=now),
     )
 
@@ -120,6 +124,13 @@ def _scheduler_pod_uid(o: ObservedCluster, outcomes: Sequence[Outcome]) -> str |
     if any(out.error for out in outcomes):
         return o.cluster.status.scheduler_pod_uid
     return next((p.uid for p in o.scheduler_pods if not p.deleting), None)
+
+
+def _certificate(o: ObservedCluster, outcomes: Sequence[Outcome]) -> Certificate | None:
+    """The one that was made last, by this operator or by one before."""
+    made = (out.action.certificate for out in outcomes if isinstance(out.action, PutKey) and not out.error)
+    latest = next(filter(None, made), None) or o.signing.certificate or o.cluster.status.certificate
+    return latest if is_generated(o.cluster) else None
 
 
 def _wanted(group: DaskWorkerGroup) -> int:

@@ -105,6 +105,7 @@ def _runner(run: Run, domain: str) -> Apply:
     job = runner_job(
         run.job,
         domain=domain,
+        cluster_uid=run.cluster.uid if run.cluster else "",
         scheduler_id=run.scheduler_life or "",
         failures=run.loss.failures if run.loss else 0,
         deadline_seconds=max(1, int(left - run.active_seconds)) if left is not None else None,

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from dask_crds.model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup
+from dask_crds.names import Annotation
+from dask_resources.security import certificates_of
 
+from .ownership import annotation
 from .pod import Manifest, Pod, Problem
 from .questions import Answers
 from .signing import Signing
@@ -53,6 +56,17 @@ class ObservedGroup(Struct, frozen=True, kw_only=True):
     scheduler_pods: tuple[Pod, ...]
     scheduler_deployment: Manifest | None = None
     answers: Answers | None = None
+
+    @property
+    def certificates(self) -> str:
+        """Name of the Secret with the certificates by which its scheduler goes; empty where that speaks plain TCP.
+
+        What the Deployment says counts: a scheduler may be kept as it is though its cluster states something else.
+        """
+        metadata = (self.scheduler_deployment or {}).get("metadata", {})
+        if annotation(metadata, Annotation.REVISION):  # else its annotations are not known
+            return annotation(metadata, Annotation.TLS_SECRET)
+        return certificates_of(self.cluster) if self.cluster is not None else ""
 
     @property
     def cluster_key(self) -> tuple[str, str]:

@@ -16,8 +16,12 @@ _Answer = TypeVar("_Answer")
 #: Characters of what people read, and of a version or a package's name; packages in a set, and sets of versions.
 WORDS_LENGTH, VERSION_LENGTH, MOST_VERSIONS = 200, 64, 32
 
+#: Addresses of a scheduler that are told of, and characters of a hash.
+MOST_ADDRESSES, FINGERPRINT_LENGTH = 4, 64
+
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
 _Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+_Time = Annotated[float, Meta(ge=0, le=253402300799)]  # the last of the year 9999
 
 
 class Question(Struct, Generic[_Answer], frozen=True):
@@ -128,6 +132,48 @@ class PackageVersions(Question[Versions], frozen=True):
     def believe(self, said: Versions) -> Versions:
         """The first sets, and of these the first packages."""
         return Versions(_sets(said.scheduler), _sets(said.workers), _sets(said.clients))
+
+
+class _EncryptionForm(Struct, frozen=True):
+    """What a scheduler says of its encryption; without a certificate why."""
+
+    plain_listeners: list[str]
+    plain_workers: _Count
+    not_after: _Time | None = None
+    serial: str = ""
+    authority: str = ""
+    problem: str = ""
+
+
+class Encryption(Struct, frozen=True):
+    """How far a cluster is encrypted, by its scheduler's account."""
+
+    plain_listeners: tuple[str, ...]  #: addresses of the scheduler that anybody can connect to without a certificate
+    plain_workers: int  #: worker processes of which the same is true
+    not_after: float | None  #: when the certificate expires that the scheduler shows now
+    serial: str  #: likewise, in hexadecimal digits
+    authority: str  #: SHA-256 of the certificate of the CA
+    problem: str  #: why it shows none that is valid
+
+
+class Encrypted(Question[Encryption], frozen=True):
+    """Where connections are encrypted, and by which certificate."""
+
+    field = "encryption"
+    answer_field = "encryption"
+    form = _EncryptionForm
+    since = 7
+
+    def believe(self, said: _EncryptionForm) -> Encryption:
+        """The first addresses, and words that can be read."""
+        return Encryption(
+            plain_listeners=tuple(readable(each) for each in said.plain_listeners[:MOST_ADDRESSES]),
+            plain_workers=said.plain_workers,
+            not_after=said.not_after,
+            serial=readable(said.serial, FINGERPRINT_LENGTH),
+            authority=readable(said.authority, FINGERPRINT_LENGTH),
+            problem=readable(said.problem),
+        )
 
 
 class Registered(AboutWorkers[frozenset[str]], frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from dask_crds.model import Certificate
 from dask_crds.names import Port
 
 from .pod import Pod
@@ -15,6 +16,8 @@ class Signing(Struct, frozen=True):
     refused: str = ""  #: why the cluster is made without one
     known: bool = True  #: whether the operator knows it
     ensured: bool = True  #: whether its Secret was there lately
+    certificate: Certificate | None = None  #: that has been put there lately
+    authorities: tuple[str, ...] = ()  #: SHA-256 of the CAs that it may have, that of the operator's present key first
 
 
 def is_signed(scheduler: Pod) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 #: Seconds since the epoch.
 Time = float
@@ -11,6 +13,11 @@ Time = float
 def parse_time(text: str) -> Time:
     """The time that an RFC 3339 string names."""
     return datetime.fromisoformat(text).timestamp()
+
+
+def created(metadata: Mapping[str, Any]) -> Time:
+    """When an object was created; 0 before the API server has seen it."""
+    return time_or(str(metadata.get("creationTimestamp") or ""), 0.0)
 
 
 def time_or(text: str, otherwise: Time) -> Time:

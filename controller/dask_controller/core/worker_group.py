@@ -61,7 +61,7 @@ class Buckets(Struct, frozen=True, kw_only=True):
 
 def buckets(o: ObservedGroup) -> Buckets:
     """Sort the Pods of a group. Pods that are being deleted are in no bucket: they are gone already."""
-    revision = worker_revision(o.group)
+    revision = worker_revision(o.group, o.certificates)
     ledger = {entry.name for entry in o.group.status.draining or ()}
     living = sorted((p for p in o.pods if not p.deleting), key=lambda p: (-p.created, -(p.ordinal or 0)))
     ended = {p.name for p in living if _has_ended(p, o)}
@@ -152,7 +152,7 @@ def decide(o: ObservedGroup, b: Buckets, now: Time) -> Decision:
     """
     desired = desired_replicas(o)
     strategy = o.group.spec.worker.update_strategy or UpdateStrategy()
-    revision = worker_revision(o.group)
+    revision = worker_revision(o.group, o.certificates)
     accepts_outdated = strategy.type == "OnDelete"
     recoverable = [p for p in b.draining if accepts_outdated or p.labels.get(Label.REVISION) == revision]
     # Until the last outdated one is gone: one that drains takes its place still.
@@ -218,7 +218,7 @@ def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
         (Delete.of(p, version=p.resource_version, grace_seconds=grace) for p in chain(at_once, ended)),
         chain(_adoption(o), _relabelled(o, (*b.kept, *b.draining))),
         (
-            CreateWorker(o.group, ordinal, o.cluster.uid if o.cluster else "")
+            CreateWorker(o.group, ordinal, o.cluster.uid if o.cluster else "", o.certificates)
             for ordinal in free_ordinals(o.pods, min(decision.create, STEP), o.taken)
         ),
         timeouts(o, gone.late),

@@ -24,7 +24,7 @@ from .worker_group import Buckets, buckets, desired_replicas, replaceable_at
 
 def worker_group_status(o: ObservedGroup, plan: Plan, outcomes: Sequence[Outcome], now: Time) -> DaskWorkerGroupStatus:
     """The status after the plan was executed."""
-    b, desired, revision = buckets(o), desired_replicas(o), worker_revision(o.group)
+    b, desired, revision = buckets(o), desired_replicas(o), worker_revision(o.group, o.certificates)
     gone = {out.action.name for out in outcomes if isinstance(out.action, Delete) and not out.error}
     active = [p for p in (*b.kept, *b.draining) if p.name not in gone]
     created = sum(1 for out in outcomes if isinstance(out.action, CreateWorker) and not out.error)

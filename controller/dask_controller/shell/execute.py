@@ -150,8 +150,8 @@ class Executor:
             match action:
                 case Apply():
                     await self._apply(dict(action.manifest), new=action.new)
-                case PutKey():
-                    await self._caches.keyring.put(self._kubernetes, action.cluster)
+                case PutKey(cluster, certificate, renew):
+                    await self._caches.keyring.put(self._kubernetes, cluster, certificate, renew=renew)
                 case CreateWorker():
                     await self._create_worker(action)
                 case Delete():
@@ -178,8 +178,9 @@ class Executor:
             ApiError: with reason `NAME_TAKEN` then.
         """
         # Five hex digits: the name must differ from those that the scheduler may remember, no more.
-        group, uid = action.group, action.cluster_uid
-        pod = worker_pod(group, action.ordinal, secrets.token_hex(3)[:5], domain=self._domain, cluster_uid=uid)
+        group = action.group
+        told = {"cluster_uid": action.cluster_uid, "certificates": action.certificates}
+        pod = worker_pod(group, action.ordinal, secrets.token_hex(3)[:5], domain=self._domain, **told)
         metadata = pod["metadata"]
         try:
             self._caches.pods.put(await self._kubernetes.create(pod))

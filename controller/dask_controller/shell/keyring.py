@@ -11,16 +11,24 @@ import base64
 import binascii
 import logging
 import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
-from dask_crds.model import DaskCluster
+from dask_crds import names
+from dask_crds.model import Certificate, DaskCluster
 from dask_crds.names import MASTER_SECRET
-from dask_resources.security import cluster_secret, control_key
+from dask_resources.security import cluster_secret, control_key, is_generated
 
+from ..core.certificate_life import life_until
 from ..core.questions import readable
 from ..core.signing import Signing
+from ..core.time import created, parse_time
 from ..kube.api import NAMESPACE_TERMINATING, ApiError, Manifest
 from ..kube.client import Kubernetes
 from ..schedulers.signing import Key
+
+if TYPE_CHECKING:
+    from ..core.certificates import Authority
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +42,13 @@ BELIEVED_SECONDS = 300.0
 KEY_REFUSED = "KeyRefused"
 
 
+class _Put(NamedTuple):
+    """A Secret that was put."""
+
+    until: float  #: when that is not believed any more
+    certificate: Certificate | None = None  #: that it holds
+
+
 class Keyring:
     """The keys of clusters.
 
@@ -45,7 +60,8 @@ class Keyring:
         self._namespace = namespace
         self._masters: tuple[bytes, ...] = ()
         self._lacking = "the operator runs outside of a cluster"  #: why there is no key
-        self._there: dict[str, float] = {}  # Secrets by the uid of their cluster, and until when that is believed
+        self._there: dict[str, _Put] = {}  # Secrets by the uid of their cluster
+        self._authorities: dict[str, tuple[tuple[bytes, ...], dict[str, Authority]]] = {}  # likewise, and made of what
         self._refused: dict[str, tuple[float, str]] = {}  # namespaces, likewise, and why
 
     async def load(self, kubernetes: Kubernetes) -> None:
@@ -100,10 +116,50 @@ class Keyring:
             return Signing(refused=self._lacking, known=False, ensured=False)
         now = asyncio.get_running_loop().time()
         until, why = self._refused.get(cluster.namespace, (0.0, ""))
-        return Signing(refused=why if until > now else "", ensured=self._there.get(cluster.uid, 0.0) > now)
+        there = self._there.get(cluster.uid, _Put(0.0))
+        return Signing(
+            refused=why if until > now else "",
+            ensured=there.until > now,
+            certificate=there.certificate,
+            authorities=tuple(self._of(cluster)) if is_generated(cluster) else (),
+        )
 
-    async def put(self, kubernetes: Kubernetes, cluster: DaskCluster) -> None:
+    def _of(self, cluster: DaskCluster) -> Mapping[str, Authority]:
+        """The CAs of a cluster by their fingerprints, that of the present key first."""
+        masters, found = self._authorities.get(cluster.uid, ((), {}))
+        if masters != self._masters:
+            # It takes as much memory as all else that a small operator needs.
+            from ..core.certificates import Authority
+
+            made = [Authority(master, cluster.uid, created(cluster.metadata)) for master in self._masters]
+            found = {authority.fingerprint: authority for authority in made}
+            self._authorities[cluster.uid] = self._masters, found
+        return found
+
+    def _files(self, cluster: DaskCluster, certificate: Certificate) -> Mapping[str, bytes]:
+        """The entries of a Secret with a certificate."""
+        end, name = parse_time(certificate.not_after), names.scheduler(cluster.name)
+        hosts = [name, f"{name}.{cluster.namespace}", f"{name}.{cluster.namespace}.svc"]
+        return self._of(cluster)[certificate.authority].files(life_until(end), hosts)
+
+    async def put(
+        self,
+        kubernetes: Kubernetes,
+        cluster: DaskCluster,
+        certificate: Certificate | None = None,
+        *,
+        renew: bool = False,
+    ) -> None:
         """See to it that the Secret of a cluster is there.
+
+        One that is to be renewed is deleted first: to change it takes a right by which it could be read. Pods keep
+        what they have meanwhile, and one that starts waits for a second.
+
+        Args:
+            kubernetes: the client.
+            cluster: whose it is.
+            certificate: what it holds besides the key; of a CA that `signing` has named.
+            renew: whether what is there is to be replaced.
 
         Raises:
             ApiError: with reason `KEY_REFUSED` if the operator may not make it.
@@ -111,19 +167,24 @@ class Keyring:
         if not self._masters:
             raise ApiError(403, KEY_REFUSED, self._lacking)
         until = asyncio.get_running_loop().time() + BELIEVED_SECONDS
+        files = self._files(cluster, certificate) if certificate is not None else {}
+        secret = cluster_secret(cluster, control_key(self._masters[0], cluster.uid), files)
+        if renew:
+            await kubernetes.delete("Secret", cluster.namespace, secret["metadata"]["name"])
         try:
-            await kubernetes.create(cluster_secret(cluster, control_key(self._masters[0], cluster.uid)))
+            await kubernetes.create(secret)
         except ApiError as error:
             if error.status == 403 and error.reason != NAMESPACE_TERMINATING:
                 self._refused[cluster.namespace] = (until, readable(error.message))
                 raise ApiError(403, KEY_REFUSED, error.message) from error
-            if error.reason != "AlreadyExists":
+            if error.reason != "AlreadyExists" or renew:
                 raise
-        self._there[cluster.uid] = until
+        self._there[cluster.uid] = _Put(until, certificate)
 
     def forget(self, cluster_uid: str) -> None:
         """A cluster is gone."""
         self._there.pop(cluster_uid, None)
+        self._authorities.pop(cluster_uid, None)
 
 
 def _master(namespace: str, masters: tuple[bytes, ...]) -> Manifest:

@@ -49,8 +49,10 @@ from .job import (
     SchedulerLoss,
 )
 from .manifest import InvalidManifest, dump, stated, without_defaults, without_nulls
+from .security import Certificate, Security, Tls
 from .shared import (
     CLUSTER_NAME,
+    DNS_NAME,
     LABEL_VALUE,
     MAX_WORKERS,
     NOTHING_TO_UPDATE,
@@ -68,6 +70,7 @@ from .worker_group import DaskWorkerGroup, DaskWorkerGroupSpec, DaskWorkerGroupS
 __all__ = [
     "CLUSTER_NAME",
     "DEFAULT_GROUP_IS_TAKEN",
+    "DNS_NAME",
     "KINDS",
     "LABEL_VALUE",
     "MAX_WORKERS",
@@ -77,6 +80,7 @@ __all__ = [
     "UNOBSERVED",
     "AutoscalerBehavior",
     "Autoscaling",
+    "Certificate",
     "Condition",
     "DaskAutoscaler",
     "DaskAutoscalerSpec",
@@ -110,8 +114,10 @@ __all__ = [
     "Scheduler",
     "SchedulerLoss",
     "SchedulerUpdateStrategy",
+    "Security",
     "ServiceSpec",
     "TemplateMetadata",
+    "Tls",
     "UpdateStrategy",
     "Worker",
     "WorkerGroup",

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from .. import names
 from .autoscaler import BOUNDS_RULE, Autoscaling
+from .security import Certificate, Security
 from .shared import (
     LABEL_KEYS,
     CustomResource,
@@ -48,7 +49,8 @@ class Scheduler(Value, frozen=True, kw_only=True):
     metadata: TemplateMetadata | None = None
     service: VendoredServiceSpec | None = None
     """ServiceSpec of `<cluster>-scheduler`. Omitted: a ClusterIP Service with the ports `tcp-comm` (8786) and
-    `http-dashboard` (8787). The port `dask-gitops` (8788) is added to yours, too."""
+    `http-dashboard` (8787). The port `dask-gitops` (8788) is added to yours, too. With TLS, `tcp-comm` is called
+    `tls-comm`, and another `tcp-comm` (8789) is there for port-forwards alone."""
     service_metadata: TemplateMetadata | None = None
     update_strategy: SchedulerUpdateStrategy | None = None
     eviction_policy: Literal["Block", "Allow"] | None = None
@@ -120,6 +122,7 @@ class DaskClusterSpec(Value, frozen=True, kw_only=True):
     leave out. Omitted: `Delete`."""
     suspend: bool | None = None
     """Take scheduler and workers down to zero and keep the resource."""
+    security: Security | None = None
 
 
 class DaskClusterStatus(Status, frozen=True, kw_only=True):
@@ -140,6 +143,7 @@ class DaskClusterStatus(Status, frozen=True, kw_only=True):
     """URL of the dashboard inside the cluster."""
     scheduler_pod_uid: str | None = None
     """Uid of the scheduler Pod that was seen last."""
+    certificate: Certificate | None = None
 
 
 class DaskCluster(CustomResource, frozen=True, kw_only=True):

@@ -24,6 +24,8 @@ LABEL_KEY = "([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-
 LABEL_VALUE = "([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?"
 #: The name of a DaskCluster as a pattern, its length apart.
 CLUSTER_NAME = "[a-z]([-a-z0-9]*[a-z0-9])?"
+#: A DNS name as a pattern, its length apart.
+DNS_NAME = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 #: ``observedGeneration`` in the status that the API server gives a new resource.
 UNOBSERVED = -1
 

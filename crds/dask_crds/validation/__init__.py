@@ -35,6 +35,7 @@ from ..model import (
     RollingUpdate,
     Scheduler,
     TemplateMetadata,
+    Tls,
     WorkerGroup,
     WorkerTemplate,
     dump,
@@ -286,6 +287,15 @@ def _scheduler(path: str, scheduler: Scheduler) -> Problems:
         yield f"{path}.spec.activeDeadlineSeconds", "is not possible: the scheduler runs in a Deployment"
 
 
+def _tls(path: str, tls: Tls) -> Problems:
+    if tls.mode == "Secret" and tls.secret_name is None:
+        yield f"{path}.secretName", "is missing: mode Secret needs a Secret with ca.crt, tls.crt and tls.key"
+    elif tls.mode != "Secret" and tls.secret_name is not None:
+        yield f"{path}.secretName", f"must be left out with mode {tls.mode}: the operator makes the Secret"
+    elif tls.secret_name is not None:
+        yield from any_name(f"{path}.secretName", tls.secret_name)
+
+
 def _template_metadata(path: str, template: TemplateMetadata) -> Problems:
     yield from labels_and_annotations(path, template.labels, template.annotations)
     yield from pod_annotations(path, template.annotations)
@@ -316,6 +326,7 @@ _CHECKS: dict[type, Callable[[str, Any], Problems]] = {
     RollingUpdate: _rolling_update,
     Scheduler: _scheduler,
     TemplateMetadata: _template_metadata,
+    Tls: _tls,
     WorkerGroup: _further_group,
     WorkerTemplate: _worker,
 }

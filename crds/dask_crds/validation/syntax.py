@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 
 from .. import names
 from ..model import CLUSTER_NAME, LABEL_VALUE
+from ..model import DNS_NAME as _DNS_NAME
 
 _SERVICE_NAME = re.compile(CLUSTER_NAME)
 DNS_LABEL = re.compile(rf"(?!.{{64}}){names.DNS_LABEL}")
-DNS_NAME = re.compile(r"(?!.{254})[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+DNS_NAME = re.compile(rf"(?!.{{254}}){_DNS_NAME}")
 _LABEL_VALUE = re.compile(rf"(?!.{{64}}){LABEL_VALUE}")
 _KEY_NAME = re.compile(r"(?!.{64})[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?")
 

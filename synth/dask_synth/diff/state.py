@@ -16,6 +16,7 @@ from dask_resources.cluster import children
 from dask_resources.job import job_cluster, job_revision, runner_job
 from dask_resources.revision import revision
 from dask_resources.scheduler import scheduler_revision
+from dask_resources.security import certificates_of
 from dask_resources.worker import drain_timeout, worker_revision
 
 from .amounts import Amounts, requested, times, total
@@ -131,7 +132,7 @@ def _cluster(cluster: DaskCluster, stated: bool, autoscalers: Autoscalers) -> St
 
     held, default = bool(cluster.spec.suspend), names.default_group(cluster.name)
     groups = {
-        value.name: _group(value, stated or value.name != default, number, held)
+        value.name: _group(value, stated or value.name != default, number, held, certificates_of(cluster))
         for value in values
         if isinstance(value, DaskWorkerGroup)
     }
@@ -149,13 +150,13 @@ def _cluster(cluster: DaskCluster, stated: bool, autoscalers: Autoscalers) -> St
     return State(scheduler=None if held else scheduler, groups=groups, suspended=held, objects=objects)
 
 
-def _group(group: DaskWorkerGroup, stated: bool, autoscalers: Autoscalers, held: bool) -> Group:
+def _group(group: DaskWorkerGroup, stated: bool, autoscalers: Autoscalers, held: bool, certificates: str = "") -> Group:
     worker, autoscaler = group.spec.worker, autoscalers(group.namespace, group.name)
     least = most = worker.size
     if autoscaler is not None and autoscaler.spec.cluster == group.spec.cluster:
         least, most = autoscaler.spec.least, _maximum(autoscaler)
     return Group(
-        revision=worker_revision(group),
+        revision=worker_revision(group, certificates),
         on_delete=worker.update_strategy is not None and worker.update_strategy.type == "OnDelete",
         drains=drain_timeout(group) > 0,
         least=0 if held else least,

@@ -17,6 +17,7 @@ from dask_constructs import (
     DaskTenant,
     FluxKustomizations,
     Source,
+    Tls,
 )
 from dask_synth import kustomization, output, schemas
 
@@ -78,6 +79,7 @@ def workloads(chart: Chart, environment: Environment) -> None:
         memory=memory,
         idle_timeout=3600,
         idle_action="Suspend",
+        security=Tls.generated(),  # with cert-manager Tls.cert_manager()
     )
     cluster.autoscale(minimum=0, maximum=environment.maximum_workers)
     DaskJob(
@@ -89,6 +91,7 @@ def workloads(chart: Chart, environment: Environment) -> None:
         memory=memory,
         command=["python3", "-c", PROGRAM],
         run_id="1",
+        security=Tls.generated(),
     )
 
 

@@ -11,6 +11,7 @@ from dask_gitops_requests import Forbidden, Groups, Pod, read_groups, read_objec
 from dask_gitops_retirement import Retirement
 from dask_gitops_signing import Guard
 from dask_gitops_status import Status
+from dask_gitops_tls import encryption
 from dask_gitops_workers import Workers
 
 
@@ -22,6 +23,7 @@ class Extension:
         self.retirement = Retirement(scheduler, self.workers)
         self.status = Status(scheduler)
         self.target = partial(adaptive_target, scheduler, self.workers)
+        self.encryption = partial(encryption, scheduler)
         self.guard = Guard.from_environment()
 
     @property
@@ -71,6 +73,7 @@ QUESTIONS = (
     Question("idle", _flag, "idle_seconds", lambda asked, _: asked.status.idle_seconds()),
     Question("progress", _flag, "progress", lambda asked, _: asked.status.progress()),
     Question("versions", _flag, "versions", lambda asked, _: asked.status.versions()),
+    Question("encryption", _flag, "encryption", lambda asked, _: asked.encryption()),
     Question("registered", _pods, "registered", lambda asked, pods: asked.workers.registered(pods)),
     Question("rank", _pods, "ranked", lambda asked, pods: asked.workers.cheapest_first(pods)),
     Question("target", _groups, "target", lambda asked, groups: asked.target(groups)["target"]),
