@@ -162,7 +162,7 @@ def test_the_memory_of_the_whole_pod_counts_where_the_container_states_none() ->
         return change
 
     (found,) = mistakes(memory="8Gi", worker_pod=of_pod("4Gi"))
-    assert found == f"worker_pod: {ARGS}--memory-limit 8455716864 exceeds the Pod's memory (4Gi)"
+    assert found == f"memory, worker_pod: {ARGS}--memory-limit 8455716864 exceeds the Pod's memory (4Gi)"
     worker(memory="8Gi", worker_pod=of_pod("8Gi"))
 
 
