@@ -17,7 +17,7 @@ from tests.cluster import ControlPlane
 
 from dask_constructs import problems
 from dask_crds.kinds import DASK_KINDS
-from dask_crds.model import KINDS, dump, parse
+from dask_crds.model import KINDS, dump, parse, without_defaults
 from dask_crds.schema import custom_resource_definition
 from dask_resources.revision import revision
 
@@ -125,7 +125,9 @@ old_clients = pytest.mark.parametrize("manifest", OLD_CLIENTS.values(), ids=OLD_
 
 @old_clients
 def test_what_existing_clients_send_is_valid(manifest: dict[str, Any]) -> None:
-    assert problems(manifest) == []
+    """But for labels that they put beside ``metadata.labels``: kubectl refuses these, and the server drops them."""
+    misplaced = [f"metadata.{key}: unknown field" for key in manifest["metadata"] if key.startswith("dask.org/")]
+    assert problems(manifest) == misplaced
     value = parse(manifest)
     assert parse(dump(value)) == value
 
@@ -218,7 +220,7 @@ def test_what_is_set_back_to_nothing_can_be_applied(
     wanted = parse(group({"spec": POD, **after}))
     for volume in wanted.spec.worker.spec.get("volumes", ()):  # type: ignore[union-attr]
         volume.pop("emptyDir")  # which is what a volume without a kind is
-    assert revision(dump(found)["spec"]) == revision(dump(wanted)["spec"])
+    assert revision(without_defaults(found.spec)) == revision(without_defaults(wanted.spec))
     assert applied({**after, "replicas": 3})["spec"]["worker"]["replicas"] == 3, "later changes are possible, too"
 
 
