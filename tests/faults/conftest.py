@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 
 import pytest
 from tests.cluster import ControlPlane
-from tests.faults.harness import Arena, Outcome, Scenario, arena
+from tests.faults.harness import Arena, Outcome, arena
+from tests.faults.life import Scenario
 from tests.faults.schedule import Schedule, parse
 
 REPLAYS = 10

@@ -9,7 +9,6 @@ from typing import Any
 from dask_crds import names
 from dask_crds.names import Port
 
-from .harness import SHORT_LIFE_SECONDS, Scenario, Site
 from .invariants import (
     check_cluster,
     check_groups,
@@ -25,6 +24,7 @@ from .invariants import (
     run,
     untrue,
 )
+from .life import SHORT_LIFE_SECONDS, Scenario, Site
 from .observer import Manifest
 
 ROLLING = {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}}

@@ -24,7 +24,7 @@ from .schedule import Deed
 from .schedulers import Schedulers
 
 if TYPE_CHECKING:
-    from .harness import Site
+    from .life import Site
 
 _ADMISSION = "admissionregistration.k8s.io"
 MORE = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from aiohttp.test_utils import make_mocked_request
 from tests.faults.deeds import DEEDS
-from tests.faults.harness import MOST_WRITES, WRITES_FOR_A_LOSS, Script
 from tests.faults.scenarios import ALL
 from tests.faults.schedule import Deed, Fault, Schedule, among_strangers, drawn, parse
+from tests.faults.script import MOST_WRITES, WRITES_FOR_A_LOSS, Script
 
 WRITES = dict.fromkeys(ALL, 40)
 
