@@ -25,14 +25,12 @@ from dask_controller.core import worker_group
 from dask_controller.kube.client import Kubernetes
 from dask_controller.kube.credentials import Endpoint, find
 from dask_controller.shell import reconcile
-from dask_controller.shell.caller import OPERATOR
-from dask_crds.kinds import RESOURCES
 
 from .life import RETRY_SECONDS, SHORT_LIFE_SECONDS, Scenario, Site
 from .observer import Observer
 from .schedule import Schedule
 from .script import WRITES_SECONDS, Script
-from .stranger import MORE, Hand, policies
+from .stranger import STRANGER, Hand, policies
 
 #: Lives at a time, which mostly wait; and among strangers, where they do not: more would only make each of them slow,
 #: and time-outs be met.
@@ -193,8 +191,6 @@ def summary(outcomes: Iterable[Outcome], seconds: float) -> str:
 async def arena(plane: ControlPlane) -> AsyncIterator[Arena]:
     """Where lives take place; the namespaces are gone afterwards."""
     upstream = find(str(plane.kubeconfig))
-    for resource in MORE:
-        RESOURCES.setdefault(resource.kind, resource)
     handler, logger = _Log(logging.WARNING), logging.getLogger("dask_controller")
     logger.addHandler(handler)
     logger.propagate = False
@@ -203,8 +199,8 @@ async def arena(plane: ControlPlane) -> AsyncIterator[Arena]:
     shorter.enter_context(mock.patch.object(reconcile, "PERMANENT_RETRY_SECONDS", RETRY_SECONDS))
     try:
         async with (
-            Kubernetes(upstream, OPERATOR, connections=100) as kubernetes,
-            Hand(upstream, OPERATOR, connections=100) as hand,
+            Kubernetes(upstream, STRANGER, connections=100) as kubernetes,
+            Hand(upstream, STRANGER, connections=100) as hand,
             policies(hand),
             upstream_session(upstream) as session,
             Observer(kubernetes) as observer,

@@ -8,14 +8,16 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tests.support.patience import Patience
 
 from dask_controller.kube.api import ApiError
 from dask_controller.kube.client import Kubernetes
+from dask_controller.shell.caller import OPERATOR
 from dask_crds import names
-from dask_crds.kinds import RESOURCES, ApiResource
+from dask_crds.kinds import ApiResource
 from dask_crds.names import Component, Label
 
 from .deeds import DEEDS, PROXY, Absent, Kind, Undo
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from .life import Site
 
 _ADMISSION = "admissionregistration.k8s.io"
-MORE = (
+_MORE = (
     ApiResource("", "v1", "namespaces", "Namespace", namespaced=False),
     ApiResource("", "v1", "resourcequotas", "ResourceQuota"),
     *(
@@ -39,6 +41,8 @@ MORE = (
         )
     ),
 )
+#: Who deals with more kinds than the operator.
+STRANGER = replace(OPERATOR, kinds={**OPERATOR.kinds, **{resource.kind: resource for resource in _MORE}})
 #: How long what a deed calls for may take, and how long it is tried while what it is done to is not there.
 TOLD_SECONDS = 40.0
 #: Labels of a namespace that turn on what the policies below do there.
@@ -49,7 +53,7 @@ class Hand(Kubernetes):
     """The client of somebody else."""
 
     async def create(self, manifest: Mapping[str, Any]) -> Manifest:
-        resource, namespace = RESOURCES[manifest["kind"]], manifest["metadata"].get("namespace")
+        resource, namespace = self.kinds[manifest["kind"]], manifest["metadata"].get("namespace")
         return await self._call("create", resource, namespace, query={"fieldManager": "stranger"}, body=manifest)
 
     async def patch(
@@ -57,7 +61,7 @@ class Hand(Kubernetes):
     ) -> Manifest:
         return await self._call(
             "patch",
-            RESOURCES[kind],
+            self.kinds[kind],
             namespace,
             name,
             subresource,
