@@ -149,9 +149,7 @@ TENANT = (
     Other("apps", "deployments deployments/scale", _EVERY, "services of their own, a notebook say"),
     Other("apps", "replicasets", _READ, "why a Deployment has no Pod"),
     Other("policy", "poddisruptionbudgets", _READ, "why a Pod is not evicted"),
-    Other(
-        CERT_MANAGER_GROUP, "certificates issuers", _EVERY, "certificates of clusters, by cert-manager"
-    ),
+    Other(CERT_MANAGER_GROUP, "certificates issuers", _EVERY, "certificates of clusters, by cert-manager"),
     Other("networking.k8s.io", "networkpolicies", _READ, "see who may talk to whom, and change nothing about it"),
 )
 
