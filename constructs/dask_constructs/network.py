@@ -12,12 +12,12 @@ from dask_crds.names import Component, Label, Port
 from .keywords import Options
 from .manifest import api_object
 from .operator_pod import SELECTOR
-from .peers import ASKED, DNS, Peer, components, peer, tcp
+from .peers import ASKED, DNS, Peer, components, of_scheduler, peer
 from .resource import DaskConstruct
 from .values import ClusterOrJob, Text
 
 #: Ports of a scheduler for who computes, and for who looks on.
-COMPUTING, LOOKING = tcp(Port.COMM.number, Port.DASHBOARD.number), tcp(Port.DASHBOARD.number)
+COMPUTING, LOOKING = of_scheduler(Port.COMM, Port.DASHBOARD), of_scheduler(Port.DASHBOARD)
 
 
 class IsolationOptions(TypedDict, total=False):

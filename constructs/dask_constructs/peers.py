@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from dask_crds.names import Label, Port
+from dask_crds.names import Label, NamedPort, Port
 
 from .keywords import Plain
 from .values import Text
@@ -27,13 +27,18 @@ def peer(given: str | Mapping[str, Any]) -> dict[str, Any]:
 # --- rules ------------------------------------------------------------------------------------------------------------
 
 
-def tcp(*ports: int) -> list[dict[str, Any]]:
+def tcp(*ports: int | str) -> list[dict[str, Any]]:
     """Ports of a rule."""
     return [{"port": port, "protocol": "TCP"} for port in ports]
 
 
-#: Ports of schedulers at which the operator asks: that of the dashboard was the one before there was one for orders.
-ASKED = tcp(Port.CONTROL.number, Port.DASHBOARD.number)
+def of_scheduler(*ports: NamedPort) -> list[dict[str, Any]]:
+    """Ports of schedulers: by number, as a container need not declare them, and by name, as they may be elsewhere."""
+    return tcp(*(part for port in ports for part in (port.number, port.name)))
+
+
+#: Those at which the operator asks: that of the dashboard was the one before there was one for orders.
+ASKED = of_scheduler(Port.CONTROL, Port.DASHBOARD)
 
 #: The rule that lets Pods find names.
 DNS: dict[str, Any] = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.support.constructs import JsonPatch, Manifest, chart, errors, synth
 
-from dask_constructs import DaskCustomResourceDefinitions, DaskOperator, operator_pod
+from dask_constructs import DaskCustomResourceDefinitions, DaskOperator, operator_pod, rbac
 from dask_controller.shell.main import arguments
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +137,22 @@ def test_its_identity_is_confined() -> None:
     assert "ValidatingAdmissionPolicy" not in {m["kind"] for m in installed(confined=False)}
 
 
+def test_all_that_it_may_write_is_confined() -> None:
+    """(security finding 12) But for statuses, and Events, which change nothing."""
+    (policy,) = (m for m in installed() if m["kind"] == "ValidatingAdmissionPolicy")
+    rules = policy["spec"]["matchConstraints"]["resourceRules"]
+    confined = {(group, one) for rule in rules for group in rule["apiGroups"] for one in rule["resources"]}
+    assert all(set(rule["operations"]) == {"CREATE", "UPDATE", "DELETE"} for rule in rules)
+    written = {
+        (group, resource)
+        for permission in rbac.OPERATOR
+        if {"create", "update", "patch", "delete"} & set(permission.rule["verbs"])
+        for group in permission.rule["apiGroups"]
+        for resource in permission.rule["resources"]
+    }
+    assert {one for one in written - confined if not one[1].endswith("/status")} == {("", "events")}
+
+
 def test_probes_and_service_name_the_same_port() -> None:
     manifests = installed()
     (container,) = pod(manifests)["containers"]
@@ -180,7 +196,7 @@ def test_with_the_api_servers_address_it_goes_there_to_dns_and_to_schedulers(nam
     assert [peer["ipBlock"]["cidr"] for peer in api_server["to"]] == ["192.0.2.7/32", "2001:db8::7/128"]
     assert [port["port"] for port in api_server["ports"]] == [443, 6443]
     assert {port["port"] for port in dns["ports"]} == {53}
-    assert [port["port"] for port in schedulers["ports"]] == [8788, 8787]
+    assert {port["port"] for port in schedulers["ports"]} == {8788, "dask-gitops", 8787, "http-dashboard"}
     component = {"key": "dask.org/component", "operator": "In", "values": ["scheduler"]}
     where = [{"matchLabels": {"kubernetes.io/metadata.name": name}} for name in namespaces] if namespaces else [{}]
     assert schedulers["to"] == [
