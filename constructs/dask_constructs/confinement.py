@@ -39,6 +39,7 @@ def confinement(service_account: str, namespace: str, name: str) -> list[dict[st
     own_key = (
         f"request.resource.resource == 'secrets' && request.namespace == '{namespace}'"
         f" && object != null && object.metadata.?name.orValue('') == '{names.MASTER_SECRET}'"
+        " && object.?type.orValue('Opaque') == 'Opaque'"
     )
     user = f"system:serviceaccount:{namespace}:{service_account}"
     spec: dict[str, Any] = {

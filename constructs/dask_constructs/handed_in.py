@@ -11,6 +11,7 @@ from cdk8s import ApiObject, Chart
 from dask_crds import names
 
 from .findings import reference_of_root
+from .security import Tls
 from .volumes import Volume
 
 #: Kinds that belong to no namespace; cdk8s writes that of the chart into them all the same.
@@ -54,7 +55,7 @@ def handed_in(given: Any, keyword: str = "") -> Iterator[HandedIn]:
     elif isinstance(given, list | tuple):
         for number, member in enumerate(given):
             yield from handed_in(member, f"{keyword}[{number}]")
-    elif isinstance(given, Volume):
+    elif isinstance(given, Volume | Tls):
         yield from handed_in(given.given, keyword)
     elif hasattr(given, "node"):
         written = given

@@ -12,13 +12,12 @@ from dask_crds.names import Component, Label, Port
 from .keywords import Options
 from .manifest import api_object
 from .operator_pod import SELECTOR
-from .peers import Peer, peer
+from .peers import ASKED, DNS, Peer, components, of_scheduler, peer
 from .resource import DaskConstruct
 from .values import ClusterOrJob, Text
 
-COMM = {"port": Port.COMM.number, "protocol": "TCP"}
-CONTROL = {"port": Port.CONTROL.number, "protocol": "TCP"}
-DASHBOARD = {"port": Port.DASHBOARD.number, "protocol": "TCP"}
+#: Ports of a scheduler for who computes, and for who looks on.
+COMPUTING, LOOKING = of_scheduler(Port.COMM, Port.DASHBOARD), of_scheduler(Port.DASHBOARD)
 
 
 class IsolationOptions(TypedDict, total=False):
@@ -67,12 +66,11 @@ def _of_scheduler(cluster: str, options: Options) -> dict[str, Any]:
         **peer(options.get("operator_namespace", "dask-operator")),
         "podSelector": {"matchLabels": SELECTOR},
     }
-    # The dashboard's for schedulers that were started before they had a port for orders.
-    rules: list[dict[str, Any]] = [{"from": [operator], "ports": [CONTROL, DASHBOARD]}]
+    rules: list[dict[str, Any]] = [{"from": [operator], "ports": ASKED}]
     if clients := options.get("clients"):
-        rules.append({"from": [peer(one) for one in clients], "ports": [COMM, DASHBOARD]})
+        rules.append({"from": [peer(one) for one in clients], "ports": COMPUTING})
     if dashboards := options.get("dashboards"):
-        rules.append({"from": [peer(one) for one in dashboards], "ports": [DASHBOARD]})
+        rules.append({"from": [peer(one) for one in dashboards], "ports": LOOKING})
     return {**_pods(cluster, Component.SCHEDULER), "policyTypes": ["Ingress"], "ingress": rules}
 
 
@@ -87,13 +85,6 @@ def _of_all(cluster: str, options: Options) -> dict[str, Any]:
     }
 
 
-#: The rule that lets Pods find names.
-DNS: dict[str, Any] = {
-    "to": [{**peer("kube-system"), "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}],
-    "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}],
-}
-
-
-def _pods(cluster: str, *components: str) -> dict[str, Any]:
-    expression = {"key": Label.COMPONENT, "operator": "In", "values": list(components)}
-    return {"podSelector": {"matchLabels": {Label.CLUSTER: cluster}, "matchExpressions": [expression]}}
+def _pods(cluster: str, *kinds: str) -> dict[str, Any]:
+    selector = components(*kinds)["podSelector"]
+    return {"podSelector": {"matchLabels": {Label.CLUSTER: cluster}, **selector}}

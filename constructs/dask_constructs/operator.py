@@ -18,7 +18,7 @@ from .confinement import confinement
 from .manifest import api_object, cluster_scoped
 from .operator_pod import LABELS, NAME, deployment, disruption_budget, network_policy, service
 from .options import Resources
-from .peers import Peer
+from .peers import AddressBlock, Peer
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct
 from .restricted import RESTRICTED_NAMESPACE
@@ -70,6 +70,13 @@ class OperatorProps(TypedDict, total=False):
     """A Secret in ``namespace`` with ``tls.crt`` and ``tls.key``: metrics are served over TLS, at port 8443, to whom a
     ClusterRole such as ``dask-operator-metrics-reader`` lets ``get`` the path ``/metrics`` (default: over plain HTTP,
     to all whom the NetworkPolicy lets in)."""
+    api_server: Sequence[AddressBlock] | None
+    """Addresses of the API server as the Pods see it, ``["192.0.2.7/32"]`` say, which differ from cluster to cluster.
+    With them the operator goes there (at port 443 or 6443), to DNS and to schedulers, and nowhere else (default:
+    anywhere)."""
+    egress: Sequence[Mapping[str, Any]] | None
+    """Further rules of where it may go, an API server at another port or DNS of another kind say; as in a
+    NetworkPolicy."""
     replicas: Annotated[int, Meta(ge=0, le=100)] | None
     """One leads, the others are ready to take over (default 2)."""
     cluster_domain: Text | None

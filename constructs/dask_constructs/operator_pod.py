@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dask_crds.names import Annotation
+from dask_crds.names import Annotation, Component
 
 from .keywords import Options
-from .peers import peer
+from .peers import ASKED, DNS, components, peer, to_api_server
 from .restricted import RESTRICTED_CONTAINER, RESTRICTED_POD
 
 VERSION = "0.1.0"
@@ -38,13 +38,28 @@ def service(options: Options) -> dict[str, Any]:
 def network_policy(options: Options) -> dict[str, Any]:
     """Spec of the NetworkPolicy: metrics are read by whom it names, and nothing else comes in.
 
-    Probes come from the Pod's own node, which no NetworkPolicy keeps out. Going out is not limited: addresses and ports
-    of the API server, and of DNS, differ from cluster to cluster.
+    Probes come from the Pod's own node, which no NetworkPolicy keeps out. Going out is limited only where it is said
+    where the API server is, which differs from cluster to cluster.
     """
     sources = [peer(source) for source in options.get("metrics_namespaces", ())]
     name, _ = _metrics_port(options)
     ingress = [{"from": sources, "ports": [{"port": name, "protocol": "TCP"}]}] if sources else []
-    return {"podSelector": {"matchLabels": SELECTOR}, "policyTypes": ["Ingress"], "ingress": ingress}
+    spec: dict[str, Any] = {"podSelector": {"matchLabels": SELECTOR}, "policyTypes": ["Ingress"], "ingress": ingress}
+    if egress := list(_egress(options)):
+        spec |= {"policyTypes": ["Ingress", "Egress"], "egress": egress}
+    return spec
+
+
+def _egress(options: Options) -> Iterator[dict[str, Any]]:
+    api_server, others = options.get("api_server"), options.get("egress")
+    if not api_server and not others:
+        return
+    if api_server:
+        yield to_api_server(api_server)
+    yield DNS
+    where = [peer(namespace) for namespace in options.get("namespaces", ())] or [{"namespaceSelector": {}}]
+    yield {"to": [{**one, **components(Component.SCHEDULER)} for one in where], "ports": ASKED}
+    yield from map(dict, others or ())
 
 
 def _metrics_port(options: Options) -> tuple[str, int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, get_args
 
 from constructs import Construct
 
@@ -12,12 +12,14 @@ from dask_crds import model, names
 from .keywords import Plain
 from .manifest import api_object
 from .rbac import CERT_MANAGER_GROUP
-from .values import Named
+from .values import Named, reference
 
 #: Kinds of it that a cluster with ``Tls.cert_manager`` needs.
 CERT_MANAGER_KINDS = ("Issuer", "Certificate")
 #: Days that the certificate of a cluster's CA lasts. It is renewed with the same key, so nobody notices.
 _CA_DAYS = 3650
+
+_Source = Literal["cert-manager", "secret", "operator"]
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,13 @@ class Tls:
         source: who makes them.
         secret_name: the Secret with ``ca.crt``, ``tls.crt`` and ``tls.key``, where it is yours.
         days: how long one is valid, where cert-manager makes it; a new one comes when two thirds have passed.
+        given: the Secret itself, where it was handed in.
     """
 
-    source: Literal["cert-manager", "secret", "operator"]
+    source: _Source
     secret_name: str | None = None
     days: int = 90
+    given: Any = field(default=None, repr=False, compare=False)
 
     @classmethod
     def cert_manager(cls, *, days: int = 90) -> Tls:
@@ -46,7 +50,8 @@ class Tls:
     @classmethod
     def secret(cls, secret: str | Named) -> Tls:
         """They are in a Secret with ``ca.crt``, ``tls.crt`` and ``tls.key``, whose CA is for this cluster alone."""
-        return cls("secret", secret if isinstance(secret, str) else secret.name)
+        name: Any = getattr(secret, "name", secret)
+        return cls("secret", name, given=secret)
 
     @classmethod
     def generated(cls) -> Tls:
@@ -57,8 +62,15 @@ class Tls:
 def _tls(given: object) -> Tls:
     if not isinstance(given, Tls):
         raise ValueError(f"must be Tls.cert_manager(), Tls.secret(...) or Tls.generated(), not {given!r}")
-    if given.source == "secret" and not (isinstance(given.secret_name, str) and given.secret_name):
+    if given.source not in get_args(_Source):
+        sources = ", ".join(map(repr, get_args(_Source)))
+        raise ValueError(f"source must be one of {sources}, not {given.source!r}")
+    if given.source != "secret":
+        if given.secret_name is not None:
+            raise ValueError(f"secret_name says nothing beside source={given.source!r}")
+    elif not (isinstance(given.secret_name, str) and given.secret_name):
         raise ValueError(f"must name a Secret, not {given.secret_name!r}")
+    reference("Secret").read(given.given)
     if isinstance(given.days, bool) or not isinstance(given.days, int) or not 1 <= given.days <= _CA_DAYS // 2:
         raise ValueError(f"days must be a whole number from 1 to {_CA_DAYS // 2}, not {given.days!r}")
     return given

@@ -9,13 +9,13 @@ from cdk8s import ApiObject
 from constructs import Construct
 
 from dask_crds.kinds import DASK_KINDS
-from dask_crds.names import Component, Label
+from dask_crds.names import Component
 
 from . import rbac
 from .cron_job import starter_account
 from .manifest import api_object, cluster_scoped
-from .network import COMM, CONTROL, DASHBOARD, DNS
-from .peers import Peer, peer
+from .network import COMPUTING
+from .peers import ASKED, DNS, AddressBlock, Peer, components, peer, to_api_server
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct
 from .restricted import RESTRICTED_NAMESPACE
@@ -53,7 +53,7 @@ class TenantProps(TypedDict, total=False):
     """Namespaces whose Pods may use the schedulers, notebooks say; or peers as in a NetworkPolicy."""
     egress: Sequence[Mapping[str, Any]] | None
     """Further rules of where scheduler, workers and runners may go, object stores say; as in a NetworkPolicy."""
-    api_server: Sequence[Text] | None
+    api_server: Sequence[AddressBlock] | None
     """Addresses of the API server as the Pods see it, ``["192.0.2.7/32"]`` say, which differ from cluster to cluster.
     Scheduled jobs are started by Pods that talk to it; left out, these may talk to any address, at its usual ports."""
     operator_namespace: Namespace | None
@@ -136,9 +136,8 @@ def network_policies(
     Which cluster of the namespace a Pod belongs to does not matter; ``DaskNetworkPolicy`` is for that. Workers listen
     on ports that they choose, so between them and the scheduler all ports are open.
     """
-    dask = _component(Component.SCHEDULER, Component.WORKER, Component.JOB_RUNNER)
+    dask = components(Component.SCHEDULER, Component.WORKER, Component.JOB_RUNNER)
     clients = [peer(client) for client in client_namespaces]
-    reached = {"to": [{"ipBlock": {"cidr": cidr}} for cidr in api_server]} if api_server else {}
     policies: dict[str, dict[str, Any]] = {
         "nothing-else": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
         "dns": {"podSelector": {}, "policyTypes": ["Egress"], "egress": [DNS]},
@@ -146,29 +145,23 @@ def network_policies(
             "podSelector": dask["podSelector"],
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [{"from": [dask]}],
-            "egress": [{"to": [_component(Component.SCHEDULER, Component.WORKER)]}, *map(dict, egress)],
+            "egress": [{"to": [components(Component.SCHEDULER, Component.WORKER)]}, *map(dict, egress)],
         },
         "dask-job-starters": {
-            "podSelector": _component(Component.JOB_STARTER)["podSelector"],
+            "podSelector": components(Component.JOB_STARTER)["podSelector"],
             "policyTypes": ["Egress"],
-            "egress": [{**reached, "ports": [{"port": port, "protocol": "TCP"} for port in (443, 6443)]}],
+            "egress": [to_api_server(api_server)],
         },
         "dask-operator": {
-            "podSelector": _component(Component.SCHEDULER)["podSelector"],
+            "podSelector": components(Component.SCHEDULER)["podSelector"],
             "policyTypes": ["Ingress"],
-            # That of the dashboard for schedulers that were started before they had one for orders.
-            "ingress": [{"from": [peer(operator_namespace)], "ports": [CONTROL, DASHBOARD]}],
+            "ingress": [{"from": [peer(operator_namespace)], "ports": ASKED}],
         },
     }
     if clients:
         policies["dask-clients"] = {
-            "podSelector": _component(Component.SCHEDULER)["podSelector"],
+            "podSelector": components(Component.SCHEDULER)["podSelector"],
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": clients, "ports": [COMM, DASHBOARD]}],
+            "ingress": [{"from": clients, "ports": COMPUTING}],
         }
     return policies
-
-
-def _component(*components: str) -> dict[str, Any]:
-    expression = {"key": Label.COMPONENT, "operator": "In", "values": list(components)}
-    return {"podSelector": {"matchExpressions": [expression]}}

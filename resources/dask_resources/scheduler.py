@@ -15,7 +15,7 @@ from . import eviction
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, main_container, with_environment
 from .revision import revision
-from .scheduler_extension import control_port, mounted, sources, with_key, with_loopback
+from .scheduler_extension import control_port, declared_ports, mounted, sources, with_key, with_loopback
 from .security import certificates_of, secured_revision, with_tls
 
 DEFAULT_CLUSTER_DOMAIN = "cluster.local"
@@ -201,8 +201,7 @@ def _loopback_port(cluster: DaskCluster) -> int | None:
     spec, service = cluster.spec.scheduler.spec, cluster.spec.scheduler.service or {}
     if spec.get("hostNetwork"):  # its loopback is the node's
         return None
-    declared = {port.get("containerPort") for c in spec["containers"] for port in c.get("ports") or ()}
-    taken = declared | {control_port(spec)} | {port.get("port") for port in service.get("ports") or ()}
+    taken = declared_ports(spec) | {control_port(spec)} | {port.get("port") for port in service.get("ports") or ()}
     return next(number for number in range(Port.LOOPBACK.number, 2**16) if number not in taken)
 
 

@@ -48,7 +48,8 @@ def mounted(spec: dict[str, Any], config_map: str) -> dict[str, Any]:
     command line replaces that list (``distributed.cli.dask_scheduler``), so there the module is added as another one.
     """
     main = main_container(spec, Component.SCHEDULER)
-    spec = {**spec, "containers": [_preloading(c) if c["name"] == main else c for c in spec["containers"]]}
+    containers = [_without_control_port(c) for c in spec["containers"]]
+    spec = {**spec, "containers": [_preloading(c) if c["name"] == main else c for c in containers]}
     return with_volume(spec, main, name=_VOLUME, source={"configMap": {"name": config_map}}, path=MOUNT_PATH)
 
 
@@ -68,10 +69,23 @@ def with_key(spec: dict[str, Any], secret: str) -> dict[str, Any]:
     return with_volume(spec, main, name=_SECURITY_VOLUME, source=security.volume(secret), path=security.MOUNT_PATH)
 
 
+def _without_control_port(container: dict[str, Any]) -> dict[str, Any]:
+    """A container of a template that was copied from a Pod of ours, say: the port would be taken for the module's."""
+    ports = container.get("ports") or []
+    theirs = [port for port in ports if port.get("name") != Port.CONTROL.name]
+    return container if theirs == ports else {**container, "ports": theirs}
+
+
 def control_port(spec: Mapping[str, Any]) -> int:
     """The port for orders of a scheduler that does not have one yet: the first from 8788 on that is free."""
-    taken = {port.get("containerPort") for c in spec["containers"] for port in c.get("ports") or ()}
+    taken = declared_ports(spec)
     return next(number for number in range(Port.CONTROL.number, 2**16) if number not in taken)
+
+
+def declared_ports(spec: Mapping[str, Any]) -> set[int]:
+    """Numbers of the ports that containers of a PodSpec state, sidecars among the ``initContainers`` included."""
+    containers = [*spec["containers"], *(spec.get("initContainers") or ())]
+    return {port["containerPort"] for container in containers for port in container.get("ports") or ()}
 
 
 def with_loopback(spec: dict[str, Any], port: int) -> dict[str, Any]:

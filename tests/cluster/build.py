@@ -38,7 +38,7 @@ def build(name: str, position: str) -> None:
         "GOTOOLCHAIN": "local",
     }
     with progress(f"building {name} {module.version} ({position})"):
-        if module.embeds:
+        if module.lacks:
             source = _source(module, go)
         elif not (source / "go.sum").exists():
             source.mkdir(parents=True, exist_ok=True)
@@ -83,9 +83,9 @@ def _source(module: Module, go: str) -> Path:
             path.chmod(0o755)  # Go keeps its own copy read-only
     for pinned in module.pinned:
         run([go, "mod", "edit", f"-replace={pinned.split()[0]}={pinned.replace(' ', '@')}"], cwd=partial)
-    if module.embeds:
-        (partial / module.embeds).parent.mkdir(exist_ok=True)
-        (partial / module.embeds).write_text("{}\n")
+    for place, content in module.lacks.items():
+        (partial / place).parent.mkdir(parents=True, exist_ok=True)
+        (partial / place).write_text(content)
     partial.rename(folder)
     return folder
 

@@ -12,13 +12,26 @@ from pathlib import Path
 
 from .build import build, go_command, source
 from .machine import ARGO_CD_PACKAGES, CACHE, NODE_PACKAGES, Unavailable, ensure_packages, locked, progress, run
-from .modules import ARGO_CD, CONTROL_PLANE, FLUX, GATEWAY_API, KEDA, MODULES, NODE, TOOLS, module_of, program
+from .modules import (
+    ARGO_CD,
+    CERT_MANAGER,
+    CONTROL_PLANE,
+    FLUX,
+    GATEWAY_API,
+    KEDA,
+    MODULES,
+    NODE,
+    TOOLS,
+    module_of,
+    program,
+)
 from .releases import NotPublished, download, forced, to_download
 
 __all__ = [
     "ARGO_CD",
     "ARGO_CD_PACKAGES",
     "CACHE",
+    "CERT_MANAGER",
     "CONTROL_PLANE",
     "FLUX",
     "GATEWAY_API",

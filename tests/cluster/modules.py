@@ -6,7 +6,7 @@ Versions stand here and nowhere else.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .machine import CACHE
@@ -47,7 +47,8 @@ class Module:
     replaces: bool = False
     pinned: tuple[str, ...] = ()  # modules, with their versions, that its go.mod does not name or not so
     crds: str = ""  # glob of the CustomResourceDefinitions in the module
-    embeds: str = ""  # file that a program embeds and that its module lacks
+    #: Files that the module lacks, and where they belong: what a program embeds, or the program itself.
+    lacks: dict[str, str] = field(default_factory=dict)
     release: Release | None = None  # none where the project publishes images alone, or no checksums
 
     @property
@@ -75,6 +76,7 @@ _SOURCE_CONTROLLER = "github.com/fluxcd/source-controller"
 _KUSTOMIZE_CONTROLLER = "github.com/fluxcd/kustomize-controller"
 _FLUX_CLI = "github.com/fluxcd/flux2/v2"
 _KEDA = "github.com/kedacore/keda/v2"
+_CERT_MANAGER = "github.com/cert-manager/cert-manager"
 _NETWORK_POLICIES = "sigs.k8s.io/kube-network-policies"
 MODULES = (
     Module(
@@ -192,7 +194,7 @@ MODULES = (
         _FLUX_CLI,
         "2.9.5",
         (f"{_FLUX_CLI}/cmd/flux",),
-        embeds="cmd/flux/manifests/none.yaml",
+        lacks={"cmd/flux/manifests/none.yaml": "{}\n"},
         release=_on_github(
             "fluxcd/flux2", "flux_{version}_linux_{arch}.tar.gz", "flux_{version}_checksums.txt", "flux"
         ),
@@ -204,6 +206,13 @@ MODULES = (
         replaces=True,
         crds="config/crd/bases/*.yaml",
     ),
+    Module(
+        _CERT_MANAGER,
+        "1.21.2",
+        (f"{_CERT_MANAGER}/cmd/controller",),
+        crds="deploy/crds/cert-manager.io_*.yaml",
+        lacks={"cmd/controller/main.go": Path(__file__).with_name("cert_manager.go").read_text()},
+    ),
     Module("sigs.k8s.io/gateway-api", "1.6.1", (), crds="config/crd/standard/*routes.yaml"),
     Module(_NETWORK_POLICIES, "0.8.0", (f"{_NETWORK_POLICIES}/cmd",)),
 )
@@ -213,6 +222,7 @@ _PROGRAMS = {
     f"{_ARGO_CD}/cmd": "argocd",
     f"{_KEDA}/cmd/operator": "keda-operator",
     f"{_KEDA}/cmd/adapter": "keda-adapter",
+    f"{_CERT_MANAGER}/cmd/controller": "cert-manager-controller",
     f"{_NETWORK_POLICIES}/cmd": "kube-network-policies",
 }
 
@@ -223,6 +233,7 @@ TOOLS = ("kustomize", "kubeconform", "kube-score", "crane", "flux", "actionlint"
 ARGO_CD = ("argocd",)
 FLUX = ("source-controller", "kustomize-controller")
 KEDA = ("keda-operator", "keda-adapter")
+CERT_MANAGER = ("cert-manager-controller",)
 GATEWAY_API = ("gateway-api",)
 
 

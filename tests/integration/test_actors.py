@@ -54,7 +54,7 @@ def cluster(name: str) -> dict[str, Any]:
 def made() -> list[dict[str, Any]]:
     """The team's namespace, another, and who looks on."""
     c = chart()
-    DaskTenant(c, "team", namespace=TEAM, groups=["engineers"], maximum_clusters=1)
+    DaskTenant(c, "team", namespace=TEAM, groups=["engineers"], maximum_clusters=1, maximum_pods=1)
     d = chart()
     DaskOperator(d, "operator", crds=False, create_namespace=False)
     roles = [m for m in synth(d) if m["kind"] == "ClusterRole" and m["metadata"]["name"] == "dask-view"]
@@ -150,6 +150,22 @@ def test_a_tenant_opens_nothing_and_takes_no_more_than_its_quota(
 ) -> None:
     """(security finding 10)"""
     assert why in actors.create(TENANT, manifest)
+
+
+def test_a_tenants_workers_are_limited_together(actors: Actors) -> None:
+    """(security finding 13) Of several groups none was too large."""
+    restricted = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    workers = [pod(), pod()]
+    for n, worker in enumerate(workers):
+        worker["metadata"] = {"name": f"group-{n}-worker-0"}
+        worker["spec"]["containers"][0]["securityContext"] = restricted
+    assert actors.refused(TENANT, "create", "-f", "-", input=workers[0]) == ""
+    assert "requested: pods=1, used: pods=1, limited: pods=1" in actors.create(TENANT, workers[1])
 
 
 @pytest.mark.parametrize("command", [("get", "daskclusters"), ("get", "secrets"), ("get", "pods")])

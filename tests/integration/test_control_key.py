@@ -166,10 +166,12 @@ def confined(control_plane: ControlPlane, home: str, namespace: str) -> Iterator
 def test_a_confined_operator_makes_the_secrets_of_clusters_and_its_own_key(confined, home):
     """Taken over, it plants no Secret and has no token made (security finding 12)."""
     assert confined("ours") == ""
+    token = {"of": "default", "type": "kubernetes.io/service-account-token"}
+    assert "of type Opaque" in confined("token", **token)
+    assert "of type Opaque" in confined(names.MASTER_SECRET, home, **token), "it may read the one of that name"
     assert confined(names.MASTER_SECRET, home, owned=False) == ""
     assert "belongs to a Dask resource" in confined(names.MASTER_SECRET, owned=False)
     assert "belongs to a Dask resource" in confined("another", home, owned=False)
-    assert "of type Opaque" in confined("token", of="default", type="kubernetes.io/service-account-token")
     assert "nothing to do in namespace kube-system" in confined("ours", "kube-system")
 
 

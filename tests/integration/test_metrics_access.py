@@ -7,6 +7,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.control_plane
 
 #: Seconds in which whatever is expected should have happened on a busy machine too.
 PATIENCE = 20.0
+#: More than the buffers of both ends hold.
+LARGE = 32 * 2**20
 
 
 def account(kubectl: Kubectl, name: str, rules: list[dict]) -> str:
@@ -173,6 +176,29 @@ async def test_a_slow_handshake_and_what_is_no_tls_are_closed(kubeconfig, author
                 assert b"process_" not in await reader.read()
             writer.transport.abort()
     assert caplog.text == ""
+
+
+async def test_a_large_body_is_not_read_while_it_is_found_out_who_asks(authority):
+    """The API server may take its time, and more than two do not ask it at once."""
+
+    async def undecided(*_: str) -> HTTPStatus:
+        await asyncio.Event().wait()
+        return HTTPStatus.OK
+
+    secure = Secure(Certificate(authority.folder).context, undecided)
+    trusted = ssl.create_default_context(cafile=authority.certificate)
+    async with serve_secured(Metrics("x"), secure, port=0, host="127.0.0.1", seconds=3.0) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusted)
+        writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+        sent = 0
+        with suppress(ConnectionError):
+            async with asyncio.timeout(PATIENCE):
+                while sent < LARGE:
+                    writer.write(bytes(2**20))
+                    await writer.drain()
+                    sent += 2**20
+        writer.transport.abort()
+    assert sent < LARGE
 
 
 async def test_a_renewed_certificate_is_used_and_a_broken_one_is_not(kubeconfig, authority, monkeypatch, caplog):

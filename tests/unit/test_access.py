@@ -32,6 +32,8 @@ class Server:
             return self.judgement
         if spec["token"] == "down":
             raise ApiError(500, "InternalError", "etcd is slow")
+        if not spec["token"]:  # as the real one
+            raise ApiError(400, "BadRequest", "token is required for TokenReview in authentication")
         user = {"username": "prometheus", "uid": "u", "groups": ["g"], "extra": {"x": ["y"]}}
         return {"authenticated": True, "user": user} if spec["token"].startswith("good") else {}
 
@@ -53,7 +55,9 @@ async def test_the_user_of_the_token_is_asked_about() -> None:
     )
 
 
-@pytest.mark.parametrize("authorization", ["", "Basic Z29vZDo=", "good", "Bearer", "Bearer unknown", "Bearer "])
+@pytest.mark.parametrize(
+    "authorization", ["", "Basic Z29vZDo=", "good", "Bearer", "Bearer unknown", "Bearer ", "bearer \t"]
+)
 @virtual_time
 async def test_whom_nobody_knows_is_not_let_in(authorization: str) -> None:
     assert await Access(Server())(authorization, "/metrics") == HTTPStatus.UNAUTHORIZED

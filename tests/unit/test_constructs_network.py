@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from tests.support.constructs import IMAGE, chart, errors, synth
 
-from dask_constructs import DaskCluster, DaskNetworkPolicy
+from dask_constructs import DaskCluster, DaskNetworkPolicy, DaskOperator, DaskTenant
+from dask_crds.model import parse
+from dask_resources.scheduler import scheduler_deployment
 
 SCHEDULER, WORKER, RUNNER = "scheduler", "worker", "job-runner"
 
@@ -91,6 +93,35 @@ def test_the_operator_asks_the_scheduler_and_nobody_else() -> None:
     assert not may(OPERATOR, pod(WORKER), 8787)
     other = {**OPERATOR, "namespace": "platform"}
     assert may(other, pod(SCHEDULER), 8787, operator_namespace="platform")
+
+
+@pytest.mark.parametrize("kind", ["cluster", "tenant", "operator"])
+def test_the_operator_finds_the_port_for_orders_wherever_a_scheduler_has_it(kind: str) -> None:
+    """A sidecar that has port 8788 moves it."""
+    c = chart(namespace="team")
+    sidecar = {"name": "beside", "image": IMAGE, "ports": [{"containerPort": 8788}]}
+    manifest = DaskCluster(c, "c", name="analytics", image=IMAGE, scheduler_pod={"containers": [sidecar]}).api_object
+    pod = scheduler_deployment(parse(manifest.to_json()))["spec"]["template"]["spec"]
+    declared = [port for container in pod["containers"] for port in container.get("ports", ())]
+    (control,) = (port["containerPort"] for port in declared if port.get("name") == "dask-gitops")
+    assert control != 8788
+
+    d = chart(namespace="team")
+    if kind == "cluster":
+        DaskNetworkPolicy(d, "policy", cluster="analytics")
+    elif kind == "tenant":
+        DaskTenant(d, "tenant", namespace="team")
+    else:
+        DaskOperator(d, "operator", api_server=["192.0.2.7/32"])
+    rules = [
+        rule
+        for manifest in synth(d)
+        if manifest["kind"] == "NetworkPolicy"
+        for rule in manifest["spec"].get("ingress", []) + manifest["spec"].get("egress", [])
+    ]
+    (asked,) = (ports for rule in rules if 8788 in (ports := [port["port"] for port in rule.get("ports", ())]))
+    numbers = {port.get("name"): port["containerPort"] for port in declared}
+    assert control in {numbers.get(port, port) for port in asked}
 
 
 def test_clients_compute_and_dashboards_look() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.support.constructs import JsonPatch, Manifest, chart, errors, synth
 
-from dask_constructs import DaskCustomResourceDefinitions, DaskOperator, operator_pod
+from dask_constructs import DaskCustomResourceDefinitions, DaskOperator, operator_pod, rbac
 from dask_controller.shell.main import arguments
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +107,9 @@ def test_the_controller_understands_its_arguments(namespaces: list[str] | None) 
         ({"not_inherited": [""]}, "not_inherited[0]: must be text that is not empty, not ''"),
         ({"namespaces": "team"}, "namespaces: must be a list that is not empty, not 'team'; for one, write ['team']"),
         ({"namespaces": []}, "namespaces: must be a list that is not empty, not []"),
+        ({"api_server": "192.0.2.7/32"}, "api_server: must be a list, not '192.0.2.7/32'"),
+        ({"api_server": ["192.0.2.7"]}, "api_server[0]: must be a block of addresses such as '192.0.2.7/32'"),
+        ({"egress": [{}, "team"]}, "egress[1]: must be a mapping, not 'team'"),
         ({"replicas": "2"}, "replicas: must be a whole number from 0 to 100, not '2'; write 2"),
     ],
 )
@@ -134,6 +137,22 @@ def test_its_identity_is_confined() -> None:
     assert "ValidatingAdmissionPolicy" not in {m["kind"] for m in installed(confined=False)}
 
 
+def test_all_that_it_may_write_is_confined() -> None:
+    """(security finding 12) But for statuses, and Events, which change nothing."""
+    (policy,) = (m for m in installed() if m["kind"] == "ValidatingAdmissionPolicy")
+    rules = policy["spec"]["matchConstraints"]["resourceRules"]
+    confined = {(group, one) for rule in rules for group in rule["apiGroups"] for one in rule["resources"]}
+    assert all(set(rule["operations"]) == {"CREATE", "UPDATE", "DELETE"} for rule in rules)
+    written = {
+        (group, resource)
+        for permission in rbac.OPERATOR
+        if {"create", "update", "patch", "delete"} & set(permission.rule["verbs"])
+        for group in permission.rule["apiGroups"]
+        for resource in permission.rule["resources"]
+    }
+    assert {one for one in written - confined if not one[1].endswith("/status")} == {("", "events")}
+
+
 def test_probes_and_service_name_the_same_port() -> None:
     manifests = installed()
     (container,) = pod(manifests)["containers"]
@@ -153,6 +172,44 @@ def test_nobody_but_who_is_named_reaches_its_port() -> None:
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
     rule = {"from": [monitoring, address], "ports": [{"port": "http", "protocol": "TCP"}]}
     assert policy["spec"]["ingress"] == [rule]
+
+
+def egress(**options: Any) -> list[Manifest] | None:
+    """Rules of where the operator may go; ``None``: anywhere."""
+    (policy,) = of_kind(installed(**options), "NetworkPolicy")
+    rules: list[Manifest] | None = policy["spec"].get("egress")
+    assert ("Egress" in policy["spec"]["policyTypes"]) == (rules is not None)
+    return rules
+
+
+def test_it_goes_anywhere_unless_it_is_said_where_the_api_server_is() -> None:
+    """Of a taken-over operator (security finding 12): addresses differ, so that none could be a default."""
+    assert egress() is None
+    assert egress(api_server=[]) is None
+    assert egress(egress=[]) is None
+
+
+@pytest.mark.parametrize("namespaces", [None, ["a", "b"]])
+def test_with_the_api_servers_address_it_goes_there_to_dns_and_to_schedulers(namespaces: list[str] | None) -> None:
+    """(security finding 12) Of schedulers, their port for orders, and that of those from before they had one."""
+    api_server, dns, schedulers = egress(api_server=["192.0.2.7/32", "2001:db8::7/128"], namespaces=namespaces) or []
+    assert [peer["ipBlock"]["cidr"] for peer in api_server["to"]] == ["192.0.2.7/32", "2001:db8::7/128"]
+    assert [port["port"] for port in api_server["ports"]] == [443, 6443]
+    assert {port["port"] for port in dns["ports"]} == {53}
+    assert {port["port"] for port in schedulers["ports"]} == {8788, "dask-gitops", 8787, "http-dashboard"}
+    component = {"key": "dask.org/component", "operator": "In", "values": ["scheduler"]}
+    where = [{"matchLabels": {"kubernetes.io/metadata.name": name}} for name in namespaces] if namespaces else [{}]
+    assert schedulers["to"] == [
+        {"namespaceSelector": selector, "podSelector": {"matchExpressions": [component]}} for selector in where
+    ]
+
+
+def test_it_goes_where_else_is_said() -> None:
+    """An API server at another port, or names that are found by other Pods than those of ``kube-dns``."""
+    rule = {"to": [{"ipBlock": {"cidr": "192.0.2.7/32"}}], "ports": [{"port": 16443, "protocol": "TCP"}]}
+    without, with_it = egress(api_server=["192.0.2.7/32"]) or [], egress(api_server=["192.0.2.7/32"], egress=[rule])
+    assert with_it == [*without, rule]
+    assert egress(egress=[rule]) == [*without[1:], rule], "the rule is the API server's"
 
 
 @pytest.mark.parametrize("namespaces", [None, ["a"]])

@@ -21,6 +21,13 @@ def cluster(tls: Any, **options: Any) -> Any:
     return c
 
 
+class Found:
+    """An object of cdk8s-plus, say."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.name = kind, "found"
+
+
 def test_without_it_nothing_is_stated() -> None:
     assert "security" not in only(cluster(None))["spec"]
 
@@ -31,11 +38,7 @@ def test_the_operators_certificates_are_one_word() -> None:
 
 def test_your_own_are_named() -> None:
     assert only(cluster(Tls.secret("mine")))["spec"]["security"] == {"tls": {"mode": "Secret", "secretName": "mine"}}
-
-    class Named:
-        name = "an-object"
-
-    assert only(cluster(Tls.secret(Named())))["spec"]["security"]["tls"]["secretName"] == "an-object"
+    assert only(cluster(Tls.secret(Found("Secret"))))["spec"]["security"]["tls"]["secretName"] == "found"
 
 
 def test_cert_manager_gets_an_authority_for_this_cluster_alone() -> None:
@@ -98,6 +101,11 @@ def test_the_runs_of_a_cron_job_share_theirs() -> None:
         ("generated", "security: must be Tls.cert_manager(), Tls.secret(...) or Tls.generated(), not 'generated'"),
         (True, "security: must be Tls.cert_manager()"),
         (Tls.secret(""), "security: must name a Secret, not ''"),
+        (Tls.secret(5), "security: must name a Secret, not 5"),  # type: ignore[arg-type]
+        (Tls.secret(Found("ConfigMap")), "security: must be a Secret, not the ConfigMap 'found'"),
+        (Tls("own"), "security: source must be one of 'cert-manager', 'secret', 'operator', not 'own'"),  # type: ignore[arg-type]
+        (Tls("cert-manager", "mine"), "security: secret_name says nothing beside source='cert-manager'"),
+        (Tls("operator", "mine"), "security: secret_name says nothing beside source='operator'"),
         (Tls.cert_manager(days=0), "security: days must be a whole number from 1 to 1825, not 0"),
         (Tls.cert_manager(days=True), "security: days must be"),
         (Tls.secret("Not_A_Name"), "spec.security.tls.secretName: 'Not_A_Name' must be a DNS name"),

@@ -197,6 +197,22 @@ def test_who_starts_jobs_reaches_the_api_server_alone_where_its_address_is_known
     assert [rule["to"] for rule in policy["egress"]] == [[{"ipBlock": {"cidr": "192.0.2.7/32"}}]]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("192.0.2.9", "192.0.2.9/32"),
+        ("2001:db8::7", "2001:db8::7/128"),
+        ("192.0.2.9/255.255.255.0", "192.0.2.0/24"),
+        *((other, "192.0.2.7/32") for other in ("192.0.2.9/33", "192.0.2.9/", "a.example", "", 3221225991)),
+    ],
+)
+def test_an_address_that_no_policy_takes_is_told_at_synth(wrong: Any, right: str) -> None:
+    c = chart()
+    DaskTenant(c, "t", namespace="team", api_server=["192.0.2.0/24", "2001:db8::/64", wrong])
+    (found,) = errors(c)
+    assert found == f"[test/t] api_server[2]: must be a block of addresses such as '{right}', not {wrong!r}"
+
+
 def test_the_teams_role_lacks_what_isolates_it() -> None:
     """(security finding 10) `edit` may write NetworkPolicies."""
     (role,) = (role for role in of_kind(tenant(), "Role") if role["metadata"]["name"] == "dask-tenant")

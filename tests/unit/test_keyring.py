@@ -28,6 +28,7 @@ from dask_controller.shell.keyring import BELIEVED_SECONDS, KEY_REFUSED, Keyring
 from dask_controller.shell.reconcile import TRIED_OTHERWISE, _next_look
 from dask_crds import names
 from dask_crds.kinds import RESOURCES
+from dask_crds.model import Security, Tls
 from dask_resources.scheduler import scheduler_deployment
 from dask_resources.security import control_key
 from dask_resources.worker import worker_pod
@@ -368,3 +369,32 @@ def test_a_port_of_the_users_is_left_to_them(theirs: Any, number: int) -> None:
     assert scheduler["ports"] == [{"name": "dask-gitops", "containerPort": number, "protocol": "TCP"}]
     assert {"name": "DASK_GITOPS_PORT", "value": str(number)} in scheduler["env"]
     assert other["ports"] == theirs
+
+
+def test_a_sidecar_that_starts_before_has_its_port_too() -> None:
+    """One among the initContainers lives as long as the Pod; also with TLS, which opens another port."""
+    sidecar = {"name": "proxy", "image": "x", "restartPolicy": "Always"}
+    sidecar["ports"] = [{"containerPort": 8788}, {"containerPort": 8790}]  # type: ignore[assignment]
+    spec = {"containers": [{"name": "scheduler", "image": "x"}], "initContainers": [sidecar]}
+    security = Security(tls=Tls(mode="Generated"))
+    c = cluster()
+    c = replace(c, spec=replace(c.spec, scheduler=replace(c.spec.scheduler, spec=spec), security=security))
+    (scheduler,) = scheduler_deployment(c)["spec"]["template"]["spec"]["containers"]
+    told = {variable["name"]: variable["value"] for variable in scheduler["env"]}
+    assert told["DASK_GITOPS_PORT"] == "8789"
+    assert told["DASK_GITOPS_LOOPBACK_PORT"] == "8791"
+
+
+@pytest.mark.parametrize("where", [0, 1])
+def test_a_template_that_was_copied_from_a_pod_of_ours_has_one_port_for_orders(where: int) -> None:
+    """By the port's name the operator knows where a scheduler takes them, and that it does."""
+    copied, theirs = {"name": "dask-gitops", "containerPort": 9999}, {"name": "x", "containerPort": 9998}
+    containers: list[Any] = [{"name": name, "image": "x"} for name in ("scheduler", "other")]
+    containers[where]["ports"] = [copied, theirs]
+    c = cluster()
+    c = replace(c, spec=replace(c.spec, scheduler=replace(c.spec.scheduler, spec={"containers": containers})))
+    for signed in (True, False):
+        made = scheduler_deployment(c, signed=signed)["spec"]["template"]["spec"]["containers"]
+        ports = [port for container in made for port in container.get("ports", ())]
+        assert [port["containerPort"] for port in ports if port["name"] == "dask-gitops"] == [8788] * signed
+        assert theirs in ports

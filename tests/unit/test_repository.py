@@ -243,6 +243,16 @@ def test_the_image_has_one_base_which_a_release_pins_by_digest() -> None:
     assert '--build-arg "BASE=$base"' in build
 
 
+def test_who_finds_a_weakness_is_told_where_to_say_so() -> None:
+    """(security finding 16) And what is promised, by a page whose tests are there."""
+    text = (ROOT / "SECURITY.md").read_text()
+    assert "/security/advisories/new" in text
+    assert "(docs/threat-model.md)" in text
+    named = set(re.findall(r"`(tests/[\w/.]+)`", (ROOT / "docs/threat-model.md").read_text()))
+    assert len(named) > 8
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
 def test_no_image_is_pushed_before_it_is_scanned_and_none_stays_unsigned() -> None:
     """(security finding 16) The SBOM is of the image: that of the lock omits Python and the operating system."""
     steps = publishing()

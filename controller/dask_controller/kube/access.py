@@ -45,9 +45,9 @@ class Access:
 
     async def __call__(self, authorization: str, path: str) -> HTTPStatus:
         """OK; or 401 for whom nobody knows, 403 for who may not, 503 if the API server does not say."""
-        if not authorization.lower().startswith(_BEARER):
-            return HTTPStatus.UNAUTHORIZED
         token = authorization[len(_BEARER) :].strip()
+        if not token or not authorization.lower().startswith(_BEARER):
+            return HTTPStatus.UNAUTHORIZED
         asked = hashlib.sha256(f"{path} {token}".encode()).digest()
         if self._believed.get(asked, 0.0) > asyncio.get_running_loop().time():
             return HTTPStatus.OK

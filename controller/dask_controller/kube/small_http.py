@@ -180,6 +180,7 @@ class _Connection(asyncio.Protocol):
             self._say(page(), with_body=with_body)
         else:
             self._reading = False
+            self._transport.pause_reading()  # else what a stranger sends meanwhile is kept, however much it is
             self._work = asyncio.ensure_future(self._guarded(self._secure.guard, path, page, with_body=with_body))
 
     async def _guarded(self, guard: Guard, path: str, page: Page, *, with_body: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import ssl
 import subprocess
 import sys
@@ -214,6 +215,18 @@ async def test_files_that_are_none_change_nothing(rig, certificates):
     certificates.write(1)
     check(rig.scheduler)
     assert await certificates.serial(rig.scheduler.address) != before
+
+
+async def test_a_certificate_that_was_renewed_before_it_is_watched_is_taken(rig, certificates):
+    """A worker may wait long for its scheduler; the next renewal would come when what it has loaded has expired."""
+    await rig.add("a")
+    worker, plugin = rig.workers["a"], pickle.loads(rig.scheduler.worker_plugins[NAME])
+    before = await certificates.serial(worker.address)
+    plugin.teardown(worker=worker)
+    certificates.write(1)
+    plugin.setup(worker=worker)
+    check(worker)
+    assert await certificates.serial(worker.address) != before
 
 
 async def test_nannies_take_a_new_certificate_too(rig, certificates):

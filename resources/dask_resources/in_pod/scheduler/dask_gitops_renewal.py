@@ -29,7 +29,8 @@ class Watch:
         config = server.security.get_tls_config_for_role(role)
         self.files = [str(config.get(each) or "") for each in _FILES]
         self._server = server
-        self._loaded: object = self._version()
+        #: Unknown at first: the files may have changed since the server loaded them, while it waited for its scheduler.
+        self._loaded: object = None
 
     def check(self) -> None:
         """Have a look at the files; what cannot be loaded is looked at again."""
@@ -37,8 +38,9 @@ class Watch:
             version = self._version()
             if version is not None and version != self._loaded:
                 self._load()
+                if self._loaded is not None:
+                    _logger.info("dask-gitops: new certificate")
                 self._loaded = version
-                _logger.info("dask-gitops: new certificate")
         except (OSError, ValueError) as error:  # of ssl, too
             _logger.warning("dask-gitops: the new certificate cannot be used: %s", error)
 
