@@ -147,11 +147,12 @@ class ControlPlane:
         self.pki = Authority(self.folder / "pki")
         self.pki.issue("apiserver", "kube-apiserver", hosts=self._hosts())
         self.pki.issue("admin", "admin", groups=["system:masters"])
+        self.pki.issue("kwok", "kwok", groups=["system:masters"])
         self.pki.issue("kube-controller-manager", "system:kube-controller-manager")
         self.pki.issue("kube-scheduler", "system:kube-scheduler")
         self.pki.issue("service-accounts", "service-accounts")
         self.pki.issue("front-proxy", "front-proxy")
-        for user in ("admin", "kube-controller-manager", "kube-scheduler"):
+        for user in ("admin", "kwok", "kube-controller-manager", "kube-scheduler"):
             self.pki.kubeconfig(self.folder / f"{user}.kubeconfig", self._server(user), user)
 
     def _server(self, user: str) -> str:
@@ -223,12 +224,13 @@ class ControlPlane:
         return free_port()
 
     def _kwok(self) -> None:
+        self.kubectl("apply", "-f", str(Path(__file__).with_name("kwok_policy.yaml")))
         self.processes.start(
             "kwok",
             self.programs["kwok"],
             *(
                 "--kubeconfig",
-                self.kubeconfig,
+                self.folder / "kwok.kubeconfig",
                 "--manage-all-nodes=true",
                 "--server-address",
                 f"127.0.0.1:{free_port()}",

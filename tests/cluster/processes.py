@@ -61,6 +61,10 @@ class Processes:
             )
         return process
 
+    def running(self, name: str) -> subprocess.Popen[bytes]:
+        """A process that has been started, and not stopped."""
+        return self._running[name]
+
     def check(self) -> None:
         """Raise RuntimeError with the end of its log if a process has ended."""
         for name, process in self._running.items():
