@@ -180,8 +180,10 @@ async def test_a_slow_handshake_and_what_is_no_tls_are_closed(kubeconfig, author
 
 async def test_a_large_body_is_not_read_while_it_is_found_out_who_asks(authority):
     """The API server may take its time, and more than two do not ask it at once."""
+    asked = asyncio.Event()
 
     async def undecided(*_: str) -> HTTPStatus:
+        asked.set()
         await asyncio.Event().wait()
         return HTTPStatus.OK
 
@@ -190,6 +192,7 @@ async def test_a_large_body_is_not_read_while_it_is_found_out_who_asks(authority
     async with serve_secured(Metrics("x"), secure, port=0, host="127.0.0.1", seconds=600.0) as port:
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusted)
         writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+        await asked.wait()  # what comes with the request is a larger request, which is refused
         sent = 0
         with suppress(TimeoutError):
             while sent < LARGE:
