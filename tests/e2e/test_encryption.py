@@ -5,15 +5,21 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dask_kubernetes.operator import KubeCluster
 from distributed import Client
-from tests.e2e.support import Kubectl, eventually, ready_pods
+from tests.cluster import components
+from tests.e2e.support import DASK_IMAGE, Kubectl, eventually, ready_pods
 from tests.e2e.workload import cluster, workload
 from tests.support.certificates import Certificates
+from tests.support.clusters import or_skip
+from tests.support.constructs import chart, synth
+
+from dask_constructs import DaskCluster, Tls
 
 pytestmark = [pytest.mark.node, pytest.mark.filterwarnings("ignore")]
 
@@ -72,6 +78,39 @@ def test_the_program_of_a_job_computes(kubectl, kube):
     job["spec"]["cluster"]["spec"]["security"] = GENERATED
     kubectl.apply(job)
     eventually(lambda: kubectl.status("daskjob", "program").get("jobStatus") == "Successful", seconds=400)
+
+
+@pytest.fixture
+def cert_manager(node, namespace: str) -> Iterator[None]:
+    (name,) = components.CERT_MANAGER
+    program = components.find(name)
+    if node.kind != "node" or program is None:
+        pytest.skip(f"no cert-manager: `python -m tests.cluster {name}` builds it")
+    with or_skip("cert-manager"):
+        crds = [option for path in components.upstream_crds(name) for option in ("-f", str(path))]
+    node.kubectl("apply", "--server-side", *crds)
+    node.install_crds()  # until they are served
+    node.processes.start(name, program, f"--kubeconfig={node.kubeconfig}", f"--namespace={namespace}")
+    yield
+    node.processes.check()
+    node.processes.stop(name)
+    node.kubectl("delete", "--wait=false", *crds)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("cert_manager")
+def test_a_cluster_computes_by_certificates_of_cert_manager(kubectl, kube):
+    c = chart(namespace=kube.namespace)
+    options: Any = {"image": DASK_IMAGE, "workers": 1, "cores": "100m", "memory": "512Mi"}
+    DaskCluster(c, "it", name="managed", security=Tls.cert_manager(), **options)
+    for manifest in synth(c):
+        kubectl.apply(manifest)
+    kubectl.wait_ready("daskcluster", "managed", seconds=300)
+    eventually(lambda: encrypted(kubectl, "managed") == ("True", "Encrypted"), seconds=60)
+    found = KubeCluster.from_name("managed", namespace=kube.namespace, shutdown_on_close=False)
+    with found as unchanged, Client(unchanged) as client:
+        assert client.submit(lambda x: x + 1, 10).result(timeout=60) == 11
+        assert all(address.startswith("tls://") for address in client.scheduler_info()["workers"])
 
 
 def secret(certificates: Certificates) -> dict[str, Any]:
