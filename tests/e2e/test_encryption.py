@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 from dask_kubernetes.operator import KubeCluster
 from distributed import Client
-from tests.cluster import components
 from tests.e2e.support import DASK_IMAGE, Kubectl, eventually, ready_pods
 from tests.e2e.workload import cluster, workload
+from tests.support import cert_manager
 from tests.support.certificates import Certificates
-from tests.support.clusters import or_skip
 from tests.support.constructs import chart, synth
 
 from dask_constructs import DaskCluster, Tls
@@ -81,24 +80,15 @@ def test_the_program_of_a_job_computes(kubectl, kube):
 
 
 @pytest.fixture
-def cert_manager(node, namespace: str) -> Iterator[None]:
-    (name,) = components.CERT_MANAGER
-    program = components.find(name)
-    if node.kind != "node" or program is None:
-        pytest.skip(f"no cert-manager: `python -m tests.cluster {name}` builds it")
-    with or_skip("cert-manager"):
-        crds = [option for path in components.upstream_crds(name) for option in ("-f", str(path))]
-    node.kubectl("apply", "--server-side", *crds)
-    node.install_crds()  # until they are served
-    node.processes.start(name, program, f"--kubeconfig={node.kubeconfig}", f"--namespace={namespace}")
-    yield
-    node.processes.check()
-    node.processes.stop(name)
-    node.kubectl("delete", "--wait=false", *crds)
+def its_controllers(node, namespace: str) -> Iterator[None]:
+    if node.kind != "node":
+        pytest.skip("needs a cluster of our own, in which nobody else looks after certificates")
+    with cert_manager.crds(node), cert_manager.controllers(node, namespace):
+        yield
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.usefixtures("cert_manager")
+@pytest.mark.usefixtures("its_controllers")
 def test_a_cluster_computes_by_certificates_of_cert_manager(kubectl, kube):
     c = chart(namespace=kube.namespace)
     options: Any = {"image": DASK_IMAGE, "workers": 1, "cores": "100m", "memory": "512Mi"}

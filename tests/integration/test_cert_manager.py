@@ -16,39 +16,28 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
-from tests.cluster import ControlPlane, components
+from tests.cluster import ControlPlane
 from tests.e2e.support import Kubectl, eventually
-from tests.support.clusters import or_skip
+from tests.support import cert_manager
 from tests.support.constructs import IMAGE, chart, synth
 
 from dask_constructs import DaskCluster, DaskCronJob, DaskJob, Tls
 
 pytestmark = pytest.mark.control_plane
 
-(PROGRAM,) = components.CERT_MANAGER
 ITS_KINDS = ("Issuer", "Certificate")
 
 
 @pytest.fixture(scope="module")
 def crds(control_plane: ControlPlane) -> Iterator[None]:
-    with or_skip("cert-manager"):
-        files = [option for path in components.upstream_crds(PROGRAM) for option in ("-f", str(path))]
-    control_plane.kubectl("apply", "--server-side", *files)
-    control_plane.install_crds()  # until they are served
-    yield
-    control_plane.kubectl("delete", "--wait=false", *files)
+    with cert_manager.crds(control_plane):
+        yield
 
 
 @pytest.fixture
-def cert_manager(control_plane: ControlPlane, namespace: str, crds: None) -> Iterator[None]:
-    program = components.find(PROGRAM)
-    if program is None:
-        pytest.skip(f"no cert-manager: `python -m tests.cluster {PROGRAM}` builds it")
-    kubeconfig = f"--kubeconfig={control_plane.kubeconfig}"
-    control_plane.processes.start(PROGRAM, program, kubeconfig, f"--namespace={namespace}")
-    yield
-    control_plane.processes.check()
-    control_plane.processes.stop(PROGRAM)
+def running(control_plane: ControlPlane, namespace: str, crds: None) -> Iterator[None]:
+    with cert_manager.controllers(control_plane, namespace):
+        yield
 
 
 def stated(namespace: str) -> list[dict[str, Any]]:
@@ -119,7 +108,7 @@ def renew(kubectl: Kubectl, certificate: str) -> None:
     kubectl("patch", "certificate", certificate, "--subresource=status", "--type=merge", "-p", status)
 
 
-@pytest.mark.usefixtures("cert_manager")
+@pytest.mark.usefixtures("running")
 def test_each_cluster_gets_certificates_that_no_other_believes(kubectl: Kubectl) -> None:
     for manifest in stated(kubectl.namespace):
         kubectl.apply(manifest)

@@ -1,0 +1,37 @@
+"""The real cert-manager beside a cluster of the tests: its CRDs, and its controllers where they have been built."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster import ControlPlane, components
+from tests.support.clusters import or_skip
+
+(PROGRAM,) = components.CERT_MANAGER
+
+
+@contextlib.contextmanager
+def crds(cluster: ControlPlane) -> Iterator[None]:
+    """Its CRDs."""
+    with or_skip("cert-manager"):
+        files = [option for path in components.upstream_crds(PROGRAM) for option in ("-f", str(path))]
+    cluster.kubectl("apply", "--server-side", *files)
+    cluster.install_crds()  # until they are served
+    yield
+    cluster.kubectl("delete", "--wait=false", *files)
+
+
+@contextlib.contextmanager
+def controllers(cluster: ControlPlane, namespace: str) -> Iterator[None]:
+    """Its controllers, which look after one namespace."""
+    program = components.find(PROGRAM)
+    if program is None:
+        pytest.skip(f"no cert-manager: `python -m tests.cluster {PROGRAM}` builds it")
+    kubeconfig = f"--kubeconfig={cluster.kubeconfig}"
+    cluster.processes.start(PROGRAM, program, kubeconfig, f"--namespace={namespace}")
+    yield
+    cluster.processes.check()
+    cluster.processes.stop(PROGRAM)
