@@ -66,7 +66,8 @@ def structural(kind: str) -> dict[str, Any]:
     if row.rules:
         schema["x-kubernetes-validations"] = list(row.rules)
     schema["required"] = ["spec"]
-    return schema
+    typed: dict[str, Any] = _walk(schema, _with_type_before_format)
+    return typed
 
 
 def json_schema(kind: str) -> dict[str, Any]:
@@ -204,6 +205,17 @@ def _with_nullable_objects(node: dict[str, Any]) -> dict[str, Any]:
         for name, child in node.get("properties", {}).items()
     }
     return {**node, "properties": properties} if properties else node
+
+
+def _with_type_before_format(node: dict[str, Any]) -> dict[str, Any]:
+    """A schema whose times are text.
+
+    Beside a ``format`` the API server does not look at the ``type`` of a list: it would take ``[]`` for a time (the
+    type validator of k8s.io/kube-openapi, pkg/validation/validate/type.go). Apart from each other, both hold.
+    """
+    if node.get("type") == "string" and "format" in node:
+        return {**{key: value for key, value in node.items() if key != "format"}, "allOf": [{"format": node["format"]}]}
+    return node
 
 
 def _walk(node: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:

@@ -110,6 +110,13 @@ def container(**fields: Any) -> dict[str, Any]:
     return group(containers=[{**POD["containers"][0], **fields}])
 
 
+def claimed(**metadata: Any) -> dict[str, Any]:
+    """A group whose workers claim a volume by a template of these metadata."""
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    template = {"metadata": metadata, "spec": claim}
+    return group(volumes=[*POD["volumes"], {"name": "claimed", "ephemeral": {"volumeClaimTemplate": template}}])
+
+
 def service(**spec: Any) -> dict[str, Any]:
     """A cluster whose Service somebody has written."""
     return resource("DaskCluster", {**CLUSTER, "scheduler": {"spec": POD, "service": spec}})
@@ -138,6 +145,9 @@ FOUND: dict[str, tuple[dict[str, Any], bool]] = {
     ),
     "the time of an affinity that there is not": (service(sessionAffinityConfig={}), True),
     "no handler": (container(livenessProbe={"periodSeconds": 1}), False),
+    "a list for a time": (claimed(creationTimestamp=[]), False),
+    "a list of times for a time": (claimed(managedFields=[{"time": ["2026-01-31T00:00:00Z"]}]), False),
+    "a time of a claim as exported": (claimed(creationTimestamp=None), True),
     "a value and a source": (
         container(env=[{"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]),
         False,
