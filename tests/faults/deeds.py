@@ -254,7 +254,7 @@ def _squatter(kind: str, make: Callable[[Stranger], Manifest], *told: str, about
         made = await s.make(manifest)
 
         async def leave() -> None:
-            await s.told(about, s.name if about == "DaskJob" else s.cluster, told)
+            await s.told(about, s.name if about == "DaskJob" else s.cluster, told, made)
             runners = [job for job in await s.all("Job") if not s.is_mine(job["metadata"]["uid"])]
             s.expect(kind == "Job" or not runners, f"a runner was started though the {kind} is somebody else's")
             await s.remove(made)
@@ -458,7 +458,7 @@ def _disowned(name: str, kind: str, of: Callable[[str], str]) -> None:
         await s.patch(live, {"metadata": {"ownerReferences": None}})
 
         async def give_back() -> None:
-            await s.told("DaskCluster", s.cluster, ("NameConflict",))
+            await s.told("DaskCluster", s.cluster, ("NameConflict",), live)
             await s.patch(live, {"metadata": {"ownerReferences": owners}})
 
         return give_back

@@ -471,8 +471,8 @@ class Stranger:
         labels = {f"{SWITCHES}/{name}": value for name, value in switches.items()}
         await self._hand.patch("Namespace", None, self.site.namespace, {"metadata": {"labels": labels}})
 
-    async def told(self, kind: str, name: str, reasons: Sequence[str]) -> None:
-        """Wait until ``Ready`` gives one of the reasons."""
+    async def told(self, kind: str, name: str, reasons: Sequence[str], of: Manifest) -> None:
+        """Wait until ``Ready`` gives one of the reasons, which are ``of`` this object; a second deed may delete it."""
 
         def reason() -> str:
             manifest = self.site.record.get(kind, name)
@@ -480,5 +480,7 @@ class Stranger:
             return next((str(c["reason"]) for c in conditions if c["type"] == "Ready" and c["status"] == "False"), "")
 
         await self.site.record.until(
-            lambda: reason() in reasons, f"{kind} {name} tells {' or '.join(reasons)}", seconds=TOLD_SECONDS
+            lambda: reason() in reasons or of["metadata"]["uid"] in self._deleted,
+            f"{kind} {name} tells {' or '.join(reasons)}",
+            seconds=TOLD_SECONDS,
         )
