@@ -144,6 +144,16 @@ FOUND: dict[str, tuple[dict[str, Any], bool]] = {
         False,
     ),
     "the time of an affinity that there is not": (service(sessionAffinityConfig={}), True),
+    "a time of no affinity": (service(sessionAffinityConfig={"clientIP": {"timeoutSeconds": 0}}), True),
+    "a time of an affinity that is none": (
+        service(sessionAffinity="None", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 0}}),
+        True,
+    ),
+    "a time of an affinity that is too short": (
+        service(sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 0}}),
+        False,
+    ),
+    "an affinity of no time": (service(sessionAffinity="ClientIP", sessionAffinityConfig={}), True),
     "no handler": (container(livenessProbe={"periodSeconds": 1}), False),
     "a list for a time": (claimed(creationTimestamp=[]), False),
     "a list of times for a time": (claimed(managedFields=[{"time": ["2026-01-31T00:00:00Z"]}]), False),
@@ -185,6 +195,22 @@ FOUND: dict[str, tuple[dict[str, Any], bool]] = {
     "an owner": (resource("DaskAutoscaler", AUTOSCALER, name="a", ownerReferences=[OWNER]), True),
     "two controllers": (
         resource("DaskAutoscaler", AUTOSCALER, name="a", ownerReferences=[OWNER, {**OWNER, "uid": "c"}]),
+        False,
+    ),
+    "one controller, said twice": (
+        resource("DaskAutoscaler", AUTOSCALER, name="a", ownerReferences=[OWNER, OWNER]),
+        True,
+    ),
+    "one controller, said in two ways": (
+        resource(
+            "DaskAutoscaler", AUTOSCALER, name="a", ownerReferences=[OWNER, {**OWNER, "blockOwnerDeletion": True}]
+        ),
+        False,
+    ),
+    "a prefix of the greatest length": (resource("DaskAutoscaler", AUTOSCALER, generateName="a" * 253), True),
+    "a prefix that is too long": (resource("DaskAutoscaler", AUTOSCALER, generateName="a" * 254), False),
+    "a prefix that is too long and not used": (
+        resource("DaskAutoscaler", AUTOSCALER, name="a", generateName="a" * 254),
         False,
     ),
     "an owner without uid": (

@@ -44,7 +44,7 @@ from ..model import (
 from ..schema import structural
 from . import metadata
 from .pods import DEFAULT_GRACE_SECONDS, containers, pod, pod_annotations
-from .rules import KEY, LABEL, unique
+from .rules import KEY, LABEL, LONGEST_NAME, unique
 from .services import service
 from .syntax import DNS_LABEL, Problems, any_name, cluster_name, group_name, labels_and_annotations
 
@@ -159,6 +159,8 @@ def _name(check: Callable[[str, str], Problems], name: str, prefix: str) -> Prob
         check = any_name  # all that Kubernetes asks of what is not used
     if not prefix:
         return
+    if len(prefix) > LONGEST_NAME:
+        yield "metadata.generateName", f"must have at most {LONGEST_NAME} characters, has {len(prefix)}"
     for path, message in check("metadata.generateName", prefix[:_LONGEST_PREFIX] + _SUFFIX):
         yield path, f"with {len(_SUFFIX)} characters appended: {message}"
 

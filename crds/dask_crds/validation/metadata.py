@@ -89,5 +89,7 @@ def owner_references(path: str, references: Sequence[Mapping[str, Any] | None]) 
             yield f"{here}.apiVersion", f"{reprlib.repr(fields['apiVersion'])} must be VERSION or GROUP/VERSION"
         if (fields.get("apiVersion"), fields.get("kind")) == ("v1", "Event"):
             yield here, "an Event owns nothing"
-    if sum(bool((reference or {}).get("controller")) for reference in references) > 1:
+    # The API server drops the second of two that are the same.
+    different = [one for number, one in enumerate(references) if one not in references[:number]]
+    if sum(bool((reference or {}).get("controller")) for reference in different) > 1:
         yield path, "at most one owner can be the controller"

@@ -124,10 +124,10 @@ def is_network(value: str) -> bool:
 def is_search(value: str) -> bool:
     """Whether a text can be a search path of DNS."""
     name = value if value == "." else value.removesuffix(".")
-    return name == "." or (len(name) <= _LONGEST_NAME and _SEARCH.fullmatch(name) is not None)
+    return name == "." or (len(name) <= LONGEST_NAME and _SEARCH.fullmatch(name) is not None)
 
 
-_LONGEST_NAME = 253
+LONGEST_NAME = 253
 _SEARCH = re.compile(r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*")
 
 

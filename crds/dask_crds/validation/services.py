@@ -17,6 +17,8 @@ _Spec = Mapping[str, Any]
 
 def service(path: str, spec: _Spec) -> Problems:
     """What is wrong with a Service of that spec; ports and selector may be left out."""
+    if spec.get("sessionAffinity") != "ClientIP":  # of no effect, and dropped unread by the API server
+        spec = {field: value for field, value in spec.items() if field != "sessionAffinityConfig"}
     yield from parts(path, "ServiceSpec", spec)
     type_ = spec.get("type") or "ClusterIP"
     yield from _ports(path, spec, type_)
