@@ -6,6 +6,7 @@ ended all is as it was asked for. `harness` and `invariants` see to that; what a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -181,11 +182,12 @@ def _restarted(pod: Manifest, name: str) -> Manifest:
 @deed(lasts=True)
 async def linger(s: Stranger) -> Undo:
     """All Pods that are there take long to go: their names stay taken, and what is going is asked nothing."""
-    held = [pod for component in (Component.SCHEDULER, Component.WORKER) for pod in await s.pods(component)]
+    held = []
+    for pod in [*await s.pods(Component.SCHEDULER), *await s.pods(Component.WORKER)]:
+        with contextlib.suppress(Absent, ApiError):  # it has gone meanwhile
+            held.append(await s.patch(pod, {"metadata": {"finalizers": [FINALIZER]}}))
     if not held:
         raise Absent
-    for pod in held:
-        await s.patch(pod, {"metadata": {"finalizers": [FINALIZER]}})
 
     async def let_go() -> None:
         for pod in held:

@@ -239,8 +239,8 @@ class Stranger:
     async def leave(self) -> None:
         """See that what is the stranger's was left alone, and take it away."""
         for undo in self._left:
-            with contextlib.suppress(Absent, ApiError):  # what it was done to has gone
-                await undo()
+            with contextlib.suppress(Absent):  # what it was done to has gone
+                await self._undone(undo)
         for manifest in list(self._mine.values()):
             await self.remove(manifest)
         for uid in self._suspicious:
@@ -288,7 +288,8 @@ class Stranger:
             try:
                 await undo()
             except ApiError as error:
-                if REFUSAL in str(error):  # by another deed of its own, which ends
+                # By another deed of its own, which ends; or the machine stalls.
+                if REFUSAL in str(error) or not error.status or error.status == 429 or error.status >= 500:
                     await asyncio.sleep(0.1)
                     continue
                 if error.status not in (404, 409):
@@ -459,8 +460,13 @@ class Stranger:
 
     async def let_go(self, pod: Manifest) -> None:
         """Take a finalizer off, if the Pod is still there."""
-        with contextlib.suppress(Absent, ApiError):
+        try:
             await self.patch(pod, {"metadata": {"finalizers": None}})
+        except Absent:
+            return
+        except ApiError as error:
+            if error.status != 404:
+                raise
 
     async def admission(self, switch: str, value: str) -> Undo:
         """Turn on one of the policies here."""
