@@ -156,7 +156,8 @@ def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
     }
     filled = {**spec, **{key: value for key, value in defaults.items() if not spec.get(key)}}
     if filled.get("type") != "ExternalName":
-        ports = _with_loopback_port(cluster, filled["ports"]) if certificates_of(cluster) else filled["ports"]
+        ports = _named(filled["ports"])
+        ports = _with_loopback_port(cluster, ports) if certificates_of(cluster) else ports
         filled["ports"] = [*ports, *_control_port(ports)]
     return {
         "apiVersion": "v1",
@@ -170,6 +171,15 @@ def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
         ),
         "spec": filled,
     }
+
+
+def _named(ports: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The user's ports. A single one needs no name of Kubernetes, but it does beside ours."""
+    if len(ports) != 1 or ports[0].get("name"):
+        return ports
+    (port,) = ports
+    usual = {known.number: known.name for known in (Port.COMM, Port.DASHBOARD)}
+    return [{**port, "name": usual.get(port.get("targetPort") or port["port"], f"port-{port['port']}")}]
 
 
 def _control_port(ports: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -263,6 +263,7 @@ FOUND: dict[str, tuple[dict[str, Any], bool]] = {
         service(type="NodePort", ports=[{"name": "tcp-comm", "port": 8786, "targetPort": "tcp-comm"}]),
         True,
     ),
+    "a Service with one port of no name": (service(ports=[{"port": 81}]), True),
     "a Service with two ports of no name": (service(ports=[{"port": 8786}, {"port": 8787}]), False),
     "a nodePort of no node": (service(ports=[{"port": 8786, "nodePort": 30_000}]), False),
     "a name beside a wrong prefix": (resource("DaskAutoscaler", AUTOSCALER, name="a", generateName="A"), False),

@@ -235,12 +235,27 @@ class TestScheduler:
         ]
         assert spec["selector"] == {"dask.org/cluster-name": "simple", "dask.org/component": "scheduler"}
 
+    def ports(self, *stated):
+        c = cluster()
+        scheduler = msgspec.structs.replace(c.spec.scheduler, service={"ports": list(stated)})
+        c = msgspec.structs.replace(c, spec=msgspec.structs.replace(c.spec, scheduler=scheduler))
+        return scheduler_service(c)["spec"]["ports"]
+
     def test_flytes_port_names_are_kept(self):
         ports = [{"name": "scheduler", "port": 8786}, {"name": "dashboard", "port": 8787}]
-        c = cluster()
-        scheduler = msgspec.structs.replace(c.spec.scheduler, service={"ports": ports})
-        c = msgspec.structs.replace(c, spec=msgspec.structs.replace(c.spec, scheduler=scheduler))
-        assert scheduler_service(c)["spec"]["ports"][:-1] == ports
+        assert self.ports(*ports)[:-1] == ports
+
+    @pytest.mark.parametrize(
+        ("port", "name"),
+        [
+            ({"port": 8786}, "tcp-comm"),
+            ({"port": 80, "targetPort": 8787}, "http-dashboard"),
+            ({"port": 80, "targetPort": "http"}, "port-80"),
+            ({"port": 80, "name": ""}, "port-80"),
+        ],
+    )
+    def test_a_single_port_of_no_name_has_one_beside_the_port_for_orders(self, port, name):
+        assert [port["name"] for port in self.ports(port)] == [name, "dask-gitops"]
 
 
 class TestRevision:
