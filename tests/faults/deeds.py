@@ -148,6 +148,8 @@ async def unready_scheduler(s: Stranger) -> Undo:
 
 async def _unready(s: Stranger, pod: Manifest) -> Undo:
     conditions = pod["status"]["conditions"]
+    if any(c["type"] == "Ready" and c["status"] != "True" for c in conditions):
+        raise Absent  # it is so already, and whoever did that takes it back
     changed = [{**c, "status": "False"} if c["type"] == "Ready" else c for c in conditions]
     await s.patch(pod, {"status": {"conditions": changed}}, "status")
     return lambda: s.patch(pod, {"status": {"conditions": conditions}}, "status")
