@@ -151,7 +151,7 @@ async def _unready(s: Stranger, pod: Manifest) -> Undo:
     if any(c["type"] == "Ready" and c["status"] != "True" for c in conditions):
         raise Absent  # it is so already, and whoever did that takes it back
     changed = [{**c, "status": "False"} if c["type"] == "Ready" else c for c in conditions]
-    await s.patch(pod, {"status": {"conditions": changed}}, "status")
+    await s.patch_seen(pod, {"status": {"conditions": changed}}, "status")
     return lambda: s.patch(pod, {"status": {"conditions": conditions}}, "status")
 
 
@@ -459,7 +459,7 @@ def _disowned(name: str, kind: str, of: Callable[[str], str]) -> None:
         owners = live["metadata"].get("ownerReferences")
         if not owners:
             raise Absent
-        await s.patch(live, {"metadata": {"ownerReferences": None}})
+        await s.patch_seen(live, {"metadata": {"ownerReferences": None}})
 
         async def give_back() -> None:
             await s.told("DaskCluster", s.cluster, ("NameConflict",), live)
@@ -580,7 +580,7 @@ async def hold_runner(s: Stranger) -> Undo:
     ended = any(c["type"] in ("Complete", "Failed") for c in (live.get("status") or {}).get("conditions") or ())
     if ended or live["spec"].get("suspend"):  # somebody else holds it, who would release it before we do
         raise Absent
-    await s.patch(live, {"spec": {"suspend": True}})
+    await s.patch_seen(live, {"spec": {"suspend": True}})
 
     async def release() -> None:
         there = next((job for job in await s.all("Job") if job["metadata"]["uid"] == live["metadata"]["uid"]), None)

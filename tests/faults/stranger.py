@@ -458,6 +458,11 @@ class Stranger:
                 raise Absent(f"{manifest['kind']} {metadata['name']} is another one by now") from None
             raise
 
+    async def patch_seen(self, seen: Manifest, patch: Manifest, subresource: str | None = None) -> Manifest:
+        """Change exactly this version: another deed may be at the same object."""
+        version = {"resourceVersion": seen["metadata"]["resourceVersion"]}
+        return await self.patch(seen, {**patch, "metadata": {**patch.get("metadata", {}), **version}}, subresource)
+
     async def let_go(self, pod: Manifest) -> None:
         """Take a finalizer off, if the Pod is still there."""
         try:
