@@ -122,6 +122,11 @@ def claimed(**metadata: Any) -> dict[str, Any]:
     return group(volumes=[*POD["volumes"], {"name": "claimed", "ephemeral": {"volumeClaimTemplate": template}}])
 
 
+def divided(divisor: str | None) -> dict[str, Any]:
+    """A variable with the container's CPUs."""
+    return {"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": divisor}}}
+
+
 def service(**spec: Any) -> dict[str, Any]:
     """A cluster whose Service somebody has written."""
     return resource("DaskCluster", {**CLUSTER, "scheduler": {"spec": POD, "service": spec}})
@@ -159,6 +164,10 @@ FOUND: dict[str, tuple[dict[str, Any], bool]] = {
         False,
     ),
     "an affinity of no time": (service(sessionAffinity="ClientIP", sessionAffinityConfig={}), True),
+    "a divisor of nothing": (container(env=[divided("")]), False),
+    "a divisor that is null": (container(env=[divided(None)]), True),
+    "a divisor": (container(env=[divided("1m")]), True),
+    "a size of nothing": (group(volumes=[{"name": "data", "emptyDir": {"sizeLimit": ""}}]), False),
     "no handler": (container(livenessProbe={"periodSeconds": 1}), False),
     "a list for a time": (claimed(creationTimestamp=[]), False),
     "a list of times for a time": (claimed(managedFields=[{"time": ["2026-01-31T00:00:00Z"]}]), False),

@@ -56,7 +56,7 @@ def _resource(path: str, reference: Mapping[str, Any]) -> Problems:
         yield f"{path}.resource", f"{reprlib.repr(reference['resource'])} must be {what}"
         return
     try:
-        divisor = parse_quantity(reference.get("divisor") or 0)
+        divisor = parse_quantity(0 if reference.get("divisor") is None else reference["divisor"])
     except ValueError as error:
         yield f"{path}.divisor", str(error)
         return
