@@ -7,8 +7,8 @@ what hurts, so a resource counts as refused if anything that is made of it is. T
 1. *What one cluster alone knows*: whether a namespace, PriorityClass, RuntimeClass ... exists. The server says 403,
    not 422, and the example is passed over.
 2. *What the server takes and nobody can mean*: an empty ``preStop`` of a worker, in whose place the operator puts its
-   own, a grace period below zero, which the server takes for one second, and a Service that selects nothing. Refused
-   offline.
+   own, a grace period below zero, which the server takes for one second, a name that ends in ``-`` in ``envFrom``,
+   which no object has, and a Service that selects nothing. Refused offline.
 3. *JSON schemas* know the form, not what goes together: they may accept what the others refuse, never the reverse.
 
 ``EXAMPLES=20000 pytest tests/schema/test_verdicts.py`` looks further, ``SEED=2`` elsewhere.
@@ -44,6 +44,8 @@ EXAMPLES, SEED = int(os.environ.get("EXAMPLES", "500")), int(os.environ.get("SEE
 OF_THIS_CLUSTER = 403
 #: What is said offline alone.
 MEANT_BY_NOBODY = (
+    "].configMapRef.name: 'a-' must be a DNS name",
+    "].secretRef.name: 'a-' must be a DNS name",
     ".lifecycle.preStop: must have one of",
     ".spec.terminationGracePeriodSeconds: -",
     "nothing would be found behind the Service",
