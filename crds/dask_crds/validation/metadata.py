@@ -90,6 +90,6 @@ def owner_references(path: str, references: Sequence[Mapping[str, Any] | None]) 
         if (fields.get("apiVersion"), fields.get("kind")) == ("v1", "Event"):
             yield here, "an Event owns nothing"
     # The API server drops the second of two that are the same.
-    different = [one for number, one in enumerate(references) if one not in references[:number]]
-    if sum(bool((reference or {}).get("controller")) for reference in different) > 1:
+    controllers = [reference for reference in references if reference and reference.get("controller")]
+    if any(one != controllers[0] for one in controllers):
         yield path, "at most one owner can be the controller"

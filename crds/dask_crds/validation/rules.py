@@ -127,7 +127,7 @@ def is_search(value: str) -> bool:
     return name == "." or (len(name) <= LONGEST_NAME and _SEARCH.fullmatch(name) is not None)
 
 
-LONGEST_NAME = 253
+LONGEST_NAME = 253  #: characters of a DNS name
 _SEARCH = re.compile(r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*")
 
 
