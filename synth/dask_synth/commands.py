@@ -16,6 +16,7 @@ import yaml
 from dask_constructs.operator_pod import VERSION
 
 from .app import write
+from .concepts_page import concepts
 from .config import Configuration, load
 from .diff import compared
 from .diff.revisions import manifests
@@ -93,6 +94,7 @@ def _pages(reference_page: Path) -> dict[Path, str]:
     texts = {
         reference_page.name: reference(),
         "reasons.md": reasons(),
+        "concepts.md": concepts(GENERATED),
         "commands.md": reference_of_commands(),
         "keywords.md": keywords(GENERATED),
         "permissions.md": permissions(GENERATED),
