@@ -229,6 +229,9 @@ class ClusterOptions(WorkerOptions, total=False):
     idle_action: Literal["Delete", "Suspend"] | None
     """What to do with an idle cluster (default ``Delete``). A GitOps tool would create a deleted one again, so
     ``Suspend`` is for clusters in Git."""
+    wake: Literal["Manual", "OnConnect"] | None
+    """What ends a suspension: whoever sets ``suspend`` (default), or a client that connects, as well
+    (``OnConnect``; needs ``DaskActivator``)."""
     service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"] | None
     """Type of the scheduler's Service (default ``ClusterIP``)."""
     service: Annotated[ServiceSpec, shape("ServiceSpec")] | None

@@ -68,6 +68,7 @@ def cluster_spec(options: Options, *, suspend: bool | None = None) -> DaskCluste
         idle_timeout=options.get("idle_timeout"),
         idle_action=options.get("idle_action"),
         suspend=suspend,
+        wake=options.get("wake"),
         security=security.stated(options.get("security"), options.get("name", "")),
     )
 

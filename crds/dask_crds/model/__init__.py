@@ -27,6 +27,7 @@ from .autoscaler import (
 from .cluster import (
     DEFAULT_GROUP_IS_TAKEN,
     MAX_WORKER_GROUPS,
+    WAKE_NEEDS_ADDRESS,
     DaskCluster,
     DaskClusterSpec,
     DaskClusterStatus,
@@ -78,6 +79,7 @@ __all__ = [
     "NOTHING_TO_UPDATE",
     "PERCENTAGE",
     "UNOBSERVED",
+    "WAKE_NEEDS_ADDRESS",
     "AutoscalerBehavior",
     "Autoscaling",
     "Certificate",

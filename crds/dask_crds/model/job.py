@@ -51,7 +51,11 @@ class JobCluster(Value, frozen=True, kw_only=True):
                 rule(
                     "!has(self.idleAction) || self.idleAction == 'Delete'",
                     "the cluster of a job cannot be suspended for being idle: suspend the job",
-                )
+                ),
+                rule(
+                    "!has(self.wake) || self.wake == 'Manual'",
+                    "the cluster of a job cannot be woken by a client: resume the job",
+                ),
             )
         ),
     ]
