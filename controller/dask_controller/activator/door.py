@@ -49,8 +49,8 @@ class Door:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def listen(self, host: str | None = None) -> Self:
-        """Begin, at a free port.
+    async def listen(self, host: str) -> Self:
+        """Begin, at a free port of ``host``, which is one address: of several each would have a port of its own.
 
         Raises:
             OSError: there is none.

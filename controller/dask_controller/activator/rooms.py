@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import ipaddress
 import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -71,6 +72,7 @@ class Rooms:
     ) -> None:
         self.queue, self.wakes = queue, 0
         self._kubernetes, self._address = kubernetes, address
+        self._any = "::" if ipaddress.ip_address(address).version == 6 else "0.0.0.0"
         self._doors: dict[str, Door] = {}  # by uid of the cluster
         self._waking: dict[str, asyncio.Lock] = {}
         self.clusters: Informer[Cluster] = Informer(
@@ -144,7 +146,7 @@ class Rooms:
         async def opened() -> tuple[str, int]:
             return await self._opened(key, uid)
 
-        return await Door(str(key), opened).listen()
+        return await Door(str(key), opened).listen(self._any)
 
     async def _lead_here(self, of: Cluster, ours: Slice | None, door: Door) -> None:
         manifest = decide.doorway(of, self._address, door.port)
