@@ -40,6 +40,7 @@ class Label:
     WORKER_GROUP: Final = "dask.org/workergroup-name"
     REVISION: Final = "dask.org/revision"  #: of a worker's Pod: hash of the template that it was made from
     RUN_ID: Final = "dask.org/run-id"  #: hash of the ``spec.runId`` that an object belongs to
+    OWNER: Final = "dask.org/owner"  #: of a cluster or a job: who uses it, as metrics of usage tell
     MANAGED: Final = "dask.org/managed"  #: of a namespace: ``false`` keeps the operator out of it
 
 

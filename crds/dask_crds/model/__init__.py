@@ -62,6 +62,7 @@ from .shared import (
     RollingUpdate,
     TemplateMetadata,
     UpdateStrategy,
+    Usage,
     Worker,
     WorkerTemplate,
 )
@@ -119,6 +120,7 @@ __all__ = [
     "TemplateMetadata",
     "Tls",
     "UpdateStrategy",
+    "Usage",
     "Worker",
     "WorkerGroup",
     "WorkerTemplate",
