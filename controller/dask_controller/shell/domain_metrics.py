@@ -9,13 +9,11 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 from prometheus_client import Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.core import Metric as Family
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import CollectorRegistry
 
 from dask_crds.metrics import BUCKETS, METRICS, Metric
 from dask_crds.model import DaskJob, DaskJobStatus, DaskObject, Usage
@@ -30,6 +28,7 @@ from ..core.pod import Pod
 from ..core.shown import Sample
 from ..core.telling import told
 from ..core.usage import used
+from ..kube.exposition import family
 from .accounts import Accounts
 from .caches import Caches, Key
 from .witness import Witness
@@ -49,11 +48,11 @@ class _Job(Struct, frozen=True):
     usage: Usage | None
 
 
-class DomainMetrics(Collector, Witness):
+class DomainMetrics(Witness):
     """What is shown of Dask, by the replica that leads and no other: there would be two of each.
 
     Args:
-        registry: where they are shown.
+        registry: where the histograms are shown.
         caches: the watch caches.
         leading: whether this replica leads.
         owner_label: key of the label that says who a cluster or job belongs to.
@@ -77,7 +76,6 @@ class DomainMetrics(Collector, Witness):
             for metric in METRICS
             if metric.type == "histogram"
         }
-        registry.register(self)
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -116,17 +114,16 @@ class DomainMetrics(Collector, Witness):
 
     # --- what is shown ------------------------------------------------------------------------------------------------
 
-    def collect(self) -> Iterable[Family]:
-        """Called by prometheus_client in the event loop's thread, see `kube.metrics`."""
-        families = {metric: _family(metric) for metric in METRICS if metric.type != "histogram"}
-        if self._leading():
-            for metric, labels, value in itertools.chain(self._samples(), self._counted()):
-                families[metric].add_metric(labels, value)
-        return families.values()
-
-    def describe(self) -> Iterable[Family]:
-        """Called by prometheus_client when this is registered, before there is anything to show."""
-        return []
+    def text(self) -> str:
+        """All but the histograms, in Prometheus' text format; to be called in the event loop's thread."""
+        if not self._leading():
+            return ""
+        found = defaultdict[Metric, list[tuple[tuple[str, ...], float]]](list)
+        for metric, labels, value in itertools.chain(self._samples(), self._counted()):
+            found[metric].append((labels, value))
+        return "".join(
+            family(*metric[:2], metric.meaning, metric.labels, found[metric]) for metric in METRICS if metric in found
+        )
 
     def _samples(self) -> Iterator[Sample]:
         now, caches = self._clock(), self._caches
@@ -168,8 +165,3 @@ class DomainMetrics(Collector, Witness):
                 del counts[labels]
             for labels, value in counts.items():
                 yield metric, labels, value
-
-
-def _family(metric: Metric) -> GaugeMetricFamily | CounterMetricFamily:
-    make = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
-    return make(metric.name, metric.meaning, labels=metric.labels)

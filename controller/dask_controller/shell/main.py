@@ -147,6 +147,7 @@ async def run(options: argparse.Namespace) -> None:
             return lease is None or lease.held
 
         domain = DomainMetrics(measured.registry, caches, leading, options.owner_label, kubernetes.now)
+        measured.more = domain.text
         await stack.enter_async_context(_shown(options, measured, queue, caches, leading, kubernetes))
         # Before leadership: who takes over has the caches filled by then, however much there is.
         for informer in caches.informers.values():
