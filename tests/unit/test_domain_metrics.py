@@ -16,6 +16,7 @@ from tests.support.states import NOW, autoscaler, cluster, group, job
 
 from dask_controller.core.time import format_time
 from dask_controller.shell.caches import Caches, Key
+from dask_controller.shell.departed import Departed
 from dask_controller.shell.domain_metrics import DomainMetrics
 from dask_crds.metrics import METRICS, OTHER_REASON
 from dask_crds.model import (
@@ -49,7 +50,7 @@ class Site:
 
     def __init__(self) -> None:
         self.now, self.leads, self._version = NOW, True, 10
-        self.caches = Caches(OFFLINE, None, clock=lambda: self.now)
+        self.caches = Caches(OFFLINE, None, departed=Departed(lambda: self.now))
         registry = CollectorRegistry()
         self.registry = registry
         self.metrics = DomainMetrics(registry, self.caches, lambda: self.leads, Label.OWNER, lambda: self.now)

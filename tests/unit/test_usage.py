@@ -193,18 +193,20 @@ def test_however_often_it_is_written_and_read_anew_it_is_the_sum_over_the_pods(
 
 
 def test_those_that_have_gone_are_remembered_for_a_while() -> None:
-    departed, g = Departed(), group()
-    departed.add(worker_pod(g, 0), NOW)
+    now, g = [NOW], group()
+    departed = Departed(lambda: now[0])
+    departed.add(worker_pod(g, 0))
     (one,) = departed.of("team", g.uid)
     assert one.ended == NOW
     assert departed.of("other", g.uid) == ()
-    departed.add(worker_pod(g, 1), NOW + GONE_SECONDS + 1)
+    now[0] += GONE_SECONDS + 1
+    departed.add(worker_pod(g, 1))
     assert [it.uid for it in departed.of("team", g.uid)] == ["uid-simple-default-worker-1"]
 
 
 def test_no_more_than_so_many_are_remembered() -> None:
-    departed, g = Departed(), group()
+    departed, g = Departed(lambda: NOW), group()
     for number in range(MOST_GONE + 10):
-        departed.add(worker_pod(g, 0, uid=str(number)), NOW)
+        departed.add(worker_pod(g, 0, uid=str(number)))
     kept = departed.of("team", g.uid)
     assert (len(kept), kept[0].uid) == (MOST_GONE, "10")

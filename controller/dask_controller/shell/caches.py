@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -68,7 +67,7 @@ class Caches:
         namespaces: those to watch; ``None`` for all.
         on_change: called with the caches, a kind, and the old and the new form of an object; must not block.
         keyring: the keys of clusters.
-        clock: seconds since the epoch.
+        departed: Pods that have gone.
     """
 
     def __init__(
@@ -77,11 +76,9 @@ class Caches:
         namespaces: Sequence[str] | None,
         on_change: Callable[[Caches, str, Any, Any], None] = lambda *_: None,
         keyring: Keyring | None = None,
-        clock: Callable[[], float] = time.time,
+        departed: Departed | None = None,
     ) -> None:
-        self.keyring = keyring or Keyring()
-        self.departed = Departed()
-        self._clock = clock
+        self.keyring, self.departed = keyring or Keyring(), departed or Departed()
         self._on_change = on_change
         #: By uid: the version of a child that is known to be as we state it, and what was applied to which version
         #: without changing anything.
@@ -174,7 +171,7 @@ class Caches:
     def _forget(self, gone: Any) -> None:
         """What is known of an object goes with it, but what a Pod has used."""
         if isinstance(gone, Pod):
-            self.departed.add(gone, self._clock())
+            self.departed.add(gone)
         if isinstance(gone, CachedResource) and gone.kind == "DaskWorkerGroup":
             self._taken.pop((gone.namespace, gone.name), None)
         if isinstance(gone, CachedResource | CachedChild):

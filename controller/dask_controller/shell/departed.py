@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from ..core.pod import Pod
 from ..core.time import Time
@@ -15,14 +17,16 @@ MOST_GONE = 20_000
 
 
 class Departed:
-    """The stays of Pods that have gone, by who controlled them."""
+    """The stays of Pods that have gone, by who controlled them; ``clock`` tells seconds since the epoch."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._by_owner: dict[tuple[str, str], dict[str, Stay]] = {}
         self._order: OrderedDict[str, tuple[tuple[str, str], Time]] = OrderedDict()
 
-    def add(self, pod: Pod, now: Time) -> None:
-        """Take note that a Pod has gone."""
+    def add(self, pod: Pod) -> None:
+        """Take note that a Pod has gone just now."""
+        now = self._clock()
         owner = pod.namespace, pod.owner_uid
         self._by_owner.setdefault(owner, {})[pod.uid] = stay(pod, now)
         self._order[pod.uid] = owner, now

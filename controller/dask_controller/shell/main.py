@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -39,6 +39,7 @@ from ..schedulers.pollers import SchedulerPollers
 from . import handlers as handlers  # kopf finds them by their decorators
 from .caches import Caches, Key
 from .caller import OPERATOR
+from .departed import Departed
 from .domain_metrics import DomainMetrics
 from .keyring import Keyring
 from .reconcile import Reconciler
@@ -86,12 +87,7 @@ def arguments() -> argparse.ArgumentParser:
         help="with tls.crt and tls.key: serve /metrics over TLS, to whom RBAC lets `get` that path, and not at --port",
     )
     run.add_argument("--metrics-port", type=int, default=8443, help="where, if --metrics-tls is given")
-    run.add_argument(
-        "--owner-label",
-        default=Label.OWNER,
-        metavar="KEY",
-        help="label of a DaskCluster or DaskJob that names its owner",
-    )
+    run.add_argument("--owner-label", default=Label.OWNER, metavar="KEY", help="label that tells whose a resource is")
     run.add_argument("--workers", type=int, default=16, help="how many resources are worked on at a time")
     run.add_argument(
         "--requests",
@@ -137,18 +133,12 @@ async def run(options: argparse.Namespace) -> None:
             if queue.is_running:  # a replica in waiting follows what happens, and all are looked at when it leads
                 queue.add_after(key, seconds)
 
-        keyring = Keyring(os.environ.get("POD_NAMESPACE"))
-        caches = Caches(kubernetes, options.namespace, wake_by(wake), keyring, kubernetes.now)
+        known = Keyring(os.environ.get("POD_NAMESPACE")), Departed(kubernetes.now)
+        caches = Caches(kubernetes, options.namespace, wake_by(wake), *known)
         pollers = SchedulerPollers[Key](lambda key, prompt: queue.add(key, prompt=prompt))
         stack.push_async_callback(pollers.close)
         lease = _lease(kubernetes) if options.leader_elect else None
-
-        def leading() -> bool:
-            return lease is None or lease.held
-
-        domain = DomainMetrics(measured.registry, caches, leading, options.owner_label, kubernetes.now)
-        measured.more = domain.text
-        await stack.enter_async_context(_shown(options, measured, queue, caches, leading, kubernetes))
+        domain = await stack.enter_async_context(_shown(options, measured, queue, caches, lease, kubernetes))
         # Before leadership: who takes over has the caches filled by then, however much there is.
         for informer in caches.informers.values():
             _supervise(informer.run(), f"the watch of {informer.resource.plural} ended")
@@ -215,10 +205,16 @@ async def _shown(
     measured: Metrics,
     queue: Queue[Key],
     caches: Caches,
-    leading: Callable[[], bool],
+    lease: Lease | None,
     kubernetes: Kubernetes,
-) -> AsyncGenerator[None, None]:
+) -> AsyncGenerator[DomainMetrics, None]:
     """Show how it is going, while the context lasts; nowhere if the port is 0."""
+
+    def leading() -> bool:
+        return lease is None or lease.held
+
+    domain = DomainMetrics(measured.registry, caches, leading, options.owner_label, kubernetes.now)
+    measured.more = domain.text
     measured.observe(queue, {i.resource.plural: i for i in caches.informers.values()}, leading)
     probes = serve(
         measured,
@@ -228,7 +224,7 @@ async def _shown(
         elsewhere=options.metrics_tls is not None,
     )
     async with probes if options.port else nullcontext(), _secured(options, measured, kubernetes):
-        yield
+        yield domain
 
 
 def _secured(
