@@ -174,15 +174,13 @@ def test_however_often_it_is_written_and_read_anew_it_is_the_sum_over_the_pods(
     usage, now, exact = None, NOW, ONE.times(sum(length for _, length, _ in stays))
     for step, changed in looks:
         now += step
-        seen = [
-            at(
-                NOW + start if NOW + start + lag <= now else None,
-                NOW + start + length if NOW + start + length <= now else None,
-                created=float(int(NOW + start)),
-            )
-            for start, length, lag in stays
-            if int(NOW + start) <= now and (NOW + start + lag <= now or NOW + start + length > now)
-        ]
+        seen = []
+        for start, length, lag in ((NOW + start, length, lag) for start, length, lag in stays):
+            if (created := float(int(start))) > now:
+                continue
+            told = start + lag <= now  # until then the kubelet has not reported of it
+            ended = start + length if told and start + length <= now else None
+            seen.append(at(start if told else None, ended, created=created))
         usage = with_usage(status(usage), status(replicas=int(changed)), seen, now).usage
     end = NOW + 2000
     total = used(usage, [at(NOW + start, NOW + start + length, created=NOW) for start, length, _ in stays], end)

@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -133,8 +133,7 @@ async def run(options: argparse.Namespace) -> None:
             if queue.is_running:  # a replica in waiting follows what happens, and all are looked at when it leads
                 queue.add_after(key, seconds)
 
-        known = Keyring(os.environ.get("POD_NAMESPACE")), Departed(kubernetes.now)
-        caches = Caches(kubernetes, options.namespace, wake_by(wake), *known)
+        caches = _caches(options, kubernetes, wake_by(wake))
         pollers = SchedulerPollers[Key](lambda key, prompt: queue.add(key, prompt=prompt))
         stack.push_async_callback(pollers.close)
         lease = _lease(kubernetes) if options.leader_elect else None
@@ -176,6 +175,11 @@ def _queue(options: argparse.Namespace, measured: Metrics) -> Queue[Key]:
         per_tenant=None if len(options.namespace or ()) == 1 else options.workers - options.workers // 4,
         reserved=options.workers // 4,
     )
+
+
+def _caches(options: argparse.Namespace, kubernetes: Kubernetes, on_change: Callable[..., None]) -> Caches:
+    keyring = Keyring(os.environ.get("POD_NAMESPACE"))
+    return Caches(kubernetes, options.namespace, on_change, keyring, Departed(kubernetes.now))
 
 
 def _reconciler(
