@@ -177,7 +177,9 @@ def test_a_series_comes_with_its_object_and_goes_with_it(
     assert scraped("dask_cluster_info", cluster="short") == {f"{who} short ": 1}
     assert scraped("dask_workergroup_desired_workers", cluster="short") == {f"{who} short short-default": 2}
     assert scraped("dask_job_info") == {f"{who} brief ": 1}
-    assert scraped("dask_condition_seconds_count", kind="DaskCluster", condition="Ready", status="False")
+    kubectl("patch", "daskcluster", "short", "--type=merge", "-p", '{"spec": {"suspend": true}}')
+    told = {"kind": "DaskCluster", "condition": "Suspended", "status": "False"}
+    eventually(lambda: scraped("dask_condition_seconds_count", **told) == {"DaskCluster Suspended False": 1})
     operator.kill()
     operator.start()
     eventually(lambda: scraped("dask_job_info") == {f"{who} brief ": 1})
