@@ -45,6 +45,7 @@ class Label:
     RUN_ID: Final = "dask.org/run-id"  #: hash of the ``spec.runId`` that an object belongs to
     SERVICE: Final = "kubernetes.io/service-name"  #: of an EndpointSlice: the Service that it belongs to
     SLICE_MANAGER: Final = "endpointslice.kubernetes.io/managed-by"  #: of an EndpointSlice: who looks after it
+    OWNER: Final = "dask.org/owner"  #: of a cluster or a job: who uses it, as metrics of usage tell
     MANAGED: Final = "dask.org/managed"  #: of a namespace: ``false`` keeps the operator out of it
 
 

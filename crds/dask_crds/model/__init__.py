@@ -63,6 +63,7 @@ from .shared import (
     RollingUpdate,
     TemplateMetadata,
     UpdateStrategy,
+    Usage,
     Worker,
     WorkerTemplate,
 )
@@ -121,6 +122,7 @@ __all__ = [
     "TemplateMetadata",
     "Tls",
     "UpdateStrategy",
+    "Usage",
     "Worker",
     "WorkerGroup",
     "WorkerTemplate",

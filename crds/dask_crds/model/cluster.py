@@ -16,6 +16,7 @@ from .shared import (
     Seconds,
     Status,
     TemplateMetadata,
+    Usage,
     Value,
     VendoredPodSpec,
     VendoredServiceSpec,
@@ -160,6 +161,7 @@ class DaskClusterStatus(Status, frozen=True, kw_only=True):
     scheduler_pod_uid: str | None = None
     """Uid of the scheduler Pod that was seen last."""
     certificate: Certificate | None = None
+    usage: Usage | None = None
 
 
 class DaskCluster(CustomResource, frozen=True, kw_only=True):

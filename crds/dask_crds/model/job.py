@@ -15,6 +15,7 @@ from .shared import (
     Status,
     TemplateMetadata,
     Time,
+    Usage,
     Value,
     VendoredPodSpec,
     Workers,
@@ -234,6 +235,7 @@ class DaskJobStatus(Status, frozen=True, kw_only=True):
     scheduler_loss: SchedulerLoss | None = None
     history: Annotated[list[PastRun], Meta(extra_json_schema=ATOMIC)] | None = None
     """The runs before this one, newest first."""
+    usage: Usage | None = None
 
 
 class DaskJob(CustomResource, frozen=True, kw_only=True):
