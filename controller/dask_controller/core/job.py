@@ -18,7 +18,7 @@ from . import runner_room
 from .actions import Action, Apply, Delete, Event, Patch, Plan
 from .observed import ObservedJob
 from .ownership import annotation
-from .questions import Ask, PackageVersions, Question, TaskProgress
+from .questions import Ask, PackageVersions, Question, TaskProgress, TimeAtWork
 from .run import Run
 from .run_words import ending
 from .runner import Runner
@@ -130,7 +130,7 @@ def _question(run: Run) -> Ask | None:
 
 
 def _progress(*, versions: bool) -> tuple[Question[Any], ...]:
-    return (TaskProgress(), PackageVersions()) if versions else (TaskProgress(),)
+    return (TaskProgress(), TimeAtWork(), *((PackageVersions(),) if versions else ()))
 
 
 def _next_look(run: Run) -> float | None:

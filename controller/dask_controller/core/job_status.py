@@ -19,6 +19,7 @@ from .questions import TaskProgress
 from .run import Run
 from .run_words import Ending, ending, waiting_for
 from .time import Time, format_time, time_or
+from .time_spent import time_spent
 
 #: Past runs that status remembers, and characters of what it remembers of why each ended so.
 HISTORY, LONGEST_PAST = 5, 512
@@ -46,6 +47,7 @@ def _goes_on(run: Run, outcomes: Sequence[Outcome]) -> DaskJobStatus:
     if state == "Running" and not started:
         started = runner_started or format_time(run.now)
     waiting, problem = waiting_for(run)
+    progress = _progress(run)
     standing = Standing(
         waiting=waiting,
         problem=problem,
@@ -72,7 +74,8 @@ def _goes_on(run: Run, outcomes: Sequence[Outcome]) -> DaskJobStatus:
         active_since=None if suspended else run.status.active_since or format_time(run.now),
         retries=_retries(run) or None,
         last_problem=_last_problem(run),
-        progress=_progress(run),
+        progress=progress,
+        time_spent=time_spent(run, wanted=progress is not run.status.progress),
         scheduler_loss=_scheduler_loss(run),
         history=_history(run),
         conditions=merge(run.status.conditions, conditions, generation=job.generation, now=run.now),
@@ -223,6 +226,7 @@ def _ended(run: Run, end: Ending) -> DaskJobStatus:
         retries=_retries(run) or None,
         last_problem=_last_problem(run),
         progress=_last_progress(run, succeeded),
+        time_spent=time_spent(run, wanted=True, end=end.time),
         conditions=merge(run.status.conditions, conditions, generation=job.generation, now=run.now),
     )
 

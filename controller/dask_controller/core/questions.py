@@ -114,6 +114,23 @@ class TaskProgress(Question[Progress], frozen=True):
     form = Progress
 
 
+class Work(Struct, frozen=True):
+    """What a scheduler's time went into so far, in seconds; the rest of it nothing was to be done."""
+
+    computing: _Seconds
+    moving: _Seconds  #: data
+    waiting: _Seconds  #: for a worker: there were tasks
+
+
+class TimeAtWork(Question[Work], frozen=True):
+    """What the cluster's time went into."""
+
+    field = "work"
+    answer_field = "work"
+    form = Work
+    since = 8
+
+
 class Versions(Struct, frozen=True):
     """The different sets of versions (package -> version) that are present, by role."""
 

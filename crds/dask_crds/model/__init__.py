@@ -47,6 +47,7 @@ from .job import (
     PodFailureRule,
     Progress,
     SchedulerLoss,
+    TimeSpent,
 )
 from .manifest import InvalidManifest, dump, stated, without_defaults, without_nulls
 from .security import Certificate, Security, Tls
@@ -117,6 +118,7 @@ __all__ = [
     "Security",
     "ServiceSpec",
     "TemplateMetadata",
+    "TimeSpent",
     "Tls",
     "UpdateStrategy",
     "Worker",

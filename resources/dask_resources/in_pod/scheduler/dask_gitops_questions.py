@@ -12,6 +12,7 @@ from dask_gitops_retirement import Retirement
 from dask_gitops_signing import Guard
 from dask_gitops_status import Status
 from dask_gitops_tls import encryption
+from dask_gitops_work import Work
 from dask_gitops_workers import Workers
 
 
@@ -22,6 +23,7 @@ class Extension:
         self.workers = Workers(scheduler)
         self.retirement = Retirement(scheduler, self.workers)
         self.status = Status(scheduler)
+        self.work = Work(scheduler)
         self.target = partial(adaptive_target, scheduler, self.workers)
         self.encryption = partial(encryption, scheduler)
         self.guard = Guard.from_environment()
@@ -72,6 +74,7 @@ QUESTIONS = (
     Question("resume", _pods, "resumption", lambda asked, pods: asked.retirement.resume(pods), True),
     Question("idle", _flag, "idle_seconds", lambda asked, _: asked.status.idle_seconds()),
     Question("progress", _flag, "progress", lambda asked, _: asked.status.progress()),
+    Question("work", _flag, "work", lambda asked, _: asked.work.seconds()),
     Question("versions", _flag, "versions", lambda asked, _: asked.status.versions()),
     Question("encryption", _flag, "encryption", lambda asked, _: asked.encryption()),
     Question("registered", _pods, "registered", lambda asked, pods: asked.workers.registered(pods)),
