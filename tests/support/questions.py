@@ -16,14 +16,16 @@ QUESTIONS = tuple(
 
 
 def ask_of(every: float | None = None, **fields) -> Ask:
-    """``True``, workers or a `Target` by a question's field; what is empty is not asked."""
+    """``True``, workers, a text or a `Target` by a question's field; what is empty is not asked."""
     assert fields.keys() <= {question.field for question in QUESTIONS}
     asked = ((question, fields.get(question.field)) for question in QUESTIONS)
     return Ask(tuple(_question(question, value) for question, value in asked if value), every)
 
 
 def _question(question, value):
-    return value if isinstance(value, Target) else question() if value is True else question(tuple(value))
+    if isinstance(value, Target):
+        return value
+    return question() if value is True else question(value if isinstance(value, str) else tuple(value))
 
 
 def answers_of(silent: str = "", **fields) -> Answers:

@@ -11,7 +11,8 @@ from .actions import Action, Delete, Event, Patch, Plan, PutKey, step
 from .encryption import ASKED_EVERY_SECONDS
 from .observed import ObservedCluster
 from .ownership import SUSPEND, applied_by, foreign_scheduler
-from .questions import Ask, Encrypted, Idle
+from .questions import Ask, Encrypted, Idle, Recorded
+from .record import RECORD_EVERY_SECONDS
 from .scheduler import is_ready
 from .time import Time, created
 
@@ -46,9 +47,11 @@ def plan_cluster(o: ObservedCluster, now: Time) -> Plan:
 def _questions(cluster: DaskCluster) -> Ask | None:
     """What the scheduler has to be asked for the sake of the cluster, if anything."""
     secured = (Encrypted(),) if certificates_of(cluster) else ()
+    kept = (Recorded(),) if cluster.spec.history is not None else ()
     if cluster.spec.idle_timeout:
-        return Ask((Idle(), *secured))
-    return Ask(secured, every=ASKED_EVERY_SECONDS) if secured else None
+        return Ask((Idle(), *secured, *kept))
+    every = RECORD_EVERY_SECONDS if kept else ASKED_EVERY_SECONDS
+    return Ask((*secured, *kept), every=every) if secured or kept else None
 
 
 def _end_idleness(cluster: DaskCluster) -> tuple[Action, ...]:

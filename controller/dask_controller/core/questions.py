@@ -16,6 +16,9 @@ _Answer = TypeVar("_Answer")
 #: Characters of what people read, and of a version or a package's name; packages in a set, and sets of versions.
 WORDS_LENGTH, VERSION_LENGTH, MOST_VERSIONS = 200, 64, 32
 
+#: Characters of a folder: of one that a manifest may name, with a namespace, a name, and that of a record.
+PATH_LENGTH = 600
+
 #: Addresses of a scheduler that are told of, and characters of a hash.
 MOST_ADDRESSES, FINGERPRINT_LENGTH = 4, 64
 
@@ -129,6 +132,44 @@ class TimeAtWork(Question[Work], frozen=True):
     answer_field = "work"
     form = Work
     since = 8
+
+
+class Record(Struct, frozen=True):
+    """Where a scheduler keeps the record of what it does."""
+
+    path: str = ""  #: within the volume; empty where there is none
+    problem: str = ""  #: why it could not be written last
+
+
+class _AboutRecord(Question[Record], frozen=True):
+    form = Record
+    since = 8
+
+    def believe(self, said: Record) -> Record:
+        """Words that can be read."""
+        return Record(readable(said.path, PATH_LENGTH), readable(said.problem))
+
+
+class Recorded(_AboutRecord, frozen=True):
+    """Where the record is."""
+
+    field = "recorded"
+    answer_field = "record"
+
+
+class RunEnded(_AboutRecord, frozen=True):
+    """The run has ended so: that is to be in the record."""
+
+    field = "end"
+    answer_field = "ending"
+    changes = True
+
+    status: str  #: of the job, as JSON
+
+    @property
+    def body(self) -> str:
+        """The status."""
+        return self.status
 
 
 class Versions(Struct, frozen=True):

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from .. import names
 from .autoscaler import BOUNDS_RULE, Autoscaling
+from .history import Bundle, History
 from .security import Certificate, Security
 from .shared import (
     LABEL_KEYS,
@@ -123,6 +124,7 @@ class DaskClusterSpec(Value, frozen=True, kw_only=True):
     suspend: bool | None = None
     """Take scheduler and workers down to zero and keep the resource."""
     security: Security | None = None
+    history: History | None = None
 
 
 class DaskClusterStatus(Status, frozen=True, kw_only=True):
@@ -144,6 +146,7 @@ class DaskClusterStatus(Status, frozen=True, kw_only=True):
     scheduler_pod_uid: str | None = None
     """Uid of the scheduler Pod that was seen last."""
     certificate: Certificate | None = None
+    bundle: Bundle | None = None
 
 
 class DaskCluster(CustomResource, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from .cluster import DaskClusterSpec
+from .history import Bundle
 from .shared import (
     ATOMIC,
     Count,
@@ -254,6 +255,7 @@ class PastRun(Value, frozen=True, kw_only=True):
     """When it began."""
     end_time: Time | None = None
     """When it ended."""
+    bundle: Bundle | None = None
 
 
 class DaskJobStatus(Status, frozen=True, kw_only=True):
@@ -284,6 +286,7 @@ class DaskJobStatus(Status, frozen=True, kw_only=True):
     there: Kubernetes deletes the Pod of a failed runner with `restartPolicy: OnFailure`."""
     progress: Progress | None = None
     time_spent: TimeSpent | None = None
+    bundle: Bundle | None = None
     scheduler_loss: SchedulerLoss | None = None
     history: Annotated[list[PastRun], Meta(extra_json_schema=ATOMIC)] | None = None
     """The runs before this one, newest first."""

@@ -28,7 +28,7 @@ async def rig():
 async def old_rig(tmp_path):
     """A scheduler that was started when the module had no route for several questions at once."""
     shutil.copytree(MODULE.parent, tmp_path, dirs_exist_ok=True)
-    text, route = MODULE.read_text().replace('VERSION = "7"', 'VERSION = "3"'), '_route("ask", Ask),'
+    text, route = MODULE.read_text().replace('VERSION = "8"', 'VERSION = "3"'), '_route("ask", Ask),'
     assert route in text
     (tmp_path / MODULE.name).write_text(text.replace(route, ""))
     async with running(tmp_path / MODULE.name) as rig:
