@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from dask_controller.core import questions
+from dask_controller.core import questions, run_questions
 from dask_controller.core.questions import Answers, Ask, Question, Target
 
 #: Every question that the operator may ask.
 QUESTIONS = tuple(
     found
-    for found in vars(questions).values()
+    for found in {**vars(questions), **vars(run_questions)}.values()
     if isinstance(found, type) and issubclass(found, Question) and hasattr(found, "field")
 )
 

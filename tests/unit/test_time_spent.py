@@ -14,7 +14,8 @@ from tests.unit.test_job import Run, runner_pod
 
 from dask_controller.core.conditions import condition
 from dask_controller.core.pod import Stages, pod
-from dask_controller.core.questions import Progress, Work
+from dask_controller.core.questions import Progress
+from dask_controller.core.run_questions import Work
 from dask_controller.core.time import format_time, parse_time
 from dask_crds.model import DaskClusterStatus, TimeSpent
 from dask_crds.names import Component, Label

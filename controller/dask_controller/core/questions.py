@@ -16,14 +16,11 @@ _Answer = TypeVar("_Answer")
 #: Characters of what people read, and of a version or a package's name; packages in a set, and sets of versions.
 WORDS_LENGTH, VERSION_LENGTH, MOST_VERSIONS = 200, 64, 32
 
-#: Characters of a folder: of one that a manifest may name, with a namespace, a name, and that of a record.
-PATH_LENGTH = 600
-
 #: Addresses of a scheduler that are told of, and characters of a hash.
 MOST_ADDRESSES, FINGERPRINT_LENGTH = 4, 64
 
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
-_Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 _Time = Annotated[float, Meta(ge=0, le=253402300799)]  # the last of the year 9999
 
 
@@ -93,12 +90,37 @@ class Resume(_Order, frozen=True):
     since = 5
 
 
-class Idle(Question[float | None], frozen=True):
-    """For how many seconds it has been idle; ``None`` while it is busy."""
+class _Lasts(Question[float | None], frozen=True):
+    """For how many seconds something has been so; ``None`` while it is not.
+
+    Of a time that matters only from ``after`` seconds on nothing else is told: so an answer is new when it matters, and
+    not each time that it is asked for.
+    """
+
+    form = Seconds | None
+
+    after: float = 0.0
+
+    def believe(self, said: float | None) -> float | None:
+        """Nothing before ``after``, and that afterwards."""
+        if said is None or said < self.after:
+            return None
+        return self.after or said
+
+
+class Idle(_Lasts, frozen=True):
+    """For how many seconds it has been idle."""
 
     field = "idle"
     answer_field = "idle_seconds"
-    form = _Seconds | None
+
+
+class NoClient(_Lasts, frozen=True):
+    """For how many seconds no client has been connected; from its start on if none ever was."""
+
+    field = "no_client"
+    answer_field = "no_client_seconds"
+    since = 8
 
 
 class Progress(Struct, frozen=True):
@@ -117,67 +139,13 @@ class TaskProgress(Question[Progress], frozen=True):
     form = Progress
 
 
-class Work(Struct, frozen=True):
-    """What a scheduler's time went into so far, in seconds; the rest of it nothing was to be done."""
-
-    computing: _Seconds
-    moving: _Seconds  #: data
-    waiting: _Seconds  #: for a worker: there were tasks
-
-
-class TimeAtWork(Question[Work], frozen=True):
-    """What the cluster's time went into."""
-
-    field = "work"
-    answer_field = "work"
-    form = Work
-    since = 8
-
-
-class Record(Struct, frozen=True):
-    """Where a scheduler keeps the record of what it does."""
-
-    path: str = ""  #: within the volume; empty where there is none
-    problem: str = ""  #: why it could not be written last
-
-
-class _AboutRecord(Question[Record], frozen=True):
-    form = Record
-    since = 8
-
-    def believe(self, said: Record) -> Record:
-        """Words that can be read."""
-        return Record(readable(said.path, PATH_LENGTH), readable(said.problem))
-
-
-class Recorded(_AboutRecord, frozen=True):
-    """Where the record is."""
-
-    field = "recorded"
-    answer_field = "record"
-
-
-class RunEnded(_AboutRecord, frozen=True):
-    """The run has ended so: that is to be in the record."""
-
-    field = "end"
-    answer_field = "ending"
-    changes = True
-
-    status: str  #: of the job, as JSON
-
-    @property
-    def body(self) -> str:
-        """The status."""
-        return self.status
-
-
 class Versions(Struct, frozen=True):
     """The different sets of versions (package -> version) that are present, by role."""
 
     scheduler: tuple[Mapping[str, str], ...]
     workers: tuple[Mapping[str, str], ...]
-    clients: tuple[Mapping[str, str], ...]
+    clients: tuple[Mapping[str, str], ...]  #: all that have ever been there
+    connected: tuple[Mapping[str, str], ...] | None = None  #: those there now; ``None``: an older module does not tell
 
 
 class PackageVersions(Question[Versions], frozen=True):
@@ -189,7 +157,8 @@ class PackageVersions(Question[Versions], frozen=True):
 
     def believe(self, said: Versions) -> Versions:
         """The first sets, and of these the first packages."""
-        return Versions(_sets(said.scheduler), _sets(said.workers), _sets(said.clients))
+        connected = None if said.connected is None else _sets(said.connected)
+        return Versions(_sets(said.scheduler), _sets(said.workers), _sets(said.clients), connected)
 
 
 class _EncryptionForm(Struct, frozen=True):
@@ -299,6 +268,10 @@ class Ask(Struct, frozen=True):
     questions: tuple[Question[Any], ...] = ()  #: one of a class; older modules are asked in this order
     #: Seconds after which the answers are renewed for as long as they are asked for; ``None``: once.
     every: float | None = None
+    #: Whether something that cannot be undone follows from the answers, so that they must not be old.
+    fresh: bool = False
+    #: Whether nothing can be said before there are answers; otherwise status is written without them meanwhile.
+    waits: bool = True
 
     @property
     def only_reads(self) -> bool:

@@ -7,10 +7,9 @@ from msgspec.structs import replace
 
 from dask_crds.model import Bundle, DaskJobStatus, History
 
-from .questions import Answers, Recorded
+from .questions import Answers
+from .run_questions import Recorded
 
-#: How often the scheduler of a cluster is asked where its record is.
-RECORD_EVERY_SECONDS = 60.0
 #: Characters of a message that get into the record; most of what is told must be known to fit, see ``MOST_TOLD``.
 LONGEST_MESSAGE = 2048
 

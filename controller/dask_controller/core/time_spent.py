@@ -17,8 +17,8 @@ from dask_crds.reasons import Reason
 from . import runner_room
 from .conditions import unmet
 from .pod import Pod
-from .questions import TimeAtWork
 from .run import Run
+from .run_questions import TimeAtWork
 from .time import Time, created, format_time, time_or
 
 #: The part from a point in time on.

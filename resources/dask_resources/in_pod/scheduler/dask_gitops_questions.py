@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from dask_gitops_clients import Clients
 from dask_gitops_demand import adaptive_target
 from dask_gitops_history import MOST_TOLD, History
 from dask_gitops_requests import Forbidden, Groups, Malformed, Pod, read_groups, read_object, read_pods
@@ -26,6 +27,7 @@ class Extension:
         self.status = Status(scheduler)
         self.work = Work(scheduler)
         self.history = History.from_environment(scheduler, self.status, self.work)
+        self.clients = Clients(scheduler)
         self.target = partial(adaptive_target, scheduler, self.workers)
         self.encryption = partial(encryption, scheduler)
         self.guard = Guard.from_environment()
@@ -35,6 +37,10 @@ class Extension:
         if self.history is None:
             return {}
         return self.history.place() if end is None else self.history.ends(end)
+
+    def versions(self) -> dict[str, list[dict[str, str]]]:
+        """The sets of versions by role, clients that are there now apart from all that have ever been."""
+        return {**self.status.versions(), "connected": self.clients.versions()}
 
     @property
     def is_guarded(self) -> bool:
@@ -88,9 +94,10 @@ def _groups(request: dict[str, Any], field: str) -> Groups | None:
 QUESTIONS = (
     Question("resume", _pods, "resumption", lambda asked, pods: asked.retirement.resume(pods), True),
     Question("idle", _flag, "idle_seconds", lambda asked, _: asked.status.idle_seconds()),
+    Question("no_client", _flag, "no_client_seconds", lambda asked, _: asked.clients.absent_seconds()),
     Question("progress", _flag, "progress", lambda asked, _: asked.status.progress()),
     Question("work", _flag, "work", lambda asked, _: asked.work.seconds()),
-    Question("versions", _flag, "versions", lambda asked, _: asked.status.versions()),
+    Question("versions", _flag, "versions", lambda asked, _: asked.versions()),
     Question("recorded", _flag, "record", lambda asked, _: asked.recorded()),
     Question("end", _end, "ending", lambda asked, end: asked.recorded(end), True),
     Question("encryption", _flag, "encryption", lambda asked, _: asked.encryption()),
