@@ -22,6 +22,7 @@ from .cron_job import DaskCronJob  # noqa: E402
 from .expose import DaskExposure  # noqa: E402
 from .flux import FluxKustomizations, FluxTenant  # noqa: E402
 from .guardrails import DaskGuardrails  # noqa: E402
+from .history import History  # noqa: E402
 from .job import DaskJob  # noqa: E402
 from .manifest import problems  # noqa: E402
 from .network import DaskNetworkPolicy  # noqa: E402
@@ -54,6 +55,7 @@ __all__ = [
     "DaskWorkerGroup",
     "FluxKustomizations",
     "FluxTenant",
+    "History",
     "Source",
     "Tls",
     "Volume",
