@@ -6,7 +6,7 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import yaml
@@ -17,6 +17,7 @@ from tests.support.clusters import or_skip
 from tests.support.constructs import Manifest, chart, synth
 
 from dask_constructs import DaskOperator
+from dask_constructs.operator import OperatorProps
 from dask_synth.cli import main
 
 DIST = Path(__file__).parents[2] / "dist"
@@ -114,9 +115,10 @@ def test_with_other_values_it_is_what_the_construct_makes(helm: Helm, name: str)
     assert rendered(helm, "--values", f"{name}.yaml") == by_identity(synth(c))
 
 
-def test_each_value_is_among_those(folder: Path) -> None:
+def test_what_the_construct_takes_are_the_values_and_each_is_among_those(folder: Path) -> None:
+    taken = {camel(name) for name in get_type_hints(OperatorProps)} - {"namespace"}  # which is that of the release
     tried = {camel(name) for values in VALUES.values() for name in values} | {"createNamespace"}
-    assert yaml.safe_load((folder / "values.yaml").read_text()).keys() == tried
+    assert yaml.safe_load((folder / "values.yaml").read_text()).keys() == taken == tried
 
 
 def test_in_another_namespace_nothing_is_in_the_usual_one(helm: Helm) -> None:
