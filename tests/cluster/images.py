@@ -131,7 +131,7 @@ def operator_image(reference: str, source: Path = ROOT) -> Path:
                 pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
                 run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(source)])
                 (wheel,) = wheels.glob("*.whl")
-                layer = _python_layer(name, [f"dask-gitops[controller] @ file://{wheel}"])
+                layer = _python_layer(name, [f"dask-gitops[controller,tracing] @ file://{wheel}"])
                 entrypoint = ["python3", "-m", "dask_controller"]
                 pack(archive, reference, [_debian(), layer], entrypoint=entrypoint, user="65532:65532")
                 shutil.rmtree(layer)
