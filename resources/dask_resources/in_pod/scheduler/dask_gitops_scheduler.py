@@ -118,6 +118,9 @@ async def dask_setup(scheduler: Any) -> None:
 async def dask_teardown(scheduler: Any) -> None:
     """Called by distributed when the scheduler closes."""
     await dask_gitops_control.close(scheduler)
+    history = extension(scheduler).history
+    if history is not None:
+        await history.close()
     hidden = scheduler.__dict__.get("_dask_gitops_hidden")
     if hidden is not None:
         await hidden.teardown()
