@@ -14,6 +14,7 @@ import dask.config
 from distributed.core import Status, rpc
 from distributed.deploy.cluster import Cluster as DistributedCluster
 from distributed.security import Security
+from distributed.utils import Log
 
 from dask_crds.names import DEFAULT_GROUP
 
@@ -199,6 +200,16 @@ class Cluster(DistributedCluster):
     async def _adapt(self, minimum: int, maximum: int, worker_group: str) -> None:
         await scaling.adapt(self._kubernetes, self._manifest, minimum, maximum, worker_group)
 
+    async def _get_logs(self, cluster: bool = True, scheduler: bool = True, workers: Any = True) -> Any:
+        """As for any cluster; that of the cluster itself has what the operator told of it, besides."""
+        logs = await super()._get_logs(cluster=cluster, scheduler=scheduler, workers=workers)
+        if cluster:
+            with contextlib.suppress(DaskGitopsError):
+                told = await self._kubernetes.all("Event", fields=f"involvedObject.name={self._target}")
+                lines = [f"{each.get('lastTimestamp')} {each.get('reason')}: {each.get('message')}" for each in told]
+                logs["Cluster"] = Log("\n".join(filter(None, [str(logs["Cluster"]), *lines])))
+        return logs
+
     @property
     def dashboard_link(self) -> str:
         """A link that opens where the user's browser is; empty before it is connected to."""
@@ -232,10 +243,11 @@ class Cluster(DistributedCluster):
         """
         if on_close is not None:
             self._on_close = on_close
-        closing = super().close(timeout)
-        if not self.asynchronous:
-            self._loop_runner.stop()
-        return closing
+        try:
+            return super().close(timeout)
+        finally:
+            if not self.asynchronous:
+                self._loop_runner.stop()
 
     async def _close(self) -> None:
         if self.status in (Status.closed, Status.closing):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
 
+from dask_crds.names import Component, Label
+
 from . import scaling
 from .access import Access
-from .errors import Governed, NoSuchObject, NotReady
+from .errors import DaskGitopsError, Governed, NoSuchObject, NotReady, Refused
 from .standing import Standing, advice, standing, stated_in_git
 
 #: Seconds between two looks.
@@ -18,6 +21,11 @@ _PAUSE = 0.5
 PATIENCE = 60.0
 #: Seconds after which nobody can be expected to look at the cluster any more.
 _UNSEEN = 30.0
+
+#: Reasons of a container that ran and ended.
+_CRASHES = ("CrashLoopBackOff", "Error", "Completed", "OOMKilled", "Failed")
+#: Lines of a log that are shown with an error.
+_LINES = 10
 
 Say = Callable[[str], None]
 
@@ -63,7 +71,12 @@ class Waking:
                 self._say(f"{self._name}: {state.words}")
                 return cluster
             self._say(f"{self._name}: {state.words}")
-            self._judge(state, time.monotonic(), deadline)
+            try:
+                self._judge(state, time.monotonic(), deadline)
+            except NotReady as error:
+                if state.reason in _CRASHES and (said := await last_words(self._access, self._name)):
+                    error.add_note(said)
+                raise
             await asyncio.sleep(_PAUSE)
 
     async def _wake(self, cluster: dict[str, Any]) -> None:
@@ -94,3 +107,15 @@ class Waking:
         late = f" (for {self._timeout:.0f} s)" if state.passes and not unseen else ""
         told = f"{state.words.rstrip('.')}{late}"
         return NotReady(f"{self._name} does not come up: {told}{f'; {hint}' if hint else ''}", state.reason)
+
+
+async def last_words(access: Access, cluster: str) -> str:
+    """What a cluster's scheduler wrote last before it ended; empty if nothing, or the user may not read it."""
+    with contextlib.suppress(DaskGitopsError):
+        labels = {Label.CLUSTER: cluster, Label.COMPONENT: Component.SCHEDULER}
+        for pod in await access.all("Pod", labels=labels):
+            for previous in (True, False):
+                with contextlib.suppress(Refused):  # there is no container before the first
+                    if said := await access.logs(pod["metadata"]["name"], lines=_LINES, previous=previous):
+                        return said.rstrip()
+    return ""

@@ -163,7 +163,8 @@ NOTEBOOK = (
     Permission("Service", "get", "which port of the scheduler's Pod is forwarded"),
     Permission("Pod", "get list", "which Pod that is, and how it does"),
     Other("", "pods/portforward", "create get", "reach scheduler and dashboard from outside of the Kubernetes cluster"),
-    Other("", "pods/log events", "get list", "see why something does not start"),
+    Other("", "pods/log", "get", "what a scheduler said that does not stay up"),
+    Permission("Event", "list", "what the operator has told of a cluster, in `get_logs`"),
     Other("networking.k8s.io", "ingresses", "list", "under which URL a dashboard is published"),
     Other("gateway.networking.k8s.io", "httproutes", "list", "the same, with Gateway API"),
 )
