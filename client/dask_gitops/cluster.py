@@ -158,6 +158,11 @@ class Cluster(DistributedCluster):
     # --- use ----------------------------------------------------------------------------------------------------------
 
     @property
+    def name(self) -> str:
+        """Name of the DaskCluster, whatever others who are connected to its scheduler have told that."""
+        return self._target
+
+    @property
     def namespace(self) -> str:
         """Namespace of the DaskCluster."""
         return self._access.namespace if self._access else self._signed_in["namespace"] or ""
