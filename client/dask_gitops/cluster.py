@@ -157,7 +157,7 @@ class Cluster(DistributedCluster):
 
     # --- use ----------------------------------------------------------------------------------------------------------
 
-    @property
+    @property  # type: ignore[misc]
     def name(self) -> str:
         """Name of the DaskCluster, whatever others who are connected to its scheduler have told that."""
         return self._target
