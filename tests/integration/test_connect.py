@@ -6,14 +6,18 @@ in a Pod is what tests/e2e/test_connect.py goes.
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from distributed import LocalCluster
 from tests.cluster import ControlPlane
+from tests.cluster.images import ROOT
 from tests.e2e.support import Kubectl, eventually
 from tests.support.notebook import Notebook, Rules
 
@@ -235,3 +239,50 @@ def test_no_kubernetes_is_told(tmp_path, monkeypatch):
 def test_an_unknown_context_is_told(laptop):
     with pytest.raises(Unreachable, match="no way to Kubernetes"):
         clusters(context="nowhere")
+
+
+# --- the pages --------------------------------------------------------------------------------------------------------
+
+
+def blocks(page: str, mark: str) -> list[str]:
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    return re.findall(rf"<!-- {mark} -->\n```python\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.mark.usefixtures("laptop", "controller", "scheduler")
+def test_what_the_pages_show_runs(kubectl, kube, capsys, monkeypatch):
+    kubectl.apply(kube.cluster_manifest("analytics", workers=1))
+    for page in ("notebooks", "pipelines"):
+        (code,) = blocks(page, "run")
+        exec(code, {"__name__": page})
+    assert capsys.readouterr().out.splitlines().count("6") == 2
+    assert kubectl.json("get", "daskcluster", "analytics")["spec"]["suspend"]
+
+    (airflow,) = blocks("pipelines", "airflow")
+    returned: list[int] = []
+    sdk = ModuleType("airflow.sdk")  # Airflow is large: its decorators, as far as the page uses them
+    vars(sdk).update(dag=lambda **_: lambda made: made, task=lambda made: lambda: returned.append(made()))
+    monkeypatch.setitem(sys.modules, "airflow", ModuleType("airflow"))
+    monkeypatch.setitem(sys.modules, "airflow.sdk", sdk)
+    exec(airflow, {"__name__": "report"})
+    assert returned == [6]
+
+
+@pytest.mark.usefixtures("laptop", "controller", "scheduler")
+def test_a_flow_of_prefect_runs(kubectl, kube, capsys):
+    pytest.importorskip("prefect_dask", reason="no prefect-dask: `pip install prefect-dask` runs what the page shows")
+    kubectl.apply(kube.cluster_manifest("analytics", workers=1))
+    (code,) = blocks("pipelines", "prefect")
+    exec(code, {"__name__": "flow"})
+    assert "[1, 4, 9]" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("laptop", "controller", "scheduler")
+def test_an_asset_of_dagster_is_made(kubectl, kube):
+    dagster = pytest.importorskip("dagster", reason="no Dagster: `pip install dagster` runs what the page shows")
+    kubectl.apply(kube.cluster_manifest("analytics", workers=1))
+    (code,) = blocks("pipelines", "dagster")
+    made: dict[str, Any] = {"__name__": "assets"}
+    exec(code, made)
+    result = dagster.materialize([made["six"]], resources={"dask": made["Dask"](cluster="analytics")})
+    assert result.output_for_node("six") == 6
