@@ -134,8 +134,9 @@ def stated_in_git(cluster: Mapping[str, Any], *path: str) -> str:
 def ending(cluster: Mapping[str, Any]) -> str:
     """What becomes of a cluster that nobody uses any more."""
     spec = cluster.get("spec") or {}
-    timeout = spec.get("idleTimeout") or 0
-    if not timeout:
-        return "it goes on, and nothing ends it by itself"
     done = "suspended" if spec.get("idleAction") == "Suspend" else "deleted"
-    return f"it goes on, and is {done} after {timeout} s without work"
+    bounds = {"without work": spec.get("idleTimeout"), "without a client": spec.get("noClientTimeout")}
+    after = [f"after {seconds} s {what}" for what, seconds in bounds.items() if seconds]
+    if not after:
+        return "it goes on, and nothing ends it by itself"
+    return f"it goes on, and is {done} {' or '.join(after)}"

@@ -87,6 +87,8 @@ def test_what_becomes_of_it():
     assert "nothing ends it" in ending(cluster())
     assert "deleted after 60 s" in ending(cluster(idleTimeout=60))
     assert "suspended after 60 s" in ending(cluster(idleTimeout=60, idleAction="Suspend"))
+    both = ending(cluster(idleTimeout=60, noClientTimeout=9))
+    assert both.endswith("deleted after 60 s without work or after 9 s without a client")
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------
