@@ -170,6 +170,7 @@ async def test_a_scheduler_that_restarts_is_waited_for(monkeypatch):
 async def test_kr8s_is_not_let_try_for_ever(monkeypatch):
     monkeypatch.setattr(forward, "_PAUSE", 0.0)
     pods = forward._Pods(Api([READY]), {"a": "b"})  # type: ignore[arg-type]
+    for _ in range(forward._MOST_LOOKS):
+        assert len(await pods.async_ready_pods()) == 1
     with pytest.raises(ConnectionError):
-        for _ in range(forward._MOST_LOOKS + 1):
-            await pods.async_ready_pods()
+        await pods.async_ready_pods()
