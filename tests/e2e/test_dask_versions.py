@@ -62,7 +62,8 @@ METRICS = """
 import importlib.util, urllib.request
 assert importlib.util.find_spec("prometheus_client") is None
 text = urllib.request.urlopen("http://localhost:8787/metrics").read().decode()
-for series in ('dask_scheduler_workers{state="idle"} ', 'dask_scheduler_tasks{state="memory"} ', 'dask_worker_threads{'):
+told = 'dask_scheduler_workers{state="idle"} ', 'dask_scheduler_tasks{state="memory"} ', "dask_worker_threads{"
+for series in told:
     assert series in text, text
 print(text.count("dask_worker_threads{"), "workers are told of")
 """
