@@ -318,7 +318,7 @@ async def test_the_side_bar_lists_wakes_adapts_suspends_and_connects(kubectl, ku
     await manager.scale_cluster(model["id"], 2)
     model = await listed("analytics", 2)
     assert model["dashboard_link"].startswith("http://127.0.0.1:")
-    assert model["memory"] == "0 B", "the example states no limit"
+    assert model["memory"] == "200.00 MiB"
     manager.adapt_cluster(model["id"], 1, 3)
     model = await listed("analytics", 2)
     assert model["adapt"] == {"minimum": 1, "maximum": 3}
