@@ -73,7 +73,7 @@ time.sleep(25)
 
 
 def test_a_cluster_without_clients_sleeps_and_tells_of_one_that_does_not_match(kubectl, kube):
-    kubectl.apply(kube.cluster_manifest("visited", workers=1, noClientTimeout=15, idleAction="Suspend"))
+    kubectl.apply(kube.cluster_manifest("visited", workers=1, noClientTimeout=30, idleAction="Suspend"))
     kubectl.wait_ready("daskcluster", "visited")
     (scheduler,) = ready_pods(kubectl, "visited", "scheduler")
     command = ("exec", scheduler["metadata"]["name"], "--", "python3", "-c", VISITOR)
