@@ -17,6 +17,7 @@ provide_node()  # before anything imports cdk8s, which starts Node.js
 from .argocd import ArgoCDApplications, ArgoCDSettings, ArgoCDTenant  # noqa: E402
 from .autoscaler import DaskAutoscaler  # noqa: E402
 from .cluster import DaskCluster  # noqa: E402
+from .cluster_template import DaskClusterTemplate  # noqa: E402
 from .cron_job import DaskCronJob  # noqa: E402
 from .expose import DaskExposure  # noqa: E402
 from .flux import FluxKustomizations, FluxTenant  # noqa: E402
@@ -40,6 +41,7 @@ __all__ = [
     "DaskAdmissionPolicy",
     "DaskAutoscaler",
     "DaskCluster",
+    "DaskClusterTemplate",
     "DaskCronJob",
     "DaskCustomResourceDefinitions",
     "DaskExposure",

@@ -154,6 +154,17 @@ TENANT = (
 )
 
 
+def template_user(template: str) -> list[Permission]:
+    """What somebody needs who makes clusters from a template, beside what connecting to them needs.
+
+    RBAC cannot say what is created or whose is deleted. The policies of the template do.
+    """
+    return [
+        Permission("DaskCluster", "use", "by this the policies know who may make clusters from it", (template,)),
+        Permission("DaskCluster", "create delete", "make clusters from it, and end one's own"),
+    ]
+
+
 def rules(permissions: Iterable[Permission | Other | Path]) -> list[dict[str, Any]]:
     """The permissions as ``rules`` of a Role or ClusterRole."""
     return [permission.rule for permission in permissions]
@@ -182,5 +193,10 @@ GRANTED = (
     Granted("dask-view", "Who has `view`, `edit` or `admin` in a namespace.", VIEW),
     Granted("dask-edit", "Who has `edit` or `admin` in a namespace.", EDIT),
     Granted("dask-tenant", "The groups of a `DaskTenant`, and its `deployer`, in their namespace.", TENANT),
+    Granted(
+        "dask-template-NAME",
+        "The `users` of a `DaskClusterTemplate`, in its namespace. Policies of the template decide what they create.",
+        tuple(template_user("NAME")),
+    ),
     Granted("dask-job-starter", "Pods of a `DaskCronJob`, in their namespace.", JOB_STARTER),
 )
