@@ -16,19 +16,11 @@ from .manifest import api_object, cluster_scoped
 from .options import ClusterOptions
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct, Metadata
+from .tenant import Account
 from .values import Text, Workers
 
 #: Longest name of a template: of a cluster from it a dash and five characters follow.
 _MAX_NAME = names.MAX_CLUSTER_NAME - 6
-
-
-class Account(TypedDict):
-    """A ServiceAccount."""
-
-    name: Text
-    """Its name."""
-    namespace: Text
-    """Where it is."""
 
 
 class _Bounds(TypedDict, total=False):
