@@ -81,8 +81,16 @@ def standing(cluster: Mapping[str, Any], *, workers: int = 0) -> Standing:
         return _waiting(scheduler, all_ready)
     ready, wanted = counted(cluster)
     if ready >= workers:
-        return Standing("up", Reason.READY, f"{ready} of {wanted} workers are ready")
+        return Standing("up", Reason.READY, f"{ready} of {wanted} workers are ready{_lacking(cluster)}")
     return _waiting(condition(cluster, "WorkersReady"), all_ready)
+
+
+def _lacking(cluster: Mapping[str, Any]) -> str:
+    """Why workers are missing of a cluster that computes all the same; empty if they are on their way."""
+    workers = condition(cluster, "WorkersReady")
+    if workers.get("status") != "False" or workers.get("reason") in (Reason.PROGRESSING, Reason.SUSPENDED):
+        return ""
+    return f"; {workers.get('reason')}: {workers.get('message')}"
 
 
 def _waiting(of: Mapping[str, Any], ready: Mapping[str, Any]) -> Standing:
