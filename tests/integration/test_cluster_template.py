@@ -255,6 +255,26 @@ def test_a_cluster_is_its_owners(actors: Actors, cluster: str) -> None:
     assert actors(ADA, "delete", cluster) == ""
 
 
+def test_a_cluster_goes_with_its_pod(actors: Actors) -> None:
+    """The garbage collector may not create Pods either, and is let through."""
+    secure = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    containers = [{"name": "notebook", "image": IMAGE, "securityContext": secure}]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "notebook"}, "spec": {"containers": containers}}
+    there = ("-n", NAMESPACE)
+    actors.plane.kubectl(*there, "apply", "-f", "-", input=json.dumps(pod))
+    uid = actors.plane.kubectl(*there, "get", "pod", "notebook", "-o", "jsonpath={.metadata.uid}")
+    manifest = made()
+    manifest["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "Pod", "name": "notebook", "uid": uid}]
+    assert actors.creates(manifest, really=True) == ""
+    actors.plane.kubectl(*there, "delete", "pod", "notebook", "--grace-period=1")
+    eventually(lambda: NAME not in actors.plane.kubectl(*there, "get", "daskclusters", "-o", "name"), seconds=60)
+
+
 def test_a_cluster_stays_within_the_bounds(actors: Actors, cluster: str) -> None:
     for change, words in (
         ({"worker": {"replicas": 5}}, "at most 4 workers by template gpu-small, not 5"),
@@ -315,7 +335,8 @@ def test_scaling_is_bounded_too(actors: Actors) -> None:
 def test_guard_rails_let_users_of_a_template_make_clusters_and_wake_those_of_git(actors: Actors) -> None:
     actors.plane.kubectl("label", "namespace", NAMESPACE, "railed=yes")
     try:
-        eventually(lambda: "a Dask resource is made of Pods" in actors.creates(made(STRANGER), STRANGER), seconds=60)
+        of_another = changed(*WORKER, "serviceAccountName", to="admin")
+        eventually(lambda: "these ServiceAccounts are not" in actors.creates(of_another, EDITOR), seconds=60)
         assert actors.creates(made()) == ""
         assert actors.patches(STRANGER, "daskcluster/of-git", {"spec": {"suspend": True}}) == ""
         more = {"spec": {"worker": {"replicas": 2}}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +51,16 @@ def test_its_users_have_the_right_to_use_it_and_no_other_template() -> None:
         {"kind": "Group", "name": "researchers", "apiGroup": "rbac.authorization.k8s.io"},
         {"kind": "ServiceAccount", "name": "ada", "namespace": "hub"},
     ]
+
+
+def test_the_program_of_the_page_writes_what_the_page_says() -> None:
+    page = (Path(__file__).parents[2] / "docs/templates.md").read_text()
+    (code,) = re.findall(r"<!-- construct -->\n```python\n(.*?)```", page, re.DOTALL)
+    c = chart()
+    exec(code, {"chart": c})
+    for manifest in synth(c):
+        assert manifest["kind"].removesuffix("Binding") in page
+        assert f"`{manifest['metadata']['name']}`" in page
 
 
 def test_what_is_wrong_is_told_at_synth() -> None:
