@@ -216,9 +216,9 @@ GRANTED = (
     Granted("dask-edit", "Who has `edit` or `admin` in a namespace.", EDIT),
     Granted("dask-tenant", "The groups of a `DaskTenant`, and its `deployer`, in their namespace.", TENANT),
     Granted(
-        "dask-template-NAME",
-        "The `users` of a `DaskClusterTemplate`, in its namespace. Policies of the template decide what they create.",
-        tuple(template_user("NAME")),
+        "dask-template-name",
+        "The `users` of a `DaskClusterTemplate` called `name`, in its namespace. Its policies decide what they create.",
+        tuple(template_user("name")),
     ),
     Granted(
         "dask-notebook",

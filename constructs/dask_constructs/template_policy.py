@@ -44,6 +44,30 @@ _CHANGED = {
 }
 
 
+_ONLY_SUSPENDS = " && ".join(
+    [ONLY_SUSPENDS, *(f"{_member('object', f)} == {_member('oldObject', f)}" for f in ("labels", "annotations"))]
+)
+_BY_HAND = "you may not create Pods here, so "
+_ONLY = f"{_BY_HAND}of a DaskCluster that is not made from a template you may change spec.suspend alone"
+
+
+def only_suspend(namespace: str) -> dict[str, Any]:
+    """Spec of the policy by which who wakes a cluster changes nothing else of it; RBAC cannot tell fields apart."""
+    about = {
+        "apiGroups": [names.GROUP],
+        "apiVersions": [names.VERSION],
+        "resources": [_CLUSTERS],
+        "operations": ["UPDATE"],
+        "scope": "Namespaced",
+    }
+    ours = f"{MADE_FROM} != '' && {MADE_FROM} == {_MADE_BEFORE}"  # then the template's own policies decide
+    return {
+        "matchConstraints": {"resourceRules": [about], **_in(namespace)},
+        "matchConditions": [_UNTRUSTED, _CHANGED],
+        "validations": [rule(f"({ours}) || ({_ONLY_SUSPENDS})", text(_ONLY))],
+    }
+
+
 def use(template: str, namespace: str, maximum: int) -> dict[str, Any]:
     """Spec of the policy about who makes, changes and deletes clusters of a namespace, and how many workers they get.
 
@@ -104,18 +128,15 @@ def _of_clusters(operations: Sequence[str], expression: str) -> str:
 
 
 def _who(template: str) -> Iterable[Rule]:
-    by_hand = "you may not create Pods here, so "
-    unmade = f"{by_hand}a DaskCluster must be made from a template that you may use: {Label.MADE_FROM}={template}"
+    unmade = f"{_BY_HAND}a DaskCluster must be made from a template that you may use: {Label.MADE_FROM}={template}"
     yield rule(_of_clusters(["CREATE"], MAY_USE_TEMPLATE), text(unmade))
     yield rule(
         _of_clusters(["UPDATE"], f"request.name != {text(template)}"),
         text(f"{template} is a template: make a cluster from it, it stays as it is"),
     )
-    rest = " && ".join(f"{_member('object', f)} == {_member('oldObject', f)}" for f in ("labels", "annotations"))
-    only_suspend = f"{ONLY_SUSPENDS} && {rest}"
     yield rule(
-        _of_clusters(["UPDATE"], f"{MADE_FROM} == {_MADE_BEFORE} && ({MAY_USE_TEMPLATE} || ({only_suspend}))"),
-        text(f"{by_hand}of a DaskCluster that is not made from a template you may change spec.suspend alone"),
+        _of_clusters(["UPDATE"], f"{MADE_FROM} == {_MADE_BEFORE} && ({MAY_USE_TEMPLATE} || ({_ONLY_SUSPENDS}))"),
+        text(_ONLY),
     )
     uses = MAY_USE_TEMPLATE.replace("object.", "oldObject.")
     may_use_this = _may_use(template)

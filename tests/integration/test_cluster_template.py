@@ -14,7 +14,7 @@ from tests.cluster import ControlPlane
 from tests.e2e.support import eventually
 from tests.support.constructs import chart, synth
 
-from dask_constructs import DaskCluster, DaskClusterTemplate, DaskGuardrails, rbac
+from dask_constructs import DaskCluster, DaskClusterTemplate, DaskGuardrails, DaskTenant, rbac
 
 pytestmark = pytest.mark.control_plane
 
@@ -298,6 +298,34 @@ def test_the_template_and_what_git_states_stay_as_they_are(actors: Actors) -> No
     assert "you may change spec.suspend alone" in actors.patches(ADA, "daskcluster/of-git", relabelled)
     for user in (ADA, STRANGER):
         assert actors.patches(user, "daskcluster/of-git", {"spec": {"suspend": True}}) == ""
+
+
+def test_the_notebooks_of_a_tenant_wake_clusters_and_change_nothing_else(control_plane: ControlPlane) -> None:
+    c = chart()
+    DaskTenant(c, "tenant", namespace="waking", notebooks=["students"])
+    DaskCluster(c, "git", name="of-git", namespace="waking", image=IMAGE)
+    tenant = yaml.safe_dump_all(synth(c))
+    control_plane.kubectl("apply", "-f", "-", input=tenant)
+
+    def said(change: dict[str, Any]) -> str:
+        actor = ("-n", "waking", "--as=cy", "--as-group=students")
+        patch = ("patch", "daskcluster/of-git", "--type=merge", "--dry-run=server", "-p", json.dumps(change))
+        try:
+            control_plane.kubectl(*actor, *patch)
+        except subprocess.CalledProcessError as error:
+            return str(error.stderr)
+        return ""
+
+    try:
+        for change in (
+            {"spec": {"worker": {"spec": {"serviceAccountName": "admin"}}}},
+            {"metadata": {"labels": {"access": "database"}}},
+            {"metadata": {"labels": {"dask.org/made-from": "none"}}, "spec": {"worker": {"replicas": 2}}},
+        ):
+            eventually(lambda change=change: "you may change spec.suspend alone" in said(change), seconds=60)
+        assert said({"spec": {"suspend": True}}) == ""
+    finally:
+        control_plane.kubectl("delete", "--wait=false", "-f", "-", input=tenant)
 
 
 def group(of: str) -> dict[str, Any]:
