@@ -12,7 +12,6 @@ from dask_crds import names
 from dask_crds.names import Annotation, Label
 
 from .access import Access
-from .errors import DaskGitopsError
 from .routes import is_inside
 
 #: What follows a template's name and a dash, as its policy wants it.
@@ -89,10 +88,8 @@ async def _own_pod(access: Access) -> dict[str, Any] | None:
     name = os.environ.get("HOSTNAME", "")
     if not name or not is_inside(access.server, os.environ) or _own_namespace() != access.namespace:
         return None
-    try:
-        return await access.get("Pod", name)
-    except DaskGitopsError:  # it may have another name than its host
-        return None
+    found = await access.all("Pod", fields=f"metadata.name={name}")
+    return next(iter(found), None)  # it may have another name than its host
 
 
 def _own_namespace() -> str:

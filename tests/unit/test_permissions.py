@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.support.constructs import IMAGE, Manifest, chart, synth
 
-from dask_constructs import DaskClusterTemplate, DaskOperator, DaskTenant
+from dask_constructs import DaskActivator, DaskClusterTemplate, DaskOperator, DaskTenant
 from dask_constructs.rbac import GRANTED, Permission, rules
 
 PAGE = (Path(__file__).parents[2] / "docs" / "permissions.md").read_text()
@@ -18,6 +18,7 @@ def roles(**options: Any) -> dict[str, Manifest]:
     """All that the constructs make, by name."""
     c = chart()
     DaskOperator(c, "operator", metrics_tls="tls", **options)
+    DaskActivator(c, "activator", **options)
     DaskTenant(c, "tenant", namespace="team", groups=["engineers"])
     options = {"namespace": "team", "image": IMAGE, "maximum_workers": 1, "users": ["engineers"]}
     DaskClusterTemplate(c, "template", name="name", **options)
