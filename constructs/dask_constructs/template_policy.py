@@ -161,8 +161,10 @@ def _may_use(template: str) -> str:
 
 def _whose(template: str) -> Iterable[Rule]:
     mine = f"{_owner('object')} == {_ME} && (oldObject == null || {_owner('oldObject')} == {_ME})"
+    # What wakes clusters for others, an activator or a queue, has no right to use templates.
+    woken = f"oldObject != null && {_ONLY_SUSPENDS} && !{_may_use(template)}"
     yield rule(
-        _made_from(template, mine),
+        _made_from(template, f"({mine}) || ({woken})"),
         f"'annotation {Annotation.OWNER} must be ' + {_ME} + ', who asks'"
         f" + (oldObject == null ? '' : '; it is ' + {_owner('oldObject')})",
     )

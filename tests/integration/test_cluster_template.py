@@ -247,6 +247,7 @@ def test_a_cluster_is_its_owners(actors: Actors, cluster: str) -> None:
     sleep = {"spec": {"suspend": True}}
     assert actors.patches(ADA, cluster, sleep) == ""
     assert "dask.org/owner must be bo, who asks; it is ada" in actors.patches(BO, cluster, sleep)
+    assert actors.patches(STRANGER, cluster, sleep) == "", "as an activator or a queue does"
     mine = {"metadata": {"annotations": {"dask.org/owner": BO}}}
     assert "dask.org/owner must be bo, who asks; it is ada" in actors.patches(BO, cluster, mine)
     assert "dask.org/owner must be ada, who asks" in actors.patches(ADA, cluster, mine)
