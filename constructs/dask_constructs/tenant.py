@@ -11,7 +11,8 @@ from constructs import Construct
 from dask_crds.kinds import DASK_KINDS
 from dask_crds.names import Component
 
-from . import rbac
+from . import rbac, template_policy
+from .admission import with_binding
 from .cron_job import starter_account
 from .manifest import api_object, cluster_scoped
 from .network import COMPUTING
@@ -140,6 +141,10 @@ class DaskTenant(DaskConstruct):
         rules = rbac.rules([*rbac.NOTEBOOK, *rbac.credentials(secrets)])
         self._object("notebook-role", f"{RBAC_GROUP}/v1", "Role", NOTEBOOK, rules=rules)
         role = {"apiGroup": RBAC_GROUP, "kind": "Role", "name": NOTEBOOK}
+        # They may patch clusters to wake them: of what these are they change nothing.
+        name = f"{NOTEBOOK}-{self.namespace}"
+        for manifest in with_binding(name, template_policy.only_suspend(self.namespace)):
+            cluster_scoped(self, f"{manifest['kind']}-{name}", manifest)
         self._object("notebook-binding", f"{RBAC_GROUP}/v1", "RoleBinding", NOTEBOOK, roleRef=role, subjects=subjects)
 
     def _object(self, id: str, api_version: str, kind: str, name: str, **body: Any) -> ApiObject:
