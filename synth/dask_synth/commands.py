@@ -23,6 +23,7 @@ from .failure import Failure
 from .folders import complete, contents, output, replace_file
 from .init import start
 from .keywords_page import keywords
+from .kubectl_page import kubectl_page
 from .manifests import read
 from .permissions_page import permissions
 from .reference import GENERATED, reasons, reference
@@ -86,6 +87,7 @@ def _pages(reference_page: Path) -> dict[Path, str]:
         "reasons.md": reasons(),
         "commands.md": reference_of_commands(),
         "keywords.md": keywords(GENERATED),
+        "kubectl-dask.md": kubectl_page(GENERATED),
         "permissions.md": permissions(GENERATED),
     }
     return {reference_page.with_name(name): text for name, text in texts.items()}

@@ -39,8 +39,8 @@ ADVICE = {
     "`dask.org/managed=false`.",
     "PodSecurity": "The namespace's Pod security standard forbids what the Pod asks for; the words name each field. "
     "Correct the template: the constructs make Pods that are `restricted`.",
-    "PolicyRefused": "A policy of the cluster refuses the object; the words are the policy's. Do as it says, or ask who "
-    "owns it.",
+    "PolicyRefused": "A policy of the cluster refuses the object; the words are the policy's. Do as it says, or ask "
+    "who owns it.",
     "WebhookFailed": "The API server cannot reach an admission webhook and so refuses the object; whoever owns the "
     "webhook has to mend it.",
     "QuotaNeedsAmounts": "A quota of the namespace counts requests or limits, and the Pod states none; state them in "
@@ -54,15 +54,16 @@ ADVICE = {
     "correct selector, affinity and tolerations.",
     "TriggeredScaleUp": "A node autoscaler is adding a node for the Pod; wait.",
     "SchedulingGated": "Somebody, a queue usually, holds the Pod back by a scheduling gate; see its queue.",
-    "Queued": "A queue (Kueue) has not admitted it; the words are the queue's. Wait, ask for less, or use another queue.",
+    "Queued": "A queue (Kueue) has not admitted it; the words are the queue's. Wait, ask for less, or use another "
+    "queue.",
     # --- starting -------------------------------------------------------------------------------------------------
     "ImagePullBackOff": "The image cannot be pulled. Correct its name or tag; for a private registry state "
     "`imagePullSecrets`.",
     "InvalidImageName": "The image's name is no name of an image; correct it.",
-    "ErrImageNeverPull": "The node does not have the image and `imagePullPolicy: Never` forbids to pull it; change one "
-    "of both.",
-    "SecretNotFound": "A Secret that the Pod needs is not in this namespace; create it, or correct its name or key. The "
-    "Pod goes on by itself then.",
+    "ErrImageNeverPull": "The node does not have the image and `imagePullPolicy: Never` forbids to pull it; change "
+    "one of both.",
+    "SecretNotFound": "A Secret that the Pod needs is not in this namespace; create it, or correct its name or key. "
+    "The Pod goes on by itself then.",
     "ConfigMapNotFound": "A ConfigMap that the Pod needs is not in this namespace; create it, or correct its name or "
     "key. The Pod goes on by itself then.",
     "CreateContainerConfigError": "The container's configuration cannot be made; the words say what of it.",
@@ -70,16 +71,16 @@ ADVICE = {
     "RunContainerError": "The container's command cannot be started; correct `command` or the image.",
     "FailedMount": "A volume cannot be mounted; the words say which and why.",
     "FailedAttachVolume": "A volume cannot be attached to the node; often another node still has it.",
-    "FailedCreatePodSandBox": "The node cannot give the Pod a network; its network plugin is ill, or addresses have run "
-    "out.",
+    "FailedCreatePodSandBox": "The node cannot give the Pod a network; its network plugin is ill, or addresses have "
+    "run out.",
     # --- running --------------------------------------------------------------------------------------------------
     "OOMKilled": "It needed more memory than its limit; raise the limit, or have smaller partitions. A worker's "
     "`--memory-limit` should be that of its container.",
     "CrashLoopBackOff": "Its program ends again and again; read its last words with `kubectl dask logs --previous`.",
     "Error": "Its program has failed; read its last words with `kubectl dask logs`.",
     "Unhealthy": "It runs, and its probe fails; the words say how. Its log may say more.",
-    "MeshSidecar": "The proxy of a service mesh is in the Pod, and Dask's own protocol does not pass it. Leave out what "
-    "turns it on (`sidecar.istio.io/inject`, `linkerd.io/inject`), and use Dask's TLS.",
+    "MeshSidecar": "The proxy of a service mesh is in the Pod, and Dask's own protocol does not pass it. Leave out "
+    "what turns it on (`sidecar.istio.io/inject`, `linkerd.io/inject`), and use Dask's TLS.",
     "Evicted": "The node had no room left (memory, disk, or a taint) and put the Pod out; request what it uses.",
     "Preempted": "A Pod of higher priority took its place; wait, or give it a `priorityClassName`.",
     "NodeLost": "The Pod's node does not answer; Kubernetes replaces the Pod when the node is back or removed. If it "

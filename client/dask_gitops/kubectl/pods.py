@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from .cause import Cause, cause
 from .facts import Manifest, at, condition, maps, name_of, number, plain, seconds, text
@@ -82,7 +82,7 @@ def _disruption(pod: Manifest) -> str:
 # --- containers -------------------------------------------------------------------------------------------------------
 
 
-def _container_causes(pod: Manifest) -> Iterable[Cause]:
+def _container_causes(pod: Manifest) -> Iterator[Cause]:
     """What is wrong with containers; one that needs memory takes others with it, so it comes first."""
     statuses = [*maps(pod, "status", "containerStatuses"), *maps(pod, "status", "initContainerStatuses")]
     found = [it for status in statuses if (it := _container_cause(pod, status, statuses))]
@@ -100,9 +100,13 @@ def _container_cause(pod: Manifest, status: Manifest, others: list[Manifest]) ->
     if ended and number(ended, "exitCode"):
         return _of(pod, text(ended, "reason") or "Error", _ending(ended), name)
     proxies = [text(other, "name") for other in others if text(other, "name") in MESHES]
-    if ended and name not in MESHES and any(at(o, "state", "running") for o in others if text(o, "name") in proxies):
+    if ended and name not in MESHES and any(_runs(o) for o in others if text(o, "name") in MESHES):
         return _of(pod, "MeshSidecar", f"it has ended, and {proxies[0]} keeps its Pod running", name)
     return None
+
+
+def _runs(status: Manifest) -> bool:
+    return at(status, "state", "running") is not None
 
 
 def _waits(pod: Manifest, status: Manifest, reason: str) -> Cause:
@@ -147,7 +151,7 @@ def _ending(ended: object) -> str:
 def _starting(pod: Manifest, seen: Seen) -> Cause | None:
     """What the node says while containers are yet to be created."""
     statuses = maps(pod, "status", "containerStatuses")
-    if text(pod, "status", "phase") != "Pending" or any(at(s, "state", "running") for s in statuses):
+    if text(pod, "status", "phase") != "Pending" or any(map(_runs, statuses)):
         return None
     reasons = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")
     for event in seen.events_of(pod, *reasons):

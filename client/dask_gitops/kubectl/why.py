@@ -70,8 +70,10 @@ def _general(subject: Manifest, seen: Seen, now: float) -> Iterator[Cause]:
         since = _written(subject)
         words = f"{about}: no operator has looked at generation {generation} for {ago(since, now) or 'some time'}"
         waits = since is not None and now - since < PATIENCE
-        yield cause(Reason.PROGRESSING, f"{about} is new to the operator", about) if waits else cause(
-            "NotObserved", words, about
+        yield (
+            cause(Reason.PROGRESSING, f"{about} is new to the operator", about)
+            if waits
+            else cause("NotObserved", words, about)
         )
 
 
