@@ -47,4 +47,4 @@ def test_neither_help_nor_the_page_needs_what_clients_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines() == ["Error: kubectl-dask needs kr8s: pip install 'dask-gitops[client]'"]
+    assert done.stderr.splitlines() == ["Error: kubectl-dask needs rich: pip install 'dask-gitops[client]'"]

@@ -10,11 +10,12 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, NoReturn
 
 import click
+
+from .where import Where
 
 #: Exit status: 0 if what was asked for was done, 1 if not, 2 for a wrong command line.
 _FAILED, _INTERRUPTED = 1, 130
@@ -53,7 +54,7 @@ def _told(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return _MISSING.format(error.name)
+        return _MISSING.format(error.name.partition(".")[0])
     module = type(error).__module__
     ours = module.startswith("dask_gitops")
     return str(error) if ours else f"{type(error).__name__}: {error}"
@@ -73,24 +74,9 @@ def _do(command: str, *arguments: Any, module: str = "commands", **options: Any)
 # --- options ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Options:
-    """Where to look; each may stand before the command as well as after it."""
-
-    context: str | None = None
-    kubeconfig: str | None = None
-    namespace: str | None = None
-    everywhere: bool = False
-
-    def where(self) -> Any:
-        """For `commands`."""
-        reading = importlib.import_module(".reading", __package__)
-        return reading.Where(self.context, self.kubeconfig, self.namespace, self.everywhere)
-
-
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     if value not in (None, False):
-        setattr(context.ensure_object(Options), parameter.name or "", value)
+        setattr(context.ensure_object(Where), parameter.name or "", value)
 
 
 def _place(*, everywhere: bool = False) -> Callable[[Function], Function]:
@@ -145,7 +131,7 @@ def kubectl_dask(context: click.Context) -> None:
     A NAME is that of a cluster or job; KIND/NAME tells them from groups and autoscalers: cluster/etl, job/etl,
     group/etl-gpu, autoscaler/etl. Where a job and a cluster share a name, the cluster is the job's.
     """
-    context.ensure_object(Options)
+    context.ensure_object(Where)
 
 
 # --- commands that read -----------------------------------------------------------------------------------------------
@@ -154,24 +140,24 @@ def kubectl_dask(context: click.Context) -> None:
 @_command(everywhere=True)
 @click.argument("name", default="")
 @_output
-def status(options: Options, name: str, form: str) -> None:
+def status(where: Where, name: str, form: str) -> None:
     """Show clusters and jobs as trees.
 
     With groups, Pods, drains and progress; of many workers, those that are not ready.
     """
-    _do("status", options.where(), name, machine=form == "json")
+    _do("status", where, name, machine=form == "json")
 
 
 @_command()
 @click.argument("name")
 @_output
-def why(options: Options, name: str, form: str) -> None:
+def why(where: Where, name: str, form: str) -> None:
     """Say why something does not work, and what to do.
 
     It looks at conditions, Pods, events, quotas and queues. In JSON, "state" is `fine`, `wait` (it comes right by
     itself) or `act`.
     """
-    _do("explain", options.where(), name, machine=form == "json")
+    _do("explain", where, name, machine=form == "json")
 
 
 @_command()
@@ -188,7 +174,7 @@ def why(options: Options, name: str, form: str) -> None:
 @click.option("-p", "--previous", is_flag=True, help="Of the container before its last restart.")
 @click.option("--timestamps", is_flag=True, help="With the time of each line.")
 def logs(
-    options: Options,
+    where: Where,
     name: str,
     part: str | None,
     follow: bool,
@@ -206,18 +192,18 @@ def logs(
         "timestamps": "true" if timestamps else "",
     }
     asked = {key: value for key, value in given.items() if value}
-    _do("show_logs", options.where(), name, part=part or "", asked=asked)
+    _do("show_logs", where, name, part=part or "", asked=asked)
 
 
 @_command(everywhere=True)
 @_output
 @click.option("--once", is_flag=True, help="Once, also on a terminal.")
-def top(options: Options, form: str, once: bool) -> None:
+def top(where: Where, form: str, once: bool) -> None:
     """Show what clusters use, live on a terminal.
 
     Workers, progress, CPU and memory of each cluster, the greatest consumer first.
     """
-    _do("top", options.where(), machine=form == "json", once=once)
+    _do("top", where, machine=form == "json", once=once)
 
 
 # --- commands that connect --------------------------------------------------------------------------------------------
@@ -227,12 +213,12 @@ def top(options: Options, form: str, once: bool) -> None:
 @click.argument("name")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of this machine (default: a free one).")
 @click.option("--browser/--no-browser", default=True, help="Whether to open it (default: yes, from a terminal).")
-def dashboard(options: Options, name: str, port: int, browser: bool) -> None:
+def dashboard(where: Where, name: str, port: int, browser: bool) -> None:
     """Open a cluster's dashboard, until Ctrl-C.
 
     It forwards a port and prints the address.
     """
-    _do("dashboard", options.where(), name, port=port, browser=browser, module="connections")
+    _do("dashboard", where, name, port=port, browser=browser, module="connections")
 
 
 @_command()
@@ -240,14 +226,14 @@ def dashboard(options: Options, name: str, port: int, browser: bool) -> None:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of this machine (default: a free one).")
 @click.option("--tls", metavar="DIR", help="Speak TLS end to end, with certificates that are written into this folder.")
-def connect(options: Options, name: str, command: tuple[str, ...], port: int, tls: str | None) -> None:
+def connect(where: Where, name: str, command: tuple[str, ...], port: int, tls: str | None) -> None:
     """Let clients on this machine in, until Ctrl-C.
 
     It forwards a port to the scheduler and prints the environment by which `distributed.Client()` finds it. With a
     COMMAND after `--` it runs that in this environment, and ends with it and with its status:
     `kubectl dask connect analytics -- python script.py`.
     """
-    _do("connect", options.where(), name, command, port=port, folder=tls, module="connections")
+    _do("connect", where, name, command, port=port, folder=tls, module="connections")
 
 
 # --- commands that change something -----------------------------------------------------------------------------------
@@ -257,28 +243,28 @@ def connect(options: Options, name: str, command: tuple[str, ...], port: int, tl
 @click.argument("name")
 @click.argument("replicas", type=click.IntRange(0, 200_000))
 @_output
-def scale(options: Options, name: str, replicas: int, form: str) -> None:
+def scale(where: Where, name: str, replicas: int, form: str) -> None:
     """Set the number of workers.
 
     Of a cluster's default group, or of group/NAME.
     """
-    _do("scale", options.where(), name, replicas, machine=form == "json")
+    _do("scale", where, name, replicas, machine=form == "json")
 
 
 @_command()
 @click.argument("name")
 @_output
-def suspend(options: Options, name: str, form: str) -> None:
+def suspend(where: Where, name: str, form: str) -> None:
     """Stop all Pods and keep the resource."""
-    _do("suspend", options.where(), name, suspended=True, machine=form == "json")
+    _do("suspend", where, name, suspended=True, machine=form == "json")
 
 
 @_command()
 @click.argument("name")
 @_output
-def resume(options: Options, name: str, form: str) -> None:
+def resume(where: Where, name: str, form: str) -> None:
     """Let what was suspended go on."""
-    _do("suspend", options.where(), name, suspended=False, machine=form == "json")
+    _do("suspend", where, name, suspended=False, machine=form == "json")
 
 
 @_command()
@@ -286,18 +272,18 @@ def resume(options: Options, name: str, form: str) -> None:
 @click.option("--scheduler", is_flag=True, help="The scheduler instead of the workers: all work is lost.")
 @click.option("--group", default="", metavar="NAME", help="The workers of a group that the cluster states.")
 @_output
-def restart(options: Options, name: str, scheduler: bool, group: str, form: str) -> None:
+def restart(where: Where, name: str, scheduler: bool, group: str, form: str) -> None:
     """Replace workers by new ones, each drained first."""
     if scheduler and group:
         raise click.UsageError("--scheduler and --group exclude one another")
     part = "scheduler" if scheduler else "worker"
-    _do("restart", options.where(), name, part=part, group=group, machine=form == "json")
+    _do("restart", where, name, part=part, group=group, machine=form == "json")
 
 
 @_command()
 @click.argument("name")
 @click.option("--run-id", metavar="TEXT", help="Name of the run (default: a new one).")
 @_output
-def rerun(options: Options, name: str, run_id: str | None, form: str) -> None:
+def rerun(where: Where, name: str, run_id: str | None, form: str) -> None:
     """Run a job once more, with a new spec.runId."""
-    _do("rerun", options.where(), name, run_id, machine=form == "json")
+    _do("rerun", where, name, run_id, machine=form == "json")

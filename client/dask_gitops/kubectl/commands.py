@@ -18,9 +18,10 @@ from ..errors import MissingRight, NoSuchObject
 from . import changes, logs, shown
 from .changes import Change
 from .facts import name_of, text
-from .reading import Where, chosen, found, listed, parted, seen
+from .reading import chosen, found, listed, opened, parted, seen
 from .tree import forest
 from .usage import lines
+from .where import Where
 from .why import why
 
 _ANY = ("DaskJob", "DaskCluster", "DaskWorkerGroup", "DaskAutoscaler")
@@ -30,7 +31,7 @@ PAUSE = 2.0
 
 async def status(where: Where, name: str, *, machine: bool) -> None:
     """Show what there is."""
-    access = await where.open()
+    access = await opened(where)
     everything = await seen(access, everywhere=where.everywhere)
     roots = forest(everything, time.time(), name=parted(name, *_ANY)[1] if name else "")
     if name and not roots:
@@ -52,7 +53,7 @@ def _names(everything: Any) -> list[str]:
 
 async def explain(where: Where, name: str, *, machine: bool) -> None:
     """Say why something is as it is."""
-    access = await where.open()
+    access = await opened(where)
     everything = await seen(access, causes=True)
     cause = why(chosen(everything, name, access.namespace, *_ANY), everything, time.time())
     if machine:
@@ -65,7 +66,7 @@ async def explain(where: Where, name: str, *, machine: bool) -> None:
 
 async def show_logs(where: Where, name: str, *, part: str, asked: dict[str, str]) -> None:
     """Show logs."""
-    access = await where.open()
+    access = await opened(where)
     everything = await seen(access)
     subject = chosen(everything, name, access.namespace, *_ANY[:3])
     pods = logs.pods_of(subject, everything, part=part)
@@ -79,20 +80,20 @@ async def show_logs(where: Where, name: str, *, part: str, asked: dict[str, str]
 
 async def suspend(where: Where, name: str, *, suspended: bool, machine: bool) -> None:
     """Suspend a cluster or job, or let it go on."""
-    access = await where.open()
+    access = await opened(where)
     it = await found(access, name, "DaskJob", "DaskCluster")
     await _carry_out(access, changes.suspend(it, suspended=suspended), machine=machine)
 
 
 async def rerun(where: Where, name: str, run_id: str | None, *, machine: bool) -> None:
     """Run a job once more."""
-    access = await where.open()
+    access = await opened(where)
     await _carry_out(access, changes.rerun(await found(access, name, "DaskJob"), run_id), machine=machine)
 
 
 async def restart(where: Where, name: str, *, part: str, group: str, machine: bool) -> None:
     """Replace Pods by new ones."""
-    access = await where.open()
+    access = await opened(where)
     it = await found(access, name, "DaskCluster", *(() if part == "scheduler" or group else ("DaskWorkerGroup",)))
     when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     await _carry_out(access, changes.restart(it, when, part=part, group=group), machine=machine)
@@ -100,7 +101,7 @@ async def restart(where: Where, name: str, *, part: str, group: str, machine: bo
 
 async def scale(where: Where, name: str, replicas: int, *, machine: bool) -> None:
     """Set the number of workers."""
-    access = await where.open()
+    access = await opened(where)
     it = await found(access, name, "DaskCluster", "DaskWorkerGroup")
     if it["kind"] == "DaskCluster":
         group = await _or_none(access, "DaskWorkerGroup", names.default_group(name_of(it)))
@@ -137,7 +138,7 @@ async def _carry_out(access: Access, change: Change, *, machine: bool) -> None:
 
 async def top(where: Where, *, machine: bool, once: bool) -> None:
     """Show what clusters use; on a terminal again and again."""
-    access = await where.open()
+    access = await opened(where)
     output = shown.console()
     if machine or once or not output.is_terminal:
         rows, table, unread = await _usage(access, where.everywhere)

@@ -21,7 +21,8 @@ from ..access import Access
 from ..errors import DaskGitopsError
 from ..forward import forwarded
 from .facts import Manifest, at, name_of, text, uid_of
-from .reading import Where, found, parted
+from .reading import found, opened, parted
+from .where import Where
 
 #: Entries of a Secret with certificates, by the variable of distributed that names the file, see docs/decisions/0014.
 _FILES = {"CA_FILE": "ca.crt", "CLIENT__CERT": "tls.crt", "CLIENT__KEY": "tls.key"}
@@ -36,7 +37,7 @@ async def _cluster(access: Access, name: str) -> dict[str, Any]:
 
 async def dashboard(where: Where, name: str, *, port: int, browser: bool) -> None:
     """Open a cluster's dashboard."""
-    access = await where.open()
+    access = await opened(where)
     cluster = await _cluster(access, name)
     service = names.scheduler(name_of(cluster))
     async with forwarded(access, service, [Port.DASHBOARD.name], local_port=port) as local:
@@ -49,7 +50,7 @@ async def dashboard(where: Where, name: str, *, port: int, browser: bool) -> Non
 
 async def connect(where: Where, name: str, command: Sequence[str], *, port: int, folder: str | None) -> None:
     """Lead a port to a cluster's scheduler, and say by which environment clients find it."""
-    access = await where.open()
+    access = await opened(where)
     cluster = await _cluster(access, name)
     secret = tls_secret(cluster)
     if folder is not None and not secret:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -18,6 +18,7 @@ from ..errors import DaskGitopsError, MissingRight, NoSuchObject, NotInstalled, 
 from .facts import Manifest, name_of, text
 from .rights import ROWS
 from .seen import Seen
+from .where import Where
 
 #: Objects that the API server is asked for at a time.
 PAGE = 500
@@ -27,23 +28,14 @@ _EVENTS = ("type=Warning", "reason=TriggeredScaleUp")
 _KINDS = ("DaskCluster", "DaskWorkerGroup", "DaskJob", "DaskAutoscaler")
 
 
-@dataclass(frozen=True)
-class Where:
-    """Which Kubernetes, as whom, and which namespaces."""
-
-    context: str | None = None
-    kubeconfig: str | None = None
-    namespace: str | None = None
-    everywhere: bool = False
-
-    async def open(self) -> Access:
-        """Sign in as ``kubectl`` would."""
-        access = await Access.open(self.namespace, context=self.context, kubeconfig=self.kubeconfig)
-        if self.namespace or not self.context:
-            return access
-        # kr8s takes that of the kubeconfig's current context.
-        named = access.api.auth.kubeconfig.get_context(self.context)
-        return replace(access, namespace=text(named, "namespace") or "default")
+async def opened(where: Where) -> Access:
+    """Sign in as ``kubectl`` would."""
+    access = await Access.open(where.namespace, context=where.context, kubeconfig=where.kubeconfig)
+    if where.namespace or not where.context:
+        return access
+    # kr8s takes that of the kubeconfig's current context.
+    named = access.api.auth.kubeconfig.get_context(where.context)
+    return replace(access, namespace=text(named, "namespace") or "default")
 
 
 async def listed(
@@ -106,6 +98,7 @@ async def _with_causes(access: Access, found: Seen) -> Seen:
         _optional(access, "ResourceQuota"),
         _optional(access, "Workload"),
     )
+    workloads = workloads or await _optional(access, "OlderWorkload")
     unread = [it for it in (warnings, quotas, workloads) if isinstance(it, MissingRight)]
 
     def read(it: Sequence[Manifest] | MissingRight) -> tuple[Manifest, ...]:

@@ -12,7 +12,8 @@ from dask_crds.kinds import DASK_KINDS, RESOURCES, ApiResource
 #: Kinds that are read and that the operator does not deal with.
 OTHERS = {
     "ResourceQuota": ApiResource("", "v1", "resourcequotas", "ResourceQuota"),
-    "Workload": ApiResource("kueue.x-k8s.io", "v1beta1", "workloads", "Workload"),
+    "Workload": ApiResource("kueue.x-k8s.io", "v1beta2", "workloads", "Workload"),
+    "OlderWorkload": ApiResource("kueue.x-k8s.io", "v1beta1", "workloads", "Workload"),
     "PodMetrics": ApiResource("metrics.k8s.io", "v1beta1", "pods", "PodMetrics"),
 }
 ROWS = {**RESOURCES, **OTHERS}
