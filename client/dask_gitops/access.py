@@ -25,6 +25,11 @@ from .errors import DaskGitopsError, MissingRight, NoSuchCluster, NoSuchObject, 
 # kr8s warns of each release of Kubernetes that is newer than itself.
 warnings.filterwarnings("ignore", message="Kubernetes version .* is not supported", category=UserWarning)
 
+_ROWS = {
+    **RESOURCES,
+    "Ingress": ApiResource("networking.k8s.io", "v1", "ingresses", "Ingress"),
+    "HTTPRoute": ApiResource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute"),
+}
 #: Seconds that an answer of the API server may take.
 TIMEOUT = 30.0
 #: Who wrote a field, for ``metadata.managedFields``.
@@ -144,7 +149,7 @@ class Access:
 
     async def may(self, verb: str, kind: str, *, subresource: str = "", name: str = "") -> bool:
         """Whether the user may do something in the namespace. Everybody may ask that (``system:basic-user``)."""
-        row = RESOURCES[kind]
+        row = _ROWS[kind]
         asked = {"verb": verb, "group": row.group, "resource": row.plural, "namespace": self.namespace}
         attributes = {**asked, "subresource": subresource, "name": name}
         review = {
@@ -178,7 +183,7 @@ class Access:
         everywhere: bool = False,
         **request: Any,
     ) -> AsyncIterator[Any]:
-        row = RESOURCES[kind]
+        row = _ROWS[kind]
         namespace = "" if everywhere or not row.namespaced else self.namespace
         url = "/".join(filter(None, (row.plural, name, subresource)))
         with _told(verb, _resource(kind, subresource), namespace, name):
@@ -219,6 +224,6 @@ def _told(verb: str, resource: str, namespace: str, name: str = "") -> Any:
 
 
 def _resource(kind: str, subresource: str = "") -> str:
-    row = RESOURCES[kind]
+    row = _ROWS[kind]
     plural = f"{row.plural}.{row.group}" if row.group else row.plural
     return f"{plural}/{subresource}" if subresource else plural

@@ -96,6 +96,10 @@ class NotReady(DaskGitopsError):
         self.reason = reason
 
 
+class Governed(DaskGitopsError):
+    """Something else decides that: a DaskAutoscaler the number of workers, Git the autoscaler."""
+
+
 def refusal(status: int, message: str, *, verb: str, resource: str, namespace: str, name: str = "") -> DaskGitopsError:
     """What an answer of the API server means to its user.
 

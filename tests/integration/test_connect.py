@@ -1,0 +1,261 @@
+"""`dask_gitops.connect` against a real API server, as a ServiceAccount that has ``dask-notebook`` and nothing else.
+
+Pods of kwok have no network, so that the scheduler here is one of this machine; the way through the API server to one
+in a Pod is what tests/e2e/test_connect.py goes.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from distributed import LocalCluster
+from tests.cluster import ControlPlane
+from tests.e2e.support import Kubectl, eventually
+
+from dask_constructs import rbac
+from dask_gitops import (
+    Cluster,
+    Governed,
+    MissingRight,
+    NoSuchCluster,
+    NotReady,
+    Unreachable,
+    clusters,
+    connect,
+    connection,
+    waking,
+)
+
+pytestmark = pytest.mark.control_plane
+
+Rules = list[rbac.Permission | rbac.Other | rbac.Path]
+
+
+@pytest.fixture
+def role(kubectl: Kubectl) -> Callable[[Rules], None]:
+    """Gives the ServiceAccount ``ada`` these rights, and takes all others away."""
+
+    def give(permissions: Rules) -> None:
+        metadata = {"name": "ada"}
+        rules = rbac.rules(permissions)
+        kubectl.apply(
+            {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules}
+        )
+
+    give(list(rbac.NOTEBOOK))
+    kubectl("create", "serviceaccount", "ada")
+    user = f"--serviceaccount={kubectl.namespace}:ada"
+    kubectl("create", "rolebinding", "ada", "--role=ada", user)
+    return give
+
+
+@pytest.fixture
+def laptop(
+    control_plane: ControlPlane, kubectl: Kubectl, role: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A kubeconfig of ``ada``, which is where kr8s looks."""
+    config = yaml.safe_load(control_plane.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": kubectl("create", "token", "ada").strip()}
+    config["contexts"][0]["context"]["namespace"] = kubectl.namespace
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    return path
+
+
+@pytest.fixture
+def scheduler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every way leads to a scheduler of this machine."""
+    tcp = {"protocol": "tcp", "host": "127.0.0.1"}
+    with LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0", **tcp) as local:
+        port = local.scheduler.port
+
+        async def reached(*_: Any) -> tuple[str, int]:
+            return "127.0.0.1", port
+
+        monkeypatch.setattr(connection, "_reached", reached)
+        yield
+
+
+def replicas(kubectl: Kubectl, group: str) -> int:
+    return kubectl.json("get", "daskworkergroup", group)["spec"]["worker"]["replicas"]
+
+
+@pytest.mark.usefixtures("laptop", "controller", "scheduler")
+def test_a_sleeping_cluster_wakes_is_scaled_used_and_left_as_was_said(kubectl, kube, capsys):
+    kubectl.apply(kube.cluster_manifest("analytics", workers=1, suspend=True, idleTimeout=600, idleAction="Suspend"))
+    eventually(lambda: kubectl.condition("daskcluster", "analytics", "Suspended").get("status") == "True")
+
+    client = connect("analytics", workers=3, minimum=3)
+    waited = capsys.readouterr().err.splitlines()
+    assert "analytics: waking" in waited
+    assert "analytics: the operator has yet to see the change" in waited
+    assert "3 of 3 workers are ready" in waited[-1]
+    assert client.submit(lambda x: x + 1, 41).result(timeout=30) == 42
+    assert kubectl.json("get", "daskcluster", "analytics")["spec"]["suspend"] is False
+    assert replicas(kubectl, "analytics-default") == 3
+
+    cluster = client.cluster
+    cluster.scale(2)
+    assert replicas(kubectl, "analytics-default") == 2
+    assert "analytics" in repr(cluster)
+    assert kubectl.namespace in cluster._repr_html_()
+    assert "Ready is True" in str(cluster.get_logs(scheduler=False, workers=False)["Cluster"])
+    client.close()
+    assert f"detached from analytics in {kubectl.namespace}" in (said := capsys.readouterr().out)
+    assert "suspended after 600 s without work" in said
+    assert not kubectl.json("get", "daskcluster", "analytics")["spec"]["suspend"]
+
+    connect("analytics", workers=1, on_close="suspend").close()
+    assert "suspended analytics" in capsys.readouterr().out
+    assert kubectl.json("get", "daskcluster", "analytics")["spec"]["suspend"]
+    assert replicas(kubectl, "analytics-default") == 2, "workers= asks for at least so many"
+
+
+@pytest.mark.usefixtures("laptop", "controller", "scheduler")
+async def test_all_of_it_asynchronously(kubectl, kube, role, capsys):
+    kubectl.apply(kube.cluster_manifest("analytics", workers=1))
+    client = await connect("analytics", asynchronous=True)
+    assert await client.submit(sum, [1, 2]) == 3
+    await client.cluster.scale(2)
+    assert replicas(kubectl, "analytics-default") == 2
+    adaptive = await client.cluster.adapt(minimum=1, maximum=4)
+    assert (adaptive.minimum, adaptive.maximum) == (1, 4)
+    assert kubectl.json("get", "daskautoscaler", "analytics")["spec"]["maximum"] == 4
+    await client.close()
+    assert "detached from analytics" in capsys.readouterr().out
+    role([*rbac.NOTEBOOK, *rbac.EDIT])
+    async with Cluster("analytics", asynchronous=True, on_close="delete"):
+        pass
+    eventually(lambda: kubectl("get", "daskclusters,daskautoscalers", "-o", "name") == "")
+    assert [each.name for each in await clusters(asynchronous=True)] == []
+
+
+@pytest.mark.usefixtures("laptop", "controller", "scheduler")
+def test_who_decides_the_number_of_workers_is_told_and_not_fought(kubectl, kube):
+    kubectl.apply(kube.cluster_manifest("mine", workers=1))
+    stated = kube.cluster_manifest("stated", workers=1, autoscaler={"minimum": 1, "maximum": 3})
+    stated["spec"]["worker"].pop("replicas")
+    kubectl.apply(stated)
+    with Cluster("mine") as cluster:
+        cluster.adapt(minimum=0, maximum=2)
+        with pytest.raises(
+            Governed, match="DaskAutoscaler mine sets the number of workers of mine-default, from 0 to 2"
+        ):
+            cluster.scale(5)
+        cluster.adapt(minimum=1, maximum=5)
+        assert kubectl.json("get", "daskautoscaler", "mine")["spec"]["maximum"] == 5
+        owners = kubectl.json("get", "daskautoscaler", "mine")["metadata"]["ownerReferences"]
+        assert [(owner["kind"], owner["name"]) for owner in owners] == [("DaskCluster", "mine")]
+        with pytest.raises(ValueError, match="not bounds"):
+            cluster.adapt(minimum=3, maximum=2)
+        with pytest.raises(ValueError, match="between 0 and"):
+            cluster.scale(-1)
+    with Cluster("stated", workers=7) as cluster:  # says so, and connects
+        with pytest.raises(Governed, match="change them in Git"):
+            cluster.adapt(minimum=0, maximum=9)
+        assert "stated sets the number of workers" in str(cluster.get_logs(scheduler=False, workers=False)["Cluster"])
+
+
+@pytest.mark.usefixtures("laptop", "controller")
+def test_a_quota_is_told_with_what_to_do(kubectl, kube, monkeypatch):
+    monkeypatch.setattr(waking, "PATIENCE", 2.0)
+    kubectl("create", "quota", "none", "--hard=pods=0")
+    kubectl.apply(kube.cluster_manifest("analytics", workers=1))
+    with pytest.raises(NotReady, match=r"exceeded quota: none.*have the quota raised") as raised:
+        connect("analytics")
+    assert raised.value.reason == "QuotaExceeded"
+
+
+@pytest.mark.usefixtures("laptop")
+def test_an_operator_that_is_not_there_is_told(kubectl, kube, monkeypatch):
+    monkeypatch.setattr(waking, "_UNSEEN", 2.0)
+    kubectl.apply(kube.cluster_manifest("analytics", workers=1))
+    with pytest.raises(NotReady, match="does the operator run"):
+        connect("analytics")
+
+
+@pytest.mark.usefixtures("laptop")
+def test_names_that_are_near_are_told(kubectl, kube):
+    kubectl.apply(kube.cluster_manifest("analytics", workers=1))
+    with pytest.raises(NoSuchCluster, match=r'no DaskCluster "analitics" in namespace .*; did you mean analytics\?'):
+        connect("analitics")
+    assert [(each.namespace, each.name, each.state) for each in clusters()] == [
+        (kubectl.namespace, "analytics", "coming")
+    ]
+    assert "<td>analytics</td>" in clusters()._repr_html_()
+
+
+def without(kinds: str, verb: str) -> Rules:
+    """``dask-notebook`` without a verb on a kind."""
+    rules: Rules = []
+    for each in rbac.NOTEBOOK:
+        named = each.kinds if isinstance(each, rbac.Permission) else each.resources
+        if kinds not in named.split():
+            rules.append(each)
+            continue
+        field = "kinds" if isinstance(each, rbac.Permission) else "resources"
+        others = " ".join(name for name in named.split() if name != kinds)
+        rules += [each._replace(**{field: others})] if others else []
+        verbs = " ".join(v for v in each.verbs.split() if v != verb)
+        rules += [each._replace(**{field: kinds, "verbs": verbs})] if verbs else []
+    return rules
+
+
+LACKING = [
+    ("DaskCluster", "get", "daskclusters.kubernetes.dask.org"),
+    ("DaskCluster", "patch", "daskclusters.kubernetes.dask.org"),
+    ("DaskWorkerGroup/scale", "get", "daskworkergroups.kubernetes.dask.org/scale"),
+    ("DaskWorkerGroup/scale", "patch", "daskworkergroups.kubernetes.dask.org/scale"),
+    ("DaskAutoscaler", "list", "daskautoscalers.kubernetes.dask.org"),
+    ("Service", "get", "services"),
+    ("Pod", "list", "pods"),
+    ("pods/portforward", "create", "pods/portforward"),
+    ("pods/portforward", "get", "pods/portforward"),
+]
+
+
+@pytest.mark.usefixtures("laptop", "controller")
+def test_each_right_that_is_missing_is_named(kubectl, kube, role):
+    for kinds, verb, resource in LACKING:
+        kubectl.apply(kube.cluster_manifest("analytics", workers=1, suspend=True))
+        role(without(kinds, verb))
+        with pytest.raises(MissingRight) as raised:
+            connect("analytics", workers=5)
+        error = raised.value
+        assert (error.verb, error.resource, error.namespace) == (verb, resource, kubectl.namespace), str(error)
+        assert "dask-notebook" in str(error)
+        kubectl("delete", "daskcluster", "analytics")
+        eventually(lambda: kubectl("get", "daskworkergroups", "-o", "name") == "")
+
+
+@pytest.mark.usefixtures("laptop", "controller", "scheduler")
+def test_what_dask_notebook_lacks_is_refused(kubectl, kube, capsys):
+    kubectl.apply(kube.cluster_manifest("analytics", workers=1))
+    cluster = Cluster("analytics")
+    with pytest.raises(MissingRight, match=r"may not delete daskclusters\.kubernetes\.dask\.org"):
+        cluster.close(on_close="delete")
+    assert cluster.status.name == "closed"
+    assert kubectl.json("get", "daskcluster", "analytics")["metadata"].get("deletionTimestamp") is None
+    user = f"--as=system:serviceaccount:{kubectl.namespace}:ada"
+    for verb, resource in (("create", "daskclusters"), ("create", "pods"), ("get", "secrets"), ("delete", "pods")):
+        with pytest.raises(subprocess.CalledProcessError):
+            kubectl("auth", "can-i", verb, resource, user)
+    assert kubectl("auth", "can-i", "patch", "daskclusters", user).strip() == "yes"
+
+
+def test_no_kubernetes_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(Unreachable):
+        clusters()
+
+
+def test_an_unknown_context_is_told(laptop):
+    with pytest.raises(Unreachable, match="no way to Kubernetes"):
+        clusters(context="nowhere")
