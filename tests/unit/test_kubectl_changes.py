@@ -88,7 +88,6 @@ def test_restart_writes_the_annotation_of_rollout_restart() -> None:
         "DaskCluster", spec={"workerGroups": [{"name": "big", "spec": {}, "replicas": 2}, {"name": "x"}]}
     )
     assert restart(cluster, NOW).patch == {"spec": {"worker": annotated}}
-    assert restart(cluster, NOW, part="scheduler").patch == {"spec": {"scheduler": annotated}}
     patch = restart(cluster, NOW, group="big").patch
     assert patch["metadata"] == {"resourceVersion": "77"}, "a list is replaced as a whole"
     assert patch["spec"]["workerGroups"] == [{"name": "big", "spec": {}, "replicas": 2, **annotated}, {"name": "x"}]

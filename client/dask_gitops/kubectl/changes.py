@@ -117,13 +117,12 @@ def check_stated_size(group: Manifest, cluster: Manifest | None) -> None:
             )
 
 
-def restart(target: Manifest, when: str, *, part: str = "worker", group: str = "") -> Change:
-    """New Pods from the same template, as ``kubectl rollout restart`` asks for them.
+def restart(target: Manifest, when: str, *, group: str = "") -> Change:
+    """New workers from the same template, as ``kubectl rollout restart`` asks for them.
 
     Args:
         target: a DaskCluster or DaskWorkerGroup.
         when: the time, RFC 3339.
-        part: ``worker``, or ``scheduler`` of a cluster.
         group: name within the cluster of a group that it states.
 
     Raises:
@@ -133,8 +132,7 @@ def restart(target: Manifest, when: str, *, part: str = "worker", group: str = "
     _not_of_a_job(target, "restart")
     annotated = {"metadata": {"annotations": {Annotation.RESTARTED_AT: when}}}
     if not group:
-        words = f"the {part if part == 'scheduler' else 'workers'} of {kind} {name} restart"
-        return Change(kind, name, {"spec": {part: annotated}}, words)
+        return Change(kind, name, {"spec": {"worker": annotated}}, f"the workers of {kind} {name} restart")
     groups = [dict(each) for each in maps(target, "spec", "workerGroups")]
     mine = next((each for each in groups if each.get("name") == group), None)
     if mine is None:

@@ -269,15 +269,11 @@ def resume(where: Where, name: str, form: str) -> None:
 
 @_command()
 @click.argument("name")
-@click.option("--scheduler", is_flag=True, help="The scheduler instead of the workers: all work is lost.")
 @click.option("--group", default="", metavar="NAME", help="The workers of a group that the cluster states.")
 @_output
-def restart(where: Where, name: str, scheduler: bool, group: str, form: str) -> None:
+def restart(where: Where, name: str, group: str, form: str) -> None:
     """Replace workers by new ones, each drained first."""
-    if scheduler and group:
-        raise click.UsageError("--scheduler and --group exclude one another")
-    part = "scheduler" if scheduler else "worker"
-    _do("restart", where, name, part=part, group=group, machine=form == "json")
+    _do("restart", where, name, group=group, machine=form == "json")
 
 
 @_command()

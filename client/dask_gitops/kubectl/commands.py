@@ -14,7 +14,7 @@ from rich.live import Live
 from dask_crds import names
 
 from ..access import Access
-from ..errors import MissingRight, NoSuchObject
+from ..errors import MissingRight, NoSuchObject, Refused
 from . import changes, logs, shown
 from .changes import Change
 from .facts import name_of, text
@@ -27,6 +27,8 @@ from .why import why
 _ANY = ("DaskJob", "DaskCluster", "DaskWorkerGroup", "DaskAutoscaler")
 #: Seconds between two looks of `top`.
 PAUSE = 2.0
+#: How often a change is tried that somebody else's has overtaken.
+ATTEMPTS = 5
 
 
 async def status(where: Where, name: str, *, machine: bool) -> None:
@@ -91,12 +93,18 @@ async def rerun(where: Where, name: str, run_id: str | None, *, machine: bool) -
     await _carry_out(access, changes.rerun(await found(access, name, "DaskJob"), run_id), machine=machine)
 
 
-async def restart(where: Where, name: str, *, part: str, group: str, machine: bool) -> None:
-    """Replace Pods by new ones."""
-    access = await opened(where)
-    it = await found(access, name, "DaskCluster", *(() if part == "scheduler" or group else ("DaskWorkerGroup",)))
-    when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    await _carry_out(access, changes.restart(it, when, part=part, group=group), machine=machine)
+async def restart(where: Where, name: str, *, group: str, machine: bool) -> None:
+    """Replace workers by new ones."""
+    access, when = await opened(where), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    kinds = ("DaskCluster",) if group else ("DaskCluster", "DaskWorkerGroup")
+    for attempt in range(1, ATTEMPTS + 1):
+        it = await found(access, name, *kinds)
+        try:
+            await _carry_out(access, changes.restart(it, when, group=group), machine=machine)
+            return
+        except Refused as error:
+            if error.status != 409 or attempt == ATTEMPTS:
+                raise
 
 
 async def scale(where: Where, name: str, replicas: int, *, machine: bool) -> None:

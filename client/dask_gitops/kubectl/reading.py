@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,12 +11,12 @@ from typing import Any
 import httpx
 import kr8s
 
-from dask_crds.kinds import DASK_KINDS
+from dask_crds.kinds import DASK_KINDS, ApiResource
 from dask_crds.names import Label
 
 from ..access import Access
 from ..errors import DaskGitopsError, MissingRight, NoSuchObject, NotInstalled, Unreachable, near_names, refusal
-from .facts import Manifest, name_of, text
+from .facts import Manifest, maps, name_of, text
 from .rights import ROWS
 from .seen import Seen
 from .where import Where
@@ -52,27 +53,37 @@ async def listed(
     namespace = "" if everywhere else access.namespace
     while True:
         asked = {"labelSelector": selector, "fieldSelector": fields, "continue": more, "limit": str(PAGE)}
-        params = {key: value for key, value in asked.items() if value}
-        try:
-            async with access.api.call_api(
-                "GET", version=row.api_version, namespace=namespace, url=row.plural, params=params
-            ) as response:
-                answer: Any = response.json()
-        except kr8s.ServerError as error:
-            status = error.response.status_code if error.response is not None else 500
-            if status == 404 and kind in DASK_KINDS:
-                raise NotInstalled from error
-            if status in (404, 503) and kind not in DASK_KINDS:  # 503: of an API that others serve
-                return found
+        status, answer = await _got(access, row, namespace, {key: value for key, value in asked.items() if value})
+        if status == 404 and kind in DASK_KINDS:
+            raise NotInstalled
+        if status in (404, 503) and kind not in DASK_KINDS:  # 503: of an API that others serve
+            return found
+        if status >= 400:
             resource = f"{row.plural}.{row.group}" if row.group else row.plural
-            raise refusal(status, str(error), verb="list", resource=resource, namespace=namespace) from error
-        except (httpx.TransportError, kr8s.APITimeoutError, OSError) as error:
-            raise Unreachable(f"Kubernetes does not answer: {error}") from error
+            words = text(answer, "message") or f"HTTP status {status}"
+            raise refusal(status, words, verb="list", resource=resource, namespace=namespace)
         # In a list, objects do not say what they are.
-        found += [{**item, "apiVersion": row.api_version, "kind": row.kind} for item in answer.get("items") or ()]
+        found += [{**item, "apiVersion": row.api_version, "kind": row.kind} for item in maps(answer, "items")]
         more = text(answer, "metadata", "continue")
         if not more:
             return found
+
+
+async def _got(access: Access, row: ApiResource, namespace: str, params: dict[str, str]) -> tuple[int, Any]:
+    """Status and content of an answer.
+
+    For each refusal kr8s would sign in anew, three times, and break off what others ask at the same time.
+    """
+    request: Any = {"version": row.api_version, "namespace": namespace, "url": row.plural, "params": params}
+    try:
+        async with access.api.call_api("GET", **request, raise_for_status=False) as response:
+            status = int(response.status_code)
+            try:
+                return status, response.json()
+            except json.JSONDecodeError:  # it says in plain text that it does not know a group
+                return status if status >= 400 else 502, None
+    except (httpx.TransportError, kr8s.APITimeoutError, OSError) as error:
+        raise Unreachable(f"Kubernetes does not answer: {error or type(error).__name__}") from error
 
 
 async def seen(access: Access, *, everywhere: bool = False, cluster: str = "", causes: bool = False) -> Seen:
@@ -161,12 +172,14 @@ async def found(access: Access, name: str, *kinds: str) -> dict[str, Any]:
         MissingRight: the user may not get it.
     """
     there, plain = parted(name, *kinds)
+    missing = []
     for kind in there:
         try:
             return {"kind": kind, **await access.get(kind, plain)}
         except NoSuchObject as error:
-            missing = error
-    raise missing
+            missing.append(error)
+    near = [each for error in missing for each in error.near]
+    raise NoSuchObject(" or ".join(there), plain, access.namespace, near) if near else missing[0]
 
 
 def chosen(everything: Seen, name: str, namespace: str, *kinds: str) -> Manifest:
