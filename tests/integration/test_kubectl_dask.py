@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +174,50 @@ def test_connect_gives_a_command_its_environment(
     assert "nothing-of-the-kind" in dask.run("connect", "near", "--", "nothing-of-the-kind").output
 
 
+def test_a_connection_that_fails_is_told_in_words(
+    control_plane: ControlPlane, kubectl: Kubectl, kube: Manifests, controller: Controller
+):
+    """Fake Pods take none."""
+    kubectl.apply(kube.cluster_manifest("fake", workers=0))
+    eventually(lambda: kubectl.condition("daskcluster", "fake", "SchedulerReady").get("status") == "True")
+    knock = (
+        "import os, socket; host, port = os.environ['DASK_SCHEDULER_ADDRESS'].removeprefix('tcp://').split(':');"
+        "knocks = socket.create_connection((host, int(port))); knocks.sendall(b'x'); print(knocks.recv(1))"
+    )
+    command = ["connect", "fake", "-n", kubectl.namespace, "--", sys.executable, "-c", knock]
+    done = started(control_plane, *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    out, told = done.communicate(timeout=120)
+    assert (done.returncode, out) == (0, "b''\n"), told
+    assert "Traceback" not in told
+
+
+def test_top_goes_on_until_ctrl_c(control_plane: ControlPlane, kubectl: Kubectl, kube: Manifests):
+    kubectl.apply(kube.cluster_manifest("shown", workers=1))
+    ours, theirs = pty.openpty()
+    process = started(control_plane, "top", "-n", kubectl.namespace, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    while b"shown" not in seen:
+        seen += os.read(ours, 1000)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    os.set_blocking(ours, False)
+    with contextlib.suppress(OSError):  # of what nobody writes to any more
+        seen += os.read(ours, 100_000)
+    os.close(ours)
+    assert b"Traceback" not in seen
+
+
+def started(plane: ControlPlane, *arguments: str, **how: Any) -> subprocess.Popen[Any]:
+    """The command as a process that Ctrl-C ends, as a terminal starts it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "dask_gitops.kubectl", *arguments],
+        env=os.environ | {"KUBECONFIG": str(plane.kubeconfig)},
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
+        **how,
+    )
+
+
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
@@ -229,10 +277,16 @@ def test_kubectl_finds_it(control_plane: ControlPlane, kubectl: Kubectl, kube: M
     plugin.write_text(f'#!/bin/sh\nexec {sys.executable} -m dask_gitops.kubectl "$@"\n')
     plugin.chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "KUBECONFIG": str(control_plane.kubeconfig)}
+    inline = control_plane.kubectl("config", "view", "--raw", "--flatten")
+    (tmp_path / "kubeconfig").write_text(inline)
+    assert "client-key-data" in inline
+    (tmp_path / "tmp").mkdir()
+    environment = os.environ | {"PATH": path, "KUBECONFIG": f"{tmp_path}/kubeconfig", "TMPDIR": f"{tmp_path}/tmp"}
     command = [str(control_plane.programs["kubectl"]), "dask", "status", "-A", "-o", "json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert (kubectl.namespace, "mine") in {(root["namespace"], root["name"]) for root in json.loads(done.stdout)}
+    assert done.stderr == ""
+    assert os.listdir(tmp_path / "tmp") == [], "nobody's key stays behind"
 
 
 # --- rights -----------------------------------------------------------------------------------------------------------

@@ -177,4 +177,15 @@ async def _usage(access: Access, everywhere: bool) -> tuple[Sequence[Any], Any, 
 
 def run(command: Callable[..., Any], *arguments: Any, **options: Any) -> None:
     """Run a command to its end."""
-    asyncio.run(command(*arguments, **options))
+
+    async def told() -> None:
+        asyncio.get_running_loop().set_exception_handler(_tell)
+        await command(*arguments, **options)
+
+    asyncio.run(told())
+
+
+def _tell(_: asyncio.AbstractEventLoop, what: dict[str, Any]) -> None:
+    """Say in words what has gone wrong on the side, in a port-forward that a client uses."""
+    error = what.get("exception")
+    click.echo(str(error or "") or what["message"], err=True)
