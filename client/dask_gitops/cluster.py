@@ -20,7 +20,7 @@ from dask_crds.names import DEFAULT_GROUP
 
 from . import connection, scaling, standing
 from .access import Access
-from .errors import DaskGitopsError
+from .errors import DaskGitopsError, NotReady
 from .progress import Shown
 from .routes import Via, dashboard_link
 from .waking import Waking
@@ -138,11 +138,17 @@ class Cluster(DistributedCluster):
         self.security = made.security
         arguments = made.security.get_connection_args("client") if made.security else {}
         self.scheduler_comm = rpc(made.address, connection_args=arguments)
-        await super()._start()
+        try:
+            await super()._start()
+        except OSError as error:
+            told = f"{self._target} is up, and does not answer at {made.address}: {error}"
+            raise NotReady(told, "Unreachable") from error
         shown.say(f"{self._target}: connected to {made.address}, {standing.standing(self._manifest).words}")
 
     async def _abandon(self) -> None:
         """Leave nothing open of a cluster that was not connected to."""
+        if self.scheduler_comm is not None:
+            await self.scheduler_comm.close_rpc()
         await connection.close(self._stack)
         self.status = Status.closed
 
@@ -156,6 +162,11 @@ class Cluster(DistributedCluster):
         return connected().__await__()
 
     # --- use ----------------------------------------------------------------------------------------------------------
+
+    @property  # type: ignore[misc]
+    def name(self) -> str:
+        """Name of the DaskCluster, whatever others who are connected to its scheduler have told that."""
+        return self._target
 
     @property
     def namespace(self) -> str:

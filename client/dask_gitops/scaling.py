@@ -96,24 +96,24 @@ async def adapt(access: Access, cluster: Mapping[str, Any], minimum: int, maximu
         raise ValueError(f"minimum {minimum} and maximum {maximum} are not bounds between 0 and {MAX_WORKERS}")
     of = str(cluster["metadata"]["name"])
     name = group_name(of, group)
-    bounds = {"minimum": minimum, "maximum": maximum}
+    wanted = {"minimum": minimum, "maximum": maximum}
     governing = autoscaler_of(name, of, await access.all("DaskAutoscaler"))
     if governing is None:
-        made = await access.create("DaskAutoscaler", autoscaler(cluster, name, bounds))
+        made = await access.create("DaskAutoscaler", autoscaler(cluster, name, wanted))
         return str(made["metadata"]["name"])
     if is_stated(governing):
         raise Governed(f"the manifest of {of} states the bounds of {name}, {_bounds(governing)}: change them in Git")
-    await access.patch("DaskAutoscaler", governing["metadata"]["name"], {"spec": bounds})
+    await access.patch("DaskAutoscaler", governing["metadata"]["name"], {"spec": wanted})
     return str(governing["metadata"]["name"])
 
 
-def autoscaler(cluster: Mapping[str, Any], group: str, bounds: Mapping[str, int]) -> dict[str, Any]:
+def autoscaler(cluster: Mapping[str, Any], group: str, wanted: Mapping[str, int]) -> dict[str, Any]:
     """Manifest of a DaskAutoscaler that is deleted with its cluster.
 
     Args:
         cluster: manifest of the DaskCluster.
         group: name of the DaskWorkerGroup.
-        bounds: ``minimum`` and ``maximum``.
+        wanted: ``minimum`` and ``maximum``.
     """
     of = cluster["metadata"]
     owner = {"apiVersion": names.API_VERSION, "kind": "DaskCluster", "name": of["name"], "uid": of["uid"]}
@@ -122,7 +122,7 @@ def autoscaler(cluster: Mapping[str, Any], group: str, bounds: Mapping[str, int]
         "apiVersion": names.API_VERSION,
         "kind": "DaskAutoscaler",
         "metadata": {"name": of["name"] if default else group, "ownerReferences": [owner]},
-        "spec": {"cluster": of["name"], "workerGroup": group, **bounds},
+        "spec": {"cluster": of["name"], "workerGroup": group, **wanted},
     }
 
 
@@ -130,6 +130,11 @@ def _named(autoscaler: Mapping[str, Any]) -> str:
     return f"DaskAutoscaler {autoscaler['metadata']['name']}"
 
 
-def _bounds(autoscaler: Mapping[str, Any]) -> str:
+def bounds(autoscaler: Mapping[str, Any]) -> tuple[int, int]:
+    """Least and greatest number of workers of a DaskAutoscaler."""
     spec = autoscaler["spec"]
-    return f"from {spec.get('minimum') or 0} to {spec.get('maximum', MAX_WORKERS)}"
+    return spec.get("minimum") or 0, spec.get("maximum", MAX_WORKERS)
+
+
+def _bounds(autoscaler: Mapping[str, Any]) -> str:
+    return "from {} to {}".format(*bounds(autoscaler))

@@ -81,8 +81,16 @@ def standing(cluster: Mapping[str, Any], *, workers: int = 0) -> Standing:
         return _waiting(scheduler, all_ready)
     ready, wanted = counted(cluster)
     if ready >= workers:
-        return Standing("up", Reason.READY, f"{ready} of {wanted} workers are ready")
+        return Standing("up", Reason.READY, f"{ready} of {wanted} workers are ready{_lacking(cluster)}")
     return _waiting(condition(cluster, "WorkersReady"), all_ready)
+
+
+def _lacking(cluster: Mapping[str, Any]) -> str:
+    """Why workers are missing of a cluster that computes all the same; empty if they are on their way."""
+    workers = condition(cluster, "WorkersReady")
+    if workers.get("status") != "False" or workers.get("reason") in (Reason.PROGRESSING, Reason.SUSPENDED):
+        return ""
+    return f"; {workers.get('reason')}: {workers.get('message')}"
 
 
 def _waiting(of: Mapping[str, Any], ready: Mapping[str, Any]) -> Standing:
@@ -134,8 +142,9 @@ def stated_in_git(cluster: Mapping[str, Any], *path: str) -> str:
 def ending(cluster: Mapping[str, Any]) -> str:
     """What becomes of a cluster that nobody uses any more."""
     spec = cluster.get("spec") or {}
-    timeout = spec.get("idleTimeout") or 0
-    if not timeout:
-        return "it goes on, and nothing ends it by itself"
     done = "suspended" if spec.get("idleAction") == "Suspend" else "deleted"
-    return f"it goes on, and is {done} after {timeout} s without work"
+    bounds = {"without work": spec.get("idleTimeout"), "without a client": spec.get("noClientTimeout")}
+    after = [f"after {seconds} s {what}" for what, seconds in bounds.items() if seconds]
+    if not after:
+        return "it goes on, and nothing ends it by itself"
+    return f"it goes on, and is {done} {' or '.join(after)}"

@@ -60,8 +60,8 @@ class OperatorProps(TypedDict, total=False):
     crds: bool | None
     """Whether the CRDs are part of the construct (default true)."""
     aggregated_roles: bool | None
-    """Whether ``view``, ``edit`` and ``admin`` are extended by the Dask kinds, and ``dask-notebook`` is there to be bound
-    (default true)."""
+    """Whether ``view``, ``edit`` and ``admin`` are extended by the Dask kinds, and ``dask-notebook`` is there for you
+    to bind (default true)."""
     confined: bool | None
     """Whether a policy confines its identity to children of Dask resources, outside of Kubernetes' own namespaces
     (default true)."""

@@ -153,8 +153,8 @@ TENANT = (
     Other("networking.k8s.io", "networkpolicies", _READ, "see who may talk to whom, and change nothing about it"),
 )
 
-#: What somebody needs who connects to clusters that Git states: ``dask_gitops.connect``. Not the Secrets of clusters that
-#: speak TLS, which hold more than credentials: who may forward ports comes in without them.
+#: What somebody needs who connects to clusters that Git states: ``dask_gitops.connect``. Not the Secrets of clusters
+#: that speak TLS, which hold more than credentials: who may forward ports comes in without them.
 NOTEBOOK = (
     *VIEW,
     Permission("DaskCluster", "patch", "wake it and suspend it: `spec.suspend`"),

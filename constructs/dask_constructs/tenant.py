@@ -61,8 +61,8 @@ class TenantProps(TypedDict, total=False):
     deployer: Text | Literal[False] | None
     """Name of a ServiceAccount that a GitOps tool acts as in this namespace (default ``deployer``); ``False``: none."""
     notebooks: Sequence[Text | Account] | None
-    """Who may find, wake, scale and use the clusters by ``dask_gitops.connect``, and make none: groups of users by their
-    names, ServiceAccounts as ``{"name": "ada", "namespace": "jupyterhub"}``."""
+    """Who may find, wake, scale and use the clusters by ``dask_gitops.connect``, and make none: groups of users by
+    their names, ServiceAccounts as ``{"name": "ada", "namespace": "jupyterhub"}``."""
     notebook_secrets: Sequence[Secret] | None
     """Secrets with the credentials of clusters that speak TLS, which ``notebooks`` may read besides. Without, they
     connect through the API server."""

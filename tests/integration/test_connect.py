@@ -6,16 +6,20 @@ in a Pod is what tests/e2e/test_connect.py goes.
 
 from __future__ import annotations
 
+import re
 import subprocess
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-import yaml
 from distributed import LocalCluster
 from tests.cluster import ControlPlane
+from tests.cluster.images import ROOT
 from tests.e2e.support import Kubectl, eventually
+from tests.support.notebook import Notebook, Rules
 
 from dask_constructs import rbac
 from dask_gitops import (
@@ -33,39 +37,15 @@ from dask_gitops import (
 
 pytestmark = pytest.mark.control_plane
 
-Rules = list[rbac.Permission | rbac.Other | rbac.Path]
+
+@pytest.fixture
+def notebook(control_plane: ControlPlane, kubectl: Kubectl) -> Notebook:
+    return Notebook(control_plane, kubectl)
 
 
 @pytest.fixture
-def role(kubectl: Kubectl) -> Callable[[Rules], None]:
-    """Gives the ServiceAccount ``ada`` these rights, and takes all others away."""
-
-    def give(permissions: Rules) -> None:
-        metadata = {"name": "ada"}
-        rules = rbac.rules(permissions)
-        kubectl.apply(
-            {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules}
-        )
-
-    give(list(rbac.NOTEBOOK))
-    kubectl("create", "serviceaccount", "ada")
-    user = f"--serviceaccount={kubectl.namespace}:ada"
-    kubectl("create", "rolebinding", "ada", "--role=ada", user)
-    return give
-
-
-@pytest.fixture
-def laptop(
-    control_plane: ControlPlane, kubectl: Kubectl, role: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """A kubeconfig of ``ada``, which is where kr8s looks."""
-    config = yaml.safe_load(control_plane.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": kubectl("create", "token", "ada").strip()}
-    config["contexts"][0]["context"]["namespace"] = kubectl.namespace
-    path = tmp_path / "kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    monkeypatch.setenv("KUBECONFIG", str(path))
-    return path
+def laptop(notebook: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(notebook.kubeconfig(tmp_path)))  # where kr8s looks
 
 
 @pytest.fixture
@@ -118,7 +98,7 @@ def test_a_sleeping_cluster_wakes_is_scaled_used_and_left_as_was_said(kubectl, k
 
 
 @pytest.mark.usefixtures("laptop", "controller", "scheduler")
-async def test_all_of_it_asynchronously(kubectl, kube, role, capsys):
+async def test_all_of_it_asynchronously(kubectl, kube, notebook, capsys):
     kubectl.apply(kube.cluster_manifest("analytics", workers=1))
     client = await connect("analytics", asynchronous=True)
     assert await client.submit(sum, [1, 2]) == 3
@@ -129,7 +109,7 @@ async def test_all_of_it_asynchronously(kubectl, kube, role, capsys):
     assert kubectl.json("get", "daskautoscaler", "analytics")["spec"]["maximum"] == 4
     await client.close()
     assert "detached from analytics" in capsys.readouterr().out
-    role([*rbac.NOTEBOOK, *rbac.EDIT])
+    notebook.give([*rbac.NOTEBOOK, *rbac.EDIT])
     async with Cluster("analytics", asynchronous=True, on_close="delete"):
         pass
     eventually(lambda: kubectl("get", "daskclusters,daskautoscalers", "-o", "name") == "")
@@ -221,10 +201,10 @@ LACKING = [
 
 
 @pytest.mark.usefixtures("laptop", "controller")
-def test_each_right_that_is_missing_is_named(kubectl, kube, role):
+def test_each_right_that_is_missing_is_named(kubectl, kube, notebook):
     for kinds, verb, resource in LACKING:
         kubectl.apply(kube.cluster_manifest("analytics", workers=1, suspend=True))
-        role(without(kinds, verb))
+        notebook.give(without(kinds, verb))
         with pytest.raises(MissingRight) as raised:
             connect("analytics", workers=5)
         error = raised.value
@@ -235,14 +215,14 @@ def test_each_right_that_is_missing_is_named(kubectl, kube, role):
 
 
 @pytest.mark.usefixtures("laptop", "controller", "scheduler")
-def test_what_dask_notebook_lacks_is_refused(kubectl, kube, capsys):
+def test_what_dask_notebook_lacks_is_refused(kubectl, kube, notebook):
     kubectl.apply(kube.cluster_manifest("analytics", workers=1))
     cluster = Cluster("analytics")
     with pytest.raises(MissingRight, match=r"may not delete daskclusters\.kubernetes\.dask\.org"):
         cluster.close(on_close="delete")
     assert cluster.status.name == "closed"
     assert kubectl.json("get", "daskcluster", "analytics")["metadata"].get("deletionTimestamp") is None
-    user = f"--as=system:serviceaccount:{kubectl.namespace}:ada"
+    user = f"--as={notebook.user}"
     for verb, resource in (("create", "daskclusters"), ("create", "pods"), ("get", "secrets"), ("delete", "pods")):
         with pytest.raises(subprocess.CalledProcessError):
             kubectl("auth", "can-i", verb, resource, user)
@@ -259,3 +239,50 @@ def test_no_kubernetes_is_told(tmp_path, monkeypatch):
 def test_an_unknown_context_is_told(laptop):
     with pytest.raises(Unreachable, match="no way to Kubernetes"):
         clusters(context="nowhere")
+
+
+# --- the pages --------------------------------------------------------------------------------------------------------
+
+
+def blocks(page: str, mark: str) -> list[str]:
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    return re.findall(rf"<!-- {mark} -->\n```python\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.mark.usefixtures("laptop", "controller", "scheduler")
+def test_what_the_pages_show_runs(kubectl, kube, capsys, monkeypatch):
+    kubectl.apply(kube.cluster_manifest("analytics", workers=1))
+    for page in ("notebooks", "pipelines"):
+        (code,) = blocks(page, "run")
+        exec(code, {"__name__": page})
+    assert capsys.readouterr().out.splitlines().count("6") == 2
+    assert kubectl.json("get", "daskcluster", "analytics")["spec"]["suspend"]
+
+    (airflow,) = blocks("pipelines", "airflow")
+    returned: list[int] = []
+    sdk = ModuleType("airflow.sdk")  # Airflow is large: its decorators, as far as the page uses them
+    vars(sdk).update(dag=lambda **_: lambda made: made, task=lambda made: lambda: returned.append(made()))
+    monkeypatch.setitem(sys.modules, "airflow", ModuleType("airflow"))
+    monkeypatch.setitem(sys.modules, "airflow.sdk", sdk)
+    exec(airflow, {"__name__": "report"})
+    assert returned == [6]
+
+
+@pytest.mark.usefixtures("laptop", "controller", "scheduler")
+def test_a_flow_of_prefect_runs(kubectl, kube, capsys):
+    pytest.importorskip("prefect_dask", reason="no prefect-dask: `pip install prefect-dask` runs what the page shows")
+    kubectl.apply(kube.cluster_manifest("analytics", workers=1))
+    (code,) = blocks("pipelines", "prefect")
+    exec(code, {"__name__": "flow"})
+    assert "[1, 4, 9]" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("laptop", "controller", "scheduler")
+def test_an_asset_of_dagster_is_made(kubectl, kube):
+    dagster = pytest.importorskip("dagster", reason="no Dagster: `pip install dagster` runs what the page shows")
+    kubectl.apply(kube.cluster_manifest("analytics", workers=1))
+    (code,) = blocks("pipelines", "dagster")
+    made: dict[str, Any] = {"__name__": "assets"}
+    exec(code, made)
+    result = dagster.materialize([made["six"]], resources={"dask": made["Dask"](cluster="analytics")})
+    assert result.output_for_node("six") == 6

@@ -9,7 +9,7 @@ import pytest
 
 from dask_crds.model import DaskCluster, parse
 from dask_crds.names import API_VERSION
-from dask_gitops import credentials
+from dask_gitops import credentials, forward
 from dask_gitops.errors import NotReady
 from dask_gitops.forward import is_ready, pod_port
 from dask_gitops.routes import (
@@ -140,3 +140,37 @@ def test_what_git_publishes_is_found():
     assert exposed_link([{}, {"spec": secure}]) == "https://dask.example.org/status"
     assert exposed_link([{"spec": {"hostnames": ["d.example.org"]}}]) == "https://d.example.org/status"
     assert exposed_link([{"spec": {"rules": [{}]}}]) == ""
+
+
+# --- the port-forward -------------------------------------------------------------------------------------------------
+
+
+class Api:
+    """Pods that come and go, as an API server tells of them."""
+
+    api = object()
+
+    def __init__(self, *looks: list[dict[str, Any]]) -> None:
+        self.looks = list(looks)
+
+    async def all(self, kind: str, *, labels: dict[str, str]) -> list[dict[str, Any]]:
+        assert (kind, labels) == ("Pod", {"a": "b"})
+        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+
+
+READY = {"metadata": {"name": "p"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+
+
+async def test_a_scheduler_that_restarts_is_waited_for(monkeypatch):
+    monkeypatch.setattr(forward, "_PAUSE", 0.01)
+    found = await forward._Pods(Api([], [], [READY]), {"a": "b"}).async_ready_pods()  # type: ignore[arg-type]
+    assert [pod.name for pod in found] == ["p"]
+
+
+async def test_kr8s_is_not_let_try_for_ever(monkeypatch):
+    monkeypatch.setattr(forward, "_PAUSE", 0.0)
+    pods = forward._Pods(Api([READY]), {"a": "b"})  # type: ignore[arg-type]
+    for _ in range(forward._MOST_LOOKS):
+        assert len(await pods.async_ready_pods()) == 1
+    with pytest.raises(ConnectionError):
+        await pods.async_ready_pods()

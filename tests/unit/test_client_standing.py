@@ -32,6 +32,13 @@ def test_the_scheduler_is_enough_unless_workers_are_asked_for():
     assert standing(without, workers=2) == Standing("coming", "Progressing", "1 of 4 workers are ready")
 
 
+def test_why_workers_are_missing_is_told_of_a_cluster_that_computes():
+    refused = told("WorkersReady", "False", "QuotaExceeded", "group a-default: exceeded quota")
+    assert standing(cluster(UP, refused, workers="1/4")) == Standing(
+        "up", "Ready", "1 of 4 workers are ready; QuotaExceeded: group a-default: exceeded quota"
+    )
+
+
 def test_status_of_an_earlier_spec_says_nothing():
     assert standing(cluster(UP, seen=2)).state == "coming"
     assert standing({"metadata": {"generation": 1}, "spec": {}}).state == "coming"
@@ -87,6 +94,8 @@ def test_what_becomes_of_it():
     assert "nothing ends it" in ending(cluster())
     assert "deleted after 60 s" in ending(cluster(idleTimeout=60))
     assert "suspended after 60 s" in ending(cluster(idleTimeout=60, idleAction="Suspend"))
+    both = ending(cluster(idleTimeout=60, noClientTimeout=9))
+    assert both.endswith("deleted after 60 s without work or after 9 s without a client")
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------
