@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from dask_constructs import rbac
 from dask_gitops.kubectl.cli import kubectl_dask
 from dask_gitops.kubectl.rights import RIGHTS
 from dask_synth.kubectl_page import kubectl_page
@@ -24,6 +25,23 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_each_command_states_its_rights() -> None:
     assert sorted(RIGHTS) == sorted(kubectl_dask.commands)
+
+
+def test_a_tenant_has_all_but_queues_and_metrics() -> None:
+    granted = {
+        (group, resource, verb)
+        for rule in rbac.rules(rbac.TENANT)
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    wanted = {
+        (rule["apiGroups"][0], rule["resources"][0], rule["verbs"][0])
+        for rights in RIGHTS.values()
+        for right in rights
+        for rule in right.rules
+    }
+    assert {group for group, _, _ in wanted - granted} == {"kueue.x-k8s.io", "metrics.k8s.io"}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "none")

@@ -230,8 +230,8 @@ def connect(where: Where, name: str, command: tuple[str, ...], port: int, tls: s
     """Let clients on this machine in, until Ctrl-C.
 
     It forwards a port to the scheduler and prints the environment by which `distributed.Client()` finds it. With a
-    COMMAND after `--` it runs that in this environment, and ends with it and with its status:
-    `kubectl dask connect analytics -- python script.py`.
+    COMMAND after `--` it runs that in this environment, and ends with it and with its status: a script, or a shell,
+    as in `kubectl dask connect analytics -- bash`.
     """
     _do("connect", where, name, command, port=port, folder=tls, module="connections")
 

@@ -65,7 +65,7 @@ _STATE = (
     Right("patch", "DaskJob DaskCluster", "sets `spec.suspend`"),
 )
 
-#: By command. Who has ``view`` may use those that only read, who has ``edit`` all.
+#: By command.
 RIGHTS: dict[str, tuple[Right, ...]] = {
     "status": _SHOWN,
     "why": (
