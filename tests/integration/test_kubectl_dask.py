@@ -112,9 +112,9 @@ def test_status_and_the_changes_that_people_make(dask: Dask, kubectl: Kubectl, k
     eventually(lambda: dask.why("analytics") == "Suspended")
     assert kubectl.json("get", "daskcluster", "analytics")["spec"]["suspend"] is True
     dask("resume", "analytics")
-    kubectl.wait_ready("daskcluster", "analytics")
+    eventually(lambda: dask.json("top")["items"][0]["workers"] == "3/3")
     (line,) = dask.json("top")["items"]
-    assert (line["name"], line["workers"], line["cpu"]) == ("analytics", "3/3", None)
+    assert (line["name"], line["reason"], line["cpu"]) == ("analytics", "Ready", None)
     assert "analytics" in dask("top")
 
 
