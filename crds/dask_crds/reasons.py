@@ -99,6 +99,8 @@ class Reason(StrEnum):
         "An Event: the unused cluster is not suspended, as a manifest states `spec.suspend`; leave it out there.",
     )
 
+    WOKEN = "Woken", "An Event: a client connected to the suspended cluster, so it was resumed (`wake: OnConnect`)."
+
     # --- DaskWorkerGroup ----------------------------------------------------------------------------------------------
     CLUSTER_NOT_FOUND = (
         "ClusterNotFound",

@@ -25,6 +25,7 @@ from .init import start
 from .keywords_page import keywords
 from .kubectl_page import kubectl_page
 from .manifests import read
+from .metrics_page import metrics
 from .permissions_page import permissions
 from .reference import GENERATED, reasons, reference
 from .reference import commands as reference_of_commands
@@ -89,6 +90,7 @@ def _pages(reference_page: Path) -> dict[Path, str]:
         "keywords.md": keywords(GENERATED),
         "kubectl-dask.md": kubectl_page(GENERATED),
         "permissions.md": permissions(GENERATED),
+        "metrics.md": metrics(GENERATED),
     }
     return {reference_page.with_name(name): text for name, text in texts.items()}
 
