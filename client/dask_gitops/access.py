@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,6 +31,8 @@ _ROWS = {
     "Ingress": ApiResource("networking.k8s.io", "v1", "ingresses", "Ingress"),
     "HTTPRoute": ApiResource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute"),
 }
+#: Where Kubernetes tells a Pod in which namespace it is.
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 #: Seconds that an answer of the API server may take.
 TIMEOUT = 30.0
 #: Who wrote a field, for ``metadata.managedFields``.
@@ -84,7 +87,7 @@ class Access:
         except (ValueError, KeyError) as error:  # kr8s' words for an unusable kubeconfig
             raise Unreachable(f"no way to Kubernetes: {error}; is there a kubeconfig, or a ServiceAccount?") from error
         api.timeout = httpx.Timeout(TIMEOUT)
-        return cls(api, namespace or api.namespace)
+        return cls(api, namespace or _own_namespace(api) or api.namespace)
 
     @property
     def server(self) -> str:
@@ -203,6 +206,14 @@ class Access:
         except DaskGitopsError:  # not everybody may list
             pass
         return (NoSuchCluster if kind == "DaskCluster" else NoSuchObject)(kind, name, self.namespace, names)
+
+
+def _own_namespace(api: Any) -> str:
+    """That of the Pod, where its ServiceAccount is who asks; kr8s takes ``default`` instead. Else empty."""
+    with contextlib.suppress(OSError):
+        if not api.auth.active_context:  # no kubeconfig was read
+            return _POD_NAMESPACE.read_text().strip()
+    return ""
 
 
 class _Missing(Exception):

@@ -87,7 +87,6 @@ async def require_rights(access: Access) -> None:
         MissingRight: the first that is missing.
     """
     await access.require("list", "Pod")
-    await access.require("get", "Pod")
     for verb in ("get", "create"):  # the request is a GET, and newer API servers ask for `create` besides
         await access.require(verb, "Pod", subresource="portforward")
 

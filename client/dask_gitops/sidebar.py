@@ -20,12 +20,14 @@ from dask_crds.quantity import parse_quantity
 from . import connection, scaling
 from .access import Access
 from .cluster import Adaptive
-from .errors import DaskGitopsError, MissingRight
+from .errors import DaskGitopsError, MissingRight, NoSuchObject
 from .forward import forwarded
 from .standing import counted, standing
 
 #: Seconds between two looks.
 _INTERVAL = 5.0
+#: Seconds that the group of a new cluster has to come into being.
+_ATTEMPTS = 30
 
 
 class Seen:
@@ -78,7 +80,14 @@ class Seen:
     async def scale(self, n: int) -> None:
         """Ask for ``n`` workers, and wake it."""
         await self._suspend(False)
-        await scaling.scale(self._access, self.manifest["metadata"]["name"], n, DEFAULT_GROUP)
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                await scaling.scale(self._access, self.manifest["metadata"]["name"], n, DEFAULT_GROUP)
+                break
+            except NoSuchObject:  # the group of one that has never been awake is yet to be made
+                if not left:
+                    raise
+                await asyncio.sleep(1)
 
     def adapt(self, *, minimum: int, maximum: int) -> Adaptive:
         """Let workers follow the load."""
@@ -124,6 +133,12 @@ class Sidebar:
             self._manager._cluster_names[uid] = seen.name
             self._adaptive(uid, manifest, autoscalers)
             await seen.look()
+
+    async def close(self) -> None:
+        """Close the ways to dashboards."""
+        for each in self._manager._clusters.values():
+            if isinstance(each, Seen):
+                await each.forget()
 
     def _adaptive(self, uid: str, manifest: Mapping[str, Any], autoscalers: list[dict[str, Any]]) -> None:
         metadata = manifest["metadata"]

@@ -171,7 +171,7 @@ NOTEBOOK = (
     Permission("DaskWorkerGroup/scale", "patch", "ask for workers"),
     Permission("DaskAutoscaler", "create patch", "let workers follow the load"),
     Permission("Service", "get", "which port of the scheduler's Pod is forwarded"),
-    Permission("Pod", "get list", "which Pod that is, and how it does"),
+    Permission("Pod", "list", "which Pod that is"),
     Other("", "pods/portforward", "create get", "reach scheduler and dashboard from outside of the Kubernetes cluster"),
     Other("", "pods/log", "get", "what a scheduler said that does not stay up"),
     Permission("Event", "list", "what the operator has told of a cluster, in `get_logs`"),

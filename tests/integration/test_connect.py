@@ -6,6 +6,7 @@ in a Pod is what tests/e2e/test_connect.py goes.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import dask
 import pytest
 from distributed import LocalCluster
 from tests.cluster import ControlPlane
@@ -34,6 +36,8 @@ from dask_gitops import (
     connection,
     waking,
 )
+from dask_gitops.access import Access
+from dask_gitops.sidebar import Sidebar
 
 pytestmark = pytest.mark.control_plane
 
@@ -286,3 +290,44 @@ def test_an_asset_of_dagster_is_made(kubectl, kube):
     exec(code, made)
     result = dagster.materialize([made["six"]], resources={"dask": made["Dask"](cluster="analytics")})
     assert result.output_for_node("six") == 6
+
+
+# --- the side bar of JupyterLab ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("laptop", "controller", "scheduler")
+async def test_the_side_bar_lists_wakes_adapts_suspends_and_connects(kubectl, kube):
+    reason = "no dask-labextension: `pip install dask-labextension` runs its manager"
+    labextension = pytest.importorskip("dask_labextension.manager", reason=reason)
+    kubectl.apply(kube.cluster_manifest("analytics", workers=1, suspend=True))
+    manager = await labextension.DaskClusterManager()
+    sidebar = Sidebar(manager, await Access.open())
+
+    async def listed(name: str, workers: int) -> dict[str, Any]:
+        model: dict[str, Any] = {}
+        for _ in range(120):
+            await sidebar.refresh()
+            (model,) = manager.list_clusters()
+            if (model["name"], model["workers"]) == (name, workers):
+                return model
+            await asyncio.sleep(0.5)
+        raise AssertionError(model)
+
+    model = await listed("analytics (suspended)", 0)
+    assert (model["dashboard_link"], model["scheduler_address"]) == ("", "")
+    await manager.scale_cluster(model["id"], 2)
+    model = await listed("analytics", 2)
+    assert model["dashboard_link"].startswith("http://127.0.0.1:")
+    assert model["memory"] == "0 B", "the example states no limit"
+    manager.adapt_cluster(model["id"], 1, 3)
+    model = await listed("analytics", 2)
+    assert model["adapt"] == {"minimum": 1, "maximum": 3}
+    await manager.close_cluster(model["id"])
+    await listed("analytics (suspended)", 0)
+
+    factory = {"module": "dask_gitops", "class": "Cluster", "args": ["analytics"], "kwargs": {"quiet": True}}
+    with dask.config.set({"labextension.factory": factory}):
+        started = await manager.start_cluster()
+    assert started["scheduler_address"].startswith("tcp://127.0.0.1:")
+    await manager.close_cluster(started["id"])
+    await sidebar.close()
