@@ -23,6 +23,7 @@ from .failure import Failure
 from .folders import complete, contents, output, replace_file
 from .init import start
 from .keywords_page import keywords
+from .kubectl_page import kubectl_page
 from .manifests import read
 from .metrics_page import metrics
 from .permissions_page import permissions
@@ -87,6 +88,7 @@ def _pages(reference_page: Path) -> dict[Path, str]:
         "reasons.md": reasons(),
         "commands.md": reference_of_commands(),
         "keywords.md": keywords(GENERATED),
+        "kubectl-dask.md": kubectl_page(GENERATED),
         "permissions.md": permissions(GENERATED),
         "metrics.md": metrics(GENERATED),
     }
