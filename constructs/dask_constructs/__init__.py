@@ -23,6 +23,7 @@ from .flux import FluxKustomizations, FluxTenant  # noqa: E402
 from .guardrails import DaskGuardrails  # noqa: E402
 from .job import DaskJob  # noqa: E402
 from .manifest import problems  # noqa: E402
+from .monitoring.construct import DaskClusterMonitor, DaskMonitoring  # noqa: E402
 from .network import DaskNetworkPolicy  # noqa: E402
 from .operator import DaskCustomResourceDefinitions, DaskOperator  # noqa: E402
 from .policy import DaskAdmissionPolicy  # noqa: E402
@@ -40,11 +41,13 @@ __all__ = [
     "DaskAdmissionPolicy",
     "DaskAutoscaler",
     "DaskCluster",
+    "DaskClusterMonitor",
     "DaskCronJob",
     "DaskCustomResourceDefinitions",
     "DaskExposure",
     "DaskGuardrails",
     "DaskJob",
+    "DaskMonitoring",
     "DaskNetworkPolicy",
     "DaskOperator",
     "DaskResource",
