@@ -14,6 +14,7 @@ from ._node import provide_node
 
 provide_node()  # before anything imports cdk8s, which starts Node.js
 
+from .activator import DaskActivator  # noqa: E402
 from .argocd import ArgoCDApplications, ArgoCDSettings, ArgoCDTenant  # noqa: E402
 from .autoscaler import DaskAutoscaler  # noqa: E402
 from .cluster import DaskCluster  # noqa: E402
@@ -38,6 +39,7 @@ __all__ = [
     "ArgoCDApplications",
     "ArgoCDSettings",
     "ArgoCDTenant",
+    "DaskActivator",
     "DaskAdmissionPolicy",
     "DaskAutoscaler",
     "DaskCluster",

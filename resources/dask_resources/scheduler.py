@@ -94,12 +94,18 @@ def scheduler_deployment(cluster: DaskCluster, *, signed: bool = True) -> dict[s
 
 def _target_port(cluster: DaskCluster) -> int | None:
     """The port at which the scheduler has to listen: where its Service leads to; ``None`` if that cannot be told."""
-    ports = scheduler_service(cluster)["spec"]["ports"]
+    found = comm_port(cluster)
+    return leads_to(found, cluster.spec.scheduler.spec) if found is not None else None
+
+
+def comm_port(cluster: DaskCluster) -> Mapping[str, Any] | None:
+    """The port of the Service at which clients and workers find the scheduler; ``None`` if that cannot be told."""
+    ports: Sequence[Mapping[str, Any]] = scheduler_service(cluster)["spec"]["ports"]
     name = Port.TLS.name if certificates_of(cluster) else Port.COMM.name
     for field, value in (("name", name), ("port", Port.COMM.number)):
         found = next((port for port in ports if port.get(field) == value), None)
         if found is not None:
-            return leads_to(found, cluster.spec.scheduler.spec)
+            return found
     return None
 
 

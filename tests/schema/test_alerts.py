@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from tests.cluster import components
 from tests.support.clusters import or_skip
-from tests.support.promql import filled_in
+from tests.support.promql import filled_in, selectors
 
 from dask_constructs.monitoring.alerts import alerts_of, groups
 from dask_constructs.monitoring.dashboards import dashboards
+from dask_crds.metrics import METRICS
 
 THRESHOLDS = {"owner_cpu_hours": 100}
 ALERTS = {a.name: a for of in alerts_of("dask-operator", THRESHOLDS).values() for a in of}
@@ -276,6 +277,13 @@ def promtool() -> Path:
 
 def test_each_alert_is_told_in_some_case() -> None:
     assert {case.told[0] for case in CASES if case.told} == ALERTS.keys()
+
+
+def test_series_have_the_labels_that_the_operator_gives_them() -> None:
+    labels = {metric.name: {*metric.labels, "pod"} for metric in METRICS}
+    played = [named for case in CASES for series in case.series for named in selectors(series) if named[0] in labels]
+    assert len({name for name, _ in played}) > 6
+    assert [(name, found) for name, found in played if not found <= labels[name]] == []
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.what for case in CASES])

@@ -25,6 +25,7 @@ from dask_constructs.monitoring.dashboards import dashboards
 from dask_constructs.monitoring.rules import recordings, span
 from dask_constructs.monitoring.scraping import OF_DASK
 from dask_controller.kube.metrics import Metrics
+from dask_crds.metrics import METRICS
 from dask_crds.model import parse
 from dask_resources.scheduler import scheduler_deployment
 from dask_resources.worker import worker_pod
@@ -33,6 +34,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 ALERTS = {a.name: a for of in alerts_of("dask-operator", {"owner_cpu_hours": 100}).values() for a in of}
 RECORDINGS = {recording.record: recording for recording in recordings()}
 PANELS = [(d.uid, p) for d in dashboards() for row in d.rows for p in row.panels]
+#: Of the operator's metrics about Dask.
+LABELS = {metric.name: set(metric.labels) for metric in METRICS}
 QUERIES = [
     *((alert.name, alert.expr) for alert in ALERTS.values()),
     *((recording.record, recording.expr) for recording in RECORDINGS.values()),
@@ -85,6 +88,12 @@ def test_every_metric_of_a_query_exists(where: str, query: str, of_dask: set[str
     assert named - known == set()
 
 
+@pytest.mark.parametrize(("where", "query"), QUERIES, ids=[where for where, _ in QUERIES])
+def test_labels_of_the_operators_metrics_exist(where: str, query: str) -> None:
+    for metric, labels in selectors(query):
+        assert labels <= LABELS.get(metric, labels)
+
+
 def test_a_metric_that_does_not_exist_is_seen(of_dask: set[str], of_operator: set[str]) -> None:
     known = of_dask | of_operator
     assert len(of_dask) > 30
@@ -104,10 +113,8 @@ def test_what_users_pods_say_is_dasks_own_and_nothing_of_the_operators(
 ) -> None:
     kept = {name for name in of_dask if re.fullmatch(OF_DASK, name)}
     assert {name for name in of_dask if name.startswith("dask_")} <= kept
-    listed = set(re.findall(r"^\| `(dask_\w+)`", (DOCS / "metrics.md").read_text(), re.MULTILINE))
-    own = {name for name in listed if not name.startswith(("dask_scheduler_", "dask_worker_"))}
-    assert len(own) > 20
-    assert [name for name in own if re.fullmatch(OF_DASK, name)] == []
+    assert len(LABELS) > 20
+    assert [name for name in LABELS if re.fullmatch(OF_DASK, name)] == []
 
 
 # --- monitors find what they are for ----------------------------------------------------------------------------------

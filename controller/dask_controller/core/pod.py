@@ -17,6 +17,7 @@ from dask_crds.names import Annotation, Component, Label
 from dask_resources.metadata import remembered
 
 from .questions import WorkerId
+from .requests import NOTHING, Requests, requests_of
 from .time import Time, parse_time
 
 Manifest = Mapping[str, Any]
@@ -76,6 +77,7 @@ class Pod(Struct, frozen=True, kw_only=True, gc=False):
     restart_policy: str = "Always"
     containers: tuple[Container, ...] = ()  #: in the order of ``spec``, with those that others injected
     ports: Mapping[str, int] = field(default_factory=lambda: _NO_PORTS)  #: of a scheduler's containers, by name
+    requests: Requests = NOTHING  #: what it has of its node
 
     @property
     def is_finished(self) -> bool:
@@ -137,6 +139,7 @@ def pod(manifest: Manifest) -> Pod:
         restart_policy=sys.intern(_text(spec.get("restartPolicy")) or "Always"),
         containers=_containers(declared, statuses),
         ports=_ports(declared) if labels.get(Label.COMPONENT) == Component.SCHEDULER else _NO_PORTS,
+        requests=requests_of(spec),
     )
 
 

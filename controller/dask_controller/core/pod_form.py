@@ -54,13 +54,30 @@ class _Port(TypedDict, total=False):
     containerPort: int
 
 
+#: Quantities, which are text as a rule.
+_Amounts = dict[str, str | int | float]
+
+
+class _Resources(TypedDict, total=False):
+    requests: _Amounts | None
+
+
 class _Container(TypedDict, total=False):
     name: str
     ports: list[_Port] | None
+    resources: _Resources | None
+
+
+class _InitContainer(TypedDict, total=False):
+    restartPolicy: str | None
+    resources: _Resources | None
 
 
 class _PodSpec(TypedDict, total=False):
     containers: list[_Container]
+    initContainers: list[_InitContainer] | None
+    resources: _Resources | None
+    overhead: _Amounts | None
     hostNetwork: bool | None
     restartPolicy: str
 

@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,7 @@ import yaml
 from dask_crds import names
 from dask_crds.kinds import RESOURCES
 from dask_crds.model import KINDS
+from dask_crds.names import Label
 from dask_resources.scheduler import DEFAULT_CLUSTER_DOMAIN
 
 from ..kube.access import Access, Certificate
@@ -38,10 +39,13 @@ from ..schedulers.pollers import SchedulerPollers
 from . import handlers as handlers  # kopf finds them by their decorators
 from .caches import Caches, Key
 from .caller import OPERATOR
+from .departed import Departed
+from .domain_metrics import DomainMetrics
 from .keyring import Keyring
 from .reconcile import Reconciler
 from .scheduled_job import follow
 from .wakeups import wake_by
+from .witness import Witness
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +87,7 @@ def arguments() -> argparse.ArgumentParser:
         help="with tls.crt and tls.key: serve /metrics over TLS, to whom RBAC lets `get` that path, and not at --port",
     )
     run.add_argument("--metrics-port", type=int, default=8443, help="where, if --metrics-tls is given")
+    run.add_argument("--owner-label", default=Label.OWNER, metavar="KEY", help="label that tells whose a resource is")
     run.add_argument("--workers", type=int, default=16, help="how many resources are worked on at a time")
     run.add_argument(
         "--requests",
@@ -128,11 +133,11 @@ async def run(options: argparse.Namespace) -> None:
             if queue.is_running:  # a replica in waiting follows what happens, and all are looked at when it leads
                 queue.add_after(key, seconds)
 
-        caches = Caches(kubernetes, options.namespace, wake_by(wake), Keyring(os.environ.get("POD_NAMESPACE")))
+        caches = _caches(options, kubernetes, wake_by(wake))
         pollers = SchedulerPollers[Key](lambda key, prompt: queue.add(key, prompt=prompt))
         stack.push_async_callback(pollers.close)
         lease = _lease(kubernetes) if options.leader_elect else None
-        await stack.enter_async_context(_shown(options, measured, queue, caches, lease, kubernetes))
+        domain = await stack.enter_async_context(_shown(options, measured, queue, caches, lease, kubernetes))
         # Before leadership: who takes over has the caches filled by then, however much there is.
         for informer in caches.informers.values():
             _supervise(informer.run(), f"the watch of {informer.resource.plural} ended")
@@ -142,8 +147,8 @@ async def run(options: argparse.Namespace) -> None:
             _supervise(lease.keep(), "leadership was lost")
         await asyncio.gather(caches.keyring.load(kubernetes), caches.synced())
         gc.freeze()  # what was read at start lives as long as we do; collecting it over and over costs most of the CPU
-        _supervise(_resync(kubernetes, queue, caches.keyring, options.namespace), "the resync ended")
-        reconciler = _reconciler(options, kubernetes, caches, pollers, queue)
+        _supervise(_resync(kubernetes, queue, caches.keyring, options.namespace, domain), "the resync ended")
+        reconciler = _reconciler(options, kubernetes, caches, pollers, queue, domain)
         working = _supervise(queue.run(reconciler, workers=options.workers), "the queue ended")
         for key in caches.unobserved():  # now, before kopf lists all that has been there for long
             queue.add(key, prompt=True)
@@ -172,12 +177,18 @@ def _queue(options: argparse.Namespace, measured: Metrics) -> Queue[Key]:
     )
 
 
+def _caches(options: argparse.Namespace, kubernetes: Kubernetes, on_change: Callable[..., None]) -> Caches:
+    keyring = Keyring(os.environ.get("POD_NAMESPACE"))
+    return Caches(kubernetes, options.namespace, on_change, keyring, Departed(kubernetes.now))
+
+
 def _reconciler(
     options: argparse.Namespace,
     kubernetes: Kubernetes,
     caches: Caches,
     pollers: SchedulerPollers[Key],
     queue: Queue[Key],
+    witness: Witness,
 ) -> Reconciler:
     return Reconciler(
         kubernetes,
@@ -188,6 +199,7 @@ def _reconciler(
         parallel_requests=max(1, options.requests // options.workers),
         is_prompt=queue.is_prompt,
         clock=kubernetes.now,
+        witness=witness,
     )
 
 
@@ -199,12 +211,14 @@ async def _shown(
     caches: Caches,
     lease: Lease | None,
     kubernetes: Kubernetes,
-) -> AsyncGenerator[None, None]:
+) -> AsyncGenerator[DomainMetrics, None]:
     """Show how it is going, while the context lasts; nowhere if the port is 0."""
 
     def leading() -> bool:
         return lease is None or lease.held
 
+    domain = DomainMetrics(measured.registry, caches, leading, options.owner_label, kubernetes.now)
+    measured.more = domain.text
     measured.observe(queue, {i.resource.plural: i for i in caches.informers.values()}, leading)
     probes = serve(
         measured,
@@ -214,7 +228,7 @@ async def _shown(
         elsewhere=options.metrics_tls is not None,
     )
     async with probes if options.port else nullcontext(), _secured(options, measured, kubernetes):
-        yield
+        yield domain
 
 
 def _secured(
@@ -260,7 +274,11 @@ async def _check_crds(kubernetes: Kubernetes, namespaces: Sequence[str] | None) 
 
 
 async def _resync(
-    kubernetes: Kubernetes, queue: Queue[Key], keyring: Keyring, namespaces: Sequence[str] | None
+    kubernetes: Kubernetes,
+    queue: Queue[Key],
+    keyring: Keyring,
+    namespaces: Sequence[str] | None,
+    domain: DomainMetrics,
 ) -> None:
     """Look at every resource now and then: what a watch has missed, or nobody can watch, heals by itself."""
     scopes: Sequence[str | None] = namespaces or [None]
@@ -277,8 +295,9 @@ async def _resync(
                 except ApiError as error:
                     logger.warning("resync of %s: %s", kind, error)
                     continue
-                for manifest in found:
-                    queue.add(Key(kind, manifest["metadata"]["namespace"], manifest["metadata"]["name"]))
+                known = domain.jobs(namespace) if kind == "DaskJob" else set()  # some may be gone
+                for key in known | {Key(kind, it["metadata"]["namespace"], it["metadata"]["name"]) for it in found}:
+                    queue.add(key)
 
 
 def _lease(kubernetes: Kubernetes) -> Lease:

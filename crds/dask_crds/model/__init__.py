@@ -27,6 +27,7 @@ from .autoscaler import (
 from .cluster import (
     DEFAULT_GROUP_IS_TAKEN,
     MAX_WORKER_GROUPS,
+    WAKE_NEEDS_ADDRESS,
     DaskCluster,
     DaskClusterSpec,
     DaskClusterStatus,
@@ -62,6 +63,7 @@ from .shared import (
     RollingUpdate,
     TemplateMetadata,
     UpdateStrategy,
+    Usage,
     Worker,
     WorkerTemplate,
 )
@@ -78,6 +80,7 @@ __all__ = [
     "NOTHING_TO_UPDATE",
     "PERCENTAGE",
     "UNOBSERVED",
+    "WAKE_NEEDS_ADDRESS",
     "AutoscalerBehavior",
     "Autoscaling",
     "Certificate",
@@ -119,6 +122,7 @@ __all__ = [
     "TemplateMetadata",
     "Tls",
     "UpdateStrategy",
+    "Usage",
     "Worker",
     "WorkerGroup",
     "WorkerTemplate",

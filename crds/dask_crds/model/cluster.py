@@ -16,6 +16,7 @@ from .shared import (
     Seconds,
     Status,
     TemplateMetadata,
+    Usage,
     Value,
     VendoredPodSpec,
     VendoredServiceSpec,
@@ -101,6 +102,16 @@ class WorkerGroup(WorkerTemplate, frozen=True, kw_only=True):
 _WorkerGroup = Annotated[WorkerGroup, Meta(extra_json_schema=rules(REPLICAS_RULE))]
 
 
+#: Clients are led elsewhere at the address of the Service; without one there is nothing to lead.
+WAKE_NEEDS_ADDRESS = "OnConnect needs a Service with a cluster IP"
+WAKE_RULE = rule(
+    "!has(self.wake) || self.wake != 'OnConnect' || !has(self.scheduler.service) || "
+    "((!has(self.scheduler.service.clusterIP) || self.scheduler.service.clusterIP != 'None') && "
+    "(!has(self.scheduler.service.type) || self.scheduler.service.type != 'ExternalName'))",
+    f"wake: {WAKE_NEEDS_ADDRESS}",
+)
+
+
 class DaskClusterSpec(Value, frozen=True, kw_only=True):
     """Desired state of a cluster."""
 
@@ -117,11 +128,17 @@ class DaskClusterSpec(Value, frozen=True, kw_only=True):
     """Further worker groups. One that is left out again is removed, its workers drained."""
     idle_timeout: Seconds | None = None
     """Seconds without work after which `idleAction` is taken; 0 = never."""
+    no_client_timeout: Seconds | None = None
+    """Seconds without a connected client after which `idleAction` is taken, whatever is still running; 0 = never. They
+    count from when the last client has left, or from the start of the scheduler. Workers are no clients."""
     idle_action: Literal["Delete", "Suspend"] | None = None
-    """What to do with an idle cluster: `Delete` it, or `Suspend` it by setting `suspend`, which your manifest must then
-    leave out. Omitted: `Delete`."""
+    """What to do with an idle cluster, or one without clients: `Delete` it, or `Suspend` it by setting `suspend`, which
+    your manifest must then leave out. Omitted: `Delete`."""
     suspend: bool | None = None
     """Take scheduler and workers down to zero and keep the resource."""
+    wake: Literal["Manual", "OnConnect"] | None = None
+    """What ends a suspension. `OnConnect`: a client that connects to the scheduler's Service, as well; this needs the
+    activator (`dist/activator`), and a Service with a cluster IP. Omitted: `Manual`, whoever sets `suspend`."""
     security: Security | None = None
 
 
@@ -144,6 +161,7 @@ class DaskClusterStatus(Status, frozen=True, kw_only=True):
     scheduler_pod_uid: str | None = None
     """Uid of the scheduler Pod that was seen last."""
     certificate: Certificate | None = None
+    usage: Usage | None = None
 
 
 class DaskCluster(CustomResource, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from .shared import (
     Status,
     TemplateMetadata,
     Time,
+    Usage,
     Value,
     VendoredPodSpec,
     Workers,
@@ -51,7 +52,11 @@ class JobCluster(Value, frozen=True, kw_only=True):
                 rule(
                     "!has(self.idleAction) || self.idleAction == 'Delete'",
                     "the cluster of a job cannot be suspended for being idle: suspend the job",
-                )
+                ),
+                rule(
+                    "!has(self.wake) || self.wake == 'Manual'",
+                    "the cluster of a job cannot be woken by a client: resume the job",
+                ),
             )
         ),
     ]
@@ -230,6 +235,7 @@ class DaskJobStatus(Status, frozen=True, kw_only=True):
     scheduler_loss: SchedulerLoss | None = None
     history: Annotated[list[PastRun], Meta(extra_json_schema=ATOMIC)] | None = None
     """The runs before this one, newest first."""
+    usage: Usage | None = None
 
 
 class DaskJob(CustomResource, frozen=True, kw_only=True):
