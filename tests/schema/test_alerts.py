@@ -160,13 +160,20 @@ CASES = [
     Case("its container restarts", {f"{RESTARTED}{{{CLUSTER}}}": "0x10 1x50"}, 15, LOST),
     Case("that was long ago", {f"{RESTARTED}{{{CLUSTER}}}": "0x10 1x50", f"{REPLACED}{{{CLUSTER}}}": "0x10 1x50"}, 40),
     Case(
-        "another replica tells of it",
+        "another replica leads, whose counter begins anew",
         {
-            f"{name}{{{CLUSTER}, pod={pod}}}": values
-            for name in (REPLACED, RESTARTED)
-            for pod, values in (('"o-0"', "3x20 _x40"), ('"o-1"', "_x21 3x40"))
+            f'{REPLACED}{{{CLUSTER}, pod="o-0"}}': "3x20 _x40",
+            f'{REPLACED}{{{CLUSTER}, pod="o-1"}}': "_x21 0x40",
+            f'{RESTARTED}{{{CLUSTER}, pod="o-0"}}': "3x20 _x40",
+            f'{RESTARTED}{{{CLUSTER}, pod="o-1"}}': "_x21 3x40",
         },
         30,
+    ),
+    Case(
+        "another replica leads, and sees it happen again",
+        {f'{REPLACED}{{{CLUSTER}, pod="o-0"}}': "1x20 _x40", f'{REPLACED}{{{CLUSTER}, pod="o-1"}}': "_x24 1x40"},
+        30,
+        LOST,
     ),
     Case("results are lost", {f"dask_drain_results_lost_total{{{GROUP}}}": "0x10 7x50"}, 15, RESULTS),
     Case(

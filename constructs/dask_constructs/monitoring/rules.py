@@ -75,10 +75,11 @@ def span(seconds: int) -> str:
 def has_happened(metric: str, labels: str) -> str:
     """The query for a counter that has grown in the last minutes.
 
-    ``increase`` does not see a series that begins above 0, which is how the first event of a new object shows.
+    ``increase`` does not see a series that begins above 0, which is how the first event of a new object shows, or the
+    first that another replica of the operator has seen.
     """
-    now, before = f"sum by ({labels}) ({metric})", f"sum by ({labels}) ({metric} offset {_TOLD})"
-    return f"sum by ({labels}) (increase({metric}[{_TOLD}])) > 0 or ({now} > 0 unless {before})"
+    begun = f"{metric} unless {metric} offset {_TOLD}"
+    return f"sum by ({labels}) (increase({metric}[{_TOLD}])) > 0 or sum by ({labels}) ({begun}) > 0"
 
 
 def on_operator(function: str, metric: str, by: str = "") -> str:
