@@ -26,6 +26,7 @@ from .guardrails import DaskGuardrails  # noqa: E402
 from .history import History  # noqa: E402
 from .job import DaskJob  # noqa: E402
 from .manifest import problems  # noqa: E402
+from .monitoring.construct import DaskClusterMonitor, DaskMonitoring  # noqa: E402
 from .network import DaskNetworkPolicy  # noqa: E402
 from .operator import DaskCustomResourceDefinitions, DaskOperator  # noqa: E402
 from .policy import DaskAdmissionPolicy  # noqa: E402
@@ -44,12 +45,14 @@ __all__ = [
     "DaskAdmissionPolicy",
     "DaskAutoscaler",
     "DaskCluster",
+    "DaskClusterMonitor",
     "DaskClusterTemplate",
     "DaskCronJob",
     "DaskCustomResourceDefinitions",
     "DaskExposure",
     "DaskGuardrails",
     "DaskJob",
+    "DaskMonitoring",
     "DaskNetworkPolicy",
     "DaskOperator",
     "DaskResource",

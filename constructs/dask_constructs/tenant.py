@@ -15,7 +15,7 @@ from . import rbac, template_policy
 from .admission import with_binding
 from .cron_job import starter_account
 from .manifest import api_object, cluster_scoped
-from .network import COMPUTING
+from .network import COMPUTING, SCRAPED
 from .peers import ASKED, DNS, AddressBlock, Peer, components, peer, to_api_server
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct
@@ -69,6 +69,8 @@ class TenantProps(TypedDict, total=False):
     connect through the API server."""
     client_namespaces: Sequence[Peer] | None
     """Namespaces whose Pods may use the schedulers, notebooks say; or peers as in a NetworkPolicy."""
+    metrics_namespaces: Sequence[Peer] | None
+    """Namespaces whose Pods may read metrics of schedulers and workers, that of Prometheus say; or peers."""
     egress: Sequence[Mapping[str, Any]] | None
     """Further rules of where scheduler, workers and runners may go, object stores say; as in a NetworkPolicy."""
     api_server: Sequence[AddressBlock] | None
@@ -106,6 +108,7 @@ class DaskTenant(DaskConstruct):
             options.get("egress", ()),
             options.get("operator_namespace", "dask-operator"),
             options.get("api_server", ()),
+            options.get("metrics_namespaces", ()),
         ).items():
             self._object(f"network-{name}", "networking.k8s.io/v1", "NetworkPolicy", name, spec=spec)
 
@@ -167,6 +170,7 @@ def network_policies(
     egress: Sequence[Mapping[str, Any]],
     operator_namespace: str,
     api_server: Sequence[str] = (),
+    metrics_namespaces: Sequence[str | Mapping[str, Any]] = (),
 ) -> dict[str, dict[str, Any]]:
     """Specs of the NetworkPolicies of a namespace with Dask clusters, by name.
 
@@ -195,10 +199,15 @@ def network_policies(
             "ingress": [{"from": [peer(operator_namespace)], "ports": ASKED}],
         },
     }
-    if clients:
-        policies["dask-clients"] = {
-            "podSelector": components(Component.SCHEDULER)["podSelector"],
-            "policyTypes": ["Ingress"],
-            "ingress": [{"from": clients, "ports": COMPUTING}],
-        }
-    return policies
+    policies |= _let_in("dask-clients", clients, COMPUTING, Component.SCHEDULER)
+    readers = [peer(reader) for reader in metrics_namespaces]
+    return policies | _let_in("dask-metrics", readers, SCRAPED, Component.SCHEDULER, Component.WORKER)
+
+
+def _let_in(
+    name: str, peers: list[dict[str, Any]], ports: list[dict[str, Any]], *kinds: str
+) -> dict[str, dict[str, Any]]:
+    """The policy that lets peers into Pods of some kinds; none if there are no peers."""
+    ingress = [{"from": peers, "ports": ports}]
+    policy = {"podSelector": components(*kinds)["podSelector"], "policyTypes": ["Ingress"], "ingress": ingress}
+    return {name: policy} if peers else {}
