@@ -26,6 +26,7 @@ from .folders import complete, contents, new_folder, output, replace_file, write
 from .helm import chart
 from .init import start
 from .keywords_page import keywords
+from .kubectl_page import kubectl_page
 from .manifests import read
 from .metrics_page import metrics
 from .permissions_page import permissions
@@ -98,6 +99,7 @@ def _pages(reference_page: Path) -> dict[Path, str]:
         "concepts.md": concepts(GENERATED),
         "commands.md": reference_of_commands(),
         "keywords.md": keywords(GENERATED),
+        "kubectl-dask.md": kubectl_page(GENERATED),
         "permissions.md": permissions(GENERATED),
         "metrics.md": metrics(GENERATED),
     }

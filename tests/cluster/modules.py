@@ -78,6 +78,7 @@ _FLUX_CLI = "github.com/fluxcd/flux2/v2"
 _KEDA = "github.com/kedacore/keda/v2"
 _CERT_MANAGER = "github.com/cert-manager/cert-manager"
 _HELM = "helm.sh/helm/v4"
+_PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
 _NETWORK_POLICIES = "sigs.k8s.io/kube-network-policies"
 MODULES = (
     Module(
@@ -226,6 +227,8 @@ MODULES = (
         ),
     ),
     Module("sigs.k8s.io/gateway-api", "1.6.1", (), crds="config/crd/standard/*routes.yaml"),
+    # Those of monitors and rules, of ten.
+    Module(_PROMETHEUS_OPERATOR, "0.93.0", (), crds="example/prometheus-operator-crd/*[ol][re]s.yaml"),
     Module(_NETWORK_POLICIES, "0.8.0", (f"{_NETWORK_POLICIES}/cmd",)),
 )
 #: Those that are called otherwise than their path.
@@ -247,6 +250,7 @@ FLUX = ("source-controller", "kustomize-controller")
 KEDA = ("keda-operator", "keda-adapter")
 CERT_MANAGER = ("cert-manager-controller",)
 GATEWAY_API = ("gateway-api",)
+PROMETHEUS_OPERATOR = ("prometheus-operator",)
 
 
 def program(import_path: str) -> str:

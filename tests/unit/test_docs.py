@@ -81,7 +81,7 @@ def test_a_program_runs(block: Block, tmp_path: Path) -> None:
             run(block.text, tmp_path)
     elif names & {*dask_constructs.__all__, "cluster"} and not imports:
         c = chart(namespace="docs")
-        given: dict[str, Any] = {**vars(dask_constructs), "chart": c}
+        given: dict[str, Any] = {**vars(dask_constructs), "chart": c, "IMAGE": IMAGE}
         if not names & set(dask_constructs.__all__):
             given["cluster"] = DaskCluster(c, "cluster", name="analytics", image=IMAGE, memory="8Gi")
         exec(block.text, given)
