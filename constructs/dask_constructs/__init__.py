@@ -18,10 +18,12 @@ from .activator import DaskActivator  # noqa: E402
 from .argocd import ArgoCDApplications, ArgoCDSettings, ArgoCDTenant  # noqa: E402
 from .autoscaler import DaskAutoscaler  # noqa: E402
 from .cluster import DaskCluster  # noqa: E402
+from .cluster_template import DaskClusterTemplate  # noqa: E402
 from .cron_job import DaskCronJob  # noqa: E402
 from .expose import DaskExposure  # noqa: E402
 from .flux import FluxKustomizations, FluxTenant  # noqa: E402
 from .guardrails import DaskGuardrails  # noqa: E402
+from .history import History  # noqa: E402
 from .job import DaskJob  # noqa: E402
 from .manifest import problems  # noqa: E402
 from .monitoring.construct import DaskClusterMonitor, DaskMonitoring  # noqa: E402
@@ -44,6 +46,7 @@ __all__ = [
     "DaskAutoscaler",
     "DaskCluster",
     "DaskClusterMonitor",
+    "DaskClusterTemplate",
     "DaskCronJob",
     "DaskCustomResourceDefinitions",
     "DaskExposure",
@@ -57,6 +60,7 @@ __all__ = [
     "DaskWorkerGroup",
     "FluxKustomizations",
     "FluxTenant",
+    "History",
     "Source",
     "Tls",
     "Volume",

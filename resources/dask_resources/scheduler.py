@@ -12,6 +12,7 @@ from dask_crds.model import DaskCluster, ServiceSpec
 from dask_crds.names import Annotation, Component, Label, Port
 
 from . import eviction
+from .history import historic_revision, with_history
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, main_container, with_environment
 from .revision import revision
@@ -42,8 +43,8 @@ def dashboard_address(cluster: str, namespace: str, domain: str = DEFAULT_CLUSTE
 
 
 def scheduler_revision(cluster: DaskCluster) -> str:
-    """Revision of the scheduler that the cluster asks for: its PodSpec, and the certificates that it goes by."""
-    return secured_revision(cluster.spec.scheduler.spec, certificates_of(cluster))
+    """Revision of the scheduler that the cluster asks for: its PodSpec, certificates and history."""
+    return historic_revision(secured_revision(cluster.spec.scheduler.spec, certificates_of(cluster)), cluster)
 
 
 def scheduler_metadata(cluster: DaskCluster) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def scheduler_deployment(cluster: DaskCluster, *, signed: bool = True) -> dict[s
     pod = with_tls(pod, Component.SCHEDULER, certificates, required=False)
     if certificates and (loopback := _loopback_port(cluster)) is not None:
         pod = with_loopback(pod, loopback)
-    pod = _listening(pod, _target_port(cluster))
+    pod = _listening(with_history(pod, cluster), _target_port(cluster))
     noted = {Annotation.REVISION: scheduler_revision(cluster), Annotation.TEMPLATE: revision(pod)}
     return {
         "apiVersion": "apps/v1",

@@ -35,6 +35,7 @@ from dask_constructs import problems
 from dask_crds.kinds import ApiResource
 from dask_crds.model import KINDS
 from dask_crds.model.manifest import without_nulls
+from dask_resources.history import MOUNT_PATH
 
 pytestmark = pytest.mark.control_plane
 
@@ -146,6 +147,22 @@ def policy(rule: dict[str, Any]) -> dict[str, Any]:
     return resource("DaskJob", {**SPECS["DaskJob"], "podFailurePolicy": policy})
 
 
+def unused(seconds: Any) -> dict[str, Any]:
+    """A cluster that ends without clients."""
+    return resource("DaskCluster", {**CLUSTER, "noClientTimeout": seconds})
+
+
+def historic(**history: Any) -> dict[str, Any]:
+    """A cluster whose scheduler keeps a record."""
+    return resource("DaskCluster", {**CLUSTER, "history": history})
+
+
+def mounted_at(path: str) -> dict[str, Any]:
+    """A scheduler with a volume there."""
+    mounts = [{"name": "data", "mountPath": path}]
+    return {"spec": {**POD, "containers": [{**POD["containers"][0], "volumeMounts": mounts}]}}
+
+
 AUTOSCALER = {"cluster": "drawn"}
 OWNER = {"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "b", "controller": True}
 FOUND: dict[str, tuple[dict[str, Any], bool]] = {
@@ -165,6 +182,13 @@ FOUND: dict[str, tuple[dict[str, Any], bool]] = {
         service(sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 0}}),
         False,
     ),
+    "a timeout": (unused(120), True),
+    "no timeout": (unused(0), True),
+    "a timeout that is null": (unused(None), True),
+    "a timeout before it begins": (unused(-1), False),
+    "a timeout beyond int32": (unused(2**31), False),
+    "a timeout in words": (unused("2m"), False),
+    "half a second": (unused(0.5), False),
     "an affinity of no time": (service(sessionAffinity="ClientIP", sessionAffinityConfig={}), True),
     "a divisor of nothing": (container(env=[divided("")]), False),
     "a divisor that is null": (container(env=[divided(None)]), True),
@@ -283,6 +307,37 @@ FOUND: dict[str, tuple[dict[str, Any], bool]] = {
     "a Service with two ports of no name": (service(ports=[{"port": 8786}, {"port": 8787}]), False),
     "a nodePort of no node": (service(ports=[{"port": 8786, "nodePort": 30_000}]), False),
     "a name beside a wrong prefix": (resource("DaskAutoscaler", AUTOSCALER, name="a", generateName="A"), False),
+    "a history": (historic(claimName="runs", path="dask/runs_1.x", keep=3), True),
+    "a history of a job": (
+        resource("DaskJob", {**SPECS["DaskJob"], "cluster": {"spec": {**CLUSTER, "history": {"claimName": "runs"}}}}),
+        True,
+    ),
+    "a history that is nowhere": (historic(), False),
+    "a history of no name": (historic(claimName=""), False),
+    "a history that leads out": (historic(claimName="runs", path="a/../../b"), False),
+    "a history at the root": (historic(claimName="runs", path="/a"), False),
+    "a history that is hidden": (historic(claimName="runs", path="a/.b"), False),
+    "a history in no folder": (historic(claimName="runs", path=""), False),
+    "a history that ends in nothing": (historic(claimName="runs", path="a/"), False),
+    "a history of nothing": (historic(claimName="runs", keep=0), False),
+    "a history of too much": (historic(claimName="runs", keep=1001), False),
+    "a history in another volume": (historic(claimName="runs", nfs={}), False),
+    "a mount where the history is": (
+        resource("DaskCluster", {**CLUSTER, "scheduler": mounted_at(MOUNT_PATH), "history": {"claimName": "runs"}}),
+        False,
+    ),
+    "a mount where no history is": (resource("DaskCluster", {**CLUSTER, "scheduler": mounted_at(MOUNT_PATH)}), True),
+    "a volume of the history's name": (
+        resource(
+            "DaskCluster",
+            {
+                **CLUSTER,
+                "scheduler": {"spec": {**POD, "volumes": [*POD["volumes"], {"name": "dask-gitops-history"}]}},
+                "history": {"claimName": "runs"},
+            },
+        ),
+        True,
+    ),
     "a cluster that cannot be": (resource("DaskAutoscaler", {"cluster": "Always"}), False),
 }
 

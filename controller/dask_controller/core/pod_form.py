@@ -9,6 +9,7 @@ class _Ending(TypedDict, total=False):
     exitCode: int
     reason: str
     message: str
+    startedAt: str | None
     finishedAt: str | None
 
 
@@ -30,6 +31,7 @@ class _PodCondition(TypedDict, total=False):
     status: str
     reason: str
     message: str
+    lastTransitionTime: str | None
 
 
 class _Address(TypedDict, total=False):

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from .. import names
 from .autoscaler import BOUNDS_RULE, Autoscaling
+from .history import Bundle, History
 from .security import Certificate, Security
 from .shared import (
     LABEL_KEYS,
@@ -140,6 +141,7 @@ class DaskClusterSpec(Value, frozen=True, kw_only=True):
     """What ends a suspension. `OnConnect`: a client that connects to the scheduler's Service, as well; this needs the
     activator (`dist/activator`), and a Service with a cluster IP. Omitted: `Manual`, whoever sets `suspend`."""
     security: Security | None = None
+    history: History | None = None
 
 
 class DaskClusterStatus(Status, frozen=True, kw_only=True):
@@ -162,6 +164,7 @@ class DaskClusterStatus(Status, frozen=True, kw_only=True):
     """Uid of the scheduler Pod that was seen last."""
     certificate: Certificate | None = None
     usage: Usage | None = None
+    bundle: Bundle | None = None
 
 
 class DaskCluster(CustomResource, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ from dask_gitops_http import Ask, Route
 from dask_gitops_questions import Extension, extension
 from dask_gitops_requests import Forbidden, Malformed, Pod, is_number, read_groups, read_pods
 
-VERSION = "9"
+VERSION = "10"
 PREFIX = "/dask-gitops/v1"
 
 #: Header of a request whose workers share their addresses with nobody. Older hooks send the addresses of nodes as well.
@@ -118,6 +118,9 @@ async def dask_setup(scheduler: Any) -> None:
 async def dask_teardown(scheduler: Any) -> None:
     """Called by distributed when the scheduler closes."""
     await dask_gitops_control.close(scheduler)
+    history = extension(scheduler).history
+    if history is not None:
+        await history.close()
     hidden = scheduler.__dict__.get("_dask_gitops_hidden")
     if hidden is not None:
         await hidden.teardown()
