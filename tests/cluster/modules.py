@@ -77,8 +77,8 @@ _KUSTOMIZE_CONTROLLER = "github.com/fluxcd/kustomize-controller"
 _FLUX_CLI = "github.com/fluxcd/flux2/v2"
 _KEDA = "github.com/kedacore/keda/v2"
 _CERT_MANAGER = "github.com/cert-manager/cert-manager"
-_HELM = "helm.sh/helm/v4"
 _PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
+_HELM = "helm.sh/helm/v4"
 _NETWORK_POLICIES = "sigs.k8s.io/kube-network-policies"
 MODULES = (
     Module(

@@ -12,13 +12,13 @@ import promql_parser
 _OF_GRAFANA = {"$__rate_interval": "5m", "$namespace": "team", "$cluster": "c", "$job": "j"}
 
 
-def filled_in(query: str) -> str:
+def filled_in(query: str, values: Mapping[str, str] = _OF_GRAFANA) -> str:
     """A query of a panel as Prometheus gets it.
 
     Raises:
         ValueError: a variable that no dashboard has.
     """
-    for variable, value in _OF_GRAFANA.items():
+    for variable, value in values.items():
         query = query.replace(variable, value)
     if "$" in query:
         raise ValueError(f"unknown variable: {query}")
