@@ -166,6 +166,15 @@ class Access:
             ) as response:
                 return bool(response.json()["status"]["allowed"])
 
+    async def user(self) -> str:
+        """Who we are to the API server. Everybody may ask that (``system:basic-user``)."""
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        with _told("create", "selfsubjectreviews.authentication.k8s.io", ""):
+            async with self.api.call_api(
+                "POST", version="authentication.k8s.io/v1", url="selfsubjectreviews", content=json.dumps(review)
+            ) as response:
+                return str(response.json()["status"]["userInfo"]["username"])
+
     async def _ask(self, verb: str, kind: str, name: str = "", **how: Any) -> dict[str, Any]:
         try:
             async with self._asked(verb, kind, name, **how) as response:

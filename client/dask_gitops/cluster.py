@@ -18,7 +18,7 @@ from distributed.utils import Log
 
 from dask_crds.names import DEFAULT_GROUP
 
-from . import connection, scaling, standing
+from . import connection, scaling, standing, templates
 from .access import Access
 from .errors import DaskGitopsError, NotReady
 from .progress import Shown
@@ -45,7 +45,7 @@ class Adaptive:
 
 
 class Cluster(DistributedCluster):
-    """A DaskCluster that exists: woken, connected to, scaled, left. It is never made here: that is Git's.
+    """A DaskCluster of Git, or one made from a template there: woken, connected to, scaled, left.
 
     >>> with Cluster("analytics", workers=4) as cluster, Client(cluster) as client:
     ...     client.submit(sum, [1, 2, 3]).result()
@@ -53,11 +53,14 @@ class Cluster(DistributedCluster):
     Args:
         name: of the DaskCluster.
         namespace: where it is (default: that of the kubeconfig's context, or of the Pod).
+        template: instead of a name: that of a template, from which a cluster is made.
+        keep: whether a cluster from a template stays when it is left. Otherwise it is deleted, and goes with the Pod
+            that we run in, if that is in its namespace.
         workers: so many workers of the default group are asked for, at least (default: as many as there are).
         minimum: workers that must be ready before it is connected to (default 0: the scheduler is enough).
         timeout: seconds for that.
         on_close: what `close` does: ``detach`` leaves the cluster as it is, ``suspend`` stops its Pods, ``delete``
-            deletes it.
+            deletes it (default: ``delete`` for one from a template without ``keep``, else ``detach``).
         via: ``direct`` or ``forward``; left out, the first that works: by the Service from inside of the Kubernetes
             cluster, else through the API server.
         context: of the kubeconfig.
@@ -75,13 +78,15 @@ class Cluster(DistributedCluster):
 
     def __init__(
         self,
-        name: str,
+        name: str | None = None,
         namespace: str | None = None,
         *,
+        template: str | None = None,
+        keep: bool = False,
         workers: int | None = None,
         minimum: int = 0,
         timeout: float = 600.0,
-        on_close: OnClose = "detach",
+        on_close: OnClose | None = None,
         via: Via | None = None,
         context: str | None = None,
         kubeconfig: str | None = None,
@@ -89,6 +94,8 @@ class Cluster(DistributedCluster):
         asynchronous: bool = False,
         loop: Any = None,
     ) -> None:
+        name, self._template, self._keep = templates.name_of(name, template), template, keep
+        on_close = on_close or ("delete" if template and not keep else "detach")
         if on_close not in ("detach", "suspend", "delete"):
             raise ValueError(f"on_close: {on_close!r} is not one of detach, suspend, delete")
         if via not in (None, "direct", "forward"):
@@ -131,6 +138,16 @@ class Cluster(DistributedCluster):
     async def _connect(self, shown: Shown) -> None:
         shown.say(f"{self._target}: asking Kubernetes")
         self._access = access = await Access.open(**self._signed_in)
+        if self._template:
+            shown.say(f"{self._target}: making it from {self._template}")
+            await templates.make(
+                access,
+                self._template,
+                self._target,
+                workers=self._wanted["workers"],
+                keep=self._keep,
+                note=self._log,
+            )
         waking = Waking(access, self._target, **self._wanted, say=shown.say, note=self._log)
         self._manifest = await waking.up()
         shown.say(f"{self._target}: connecting")

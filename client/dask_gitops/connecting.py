@@ -28,24 +28,27 @@ class _Client(Client):
 
 @overload
 def connect(
-    name: str, namespace: str | None = None, *, asynchronous: Literal[True], **options: Any
+    name: str | None = None, namespace: str | None = None, *, asynchronous: Literal[True], **options: Any
 ) -> Awaitable[Client]: ...
 
 
 @overload
 def connect(
-    name: str, namespace: str | None = None, *, asynchronous: Literal[False] = False, **options: Any
+    name: str | None = None, namespace: str | None = None, *, asynchronous: Literal[False] = False, **options: Any
 ) -> Client: ...
 
 
-def connect(name: str, namespace: str | None = None, *, asynchronous: bool = False, **options: Any) -> Any:
+def connect(
+    name: str | None = None, namespace: str | None = None, *, asynchronous: bool = False, **options: Any
+) -> Any:
     """A Client of a DaskCluster: it is found, woken, waited for and connected to.
 
     >>> client = connect("analytics", workers=4)
     >>> client = await connect("analytics", workers=4, asynchronous=True)
+    >>> client = connect(template="gpu-small", workers=4)
 
     ``client.cluster`` scales it and links to its dashboard; ``client.close()`` leaves it as it is, or as ``on_close``
-    says.
+    says. One that was made from a template ends then, unless ``keep=True``.
 
     Args:
         name: of the DaskCluster.
@@ -66,7 +69,7 @@ def connect(name: str, namespace: str | None = None, *, asynchronous: bool = Fal
         raise
 
 
-async def _connected(name: str, namespace: str | None, options: dict[str, Any]) -> Client:
+async def _connected(name: str | None, namespace: str | None, options: dict[str, Any]) -> Client:
     cluster = await Cluster(name, namespace, asynchronous=True, **options)
     try:
         client: Client = await _Client(cluster, asynchronous=True)

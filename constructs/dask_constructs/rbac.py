@@ -186,6 +186,17 @@ def credentials(secrets: Iterable[str]) -> list[Permission]:
     return [Permission("Secret", "get", "their credentials", named)] if named else []
 
 
+def template_user(template: str) -> list[Permission]:
+    """What somebody needs who makes clusters from a template, beside what connecting to them needs.
+
+    RBAC cannot say what is created or whose is deleted. The policies of the template do.
+    """
+    return [
+        Permission("DaskCluster", "use", "by this the policies know who may make clusters from it", (template,)),
+        Permission("DaskCluster", "create delete", "make clusters from it, and end one's own"),
+    ]
+
+
 def rules(permissions: Iterable[Permission | Other | Path]) -> list[dict[str, Any]]:
     """The permissions as ``rules`` of a Role or ClusterRole."""
     return [permission.rule for permission in permissions]
@@ -221,6 +232,11 @@ GRANTED = (
     Granted("dask-view", "Who has `view`, `edit` or `admin` in a namespace.", VIEW),
     Granted("dask-edit", "Who has `edit` or `admin` in a namespace.", EDIT),
     Granted("dask-tenant", "The groups of a `DaskTenant`, and its `deployer`, in their namespace.", TENANT),
+    Granted(
+        "dask-template-name",
+        "The `users` of a `DaskClusterTemplate` called `name`, in its namespace. Its policies decide what they create.",
+        tuple(template_user("name")),
+    ),
     Granted(
         "dask-notebook",
         "The `notebooks` of a `DaskTenant`, in their namespace; a ClusterRole as well, for nobody until you bind it.",

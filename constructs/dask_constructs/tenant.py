@@ -11,10 +11,11 @@ from constructs import Construct
 from dask_crds.kinds import DASK_KINDS
 from dask_crds.names import Component
 
-from . import rbac
+from . import rbac, template_policy
+from .admission import with_binding
 from .cron_job import starter_account
 from .manifest import api_object, cluster_scoped
-from .network import COMPUTING
+from .network import COMPUTING, SCRAPED
 from .peers import ASKED, DNS, AddressBlock, Peer, components, peer, to_api_server
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct
@@ -68,6 +69,8 @@ class TenantProps(TypedDict, total=False):
     connect through the API server."""
     client_namespaces: Sequence[Peer] | None
     """Namespaces whose Pods may use the schedulers, notebooks say; or peers as in a NetworkPolicy."""
+    metrics_namespaces: Sequence[Peer] | None
+    """Namespaces whose Pods may read metrics of schedulers and workers, that of Prometheus say; or peers."""
     egress: Sequence[Mapping[str, Any]] | None
     """Further rules of where scheduler, workers and runners may go, object stores say; as in a NetworkPolicy."""
     api_server: Sequence[AddressBlock] | None
@@ -105,6 +108,7 @@ class DaskTenant(DaskConstruct):
             options.get("egress", ()),
             options.get("operator_namespace", "dask-operator"),
             options.get("api_server", ()),
+            options.get("metrics_namespaces", ()),
         ).items():
             self._object(f"network-{name}", "networking.k8s.io/v1", "NetworkPolicy", name, spec=spec)
 
@@ -140,6 +144,10 @@ class DaskTenant(DaskConstruct):
         rules = rbac.rules([*rbac.NOTEBOOK, *rbac.credentials(secrets)])
         self._object("notebook-role", f"{RBAC_GROUP}/v1", "Role", NOTEBOOK, rules=rules)
         role = {"apiGroup": RBAC_GROUP, "kind": "Role", "name": NOTEBOOK}
+        # They may patch clusters to wake them: of what these are they change nothing.
+        name = f"{NOTEBOOK}-{self.namespace}"
+        for manifest in with_binding(name, template_policy.only_suspend(self.namespace)):
+            cluster_scoped(self, f"{manifest['kind']}-{name}", manifest)
         self._object("notebook-binding", f"{RBAC_GROUP}/v1", "RoleBinding", NOTEBOOK, roleRef=role, subjects=subjects)
 
     def _object(self, id: str, api_version: str, kind: str, name: str, **body: Any) -> ApiObject:
@@ -162,6 +170,7 @@ def network_policies(
     egress: Sequence[Mapping[str, Any]],
     operator_namespace: str,
     api_server: Sequence[str] = (),
+    metrics_namespaces: Sequence[str | Mapping[str, Any]] = (),
 ) -> dict[str, dict[str, Any]]:
     """Specs of the NetworkPolicies of a namespace with Dask clusters, by name.
 
@@ -190,10 +199,15 @@ def network_policies(
             "ingress": [{"from": [peer(operator_namespace)], "ports": ASKED}],
         },
     }
-    if clients:
-        policies["dask-clients"] = {
-            "podSelector": components(Component.SCHEDULER)["podSelector"],
-            "policyTypes": ["Ingress"],
-            "ingress": [{"from": clients, "ports": COMPUTING}],
-        }
-    return policies
+    policies |= _let_in("dask-clients", clients, COMPUTING, Component.SCHEDULER)
+    readers = [peer(reader) for reader in metrics_namespaces]
+    return policies | _let_in("dask-metrics", readers, SCRAPED, Component.SCHEDULER, Component.WORKER)
+
+
+def _let_in(
+    name: str, peers: list[dict[str, Any]], ports: list[dict[str, Any]], *kinds: str
+) -> dict[str, dict[str, Any]]:
+    """The policy that lets peers into Pods of some kinds; none if there are no peers."""
+    ingress = [{"from": peers, "ports": ports}]
+    policy = {"podSelector": components(*kinds)["podSelector"], "policyTypes": ["Ingress"], "ingress": ingress}
+    return {name: policy} if peers else {}

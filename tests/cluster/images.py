@@ -117,7 +117,7 @@ def operator_image(reference: str, source: Path = ROOT) -> Path:
         source: the project, or another version of it.
     """
     entrypoint = {"entrypoint": ["python3", "-m", "dask_controller"], "user": "65532:65532"}
-    return _installation("operator", "controller", reference, source, entrypoint)
+    return _installation("operator", "controller,tracing", reference, source, entrypoint)
 
 
 def notebook_image() -> Path:

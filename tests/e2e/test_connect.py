@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from tests.cluster import images
-from tests.e2e.support import Kubectl, eventually
-from tests.support.notebook import NAME, Notebook
+from tests.e2e.support import DASK_IMAGE, Kubectl, eventually
+from tests.support.notebook import NAME, Notebook, template
 
 from dask_constructs import rbac
 from dask_gitops import clusters, connect
@@ -23,6 +23,7 @@ GENERATED = {"tls": {"mode": "Generated"}}
 #: In a notebook's Pod.
 INSIDE = """
 import json
+import os
 from dask_gitops import clusters, connect
 names = [each.name for each in clusters()]
 client = connect("inside", workers=1, minimum=1)
@@ -30,6 +31,9 @@ answer = client.submit(lambda x: x + 1, 41).result(timeout=60)
 link = client.cluster.dashboard_link
 print(json.dumps({"names": names, "address": client.cluster.scheduler_address, "answer": answer, "link": link}))
 client.close()
+client = connect(template="small", workers=1, minimum=1, quiet=True)
+print("of its own", client.submit(sum, [1, 2]).result(timeout=60), flush=True)
+os._exit(0)  # as if it was killed
 """
 
 
@@ -88,10 +92,17 @@ def test_a_pod_connects_by_the_service(node, kubectl, kube, notebook):
     container = {"name": "notebook", "image": images.NOTEBOOK, "command": ["python3", "-c", INSIDE]}
     container["imagePullPolicy"] = "Never"
     spec: dict[str, Any] = {"restartPolicy": "Never", "serviceAccountName": NAME, "containers": [container]}
-    kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "notebook"}, "spec": spec})
     ended = ("Succeeded", "Failed")
-    eventually(lambda: kubectl.json("get", "pod", "notebook")["status"].get("phase") in ended, seconds=240)
-    log = kubectl("logs", "notebook")
+    options: dict[str, Any] = {"image": DASK_IMAGE, "cores": 0.1, "memory": "300Mi", "maximum_workers": 1}
+    with template(node, notebook, kubectl, "small", **options, scheduler_cores=0.1, scheduler_memory="300Mi"):
+        kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "notebook"}, "spec": spec})
+        eventually(lambda: kubectl.json("get", "pod", "notebook")["status"].get("phase") in ended, seconds=300)
+        log = kubectl("logs", "notebook")
+        assert "of its own 3" in log, log
+        of_its_own = ("get", "daskclusters", "-l", "dask.org/made-from=small", "-o", "name")
+        assert kubectl(*of_its_own)
+        kubectl("delete", "pod", "notebook")
+        eventually(lambda: not kubectl(*of_its_own), seconds=60)
     found = next((json.loads(line) for line in log.splitlines() if line.startswith("{")), None)
     assert found is not None, log
     assert (found["names"], found["answer"]) == (["inside"], 42)

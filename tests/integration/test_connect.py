@@ -21,7 +21,8 @@ from distributed import LocalCluster
 from tests.cluster import ControlPlane
 from tests.cluster.images import ROOT
 from tests.e2e.support import Kubectl, eventually
-from tests.support.notebook import Notebook, Rules
+from tests.support.constructs import IMAGE
+from tests.support.notebook import Notebook, Rules, template
 
 from dask_constructs import rbac
 from dask_gitops import (
@@ -30,6 +31,7 @@ from dask_gitops import (
     MissingRight,
     NoSuchCluster,
     NotReady,
+    Refused,
     Unreachable,
     clusters,
     connect,
@@ -118,6 +120,43 @@ async def test_all_of_it_asynchronously(kubectl, kube, notebook, capsys):
         pass
     eventually(lambda: kubectl("get", "daskclusters,daskautoscalers", "-o", "name") == "")
     assert [each.name for each in await clusters(asynchronous=True)] == []
+
+
+def made(kubectl: Kubectl) -> list[dict[str, Any]]:
+    return list(kubectl.json("get", "daskclusters", "-l", "dask.org/made-from=small")["items"])
+
+
+@pytest.mark.usefixtures("laptop", "controller", "scheduler")
+def test_a_cluster_from_a_template_stays_within_its_bounds(control_plane, kubectl, notebook, capsys):
+    with template(control_plane, notebook, kubectl, "small", image=IMAGE, maximum_workers=2, no_client_timeout=600):
+        connects_from_a_template(kubectl, notebook, capsys)
+
+
+def connects_from_a_template(kubectl, notebook, capsys):
+    with pytest.raises(Refused, match="at most 2 workers by template small, not 3"):
+        connect(template="small", workers=3)
+    client = connect(template="small", workers=2, minimum=2)
+    assert "left behind it ends 600 s after its last client has left" in capsys.readouterr().out
+    (cluster,) = made(kubectl)
+    assert cluster["metadata"]["annotations"]["dask.org/owner"] == notebook.user
+    assert client.submit(sum, [1, 2]).result(timeout=30) == 3
+    name = cluster["metadata"]["name"]
+    assert replicas(kubectl, f"{name}-default") == 2
+    with pytest.raises(Refused, match="at most 2 workers by template small, not 3"):
+        client.cluster.scale(3)
+    with pytest.raises(Refused, match="at most 2 workers by template small, not 9"):
+        client.cluster.adapt(minimum=0, maximum=9)
+    client.close()
+    eventually(lambda: made(kubectl) == [])
+
+    connect(template="small", keep=True).close()
+    (kept,) = made(kubectl)
+    connect(kept["metadata"]["name"], on_close="delete").close()
+    eventually(lambda: made(kubectl) == [])
+    with pytest.raises(NoSuchCluster, match="did you mean small"):
+        connect(template="smal")
+    with pytest.raises(ValueError, match="either the name"):
+        connect("small", template="small")
 
 
 @pytest.mark.usefixtures("laptop", "controller", "scheduler")
@@ -318,7 +357,7 @@ async def test_the_side_bar_lists_wakes_adapts_suspends_and_connects(kubectl, ku
     await manager.scale_cluster(model["id"], 2)
     model = await listed("analytics", 2)
     assert model["dashboard_link"].startswith("http://127.0.0.1:")
-    assert model["memory"] == "0 B", "the example states no limit"
+    assert model["memory"] == "200.00 MiB"
     manager.adapt_cluster(model["id"], 1, 3)
     model = await listed("analytics", 2)
     assert model["adapt"] == {"minimum": 1, "maximum": 3}

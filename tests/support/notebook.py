@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from dask_constructs import rbac
+from dask_constructs import DaskClusterTemplate, rbac
 from tests.cluster import ControlPlane
-from tests.e2e.support import Kubectl
+from tests.e2e.support import Kubectl, eventually
+from tests.support.constructs import chart, synth
 
 NAME = "ada"
 Rules = list[rbac.Permission | rbac.Other | rbac.Path]
@@ -37,3 +43,25 @@ class Notebook:
         path = folder / "kubeconfig"
         path.write_text(yaml.safe_dump(config))
         return path
+
+
+@contextmanager
+def template(cluster: ControlPlane, notebook: Notebook, kubectl: Kubectl, name: str, **options: Any) -> Iterator[None]:
+    """A template that the notebook may use, as soon as the API server knows its policies, which takes it a moment."""
+    c = chart()
+    DaskClusterTemplate(c, "t", name=name, namespace=kubectl.namespace, **options)
+    written = yaml.safe_dump_all(synth(c))
+    cluster.kubectl("apply", "-f", "-", input=written)
+    notebook.give([*rbac.NOTEBOOK, *rbac.template_user(name)])
+    by_hand = json.dumps(kubectl.json("get", "daskcluster", name) | {"metadata": {"name": "mine"}})
+
+    def is_known() -> bool:
+        try:
+            kubectl("create", f"--as={notebook.user}", "--dry-run=server", "-f", "-", input=by_hand)
+        except subprocess.CalledProcessError as error:
+            return "must be made from a template" in str(error.stderr)
+        return False
+
+    eventually(is_known, seconds=60)
+    yield
+    cluster.kubectl("delete", "--wait=false", "-f", "-", input=written)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from dask_crds.model import DaskCluster, parse
 from dask_crds.names import API_VERSION
-from dask_gitops import credentials, forward
+from dask_gitops import access, credentials, forward
 from dask_gitops.errors import NotReady
 from dask_gitops.forward import is_ready, pod_port
 from dask_gitops.routes import (
@@ -174,3 +175,14 @@ async def test_kr8s_is_not_let_try_for_ever(monkeypatch):
         assert len(await pods.async_ready_pods()) == 1
     with pytest.raises(ConnectionError):
         await pods.async_ready_pods()
+
+
+def test_a_pod_means_its_own_namespace_and_a_kubeconfig_says_another(tmp_path, monkeypatch):
+    """kr8s takes ``default`` for a ServiceAccount."""
+    file = tmp_path / "namespace"
+    monkeypatch.setattr(access, "_POD_NAMESPACE", file)
+    pod, laptop = (SimpleNamespace(auth=SimpleNamespace(active_context=context)) for context in ("", "production"))
+    assert access._own_namespace(pod) == ""
+    file.write_text("lab\n")
+    assert access._own_namespace(pod) == "lab"
+    assert access._own_namespace(laptop) == ""

@@ -244,6 +244,8 @@ def test_notebooks_connect_and_make_nothing_that_runs() -> None:
     ]
     (secrets,) = [rule for rule in role["rules"] if "secrets" in rule["resources"]]
     assert (secrets["verbs"], secrets["resourceNames"]) == (["get"], ["tls"])
+    bound = [m["metadata"]["name"] for m in of_kind(manifests, "ValidatingAdmissionPolicyBinding")]
+    assert bound == ["dask-notebook-team"], "of a cluster they change nothing but whether it sleeps"
     creates = {resource for rule in role["rules"] if "create" in rule["verbs"] for resource in rule["resources"]}
     assert creates == {"daskautoscalers", "pods/portforward"}
     assert not [rule for rule in role["rules"] if {"*", "delete", "update"} & set(rule["verbs"])]

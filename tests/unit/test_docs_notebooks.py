@@ -25,5 +25,5 @@ def test_the_tenant_lets_notebooks_in() -> None:
 
 def test_options_of_the_table_are_options() -> None:
     named = set(re.findall(r"^\| `(\w+)=", PAGE, re.MULTILINE))
-    assert named == {"workers", "minimum", "timeout", "on_close", "quiet"}
+    assert named == {"workers", "minimum", "template", "timeout", "on_close", "quiet"}
     assert named <= set(inspect.signature(Cluster).parameters)
