@@ -77,6 +77,7 @@ _KUSTOMIZE_CONTROLLER = "github.com/fluxcd/kustomize-controller"
 _FLUX_CLI = "github.com/fluxcd/flux2/v2"
 _KEDA = "github.com/kedacore/keda/v2"
 _CERT_MANAGER = "github.com/cert-manager/cert-manager"
+_KUEUE = "sigs.k8s.io/kueue"
 _NETWORK_POLICIES = "sigs.k8s.io/kube-network-policies"
 MODULES = (
     Module(
@@ -213,6 +214,7 @@ MODULES = (
         crds="deploy/crds/cert-manager.io_*.yaml",
         lacks={"cmd/controller/main.go": Path(__file__).with_name("cert_manager.go").read_text()},
     ),
+    Module(_KUEUE, "0.19.2", (f"{_KUEUE}/cmd/kueue",), crds="config/components/crd/bases/*.yaml"),
     Module("sigs.k8s.io/gateway-api", "1.6.1", (), crds="config/crd/standard/*routes.yaml"),
     Module(_NETWORK_POLICIES, "0.8.0", (f"{_NETWORK_POLICIES}/cmd",)),
 )
@@ -234,6 +236,7 @@ ARGO_CD = ("argocd",)
 FLUX = ("source-controller", "kustomize-controller")
 KEDA = ("keda-operator", "keda-adapter")
 CERT_MANAGER = ("cert-manager-controller",)
+KUEUE = ("kueue",)
 GATEWAY_API = ("gateway-api",)
 
 

@@ -12,6 +12,7 @@ from .encryption import ASKED_EVERY_SECONDS
 from .observed import ObservedCluster
 from .ownership import SUSPEND, applied_by, foreign_scheduler
 from .questions import Ask, Encrypted, Idle
+from .queue import base_actions
 from .scheduler import is_ready
 from .time import Time, created
 
@@ -24,11 +25,12 @@ def plan_cluster(o: ObservedCluster, now: Time) -> Plan:
     """What to do about a cluster now."""
     if foreign_scheduler(o.cluster.name, o.deployment):
         return Plan()
-    actions = step(children.changes(o, now))
+    told, look = base_actions(o.queued, now)
+    actions = step(told, children.changes(o, now))
     timeout, ask = o.cluster.spec.idle_timeout or 0, _questions(o.cluster)
     if ask is None or actions or o.cluster.spec.suspend or not is_ready(o.scheduler_pods):
         # Of a Secret no watch tells: what else is to be done is looked for at once.
-        return Plan(actions=actions, requeue_after=0.0 if any(isinstance(a, PutKey) for a in actions) else None)
+        return Plan(actions=actions, requeue_after=0.0 if any(isinstance(a, PutKey) for a in actions) else look)
     if o.answers is None:
         return Plan(ask=ask)
     if o.answers.silent:

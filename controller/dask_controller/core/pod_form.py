@@ -59,7 +59,12 @@ class _Container(TypedDict, total=False):
     ports: list[_Port] | None
 
 
+class _Gate(TypedDict, total=False):
+    name: str
+
+
 class _PodSpec(TypedDict, total=False):
+    schedulingGates: list[_Gate] | None
     containers: list[_Container]
     hostNetwork: bool | None
     restartPolicy: str

@@ -32,6 +32,7 @@ from ..core.pod_form import PodForm
 from ..kube.client import Kubernetes
 from ..kube.informer import Informer
 from .keyring import Keyring
+from .queues import Queues
 
 #: For how long a name is believed to be taken: a Pod of somebody else's tells us nothing when it goes.
 TAKEN_SECONDS = 600.0
@@ -59,6 +60,7 @@ class Caches:
     Attributes:
         informers: all of them, by kind.
         keyring: the keys of clusters, and what is believed of their Secrets.
+        queues: the objects of Kueue, where there are any.
 
     Args:
         kubernetes: the client.
@@ -111,6 +113,7 @@ class Caches:
         self.clusters: Informer[CachedResource] = resources("DaskCluster", _cluster_index)
         self.groups: Informer[CachedResource] = resources("DaskWorkerGroup", _group_index)
         self.autoscalers: Informer[CachedResource] = resources("DaskAutoscaler", _autoscaler_index)
+        self.queues = Queues(kubernetes, namespaces, functools.partial(self._changed, "Workload"))
 
     @property
     def are_synced(self) -> bool:
@@ -130,7 +133,8 @@ class Caches:
 
     def remember(self, manifest: dict[str, Any]) -> None:
         """Take in what a write was answered with, so that the next look does not miss it."""
-        informer = self.informers.get(manifest.get("kind", ""))
+        kind = manifest.get("kind", "")
+        informer = self.informers.get(kind) or self.queues.informers.get(kind)
         if informer is not None:
             informer.put(manifest)
 

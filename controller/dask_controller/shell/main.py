@@ -39,6 +39,7 @@ from . import handlers as handlers  # kopf finds them by their decorators
 from .caches import Caches, Key
 from .caller import OPERATOR
 from .keyring import Keyring
+from .queues import INSTALLED_SECONDS
 from .reconcile import Reconciler
 from .scheduled_job import follow
 from .wakeups import wake_by
@@ -140,11 +141,12 @@ async def run(options: argparse.Namespace) -> None:
             await lease.acquire()
             stack.push_async_callback(lease.release)
             _supervise(lease.keep(), "leadership was lost")
-        await asyncio.gather(caches.keyring.load(kubernetes), caches.synced())
+        await asyncio.gather(caches.keyring.load(kubernetes), caches.synced(), _queues(caches))
         gc.freeze()  # what was read at start lives as long as we do; collecting it over and over costs most of the CPU
         _supervise(_resync(kubernetes, queue, caches.keyring, options.namespace), "the resync ended")
         reconciler = _reconciler(options, kubernetes, caches, pollers, queue)
         working = _supervise(queue.run(reconciler, workers=options.workers), "the queue ended")
+        _supervise(_later_queues(caches), "nobody looked for Kueue")
         for key in caches.unobserved():  # now, before kopf lists all that has been there for long
             queue.add(key, prompt=True)
         logger.info("serving %s", "all namespaces" if options.all_namespaces else ", ".join(options.namespace))
@@ -257,6 +259,24 @@ async def _check_crds(kubernetes: Kubernetes, namespaces: Sequence[str] | None) 
             if error.status in (403, 404):
                 sys.exit(f"{RESOURCES[kind].plural}.{names.GROUP}: {error}. Install the CRDs and the RBAC rules first.")
             raise
+
+
+async def _queues(caches: Caches) -> None:
+    """Follow what there is of Kueue, if there is any; known before anything is decided that it has a say in."""
+    if await caches.queues.find():
+        _supervise(caches.queues.run(), "the watches of Kueue ended")
+        await caches.queues.synced()
+
+
+async def _later_queues(caches: Caches) -> None:
+    """Look for Kueue as long as there is none; whom it concerns looks again by itself."""
+    while caches.queues.problem is not None:
+        await asyncio.sleep(INSTALLED_SECONDS)
+        try:
+            await _queues(caches)
+        except ApiError as error:
+            logger.warning("looking for Kueue: %s", error)
+    await asyncio.Event().wait()  # to end would end the process
 
 
 async def _resync(
