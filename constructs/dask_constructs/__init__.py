@@ -26,6 +26,7 @@ from .manifest import problems  # noqa: E402
 from .network import DaskNetworkPolicy  # noqa: E402
 from .operator import DaskCustomResourceDefinitions, DaskOperator  # noqa: E402
 from .policy import DaskAdmissionPolicy  # noqa: E402
+from .queue import ClusterQueue, LocalQueue, ResourceFlavor  # noqa: E402
 from .resource import DaskResource  # noqa: E402
 from .security import Tls  # noqa: E402
 from .source import Source  # noqa: E402
@@ -37,6 +38,7 @@ __all__ = [
     "ArgoCDApplications",
     "ArgoCDSettings",
     "ArgoCDTenant",
+    "ClusterQueue",
     "DaskAdmissionPolicy",
     "DaskAutoscaler",
     "DaskCluster",
@@ -52,6 +54,8 @@ __all__ = [
     "DaskWorkerGroup",
     "FluxKustomizations",
     "FluxTenant",
+    "LocalQueue",
+    "ResourceFlavor",
     "Source",
     "Tls",
     "Volume",

@@ -77,6 +77,9 @@ class OperatorProps(TypedDict, total=False):
     egress: Sequence[Mapping[str, Any]] | None
     """Further rules of where it may go, an API server at another port or DNS of another kind say; as in a
     NetworkPolicy."""
+    queues: bool | None
+    """Whether clusters and jobs may wait in queues of Kueue (default true, with ``namespaces`` false: it takes a
+    ClusterRole to read which nodes quota is for)."""
     replicas: Annotated[int, Meta(ge=0, le=100)] | None
     """One leads, the others are ready to take over (default 2)."""
     cluster_domain: Text | None
@@ -120,6 +123,8 @@ class DaskOperator(DaskConstruct):
             cluster_scoped(self, "namespace", _namespace(self._namespace))
         self._object("service-account", "v1", "ServiceAccount", wave=-5, automountServiceAccountToken=False)
         self._permissions(namespaces)
+        if options.get("queues", namespaces is None):
+            self._queues(namespaces)
         if "metrics_tls" in options:
             self._metrics_access()
         if options.get("aggregated_roles", True):
@@ -170,6 +175,15 @@ class DaskOperator(DaskConstruct):
             self._cluster_role("cluster-role", NAME, permissions, subject)
         for namespace in namespaces or ():
             self._role(f"role-{namespace}", NAME, namespace, permissions, subject)
+
+    def _queues(self, namespaces: Sequence[str] | None) -> None:
+        subject, name = {"kind": "ServiceAccount", "name": NAME, "namespace": self._namespace}, self._name_in_cluster
+        classes, workloads = rbac.rules(rbac.QUEUE_CLASSES), rbac.rules(rbac.QUEUE_WORKLOADS)
+        self._cluster_role("queue-classes", f"{name}-queue-classes", classes, subject)
+        if namespaces is None:
+            self._cluster_role("queues", f"{name}-queues", workloads, subject)
+        for namespace in namespaces or ():
+            self._role(f"queues-{namespace}", f"{NAME}-queues", namespace, workloads, subject)
 
     def _metrics_access(self) -> None:
         # Whose a token is and what they may do is asked for the whole cluster, whatever namespaces we look after.

@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "permissions.md").read_text()
 def roles(**options: Any) -> dict[str, Manifest]:
     """All that the constructs make, by name."""
     c = chart()
-    DaskOperator(c, "operator", metrics_tls="tls", **options)
+    DaskOperator(c, "operator", metrics_tls="tls", queues=True, **options)
     DaskTenant(c, "tenant", namespace="team", groups=["engineers"])
     return {m["metadata"]["name"]: m for m in synth(c) if m["kind"] in ("Role", "ClusterRole")}
 

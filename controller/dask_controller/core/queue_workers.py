@@ -10,7 +10,7 @@ At any time the Pods of a Workload, terminating ones included, are no more than 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import count, repeat
 
 from msgspec import Struct
@@ -104,7 +104,12 @@ def is_current(of: Workload, group: DaskWorkerGroup) -> bool:
 
 
 def surplus_actions(
-    group: DaskWorkerGroup, queue: GroupQueue | None, pods: Sequence[Pod], wanted: int, now: Time
+    group: DaskWorkerGroup,
+    queue: GroupQueue | None,
+    pods: Sequence[Pod],
+    wanted: int,
+    now: Time,
+    about_to_be_used: Set[str] = frozenset(),
 ) -> Iterator[Action]:
     """What is to be told to Kueue about the workers beyond the base.
 
@@ -114,6 +119,7 @@ def surplus_actions(
         pods: of the group.
         wanted: workers that the group works towards.
         now: the time.
+        about_to_be_used: Workloads on which Pods are made now.
     """
     if queue is None or queue.unavailable:
         return
@@ -121,7 +127,7 @@ def surplus_actions(
     if queue.left:
         yield from map(Delete.of, there)
         return
-    used = {p.workload for p in pods if not p.is_finished}
+    used = {p.workload for p in pods if not p.is_finished} | about_to_be_used
     ready = {p.workload for p in pods if p.ready and not p.deleting}
     useful = [w for w in there if is_current(w, group) and not (w.is_evicted or w.is_finished)]
     lost = {w.name for w in there} - {w.name for w in useful}

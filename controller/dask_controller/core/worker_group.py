@@ -234,26 +234,24 @@ def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
     gone = drained(o, b.draining, decision.resumed, now, scheduler_runs=scheduler_runs)
     ended = chain((p for p in b.finished if replaceable_at(p, o, now) <= now), gone.due)
     grace = stop_seconds(o.group)
-    places = free_ordinals(o.pods, min(decision.create, STEP), o.taken)
+    new = _creations(o, free_ordinals(o.pods, min(decision.create, STEP), o.taken))
     actions = step(
         # As they were seen: one that has begun to run meanwhile, or was taken from the group, is left alone.
         (Delete.of(p, version=p.resource_version, grace_seconds=grace) for p in chain(at_once, ended)),
         chain(_adoption(o), _relabelled(o, (*b.kept, *b.draining))),
-        _creations(o, places),
+        new,
         timeouts(o, gone.late),
-        surplus_actions(o.group, o.queue, o.pods, desired_replicas(o), now),
+        surplus_actions(o.group, o.queue, o.pods, desired_replicas(o), now, {worker.workload for worker in new}),
     )
     # Those that are deleted now stay in the ledger until they are seen to be gone: the deletion may fail.
     draining = gone.notes | {p.name: "" for p in (*begun, *gone.due)}
     return Plan(actions=actions, requeue_after=_next_look(o, b, begun, draining, now), draining=draining)
 
 
-def _creations(o: ObservedGroup, places: Sequence[int]) -> Iterator[CreateWorker]:
+def _creations(o: ObservedGroup, places: Sequence[int]) -> list[CreateWorker]:
     """New workers, each on quota where it needs some."""
-    quota = free(o.queue, o.pods)
-    for ordinal, (workload, placement) in zip(places, quota, strict=False):
-        cluster_uid = o.cluster.uid if o.cluster else ""
-        yield CreateWorker(o.group, ordinal, cluster_uid, o.certificates, workload, placement)
+    uid, quota = o.cluster.uid if o.cluster else "", free(o.queue, o.pods)
+    return [CreateWorker(o.group, n, uid, o.certificates, *granted) for n, granted in zip(places, quota, strict=False)]
 
 
 def _next_look(

@@ -134,7 +134,7 @@ class Caches:
     def remember(self, manifest: dict[str, Any]) -> None:
         """Take in what a write was answered with, so that the next look does not miss it."""
         kind = manifest.get("kind", "")
-        informer = self.informers.get(kind) or self.queues.informers.get(kind)
+        informer = self.informers.get(kind, self.queues.informers.get(kind))
         if informer is not None:
             informer.put(manifest)
 

@@ -1,0 +1,357 @@
+"""Clusters and jobs in queues of the real Kueue.
+
+Left out unless it has been built, ``python -m tests.cluster kueue``: that takes as long as Kubernetes itself.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.cluster import ControlPlane
+from tests.e2e.support import Kubectl, eventually
+from tests.support.controller import Controller
+from tests.support.kueue import PROGRAM, cluster_queue, flavor, intruder, kueue, local_queue, priority
+
+from dask_crds.names import Annotation, Label
+
+pytestmark = pytest.mark.control_plane
+
+QUEUE = "team"
+
+
+@pytest.fixture(scope="module")
+def installed(control_plane: ControlPlane) -> Iterator[None]:
+    with kueue(control_plane):
+        control_plane.kubectl("apply", "-f", "-", input=items(priority("high", 1000), priority("low", -1000)))
+        yield
+
+
+class Queue:
+    """A queue with a flavor of its own, and all that runs in its namespace."""
+
+    def __init__(self, kubectl: Kubectl, cpu: str, **of_flavor: Any) -> None:
+        self.kubectl, self.name = kubectl, kubectl.namespace
+        kubectl.apply(flavor(self.name, **of_flavor))
+        kubectl.apply(cluster_queue(self.name, self.name, cpu))
+        kubectl.apply(local_queue(QUEUE, self.name))
+
+    def set_quota(self, cpu: str) -> None:
+        self.kubectl.apply(cluster_queue(self.name, self.name, cpu))
+
+    def stop(self, policy: str) -> None:
+        self.kubectl("patch", "clusterqueue", self.name, "--type=merge", f'-p={{"spec":{{"stopPolicy":"{policy}"}}}}')
+
+    def workloads(self, role: str = "") -> list[dict[str, Any]]:
+        label = f"{Label.QUEUE_ROLE}={role}" if role else Label.QUEUE_ROLE
+        return list(self.kubectl.json("get", "workloads", "-l", label)["items"])
+
+    def admitted(self, role: str) -> int:
+        return sum(is_true(w, "Admitted") and not is_true(w, "Evicted") for w in self.workloads(role))
+
+    def pods(self, component: str = "") -> list[dict[str, Any]]:
+        """Those of Dask that are not gone."""
+        label = f"{Label.COMPONENT}={component}" if component else Label.COMPONENT
+        return list(self.kubectl.json("get", "pods", "-l", label)["items"])
+
+    def used(self) -> int:
+        """Thousandths of a CPU that Pods of the namespace ask for, those that are being deleted included."""
+        running = (p for p in self.kubectl.json("get", "pods")["items"] if p["status"].get("phase") in (None, *_LIVING))
+        return sum(milli(c["resources"]["requests"]["cpu"]) for p in running for c in p["spec"]["containers"])
+
+
+_LIVING = ("Pending", "Running")
+
+
+@pytest.fixture
+def make_queue(kubectl: Kubectl, installed: None) -> Iterator[Any]:
+    made = list[Queue]()
+
+    def make(cpu: str, **options: Any) -> Queue:
+        made.append(Queue(kubectl, cpu, **options))
+        return made[-1]
+
+    yield make
+    for queue in made:
+        queue.kubectl("delete", "--all", "daskjobs,daskclusters,jobs")
+        queue.kubectl("delete", "--wait=false", "clusterqueue,resourceflavor", queue.name)
+
+
+def items(*manifests: dict[str, Any]) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests})
+
+
+def is_true(of: dict[str, Any], type: str) -> bool:
+    conditions = of.get("status", {}).get("conditions", [])
+    return any(c["type"] == type and c["status"] == "True" for c in conditions)
+
+
+def milli(amount: str) -> int:
+    return int(amount[:-1]) if amount.endswith("m") else 1000 * int(amount)
+
+
+def queued(manifest: dict[str, Any], *, priority_class: str = "") -> dict[str, Any]:
+    labels = {Label.QUEUE: QUEUE} | ({Label.PRIORITY_CLASS: priority_class} if priority_class else {})
+    return {**manifest, "metadata": {**manifest["metadata"], "labels": labels}}
+
+
+def workers(replicas: int, guaranteed: int | None = None) -> dict[str, Any]:
+    """Workers of one CPU, which nobody waits for when they go: there is no scheduler that could be asked."""
+    extra = {"drainTimeoutSeconds": 0} | ({} if guaranteed is None else {"guaranteed": guaranteed})
+    return {"workers": replicas, "worker_cpu": "1", "worker_extra": extra}
+
+
+def why(kubectl: Kubectl, kind: str, name: str, type: str = "Admitted") -> str:
+    found = kubectl.status(kind, name).get("conditions", [])
+    return next((f"{c['status']} {c['reason']}: {c['message']}" for c in found if c["type"] == type), "")
+
+
+class Watched:
+    """Looks again and again whether Pods ask for more than there is quota."""
+
+    def __init__(self, queue: Queue, most: int) -> None:
+        self.queue, self.most, self.samples = queue, most, list[int]()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def _look(self) -> None:
+        while not self._over.wait(0.2):
+            self.samples.append(self.queue.used())
+
+    def __enter__(self) -> Watched:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        assert len(self.samples) > 3
+        assert max(self.samples) <= self.most
+
+
+@pytest.mark.usefixtures("controller")
+def test_nothing_starts_without_quota_and_the_words_are_kueues(make_queue, kubectl, kube):
+    queue = make_queue("1500m")
+    kubectl.apply(queued(kube.cluster_manifest("c", **workers(2))))
+    eventually(lambda: "insufficient" in why(kubectl, "daskcluster", "c"))
+    assert why(kubectl, "daskcluster", "c").startswith(f"False Queued: LocalQueue {QUEUE}: ")
+    assert "insufficient" in why(kubectl, "daskcluster", "c", "Ready")
+    assert why(kubectl, "daskcluster", "c", "Suspended").startswith("False")
+    assert queue.pods() == []
+    (base,) = queue.workloads()
+    assert {s["name"]: s["count"] for s in base["spec"]["podSets"]} == {"scheduler": 1, "c-default": 2}
+
+    queue.set_quota("3")
+    kubectl.wait_ready("daskcluster", "c")
+    assert why(kubectl, "daskcluster", "c") == f"True Admitted: ClusterQueue {queue.name} has granted quota"
+    assert {p["metadata"]["annotations"][Annotation.WORKLOAD] for p in queue.pods("worker")} == {
+        base["metadata"]["name"]
+    }
+    eventually(lambda: is_true(queue.workloads("base")[0], "PodsReady"))
+    children = kubectl.json("get", "pods,deployments,services,configmaps,daskworkergroups")["items"]
+    assert [c["metadata"]["name"] for c in children if Label.QUEUE in c["metadata"].get("labels", {})] == []
+
+
+@pytest.mark.usefixtures("controller")
+def test_flavors_reach_the_pods_and_never_the_users_object(make_queue, control_plane, kubectl, kube):
+    control_plane.kubectl("label", "--overwrite", "node", "kwok-1", "pool=fast")
+    taint = {"key": "spot", "operator": "Exists", "effect": "NoSchedule"}
+    queue = make_queue("9", labels={"pool": "fast"}, tolerations=[taint])
+    kubectl.apply(queued(kube.job_manifest("j", "pass", cluster={"spec": kube.cluster_spec(**workers(2, 1))})))
+    eventually(lambda: {p["metadata"]["labels"][Label.COMPONENT] for p in queue.pods()} >= {"scheduler", "worker"})
+    eventually(lambda: len(queue.pods()) == 4)  # scheduler, runner, one guaranteed worker and another
+    for pod in queue.pods():
+        assert pod["spec"]["nodeSelector"] == {"pool": "fast"}
+        assert taint in pod["spec"]["tolerations"]
+        assert pod["spec"]["nodeName"] == "kwok-1"
+    for kind in ("daskjob", "daskcluster"):
+        assert "nodeSelector" not in json.dumps(kubectl.json("get", kind, "j")["spec"])
+    (written,) = (
+        fields["manager"] for fields in _managers(kubectl, "daskjob", "j") if "f:spec" in fields.get("fieldsV1", {})
+    )
+    assert written.startswith("kubectl")
+
+
+def _managers(kubectl: Kubectl, kind: str, name: str) -> list[dict[str, Any]]:
+    return list(kubectl.json("get", kind, name, "--show-managed-fields")["metadata"]["managedFields"])
+
+
+@pytest.mark.usefixtures("controller")
+def test_preemption_takes_as_many_surplus_workers_as_it_needs(make_queue, kubectl, kube):
+    queue = make_queue("4100m")
+    with Watched(queue, 4100):
+        kubectl.apply(queued(kube.cluster_manifest("c", **workers(4, 1))))
+        kubectl.wait_ready("daskcluster", "c")
+        assert queue.admitted("base"), queue.admitted("surplus") == (1, 3)
+        scheduler = queue.pods("scheduler")[0]["metadata"]["uid"]
+
+        kubectl.apply(intruder("urgent", QUEUE, "2", priority_class="high"))
+        eventually(lambda: kubectl.status("job", "urgent").get("active"))
+        eventually(lambda: len(queue.pods("worker")) == 2)
+        assert (queue.admitted("base"), queue.admitted("surplus")) == (1, 1)
+        assert queue.pods("scheduler")[0]["metadata"]["uid"] == scheduler
+        eventually(lambda: "2 workers wait for quota" in why(kubectl, "daskworkergroup", "c-default", "Ready"))
+
+        kubectl("delete", "job", "urgent")
+        kubectl.wait_ready("daskcluster", "c")
+        assert len(queue.pods("worker")) == 4
+        assert queue.pods("scheduler")[0]["metadata"]["uid"] == scheduler
+
+
+@pytest.mark.usefixtures("controller")
+def test_a_smaller_group_gives_surplus_quota_back_and_keeps_what_is_guaranteed(make_queue, kubectl, kube):
+    queue = make_queue("9")
+    kubectl.apply(queued(kube.cluster_manifest("c", **workers(5, 2))))
+    kubectl.wait_ready("daskcluster", "c")
+    assert queue.admitted("surplus") == 3
+    (base,) = queue.workloads("base")
+    kubectl("scale", "daskworkergroup", "c-default", "--replicas=3")
+    eventually(lambda: len(queue.workloads("surplus")) == 1 and len(queue.pods("worker")) == 3)
+    on_base = [p for p in queue.pods("worker") if _workload(p) == base["metadata"]["name"]]
+    assert len(on_base) == 2
+    kubectl("delete", "pod", on_base[0]["metadata"]["name"])  # a new one takes its place in the base
+    eventually(lambda: sum(_workload(p) == base["metadata"]["name"] for p in queue.pods("worker")) == 2)
+    assert len(queue.workloads("surplus")) == 1
+
+
+def _workload(pod: dict[str, Any]) -> str:
+    return str(pod["metadata"]["annotations"][Annotation.WORKLOAD])
+
+
+@pytest.mark.usefixtures("controller")
+def test_a_job_whose_base_is_preempted_runs_again_and_counts_no_failure(make_queue, kubectl, kube):
+    queue = make_queue("3")
+    job = kube.job_manifest("j", "pass", cluster={"spec": kube.cluster_spec(**workers(2))})
+    with Watched(queue, 3000):
+        kubectl.apply(queued(job))
+        eventually(lambda: kubectl.status("daskjob", "j").get("jobStatus") == "Running")
+        kubectl.apply(intruder("urgent", QUEUE, "2", priority_class="high"))
+        eventually(lambda: kubectl.status("job", "urgent").get("active"))
+        assert queue.pods() == []
+        eventually(lambda: why(kubectl, "daskjob", "j").startswith("False Queued"))
+        assert not is_true(kubectl.json("get", "daskjob", "j"), "Failed")
+        kubectl("delete", "job", "urgent")
+        eventually(lambda: len(queue.pods("job-runner")) == 1)
+    (runner,) = queue.pods("job-runner")
+    kubectl("annotate", "pod", runner["metadata"]["name"], "test.dask.org/exit-code=0")
+    eventually(lambda: kubectl.status("daskjob", "j").get("jobStatus") == "Successful")
+    assert "retries" not in kubectl.status("daskjob", "j")
+    eventually(lambda: is_true(queue.workloads("base")[0], "Finished") and not queue.workloads("surplus"))
+
+
+@pytest.mark.usefixtures("controller")
+def test_who_runs_a_queue_can_hold_back_a_workload_and_drain_the_queue(make_queue, kubectl, kube):
+    queue = make_queue("9")
+    kubectl.apply(queued(kube.cluster_manifest("c", **workers(2, 1))))
+    kubectl.wait_ready("daskcluster", "c")
+    (base,) = queue.workloads("base")
+    for active in ("false", "true"):
+        patch = f'-p={{"spec":{{"active":{active}}}}}'
+        kubectl("patch", "workload", base["metadata"]["name"], "--type=merge", patch)
+        if active == "false":
+            eventually(lambda: queue.pods() == [] and "is not active" in why(kubectl, "daskcluster", "c"))
+            assert not is_true(queue.workloads("base")[0], "QuotaReserved")
+    kubectl.wait_ready("daskcluster", "c")
+    queue.stop("HoldAndDrain")
+    eventually(lambda: queue.pods() == [])
+    queue.stop("None")
+    kubectl.wait_ready("daskcluster", "c")
+    assert queue.workloads("base")[0]["metadata"]["uid"] == base["metadata"]["uid"]
+
+
+@pytest.mark.usefixtures("controller")
+def test_suspended_and_deleted_clusters_give_all_quota_back(make_queue, kubectl, kube):
+    queue = make_queue("9")
+    kubectl.apply(queued(kube.cluster_manifest("c", **workers(2, 1))))
+    kubectl.wait_ready("daskcluster", "c")
+    kubectl("patch", "daskcluster", "c", "--type=merge", '-p={"spec":{"suspend":true}}')
+    eventually(lambda: queue.workloads() == [] and queue.pods() == [])
+    kubectl("patch", "daskcluster", "c", "--type=merge", '-p={"spec":{"suspend":null}}')
+    kubectl.wait_ready("daskcluster", "c")
+    kubectl("delete", "daskcluster", "c")
+    eventually(lambda: queue.workloads() == [])
+
+
+@pytest.mark.usefixtures("controller")
+def test_other_resources_are_queued_for_anew(make_queue, kubectl, kube):
+    queue = make_queue("4100m")
+    kubectl.apply(queued(kube.cluster_manifest("c", **workers(2))))
+    kubectl.wait_ready("daskcluster", "c")
+    with Watched(queue, 4100):
+        kubectl.apply(queued(kube.cluster_manifest("c", **(workers(2) | {"worker_cpu": "2"}))))
+        eventually(lambda: queue.used() == 4020)
+        kubectl.wait_ready("daskcluster", "c")
+
+
+@pytest.mark.usefixtures("controller")
+def test_a_label_that_comes_or_goes(make_queue, kubectl, kube):
+    queue = make_queue("1")
+    kubectl.apply(kube.cluster_manifest("c", **workers(2)))
+    kubectl.wait_ready("daskcluster", "c")
+    kubectl("label", "daskcluster", "c", f"{Label.QUEUE}={QUEUE}")
+    eventually(lambda: queue.pods() == [] and "insufficient" in why(kubectl, "daskcluster", "c"))
+    kubectl("label", "daskcluster", "c", f"{Label.QUEUE}-")
+    kubectl.wait_ready("daskcluster", "c")
+    eventually(lambda: queue.workloads() == [])
+    assert why(kubectl, "daskcluster", "c") == ""
+
+
+def test_an_operator_that_is_killed_goes_on_where_it_was(make_queue, control_plane, namespace, kubectl, kube):
+    queue = make_queue("4100m")
+    states = [
+        lambda: queue.workloads("base"),
+        lambda: queue.admitted("base"),
+        lambda: queue.pods("scheduler"),
+        lambda: queue.workloads("surplus"),
+        lambda: len(queue.pods("worker")) > 1,
+    ]
+    controller = Controller(control_plane, namespace)
+    try:
+        with Watched(queue, 4100):
+            kubectl.apply(queued(kube.cluster_manifest("c", **workers(4, 1))))
+            for reached in states:
+                eventually(reached)
+                controller.kill()
+                controller.start()
+            kubectl.wait_ready("daskcluster", "c")
+            kubectl.apply(intruder("urgent", QUEUE, "4", priority_class="high"))
+            for left in (4, 2, 0):
+                eventually(lambda left=left: len(queue.pods("worker")) <= left)
+                controller.kill()
+                controller.start()
+            eventually(lambda: kubectl.status("job", "urgent").get("active"))
+            kubectl("delete", "job", "urgent")
+            kubectl.wait_ready("daskcluster", "c")
+    finally:
+        controller.kill()
+    assert (queue.admitted("base"), queue.admitted("surplus"), len(queue.pods("worker"))) == (1, 3, 4)
+    assert len({_workload(p) for p in queue.pods("worker")}) == 4
+
+
+@pytest.mark.usefixtures("controller", "installed")
+def test_pods_that_kueue_takes_by_itself_are_told(make_queue, kubectl, kube):
+    queue = make_queue("0")
+    kubectl.apply(local_queue("default", queue.name))
+    kubectl.apply(kube.cluster_manifest("c", **workers(1)))
+    eventually(lambda: "CapturedByKueue" in why(kubectl, "daskcluster", "c", "Ready"))
+
+
+@pytest.mark.usefixtures("controller")
+def test_running_clusters_do_not_notice_that_kueue_is_down(make_queue, control_plane, kubectl, kube):
+    queue = make_queue("9")
+    kubectl.apply(queued(kube.cluster_manifest("c", **workers(1))))
+    kubectl.wait_ready("daskcluster", "c")
+    before = {p["metadata"]["uid"] for p in queue.pods()}
+    process = control_plane.processes.running(PROGRAM)
+    process.send_signal(19)  # SIGSTOP: nobody answers its webhooks
+    try:
+        kubectl.apply(queued(kube.cluster_manifest("later", **workers(1))))
+        eventually(lambda: "webhook" in why(kubectl, "daskcluster", "later", "Ready"), seconds=90)
+        assert {p["metadata"]["uid"] for p in queue.pods()} == before
+    finally:
+        process.send_signal(18)
+    kubectl.wait_ready("daskcluster", "later")
+    assert {p["metadata"]["uid"] for p in queue.pods()} >= before
