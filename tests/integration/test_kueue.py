@@ -5,6 +5,7 @@ Left out unless it has been built, ``python -m tests.cluster kueue``: that takes
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 from tests.cluster import ControlPlane
-from tests.e2e.support import Kubectl, eventually
+from tests.e2e import support
+from tests.e2e.support import Kubectl
 from tests.support.controller import Controller
 from tests.support.kueue import PROGRAM, cluster_queue, flavor, intruder, kueue, local_queue, priority
 
@@ -21,6 +23,7 @@ from dask_crds.names import Annotation, Label
 pytestmark = pytest.mark.control_plane
 
 QUEUE = "team"
+eventually = functools.partial(support.eventually, seconds=180)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +109,7 @@ def workers(replicas: int, guaranteed: int | None = None) -> dict[str, Any]:
 
 def why(kubectl: Kubectl, kind: str, name: str, type: str = "Admitted") -> str:
     found = kubectl.status(kind, name).get("conditions", [])
-    return next((f"{c['status']} {c['reason']}: {c['message']}" for c in found if c["type"] == type), "")
+    return next((f"{c['status']} {c['reason']}: {c.get('message', '')}" for c in found if c["type"] == type), "")
 
 
 class Watched:
