@@ -9,6 +9,7 @@ import functools
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -63,7 +64,8 @@ class Queue:
     def used(self) -> int:
         """Thousandths of a CPU that Pods of the namespace ask for, those that are being deleted included."""
         running = (p for p in self.kubectl.json("get", "pods")["items"] if p["status"].get("phase") in (None, *_LIVING))
-        return sum(milli(c["resources"]["requests"]["cpu"]) for p in running for c in p["spec"]["containers"])
+        requests = (c["resources"].get("requests", {}) for p in running for c in p["spec"]["containers"])
+        return sum(milli(each.get("cpu", "0m")) for each in requests)
 
 
 _LIVING = ("Pending", "Running")
@@ -118,19 +120,20 @@ class Watched:
     def __init__(self, queue: Queue, most: int) -> None:
         self.queue, self.most, self.samples = queue, most, list[int]()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look)
+        self._looking = ThreadPoolExecutor(1)
 
     def _look(self) -> None:
         while not self._over.wait(0.2):
             self.samples.append(self.queue.used())
 
     def __enter__(self) -> Watched:
-        self._thread.start()
+        self._looked = self._looking.submit(self._look)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join()
+        self._looked.result()
+        self._looking.shutdown()
         assert len(self.samples) > 3
         assert max(self.samples) <= self.most
 
@@ -163,8 +166,10 @@ def test_flavors_reach_the_pods_and_never_the_users_object(make_queue, control_p
     control_plane.kubectl("label", "--overwrite", "node", "kwok-1", "pool=fast")
     taint = {"key": "spot", "operator": "Exists", "effect": "NoSchedule"}
     queue = make_queue("9", labels={"pool": "fast"}, tolerations=[taint])
-    kubectl.apply(queued(kube.job_manifest("j", "pass", cluster={"spec": kube.cluster_spec(**workers(2, 1))})))
-    eventually(lambda: {p["metadata"]["labels"][Label.COMPONENT] for p in queue.pods()} >= {"scheduler", "worker"})
+    job = queued(kube.job_manifest("j", "pass", cluster={"spec": kube.cluster_spec(**workers(2, 1))}))
+    (runner,) = job["spec"]["job"]["spec"]["containers"]
+    runner["resources"] = {"requests": {"cpu": "10m"}}  # without any, quota says nothing of its node
+    kubectl.apply(job)
     eventually(lambda: len(queue.pods()) == 4)  # scheduler, runner, one guaranteed worker and another
     for pod in queue.pods():
         assert pod["spec"]["nodeSelector"] == {"pool": "fast"}

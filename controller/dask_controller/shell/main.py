@@ -146,7 +146,6 @@ async def run(options: argparse.Namespace) -> None:
         _supervise(_resync(kubernetes, queue, caches.keyring, options.namespace), "the resync ended")
         reconciler = _reconciler(options, kubernetes, caches, pollers, queue)
         working = _supervise(queue.run(reconciler, workers=options.workers), "the queue ended")
-        _supervise(_later_queues(caches), "nobody looked for Kueue")
         for key in caches.unobserved():  # now, before kopf lists all that has been there for long
             queue.add(key, prompt=True)
         logger.info("serving %s", "all namespaces" if options.all_namespaces else ", ".join(options.namespace))
@@ -266,17 +265,22 @@ async def _queues(caches: Caches) -> None:
     if await caches.queues.find():
         _supervise(caches.queues.run(), "the watches of Kueue ended")
         await caches.queues.synced()
+    else:
+        _supervise(_later_queues(caches), "nobody looked for Kueue")
 
 
 async def _later_queues(caches: Caches) -> None:
     """Look for Kueue as long as there is none; whom it concerns looks again by itself."""
-    while caches.queues.problem is not None:
+    found = False
+    while not found:
         await asyncio.sleep(INSTALLED_SECONDS)
         try:
-            await _queues(caches)
+            found = await caches.queues.find()
         except ApiError as error:
             logger.warning("looking for Kueue: %s", error)
-    await asyncio.Event().wait()  # to end would end the process
+    watches = asyncio.create_task(caches.queues.run())
+    await caches.queues.synced()
+    await watches
 
 
 async def _resync(
