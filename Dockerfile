@@ -11,6 +11,7 @@ COPY resources resources
 COPY constructs constructs
 COPY synth synth
 COPY controller controller
+COPY client client
 # Exactly these versions, checked by their hashes, of what builds as of what runs; a bot or `make lock` renews them.
 RUN pip install --no-cache-dir --require-hashes -r controller/build.lock \
  && pip install --no-cache-dir --no-compile --prefix=/install --require-hashes -r controller/requirements.lock \

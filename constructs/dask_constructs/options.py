@@ -233,9 +233,12 @@ class ClusterOptions(WorkerOptions, total=False):
     """Serve JupyterLab beside the dashboard, at ``/jupyter``."""
     idle_timeout: Seconds | None
     """Seconds without work after which ``idle_action`` is taken (default 0: never)."""
+    no_client_timeout: Seconds | None
+    """Seconds without a connected client after which ``idle_action`` is taken, whatever is still running (default 0:
+    never)."""
     idle_action: Literal["Delete", "Suspend"] | None
-    """What to do with an idle cluster (default ``Delete``). A GitOps tool would create a deleted one again, so
-    ``Suspend`` is for clusters in Git."""
+    """What to do with an idle cluster, or one without clients (default ``Delete``). A GitOps tool would create a
+    deleted one again, so ``Suspend`` is for clusters in Git."""
     service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"] | None
     """Type of the scheduler's Service (default ``ClusterIP``)."""
     service: Annotated[ServiceSpec, shape("ServiceSpec")] | None

@@ -66,6 +66,7 @@ def cluster_spec(options: Options, *, suspend: bool | None = None) -> DaskCluste
         ),
         worker=worker(options),
         idle_timeout=options.get("idle_timeout"),
+        no_client_timeout=options.get("no_client_timeout"),
         idle_action=options.get("idle_action"),
         suspend=suspend,
         security=security.stated(options.get("security"), options.get("name", "")),

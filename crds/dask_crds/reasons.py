@@ -84,11 +84,19 @@ class Reason(StrEnum):
         "The operator may not make the Secret with the certificate; the message names the permission or the policy.",
     )
     NOT_SUSPENDED = "NotSuspended", "`spec.suspend` is not true; nothing to do."
-    IDLE = "Idle", "The cluster was idle for `spec.idleTimeout` and has been suspended; set `spec.suspend` to false."
+    IDLE = (
+        "Idle",
+        "The cluster was idle for `spec.idleTimeout`, or without a client for `spec.noClientTimeout`, and has been "
+        "suspended; set `spec.suspend` to false.",
+    )
     IDLE_TIMEOUT = "IdleTimeout", "An Event: the cluster was idle for `spec.idleTimeout`; `idleAction` has been done."
+    NO_CLIENT_TIMEOUT = (
+        "NoClientTimeout",
+        "An Event: no client was connected to the cluster for `spec.noClientTimeout`; `idleAction` has been done.",
+    )
     SUSPEND_IS_STATED = (
         "SuspendIsStated",
-        "An Event: the idle cluster is not suspended, as a manifest states `spec.suspend`; leave it out there.",
+        "An Event: the unused cluster is not suspended, as a manifest states `spec.suspend`; leave it out there.",
     )
 
     # --- of what a queue of Kueue admits ------------------------------------------------------------------------------
@@ -156,10 +164,10 @@ class Reason(StrEnum):
         "SuspendedByAnother",
         "Somebody else, such as a queue, has suspended the runner's Job; it goes on when they resume it.",
     )
-    CONSISTENT = "Consistent", "Runner, scheduler and workers have the same versions; nothing to do."
+    CONSISTENT = "Consistent", "Clients, scheduler and workers have the same versions; nothing to do."
     VERSION_MISMATCH = (
         "VersionMismatch",
-        "Runner, scheduler and workers have different versions; use one image, or set `versionPolicy`.",
+        "Clients, scheduler and workers have different versions; use one image. For jobs, `versionPolicy` decides.",
     )
     UP_TO_DATE = "UpToDate", "What runs, or has run, is what the templates say; nothing to do."
     SPEC_CHANGED = (

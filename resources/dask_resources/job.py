@@ -27,10 +27,10 @@ def run_label(job: DaskJob) -> str:
 def job_cluster(job: DaskJob) -> dict[str, Any]:
     """DaskCluster named as the job.
 
-    Whether it is suspended is the job's to decide, whatever its template says. An idle timeout is withheld while the
-    run goes on: a cluster without work is not idle as long as its runner waits for something.
+    Whether it is suspended is the job's to decide, whatever its template says. Timeouts are withheld while the run goes
+    on: a cluster without work is not idle as long as its runner waits for something, or has yet to connect.
     """
-    withheld = ("suspend", "idleTimeout")
+    withheld = ("suspend", "idleTimeout", "noClientTimeout")
     spec = {key: value for key, value in without_defaults(job.spec.cluster.spec).items() if key not in withheld}
     return {
         "apiVersion": names.API_VERSION,

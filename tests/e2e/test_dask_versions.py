@@ -38,7 +38,7 @@ print(len(client.scheduler_info()["workers"]), "worker has everything")
 ASK = """
 import hashlib, hmac, json, secrets, time, urllib.request
 question = {
-    "idle": True, "progress": True, "versions": True, "registered": ["nobody"], "rank": ["nobody"],
+    "idle": True, "no_client": True, "progress": True, "versions": True, "registered": ["nobody"], "rank": ["nobody"],
     "target": {"group": {"workers": []}, "before": [], "after": []}, "retire": ["nobody"], "resume": ["nobody"],
 }
 key, path = open("/etc/dask-gitops-security/control.key", "rb").read(), "/dask-gitops/v2/ask"
@@ -51,6 +51,7 @@ asked = urllib.request.Request("http://localhost:8788" + path, body, headers)
 answer, refused = json.load(urllib.request.urlopen(asked))["answers"]
 url = "http://localhost:8787/dask-gitops/v1/"
 assert answer["idle_seconds"] is None or answer["idle_seconds"] >= 0
+assert answer["no_client_seconds"] >= 0 and answer["versions"]["connected"] in ([], answer["versions"]["scheduler"])
 assert (answer["registered"], answer["ranked"], answer["target"]) == ([], ["nobody"], 0), answer
 assert answer["retirement"] == answer["resumption"] == {"nobody": "unknown"} and set(refused) == {"error"}
 assert answer["versions"]["scheduler"] == answer["versions"]["workers"], answer
@@ -79,7 +80,7 @@ def test_scaling_down_keeps_the_data_and_the_load_is_known(node, kubectl, kube, 
     kubectl.apply(with_image(kube.cluster_manifest("dated", workers=2), image))
     kubectl.wait_ready("daskcluster", "dated", seconds=240)
     run(kubectl, "dated", SCATTER)
-    assert "2 workers, version 7" in run(kubectl, "dated", ASK)
+    assert "2 workers, version 8" in run(kubectl, "dated", ASK)
     kubectl("scale", "daskworkergroup", "dated-default", "--replicas=1")
     workers = ("get", "pods", "-l", "dask.org/component=worker", "-o", "name")
     eventually(lambda: len(kubectl(*workers).split()) == 1, seconds=120)

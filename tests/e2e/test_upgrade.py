@@ -19,7 +19,6 @@ from tests.e2e.workload import cluster, workload
 pytestmark = [pytest.mark.node, pytest.mark.filterwarnings("ignore")]
 
 IMAGE = "ghcr.io/dask-gitops/operator:previous"
-SOURCES = ("dist", "controller", "resources", "crds", "constructs", "synth", "pyproject.toml", "README.md", "LICENSE")
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def previous(tmp_path: Path, node, operator: Operator) -> Iterator[Path]:
     commits = subprocess.check_output(history, cwd=images.ROOT, text=True).split()
     if len(commits) < 2:
         pytest.skip("this clone has no history to go back to")
-    archive = subprocess.check_output(["git", "archive", commits[1], *SOURCES], cwd=images.ROOT)
+    archive = subprocess.check_output(["git", "archive", commits[1]], cwd=images.ROOT)
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         tar.extractall(tmp_path, filter="data")
     node.load_image(images.operator_image(IMAGE, tmp_path))

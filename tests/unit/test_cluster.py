@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from tests.support.questions import answers_of, ask_of
+from tests.support.questions import answers_of
 from tests.support.states import NOW, PULL_ERROR, cluster, condition, observed_cluster, scheduler_pod
 
-from dask_controller.core.actions import Apply, Delete, Event, Outcome, Patch
-from dask_controller.core.cluster import plan_cluster
+from dask_controller.core.actions import Apply, Delete, Event, Outcome, Patch, Plan
+from dask_controller.core.cluster import ASKED_EVERY_SECONDS, plan_cluster
 from dask_controller.core.cluster_status import cluster_status
 from dask_controller.core.conditions import condition as make_condition
+from dask_controller.core.questions import Idle, NoClient, PackageVersions, Versions
+from dask_controller.core.time import format_time
 from dask_crds import names
 from dask_crds.model import (
     DaskClusterStatus,
@@ -310,19 +312,47 @@ def test_a_cluster_stalls_with_its_group_until_somebody_changes_something():
 
 class TestIdleTimeout:
     def test_without_one_the_scheduler_is_not_asked(self):
-        assert plan_cluster(complete(cluster()), NOW).ask is None
-        assert plan_cluster(complete(cluster(idle_timeout=0)), NOW).ask is None
+        for c in (cluster(), cluster(idle_timeout=0, no_client_timeout=0)):
+            assert asked(c) == {PackageVersions()}
 
     def test_the_scheduler_is_asked(self):
-        assert plan_cluster(complete(cluster(idle_timeout=60)), NOW).ask == ask_of(idle=True)
+        assert asked(cluster(idle_timeout=60)) == {Idle(60), PackageVersions()}
+        assert asked(cluster(no_client_timeout=9)) == {NoClient(9), PackageVersions()}
+
+    def test_an_answer_from_which_the_end_follows_is_fresh(self):
+        asks = [plan_cluster(complete(c), NOW).ask for c in (cluster(), cluster(no_client_timeout=60))]
+        assert [ask.fresh for ask in asks if ask] == [False, True]
+
+    def test_an_answer_is_new_only_when_it_matters(self):
+        """Else every idle cluster would be looked at whenever its scheduler is asked."""
+        assert [Idle(60).believe(said) for said in (None, 59.9, 60.0, 1e6)] == [None, None, 60, 60]
 
     def test_a_busy_cluster_stays(self):
-        plan = plan_cluster(complete(cluster(idle_timeout=60), answers=answers_of()), NOW)
-        assert (plan.actions, plan.requeue_after) == ((), 60)
+        assert plan_cluster(complete(cluster(idle_timeout=60), answers=answers_of()), NOW) == Plan()
 
-    def test_it_is_looked_at_again_when_its_time_is_up(self):
-        plan = plan_cluster(complete(cluster(idle_timeout=60), answers=answers_of(idle_seconds=45.0)), NOW)
-        assert (plan.actions, plan.requeue_after) == ((), 15.0)
+    def test_no_cluster_was_idle_for_longer_than_it_exists(self):
+        c = cluster(idle_timeout=60)
+        c = msgspec.structs.replace(c, metadata=c.metadata | {"creationTimestamp": format_time(NOW - 45)})
+        assert plan_cluster(complete(c, answers=self.IDLE), NOW) == Plan(requeue_after=15.0)
+
+    def test_the_shorter_of_two_timeouts_is_named(self):
+        c = cluster(idle_timeout=60, no_client_timeout=30)
+        both = answers_of(idle_seconds=60.0, no_client_seconds=30.0)
+        for answers, reason in ((self.IDLE, "IdleTimeout"), (both, "NoClientTimeout")):
+            event, deletion = plan_cluster(complete(c, answers=answers), NOW).actions
+            assert isinstance(event, Event)
+            assert event.reason == reason
+            assert isinstance(deletion, Delete)
+
+    def test_a_cluster_without_clients_is_suspended_where_that_is_asked_for(self):
+        c = cluster(no_client_timeout=30, idle_action="Suspend")
+        event, patch = plan_cluster(complete(c, answers=answers_of(no_client_seconds=30.0)), NOW).actions
+        assert isinstance(event, Event)
+        assert "without a client for spec.noClientTimeout (30 s): suspended" in event.message
+        assert isinstance(patch, Patch)
+
+    def test_a_module_that_does_not_tell_of_clients_ends_nothing(self):
+        assert plan_cluster(complete(cluster(no_client_timeout=1), answers=answers_of()), NOW) == Plan()
 
     def test_an_idle_cluster_is_deleted(self):
         plan = plan_cluster(complete(cluster(idle_timeout=60), answers=answers_of(idle_seconds=60.0)), NOW)
@@ -361,9 +391,70 @@ class TestIdleTimeout:
             status = cluster_status(o, plan_cluster(o, NOW), [], NOW)
             assert condition(status.conditions, "Suspended").reason == reason
 
+    def test_status_names_the_timeouts_that_there_are(self):
+        for fields, words in (
+            ({"idle_timeout": 1}, "it was idle for spec.idleTimeout;"),
+            ({"no_client_timeout": 1}, "it was without a client for spec.noClientTimeout;"),
+            ({"idle_timeout": 1, "no_client_timeout": 1}, "spec.idleTimeout or without a client"),
+        ):
+            c = written_by(cluster(suspend=True, idle_action="Suspend", **fields), names.FIELD_MANAGER, "Update")
+            status = cluster_status(complete(c, scheduler_pods=()), Plan(), [], NOW)
+            assert words in condition(status.conditions, "Suspended").message
+
     def test_a_silent_scheduler_is_not_an_idle_one(self):
         plan = plan_cluster(complete(cluster(idle_timeout=1), answers=answers_of(silent="gone")), NOW)
         assert plan.actions == ()
+
+
+def asked(c):
+    ask = plan_cluster(complete(c), NOW).ask
+    assert ask is not None
+    assert (ask.every, ask.waits) == (ASKED_EVERY_SECONDS, False)
+    return set(ask.questions)
+
+
+class TestVersions:
+    """What the condition ``VersionsConsistent`` says."""
+
+    OLD, NEW = {"dask": "1", "python": "3.11"}, {"dask": "2", "python": "3.11"}
+
+    def told(self, c, answers, **fields):
+        status = cluster_status(complete(c, answers=answers, **fields), Plan(), [], NOW)
+        found = [one for one in status.conditions or () if one.type == "VersionsConsistent"]
+        return found[0] if found else None
+
+    def test_it_is_unknown_until_the_scheduler_has_told(self):
+        assert self.told(cluster(), None) is None
+        assert self.told(cluster(), answers_of(silent="gone")) is None
+        assert self.told(cluster(), answers_of()) is None, "an older module"
+
+    def test_a_client_that_does_not_match_is_told_with_all_that_have_other_versions(self):
+        found = self.told(cluster(), answers_of(versions=Versions((self.NEW,), (self.NEW,), (), (self.OLD, self.NEW))))
+        assert (found.status, found.reason) == ("False", "VersionMismatch")
+        assert found.message == "dask: clients 1 and 2, scheduler 2, workers 2"
+
+    def test_a_client_that_has_left_counts_no_more(self):
+        found = self.told(cluster(), answers_of(versions=Versions((self.NEW,), (self.NEW,), (self.OLD,), ())))
+        assert (found.status, found.reason) == ("True", "Consistent")
+
+    def test_an_older_module_tells_of_all_clients_that_ever_were(self):
+        found = self.told(cluster(), answers_of(versions=Versions((self.NEW,), (self.NEW,), (self.OLD,))))
+        assert found.status == "False"
+
+    def test_it_stands_while_the_same_scheduler_is_silent_and_goes_with_it(self):
+        before = make_condition("VersionsConsistent", False, "VersionMismatch", "dask: ...")
+        c = cluster()
+        c = msgspec.structs.replace(
+            c, status=DaskClusterStatus(scheduler_pod_uid=scheduler_pod().uid, conditions=[before])
+        )
+        for answers in (None, answers_of(silent="gone")):
+            found = self.told(c, answers)
+            assert (found.status, found.message) == ("False", "dask: ...")
+            assert self.told(c, answers, scheduler_pods=(scheduler_pod(uid="another"),)) is None
+
+    def test_what_many_strangers_say_fits_into_a_condition(self):
+        sets = tuple({f"{n}-{package}" * 4: "v" * 64 for package in range(32)} for n in range(32))
+        assert len(self.told(cluster(), answers_of(versions=Versions(sets, sets, sets, sets))).message) < 3000
 
 
 def written_by(c, manager, operation):

@@ -15,10 +15,9 @@ from tests.unit.test_keyring import OWN, Api, executor, loaded, secret_of
 
 from dask_controller.core.actions import Apply, CreateWorker, Outcome, PutKey
 from dask_controller.core.certificate_life import LIFE_SECONDS, RENEWED_AFTER_SECONDS
-from dask_controller.core.cluster import plan_cluster
+from dask_controller.core.cluster import ASKED_EVERY_SECONDS, plan_cluster
 from dask_controller.core.cluster_status import cluster_status
-from dask_controller.core.encryption import ASKED_EVERY_SECONDS
-from dask_controller.core.questions import Encrypted, Encryption, Idle
+from dask_controller.core.questions import Encrypted, Encryption, Idle, PackageVersions
 from dask_controller.core.signing import Signing
 from dask_controller.core.time import format_time
 from dask_controller.core.worker_group import plan_worker_group
@@ -332,7 +331,9 @@ def test_who_asks_for_no_tls_is_told_nothing() -> None:
     assert "Encrypted" not in [c.type for c in status.conditions or ()]
     assert status.certificate is None
     assert (status.scheduler_address or "").startswith("tcp://")
-    assert plan_cluster(o, NOW).ask is None
+    ask = plan_cluster(o, NOW).ask
+    assert ask is not None
+    assert Encrypted() not in ask.questions
 
 
 def test_the_address_in_status_says_it() -> None:
@@ -343,10 +344,10 @@ def test_the_address_in_status_says_it() -> None:
 def test_the_scheduler_is_asked_now_and_then_and_together_with_what_else_is_asked() -> None:
     ask = plan_cluster(settled(OF), NOW).ask
     assert ask is not None
-    assert (ask.questions, ask.every) == ((Encrypted(),), ASKED_EVERY_SECONDS)
+    assert (ask.questions, ask.every) == ((PackageVersions(), Encrypted()), ASKED_EVERY_SECONDS)
     both = plan_cluster(settled(secured(made=certificate(), idle_timeout=60)), NOW).ask
     assert both is not None
-    assert (both.questions, both.every) == ((Idle(), Encrypted()), None)
+    assert both.questions == (Idle(60), PackageVersions(), Encrypted())
     assert plan_cluster(settled(OF, answers=answers_of(encryption=encryption())), NOW).actions == ()
 
 

@@ -42,7 +42,7 @@ def hooks() -> dict[str, dict[str, Any]]:
 
 SOURCES = [
     path
-    for folder in ("crds", "resources", "constructs", "synth", "controller")
+    for folder in ("crds", "resources", "constructs", "synth", "controller", "client")
     for path in (ROOT / folder).rglob("*.py")
 ]
 KIND_FILES = ("cluster", "worker_group", "job", "autoscaler")

@@ -18,7 +18,7 @@ from dask_resources.scheduler import (
 )
 from dask_resources.security import certificates_of, is_generated
 
-from . import children, queue_status
+from . import children, queue_status, versions
 from .actions import Apply, Outcome, Plan, PutKey
 from .children import default_group
 from .cluster_groups import missing_groups
@@ -50,7 +50,7 @@ def cluster_status(
         workers,
         _suspended_condition(cluster, queue_status.is_suspended(o.queued, bool(cluster.spec.suspend))),
         *queue_status.admitted(o.queued),
-        *filter(None, [encrypted(o, now)]),
+        *filter(None, [encrypted(o, now), versions.consistent(o)]),
     ]
     return DaskClusterStatus(
         observed_generation=cluster.generation,
@@ -114,9 +114,13 @@ def _suspended_condition(cluster: DaskCluster, suspended: bool) -> Condition:
     if not suspended:
         return condition("Suspended", False, Reason.NOT_SUSPENDED)
     if last_set_by_us(cluster.metadata, *SUSPEND):
-        return condition(
-            "Suspended", True, Reason.IDLE, "it was idle for spec.idleTimeout; set spec.suspend to false to go on"
-        )
+        spec, ways = cluster.spec, list[str]()
+        if spec.idle_timeout or not spec.no_client_timeout:
+            ways.append("idle for spec.idleTimeout")
+        if spec.no_client_timeout:
+            ways.append("without a client for spec.noClientTimeout")
+        message = f"it was {' or '.join(ways)}; set spec.suspend to false to go on"
+        return condition("Suspended", True, Reason.IDLE, message)
     return condition("Suspended", True, Reason.SUSPENDED, "suspended as asked")
 
 

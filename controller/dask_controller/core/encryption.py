@@ -15,8 +15,6 @@ from .questions import Encrypted, Encryption
 from .time import Time, created, format_time
 
 TYPE = "Encrypted"
-#: How often a scheduler is asked.
-ASKED_EVERY_SECONDS = 600.0
 #: A certificate that has less time left has not been renewed as it should have been.
 EXPIRES_SOON_SECONDS = 7 * 86400.0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dask_crds.model import DaskCluster
+from dask_crds.model import DaskCluster, DaskClusterSpec
 from dask_crds.names import Annotation
 from dask_crds.reasons import Reason
 from dask_resources.job import BY_ITS_JOB, job_cluster, runner_job
@@ -77,9 +77,8 @@ def _cluster(run: Run) -> list[Action]:
     if run.is_outdated:
         return _delete(cluster)
     # What the job decides about its cluster, whoever has changed it; the rest is the cluster's own from now on.
-    spec: dict[str, Any] = {}
-    if cluster.spec.idle_timeout:
-        spec["idleTimeout"] = None  # it would be deleted while the runner waits, see `_tidy_up`
+    # With a timeout it would be deleted while the runner waits, see `_tidy_up`.
+    spec: dict[str, Any] = dict.fromkeys(_timeouts(cluster.spec))
     if bool(cluster.spec.suspend) != bool(suspend):
         spec["suspend"] = True if suspend else None
         return [_set(cluster, {Annotation.SUSPENDED: BY_ITS_JOB if suspend else None}, **spec)]
@@ -188,17 +187,23 @@ def _tidy_up(run: Run) -> Plan:
 
 
 def _hand_over(run: Run, cluster: DaskCluster) -> list[Action]:
-    """What the run has withheld from a cluster that outlives it: its idle timeout, and workers that stood back.
+    """What the run has withheld from a cluster that outlives it: its timeouts, and workers that stood back.
 
     And life: its end may be seen when the job that was suspended meanwhile is resumed.
     """
-    timeout = run.job.spec.cluster.spec.idle_timeout
-    spec = {"idleTimeout": timeout} if timeout and not cluster.spec.idle_timeout else {}
+    there, spec = _timeouts(cluster.spec), _timeouts(run.job.spec.cluster.spec)
+    spec = {name: seconds for name, seconds in spec.items() if name not in there}
     if annotation(cluster.metadata, Annotation.SUSPENDED) and not run.job.spec.suspend:
         handed = [_set(cluster, {Annotation.SUSPENDED: None}, suspend=None, **spec)]
     else:
         handed = [Patch.of(cluster, {"spec": spec})] if spec else []
     return [*handed, *runner_room.gives_back(run)]
+
+
+def _timeouts(spec: DaskClusterSpec) -> dict[str, Any]:
+    """Those that a cluster states, by their names in manifests."""
+    timeouts = {"idleTimeout": spec.idle_timeout, "noClientTimeout": spec.no_client_timeout}
+    return {name: seconds for name, seconds in timeouts.items() if seconds}
 
 
 def _set(it: Runner | DaskCluster, annotations: dict[str, str | None], **spec: Any) -> Patch:

@@ -90,12 +90,37 @@ class Resume(_Order, frozen=True):
     since = 5
 
 
-class Idle(Question[float | None], frozen=True):
-    """For how many seconds it has been idle; ``None`` while it is busy."""
+class _Lasts(Question[float | None], frozen=True):
+    """For how many seconds something has been so; ``None`` while it is not.
+
+    Of a time that matters only from ``after`` seconds on nothing else is told: so an answer is new when it matters, and
+    not each time that it is asked for.
+    """
+
+    form = _Seconds | None
+
+    after: float = 0.0
+
+    def believe(self, said: float | None) -> float | None:
+        """Nothing before ``after``, and that afterwards."""
+        if said is None or said < self.after:
+            return None
+        return self.after or said
+
+
+class Idle(_Lasts, frozen=True):
+    """For how many seconds it has been idle."""
 
     field = "idle"
     answer_field = "idle_seconds"
-    form = _Seconds | None
+
+
+class NoClient(_Lasts, frozen=True):
+    """For how many seconds no client has been connected; from its start on if none ever was."""
+
+    field = "no_client"
+    answer_field = "no_client_seconds"
+    since = 8
 
 
 class Progress(Struct, frozen=True):
@@ -119,7 +144,8 @@ class Versions(Struct, frozen=True):
 
     scheduler: tuple[Mapping[str, str], ...]
     workers: tuple[Mapping[str, str], ...]
-    clients: tuple[Mapping[str, str], ...]
+    clients: tuple[Mapping[str, str], ...]  #: all that have ever been there
+    connected: tuple[Mapping[str, str], ...] | None = None  #: those there now; ``None``: an older module does not tell
 
 
 class PackageVersions(Question[Versions], frozen=True):
@@ -131,7 +157,8 @@ class PackageVersions(Question[Versions], frozen=True):
 
     def believe(self, said: Versions) -> Versions:
         """The first sets, and of these the first packages."""
-        return Versions(_sets(said.scheduler), _sets(said.workers), _sets(said.clients))
+        connected = None if said.connected is None else _sets(said.connected)
+        return Versions(_sets(said.scheduler), _sets(said.workers), _sets(said.clients), connected)
 
 
 class _EncryptionForm(Struct, frozen=True):
@@ -241,6 +268,10 @@ class Ask(Struct, frozen=True):
     questions: tuple[Question[Any], ...] = ()  #: one of a class; older modules are asked in this order
     #: Seconds after which the answers are renewed for as long as they are asked for; ``None``: once.
     every: float | None = None
+    #: Whether something that cannot be undone follows from the answers, so that they must not be old.
+    fresh: bool = False
+    #: Whether nothing can be said before there are answers; otherwise status is written without them meanwhile.
+    waits: bool = True
 
     @property
     def only_reads(self) -> bool:

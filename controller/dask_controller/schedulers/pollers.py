@@ -29,7 +29,7 @@ K = TypeVar("K", bound=Hashable)
 FIRST_REST = 5.0
 LONGEST_REST = 60.0
 #: Seconds after which an asker is told that there is no answer yet; and the age up to which one that was asked for
-#: once is of use: an idle cluster may be at work again by then.
+#: once, or must be fresh, is of use: an idle cluster may be at work again by then.
 PATIENCE = 10.0
 FRESH = 5.0
 #: Requests under way at a time for the schedulers of one namespace: those that have answered or were not asked yet,
@@ -60,7 +60,12 @@ class _Interest:
     @property
     def is_current(self) -> bool:
         """Whether the answer is renewed by itself, or says that there is none."""
-        return self.ask.every is not None or (self.answers is not None and bool(self.answers.silent))
+        return self.ask.every is not None or self.is_silent
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the answer is that there is none."""
+        return self.answers is not None and bool(self.answers.silent)
 
 
 @dataclass(eq=False)
@@ -135,6 +140,9 @@ class SchedulerPollers(Generic[K]):
             self.forget(key)  # asked for once, used once
             if now - interest.answered_at > FRESH:
                 return self.answer(key, address, ask, prompt=prompt)
+        elif ask.fresh and not interest.is_silent and now - interest.answered_at > FRESH:
+            interest.answers, interest.since, interest.due = None, now, now
+            poller.changed.set()
         return interest.answers
 
     def forget(self, key: K) -> None:

@@ -191,13 +191,17 @@ class Reconciler:
     def _answered(
         self, key: Key, observed: Observed, plan: Plan, now: float, *, prompt: bool = False
     ) -> tuple[Observed, Plan] | None:
-        """With the scheduler's answers, and a plan made with them, if it asks for any; ``None`` until there are any."""
+        """With the scheduler's answers, and a plan made with them, if it asks for any; ``None`` until there are any.
+
+        Of a plan that does not wait for them there is something to report without them, too.
+        """
         if plan.ask is None:
             self._schedulers.forget(key)
             return observed, plan
         answers = self._schedulers.answer(key, scheduler_address(observed, self._caches), plan.ask, prompt=prompt)
         if answers is None:
-            return None
+            # `PATIENCE`: or earlier, when there is an answer.
+            return None if plan.ask.waits else (observed, Plan(actions=plan.actions, requeue_after=PATIENCE))
         observed = msgspec.structs.replace(observed, answers=answers)
         return observed, self._plan(observed, now)
 

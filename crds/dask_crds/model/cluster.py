@@ -117,9 +117,12 @@ class DaskClusterSpec(Value, frozen=True, kw_only=True):
     """Further worker groups. One that is left out again is removed, its workers drained."""
     idle_timeout: Seconds | None = None
     """Seconds without work after which `idleAction` is taken; 0 = never."""
+    no_client_timeout: Seconds | None = None
+    """Seconds without a connected client after which `idleAction` is taken, whatever is still running; 0 = never. They
+    count from when the last client has left, or from the start of the scheduler. Workers are no clients."""
     idle_action: Literal["Delete", "Suspend"] | None = None
-    """What to do with an idle cluster: `Delete` it, or `Suspend` it by setting `suspend`, which your manifest must then
-    leave out. Omitted: `Delete`."""
+    """What to do with an idle cluster, or one without clients: `Delete` it, or `Suspend` it by setting `suspend`, which
+    your manifest must then leave out. Omitted: `Delete`."""
     suspend: bool | None = None
     """Take scheduler and workers down to zero and keep the resource."""
     security: Security | None = None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from dask_gitops_clients import Clients
 from dask_gitops_demand import adaptive_target
 from dask_gitops_requests import Forbidden, Groups, Pod, read_groups, read_object, read_pods
 from dask_gitops_retirement import Retirement
@@ -22,9 +23,14 @@ class Extension:
         self.workers = Workers(scheduler)
         self.retirement = Retirement(scheduler, self.workers)
         self.status = Status(scheduler)
+        self.clients = Clients(scheduler)
         self.target = partial(adaptive_target, scheduler, self.workers)
         self.encryption = partial(encryption, scheduler)
         self.guard = Guard.from_environment()
+
+    def versions(self) -> dict[str, list[dict[str, str]]]:
+        """The sets of versions by role, clients that are there now apart from all that have ever been."""
+        return {**self.status.versions(), "connected": self.clients.versions()}
 
     @property
     def is_guarded(self) -> bool:
@@ -71,8 +77,9 @@ def _groups(request: dict[str, Any], field: str) -> Groups | None:
 QUESTIONS = (
     Question("resume", _pods, "resumption", lambda asked, pods: asked.retirement.resume(pods), True),
     Question("idle", _flag, "idle_seconds", lambda asked, _: asked.status.idle_seconds()),
+    Question("no_client", _flag, "no_client_seconds", lambda asked, _: asked.clients.absent_seconds()),
     Question("progress", _flag, "progress", lambda asked, _: asked.status.progress()),
-    Question("versions", _flag, "versions", lambda asked, _: asked.status.versions()),
+    Question("versions", _flag, "versions", lambda asked, _: asked.versions()),
     Question("encryption", _flag, "encryption", lambda asked, _: asked.encryption()),
     Question("registered", _pods, "registered", lambda asked, pods: asked.workers.registered(pods)),
     Question("rank", _pods, "ranked", lambda asked, pods: asked.workers.cheapest_first(pods)),

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 from tornado.ioloop import PeriodicCallback
@@ -35,8 +35,8 @@ class Status:
         scheduler.periodic_callbacks["dask-gitops-idle"] = check  # the scheduler stops it when it closes
         check.start()
         self._clients: list[dict[str, str]] = []  #: versions of all clients so far; most stay for seconds only
-        _before(scheduler, "register-client", self._remember_client)
-        _before(scheduler, "terminate", _note_shutdown)
+        before(scheduler, "register-client", self._remember_client)
+        before(scheduler, "terminate", _note_shutdown)
 
     def state(self) -> dict[str, Any]:
         """The scheduler at a glance, in O(workers)."""
@@ -81,11 +81,9 @@ class Status:
 
     def versions(self) -> dict[str, list[dict[str, str]]]:
         """The different sets of versions that are present, by role: ``scheduler``, ``workers``, ``clients``."""
-        from distributed.versions import get_versions
-
         return {
-            "scheduler": _distinct([_versions(get_versions())]),
-            "workers": _distinct(_versions(ws.versions) for ws in self._scheduler.workers.values()),
+            "scheduler": distinct([_own_versions()]),
+            "workers": distinct(compared_versions(ws.versions) for ws in self._scheduler.workers.values()),
             "clients": self._clients,
         }
 
@@ -118,7 +116,7 @@ class Status:
             self._idle_since = time.monotonic()
 
     def _remember_client(self, versions: dict[str, Any] | None = None, **_: Any) -> None:
-        self._clients = _distinct([*self._clients, _versions(versions or {})])
+        self._clients = distinct([*self._clients, compared_versions(versions or {})])
 
 
 def _note_shutdown(**_: Any) -> None:
@@ -130,7 +128,7 @@ def _note_shutdown(**_: Any) -> None:
         _logger.info("dask-gitops: %s: %s", path, error)
 
 
-def _before(scheduler: Any, operation: str, look: Callable[..., None]) -> None:
+def before(scheduler: Any, operation: str, look: Callable[..., None]) -> None:
     """Have ``look`` called with each request for an operation of the scheduler before it is carried out."""
     carry_out = scheduler.handlers.get(operation)
     if carry_out is None:
@@ -147,7 +145,14 @@ def _before(scheduler: Any, operation: str, look: Callable[..., None]) -> None:
     scheduler.handlers[operation] = handler
 
 
-def _versions(found: dict[str, Any]) -> dict[str, str]:
+@cache
+def _own_versions() -> dict[str, str]:
+    from distributed.versions import get_versions
+
+    return compared_versions(get_versions())
+
+
+def compared_versions(found: dict[str, Any]) -> dict[str, str]:
     """The versions that matter in what ``distributed.versions.get_versions`` gives; of Python the minor release."""
     packages = found.get("packages") or {}
     if not packages:
@@ -158,7 +163,8 @@ def _versions(found: dict[str, Any]) -> dict[str, str]:
     return {name: version[:64] for name, version in {"python": ".".join(python.split(".")[:2]), **known}.items()}
 
 
-def _distinct(found: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+def distinct(found: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """Each of the sets once, and not too many."""
     unique: list[dict[str, str]] = []
     for versions in found:
         if versions and versions not in unique and len(unique) < MOST_SETS:
