@@ -45,8 +45,8 @@ def kueue(cluster: ControlPlane, **configuration: Any) -> Iterator[None]:
         cluster.processes.check()
     finally:
         cluster.processes.stop(PROGRAM, seconds=2)
-        cluster.kubectl("delete", "--wait=false", "-f", folder)
         _without_finalizers(cluster)
+        cluster.kubectl("delete", "--timeout=60s", "-f", folder)
 
 
 def _start(cluster: ControlPlane, program: Any, configuration: Mapping[str, Any]) -> int:
@@ -107,10 +107,13 @@ def _ready(cluster: ControlPlane) -> None:
 
 def _without_finalizers(cluster: ControlPlane) -> None:
     """Its queues and flavors have finalizers that nobody takes away any more."""
-    with contextlib.suppress(Exception):
-        for kind in ("clusterqueues", "resourceflavors"):
-            for name in cluster.kubectl("get", kind, "-o", "name").split():
-                cluster.kubectl("patch", name, "--type=merge", '-p={"metadata":{"finalizers":null}}')
+    for kind in ("clusterqueues", "resourceflavors", "workloads", "pods"):
+        for found in json.loads(cluster.kubectl("get", kind, "-A", "-o", "json"))["items"]:
+            metadata = found["metadata"]
+            if any(finalizer.startswith("kueue.x-k8s.io/") for finalizer in metadata.get("finalizers", ())):
+                where = ["-n", metadata["namespace"]] if "namespace" in metadata else []
+                patch = '-p={"metadata":{"finalizers":null}}'
+                cluster.kubectl("patch", *where, kind, metadata["name"], "--type=merge", patch)
 
 
 def _object(api_version: str, kind: str, name: str, **body: Any) -> dict[str, Any]:

@@ -81,8 +81,8 @@ class Queued(Struct, frozen=True, kw_only=True):
 
     @property
     def is_stale(self) -> bool:
-        """Whether the base asks for something else than would be asked for now."""
-        if self.base is None:
+        """Whether the base asks for something else than would be asked for now; of a run that has begun it must not."""
+        if self.base is None or self.settled:
             return False
         spec, base = self.wanted["spec"], self.base
         wanted = (
