@@ -14,6 +14,7 @@ from ._node import provide_node
 
 provide_node()  # before anything imports cdk8s, which starts Node.js
 
+from .activator import DaskActivator  # noqa: E402
 from .argocd import ArgoCDApplications, ArgoCDSettings, ArgoCDTenant  # noqa: E402
 from .autoscaler import DaskAutoscaler  # noqa: E402
 from .cluster import DaskCluster  # noqa: E402
@@ -21,6 +22,7 @@ from .cron_job import DaskCronJob  # noqa: E402
 from .expose import DaskExposure  # noqa: E402
 from .flux import FluxKustomizations, FluxTenant  # noqa: E402
 from .guardrails import DaskGuardrails  # noqa: E402
+from .history import History  # noqa: E402
 from .job import DaskJob  # noqa: E402
 from .manifest import problems  # noqa: E402
 from .network import DaskNetworkPolicy  # noqa: E402
@@ -39,6 +41,7 @@ __all__ = [
     "ArgoCDSettings",
     "ArgoCDTenant",
     "ClusterQueue",
+    "DaskActivator",
     "DaskAdmissionPolicy",
     "DaskAutoscaler",
     "DaskCluster",
@@ -54,6 +57,7 @@ __all__ = [
     "DaskWorkerGroup",
     "FluxKustomizations",
     "FluxTenant",
+    "History",
     "LocalQueue",
     "ResourceFlavor",
     "Source",

@@ -33,7 +33,6 @@ _TEAM_KINDS = [
     *({"group": "", "kind": kind} for kind in ("PersistentVolumeClaim", "ServiceAccount")),
     {"group": "batch", "kind": "CronJob"},
     *({"group": CERT_MANAGER_GROUP, "kind": kind} for kind in CERT_MANAGER_KINDS),
-    {"group": "discovery.k8s.io", "kind": "EndpointSlice"},
 ]
 
 

@@ -11,6 +11,7 @@ from cdk8s import ApiObject, Chart
 from dask_crds import names
 
 from .findings import reference_of_root
+from .history import History
 from .security import Tls
 from .volumes import Volume
 
@@ -55,7 +56,7 @@ def handed_in(given: Any, keyword: str = "") -> Iterator[HandedIn]:
     elif isinstance(given, list | tuple):
         for number, member in enumerate(given):
             yield from handed_in(member, f"{keyword}[{number}]")
-    elif isinstance(given, Volume | Tls):
+    elif isinstance(given, Volume | Tls | History):
         yield from handed_in(given.given, keyword)
     elif hasattr(given, "node"):
         written = given

@@ -18,6 +18,7 @@ from dask_crds import validation
 from dask_crds.model import (
     CLUSTER_NAME,
     DNS_NAME,
+    FOLDER,
     KINDS,
     LABEL_VALUE,
     PERCENTAGE,
@@ -35,7 +36,7 @@ from dask_crds.names import DNS_LABEL, Component
 from dask_crds.quantity import AMOUNT, not_whole
 from dask_crds.schema import json_schema
 from dask_crds.validation.syntax import MOST_ANNOTATIONS, annotations_size
-from dask_resources import security
+from dask_resources import history, security
 from dask_resources.job import job_cluster
 from dask_resources.metadata import child_metadata
 from dask_resources.pod import main_container
@@ -135,7 +136,8 @@ def _taken_paths(value: DaskObject) -> Iterator[InvalidManifest]:
     if not isinstance(cluster, DaskClusterSpec):
         return
     tls = _OF_TLS if cluster.security and cluster.security.tls else {}
-    yield from _mounted_at(f"{path}.scheduler", cluster.scheduler.spec, Component.SCHEDULER, _OF_SCHEDULERS | tls)
+    of_scheduler = _OF_SCHEDULERS | tls | (_OF_HISTORY if cluster.history else {})
+    yield from _mounted_at(f"{path}.scheduler", cluster.scheduler.spec, Component.SCHEDULER, of_scheduler)
     workers = {"worker": cluster.worker.spec}
     workers |= {f"workerGroups[{number}]": group.spec for number, group in enumerate(cluster.worker_groups or ())}
     for field, spec in workers.items():
@@ -148,6 +150,7 @@ def _taken_paths(value: DaskObject) -> Iterator[InvalidManifest]:
 _OF_WORKERS = {security.MOUNT_PATH: "the cluster's key"}
 _OF_SCHEDULERS = {MOUNT_PATH: "the scheduler's module", **_OF_WORKERS}
 _OF_TLS = {security.TLS_PATH: "the cluster's certificates"}
+_OF_HISTORY = {history.MOUNT_PATH: "the volume of the history"}
 
 
 def _mounted_at(path: str, spec: PodSpec, component: str, taken: Mapping[str, str]) -> Iterator[InvalidManifest]:
@@ -216,6 +219,7 @@ _PATTERNS = {
     f"^{PERCENTAGE}$": "must be a number or a percentage up to 999%",
     f"^{LABEL_VALUE}$": "is not a label: at most 63 letters, digits, '-', '_' and '.'",
     f"^{DNS_NAME}$": "must be a DNS name: a-z, 0-9, '-' and '.', at most 253 characters",
+    f"^{FOLDER}$": "is no folder within the volume, such as dask/runs: no '..', and no '/' or '.' at the beginning",
     f"^{DNS_LABEL}$": "must be a DNS label: a-z, 0-9 and '-', at most 63 characters",
     AMOUNT: "is not a Kubernetes quantity such as 500m, 1.5 or 4Gi",
 }

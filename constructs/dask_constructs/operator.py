@@ -14,6 +14,7 @@ from dask_crds.model import KINDS
 from dask_crds.schema import custom_resource_definition
 
 from . import rbac
+from .bindings import cluster_role, role
 from .confinement import confinement
 from .manifest import api_object, cluster_scoped
 from .operator_pod import LABELS, NAME, deployment, disruption_budget, network_policy, service
@@ -165,54 +166,32 @@ class DaskOperator(DaskConstruct):
             metadata["annotations"] = sync_wave(wave)
         return api_object(self, id, {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body})
 
+    @property
+    def _subject(self) -> dict[str, str]:
+        return {"kind": "ServiceAccount", "name": NAME, "namespace": self._namespace}
+
     def _permissions(self, namespaces: Sequence[str] | None) -> None:
-        subject = {"kind": "ServiceAccount", "name": NAME, "namespace": self._namespace}
-        leases = rbac.rules(rbac.LEADER_ELECTION)
-        self._role("leader-election", f"{NAME}-leader-election", self._namespace, leases, subject)
-        self._role("master-key", f"{NAME}-master-key", self._namespace, rbac.rules(rbac.MASTER_KEY), subject)
-        permissions = rbac.rules(rbac.OPERATOR)
+        for name, permissions in (("leader-election", rbac.LEADER_ELECTION), ("master-key", rbac.MASTER_KEY)):
+            role(self, name, f"{NAME}-{name}", self._namespace, permissions, LABELS, self._subject)
         if namespaces is None:
-            self._cluster_role("cluster-role", NAME, permissions, subject)
+            cluster_role(self, "cluster-role", NAME, rbac.OPERATOR, LABELS, self._subject)
         for namespace in namespaces or ():
-            self._role(f"role-{namespace}", NAME, namespace, permissions, subject)
+            role(self, f"role-{namespace}", NAME, namespace, rbac.OPERATOR, LABELS, self._subject)
 
     def _queues(self, namespaces: Sequence[str] | None) -> None:
-        subject, name = {"kind": "ServiceAccount", "name": NAME, "namespace": self._namespace}, self._name_in_cluster
-        classes, workloads = rbac.rules(rbac.QUEUE_CLASSES), rbac.rules(rbac.QUEUE_WORKLOADS)
-        self._cluster_role("queue-classes", f"{name}-queue-classes", classes, subject)
+        name, workloads = self._name_in_cluster, rbac.QUEUE_WORKLOADS
+        cluster_role(self, "queue-classes", f"{name}-queue-classes", rbac.QUEUE_CLASSES, LABELS, self._subject)
         if namespaces is None:
-            self._cluster_role("queues", f"{name}-queues", workloads, subject)
+            cluster_role(self, "queues", f"{name}-queues", workloads, LABELS, self._subject)
         for namespace in namespaces or ():
-            self._role(f"queues-{namespace}", f"{NAME}-queues", namespace, workloads, subject)
+            role(self, f"queues-{namespace}", f"{NAME}-queues", namespace, workloads, LABELS, self._subject)
 
     def _metrics_access(self) -> None:
         # Whose a token is and what they may do is asked for the whole cluster, whatever namespaces we look after.
         name = self._name_in_cluster
-        subject = {"kind": "ServiceAccount", "name": NAME, "namespace": self._namespace}
-        self._cluster_role("metrics-access", f"{name}-metrics-access", rbac.rules(rbac.METRICS_ACCESS), subject)
-        self._cluster_role("metrics-reader", f"{name}-metrics-reader", rbac.rules(rbac.METRICS_READER))
-
-    def _cluster_role(
-        self, id: str, name: str, rules: list[dict[str, Any]], subject: dict[str, str] | None = None
-    ) -> None:
-        metadata = {"name": name, "labels": LABELS, "annotations": sync_wave(-5)}
-        role = {"apiVersion": f"{RBAC_GROUP}/v1", "kind": "ClusterRole", "metadata": metadata, "rules": rules}
-        cluster_scoped(self, id, role)
-        if subject is not None:
-            binding = {
-                "apiVersion": f"{RBAC_GROUP}/v1",
-                "kind": "ClusterRoleBinding",
-                "metadata": metadata,
-                "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": name},
-                "subjects": [subject],
-            }
-            cluster_scoped(self, f"{id}-binding", binding)
-
-    def _role(self, id: str, name: str, namespace: str, rules: list[dict[str, Any]], subject: dict[str, str]) -> None:
-        where: dict[str, Any] = {"name": name, "namespace": namespace, "wave": -5}
-        self._object(id, f"{RBAC_GROUP}/v1", "Role", **where, rules=rules)
-        reference = {"apiGroup": RBAC_GROUP, "kind": "Role", "name": name}
-        self._object(f"{id}-binding", f"{RBAC_GROUP}/v1", "RoleBinding", **where, roleRef=reference, subjects=[subject])
+        access = f"{name}-metrics-access"
+        cluster_role(self, "metrics-access", access, rbac.METRICS_ACCESS, LABELS, self._subject)
+        cluster_role(self, "metrics-reader", f"{name}-metrics-reader", rbac.METRICS_READER, LABELS)
 
     def _aggregated_roles(self) -> None:
         for name, permissions, into in (
@@ -220,9 +199,7 @@ class DaskOperator(DaskConstruct):
             ("dask-edit", rbac.EDIT, ("edit", "admin")),
         ):
             aggregate = {f"{RBAC_GROUP}/aggregate-to-{role}": "true" for role in into}
-            metadata = {"name": name, "labels": LABELS | aggregate, "annotations": sync_wave(-5)}
-            manifest = {"apiVersion": f"{RBAC_GROUP}/v1", "kind": "ClusterRole", "metadata": metadata}
-            cluster_scoped(self, name, {**manifest, "rules": rbac.rules(permissions)})
+            cluster_role(self, name, name, permissions, LABELS | aggregate)
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------

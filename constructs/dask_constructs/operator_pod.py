@@ -170,15 +170,16 @@ def _container(options: Options) -> dict[str, Any]:
             {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
         ],
         "ports": [{"name": name, "containerPort": number, "protocol": "TCP"} for name, number in ports],
-        "livenessProbe": _probe("/healthz", failures=5),
-        "readinessProbe": _probe("/readyz", failures=3),
+        "livenessProbe": probe("/healthz", failures=5),
+        "readinessProbe": probe("/readyz", failures=3),
         "resources": options.get("resources", _RESOURCES),
         "securityContext": RESTRICTED_CONTAINER,
         "volumeMounts": [mount for _, mount in _mounted(options)],
     }
 
 
-def _probe(path: str, *, failures: int) -> dict[str, Any]:
+def probe(path: str, *, failures: int) -> dict[str, Any]:
+    """A probe of the operator's port."""
     return {
         "httpGet": {"path": path, "port": _PORT[0]},
         "periodSeconds": 10,

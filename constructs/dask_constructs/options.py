@@ -12,6 +12,7 @@ from dask_crds.kubernetes.core_v1 import EnvFromSource, PodResourceClaim, PodSpe
 from dask_crds.kubernetes.partial import PartialPodSpec
 from dask_crds.model import MAX_WORKERS, PERCENTAGE, PodFailurePolicy
 
+from .history import Kept
 from .keywords import Plain, Problem
 from .placement import Placement
 from .security import Security
@@ -229,6 +230,9 @@ class ClusterOptions(WorkerOptions, total=False):
     security: Security | None
     """TLS between scheduler, workers, runner and clients (default: none): ``Tls.cert_manager()`` with cert-manager,
     ``Tls.secret(...)`` with certificates of your own, ``Tls.generated()`` where the operator is to make them."""
+    history: Kept | None
+    """Where the scheduler keeps a record of what ran (default: nowhere): ``History.claim("runs")``, a
+    PersistentVolumeClaim."""
     jupyter: bool | None
     """Serve JupyterLab beside the dashboard, at ``/jupyter``."""
     idle_timeout: Seconds | None
@@ -239,6 +243,9 @@ class ClusterOptions(WorkerOptions, total=False):
     idle_action: Literal["Delete", "Suspend"] | None
     """What to do with an idle cluster, or one without clients (default ``Delete``). A GitOps tool would create a
     deleted one again, so ``Suspend`` is for clusters in Git."""
+    wake: Literal["Manual", "OnConnect"] | None
+    """What ends a suspension: whoever sets ``suspend`` (default), or a client that connects, as well
+    (``OnConnect``; needs ``DaskActivator``)."""
     service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"] | None
     """Type of the scheduler's Service (default ``ClusterIP``)."""
     service: Annotated[ServiceSpec, shape("ServiceSpec")] | None

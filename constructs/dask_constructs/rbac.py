@@ -121,6 +121,16 @@ METRICS_ACCESS = (
 #: What those need who read them.
 METRICS_READER = (Path("/metrics", "get", "how the operator does"),)
 
+#: What the activator needs wherever it looks after clusters; and in its own namespace, see ``DaskActivator``.
+ACTIVATOR = (
+    Permission("DaskCluster", "list watch patch", "`spec.suspend` is set to false when somebody connects"),
+    Permission(
+        "EndpointSlice", "list watch create patch delete", "the Service of a sleeping cluster leads to the activator"
+    ),
+    Permission("Event", "create", "tells who woke a cluster"),
+)
+ACTIVATOR_ELECTION = (Permission("Lease", "get create patch", "one replica acts, the others wait for its Lease"),)
+
 #: What the Pods of a DaskCronJob need.
 JOB_STARTER = (Permission("DaskJob", "create get", "each time is a DaskJob, whose end they wait for"),)
 
@@ -197,6 +207,13 @@ GRANTED = (
     Granted("dask-operator-queue-classes", "The same, a ClusterRole in any case.", QUEUE_CLASSES),
     Granted("dask-operator-metrics-access", "The operator, with `metrics_tls` alone: a ClusterRole.", METRICS_ACCESS),
     Granted("dask-operator-metrics-reader", "Nobody, until you bind it: a ClusterRole for Prometheus.", METRICS_READER),
+    Granted(
+        "dask-activator",
+        "The activator: a ClusterRole, or with `namespaces` a Role in each. A policy confines it further: to "
+        "slices that belong to a cluster, and of clusters to `suspend`.",
+        ACTIVATOR,
+    ),
+    Granted("dask-activator-leader-election", "The activator, in its own namespace.", ACTIVATOR_ELECTION),
     Granted("dask-view", "Who has `view`, `edit` or `admin` in a namespace.", VIEW),
     Granted("dask-edit", "Who has `edit` or `admin` in a namespace.", EDIT),
     Granted("dask-tenant", "The groups of a `DaskTenant`, and its `deployer`, in their namespace.", TENANT),

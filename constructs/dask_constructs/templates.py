@@ -33,7 +33,7 @@ from dask_crds.model import (
 )
 from dask_crds.names import Env, Port
 
-from . import processes, security
+from . import history, processes, security
 from .keywords import Options
 from .options import PodChange
 from .roles import RUNNER, SCHEDULER, WORKER, Role, dressed, options_of
@@ -69,7 +69,9 @@ def cluster_spec(options: Options, *, suspend: bool | None = None) -> DaskCluste
         no_client_timeout=options.get("no_client_timeout"),
         idle_action=options.get("idle_action"),
         suspend=suspend,
+        wake=options.get("wake"),
         security=security.stated(options.get("security"), options.get("name", "")),
+        history=history.stated(options.get("history")),
     )
 
 

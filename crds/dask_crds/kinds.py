@@ -13,6 +13,7 @@ from typing import Any
 from . import names
 from .model import DaskAutoscaler, DaskCluster, DaskJob, DaskObject, DaskWorkerGroup
 from .model.autoscaler import BOUNDS_RULE
+from .model.cluster import WAKE_RULE
 from .model.shared import CLUSTER_NAME, rule
 
 
@@ -103,6 +104,7 @@ _CLUSTER = DaskKind(
         _AGE,
     ),
     rules=_cluster_rules("spec"),
+    spec_rules=(WAKE_RULE,),
     first_status={"phase": "Created"},
 )
 _WORKER_GROUP = DaskKind(
@@ -183,6 +185,7 @@ RESOURCES: dict[str, ApiResource] = {
         ApiResource("apps", "v1", "replicasets", "ReplicaSet"),
         ApiResource("batch", "v1", "jobs", "Job"),
         ApiResource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
+        ApiResource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),
         ApiResource("coordination.k8s.io", "v1", "leases", "Lease"),
         *DASK_KINDS.values(),
         ApiResource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False),

@@ -27,6 +27,9 @@ DEFAULT_GROUP = "default"
 FIELD_MANAGER = "dask-operator"
 STATUS_MANAGER = "dask-operator-status"
 
+#: Who writes what the activator writes; it manages the EndpointSlices that it leads to itself.
+ACTIVATOR = "dask-activator"
+
 #: The Secret with the operator's own key, in its namespace.
 MASTER_SECRET = "dask-operator-master"
 
@@ -40,6 +43,9 @@ class Label:
     WORKER_GROUP: Final = "dask.org/workergroup-name"
     REVISION: Final = "dask.org/revision"  #: of a worker's Pod: hash of the template that it was made from
     RUN_ID: Final = "dask.org/run-id"  #: hash of the ``spec.runId`` that an object belongs to
+    SERVICE: Final = "kubernetes.io/service-name"  #: of an EndpointSlice: the Service that it belongs to
+    SLICE_MANAGER: Final = "endpointslice.kubernetes.io/managed-by"  #: of an EndpointSlice: who looks after it
+    OWNER: Final = "dask.org/owner"  #: of a cluster or a job: who uses it, as metrics of usage tell
     MANAGED: Final = "dask.org/managed"  #: of a namespace: ``false`` keeps the operator out of it
     QUEUE: Final = "kueue.x-k8s.io/queue-name"  #: the LocalQueue of Kueue that a cluster or job waits in
     PRIORITY_CLASS: Final = "kueue.x-k8s.io/priority-class"  #: its WorkloadPriorityClass
@@ -116,6 +122,11 @@ class Env:
 def scheduler(cluster: str) -> str:
     """Name of a cluster's scheduler Deployment and of its Service."""
     return f"{cluster}-scheduler"
+
+
+def doorway(cluster: str) -> str:
+    """Name of the EndpointSlice by which a sleeping cluster's Service leads to the activator."""
+    return f"{scheduler(cluster)}-activator"
 
 
 def scheduler_extension(cluster: str) -> str:

@@ -98,6 +98,7 @@ class Reason(StrEnum):
         "SuspendIsStated",
         "An Event: the unused cluster is not suspended, as a manifest states `spec.suspend`; leave it out there.",
     )
+    WOKEN = "Woken", "An Event: a client connected to the suspended cluster, so it was resumed (`wake: OnConnect`)."
 
     # --- of what a queue of Kueue admits ------------------------------------------------------------------------------
     ADMITTED = "Admitted", "The queue has granted quota; nothing to do."

@@ -50,7 +50,13 @@ def _container_with_environment(container: dict[str, Any], environment: Mapping[
 
 
 def with_volume(
-    spec: Mapping[str, Any], container: str, *, name: str, source: Mapping[str, Any], path: str
+    spec: Mapping[str, Any],
+    container: str,
+    *,
+    name: str,
+    source: Mapping[str, Any],
+    path: str,
+    read_only: bool = True,
 ) -> dict[str, Any]:
     """A copy of ``spec`` with a volume that one container can read.
 
@@ -60,11 +66,12 @@ def with_volume(
         name: of the volume; a user's volumes may have any name, so it may get a number.
         source: what is in it.
         path: where the container finds it.
+        read_only: whether the container cannot write to it.
     """
     volumes = spec.get("volumes") or []
     taken = {volume["name"] for volume in volumes}
     free = next(each for each in (name, *(f"{name}-{n}" for n in range(len(taken)))) if each not in taken)
-    mount = {"name": free, "mountPath": path, "readOnly": True}
+    mount = {"name": free, "mountPath": path, **({"readOnly": True} if read_only else {})}
 
     def mounting(each: Mapping[str, Any]) -> Mapping[str, Any]:
         mounts = [*(each.get("volumeMounts") or []), mount]

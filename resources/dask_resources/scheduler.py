@@ -12,6 +12,7 @@ from dask_crds.model import DaskCluster, ServiceSpec
 from dask_crds.names import Annotation, Component, Label, Port
 
 from . import eviction
+from .history import historic_revision, with_history
 from .metadata import child_metadata
 from .pod import NO_SIDECAR, main_container, with_environment
 from .revision import revision
@@ -42,8 +43,8 @@ def dashboard_address(cluster: str, namespace: str, domain: str = DEFAULT_CLUSTE
 
 
 def scheduler_revision(cluster: DaskCluster) -> str:
-    """Revision of the scheduler that the cluster asks for: its PodSpec, and the certificates that it goes by."""
-    return secured_revision(cluster.spec.scheduler.spec, certificates_of(cluster))
+    """Revision of the scheduler that the cluster asks for: its PodSpec, certificates and history."""
+    return historic_revision(secured_revision(cluster.spec.scheduler.spec, certificates_of(cluster)), cluster)
 
 
 def scheduler_metadata(cluster: DaskCluster) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def scheduler_deployment(cluster: DaskCluster, *, signed: bool = True) -> dict[s
     pod = with_tls(pod, Component.SCHEDULER, certificates, required=False)
     if certificates and (loopback := _loopback_port(cluster)) is not None:
         pod = with_loopback(pod, loopback)
-    pod = _listening(pod, _target_port(cluster))
+    pod = _listening(with_history(pod, cluster), _target_port(cluster))
     noted = {Annotation.REVISION: scheduler_revision(cluster), Annotation.TEMPLATE: revision(pod)}
     return {
         "apiVersion": "apps/v1",
@@ -94,12 +95,18 @@ def scheduler_deployment(cluster: DaskCluster, *, signed: bool = True) -> dict[s
 
 def _target_port(cluster: DaskCluster) -> int | None:
     """The port at which the scheduler has to listen: where its Service leads to; ``None`` if that cannot be told."""
-    ports = scheduler_service(cluster)["spec"]["ports"]
+    found = comm_port(cluster)
+    return leads_to(found, cluster.spec.scheduler.spec) if found is not None else None
+
+
+def comm_port(cluster: DaskCluster) -> Mapping[str, Any] | None:
+    """The port of the Service at which clients and workers find the scheduler; ``None`` if that cannot be told."""
+    ports: Sequence[Mapping[str, Any]] = scheduler_service(cluster)["spec"]["ports"]
     name = Port.TLS.name if certificates_of(cluster) else Port.COMM.name
     for field, value in (("name", name), ("port", Port.COMM.number)):
         found = next((port for port in ports if port.get(field) == value), None)
         if found is not None:
-            return leads_to(found, cluster.spec.scheduler.spec)
+            return found
     return None
 
 

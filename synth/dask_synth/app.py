@@ -24,6 +24,7 @@ from dask_constructs import (
     ArgoCDApplications,
     ArgoCDSettings,
     ArgoCDTenant,
+    DaskActivator,
     DaskCustomResourceDefinitions,
     DaskOperator,
     DaskTenant,
@@ -48,6 +49,7 @@ def write(directory: Path, configuration: Configuration) -> None:
     _crds(directory / "crds")
     _operator(directory / "operator", configuration)
     _operator(directory / "operator-namespaced", configuration, namespaces=configuration.namespaces)
+    _activator(directory / "activator", configuration)
     _examples(directory / "examples", configuration)
     _queues(directory / "queues", configuration)
     _argocd(directory / "argocd", configuration)
@@ -68,6 +70,21 @@ def _crds(directory: Path) -> None:
 def _operator(directory: Path, configuration: Configuration, namespaces: Sequence[str] | None = None) -> None:
     app = _app(directory)
     _dask_operator(Chart(app, "operator"), configuration, namespaces=namespaces, crds=False)
+    app.synth()
+    kustomization(directory)
+
+
+def _activator(directory: Path, configuration: Configuration) -> None:
+    """An option: it wakes clusters when somebody connects to them."""
+    app = _app(directory)
+    DaskActivator(
+        Chart(app, "activator"),
+        "activator",
+        image=configuration.image,
+        namespace=configuration.namespace,
+        priority_class=configuration.priority_class,
+        image_pull_secrets=configuration.image_pull_secrets,
+    )
     app.synth()
     kustomization(directory)
 

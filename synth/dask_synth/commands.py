@@ -24,6 +24,7 @@ from .folders import complete, contents, output, replace_file
 from .init import start
 from .keywords_page import keywords
 from .manifests import read
+from .metrics_page import metrics
 from .permissions_page import permissions
 from .reference import GENERATED, reasons, reference
 from .reference import commands as reference_of_commands
@@ -87,6 +88,7 @@ def _pages(reference_page: Path) -> dict[Path, str]:
         "commands.md": reference_of_commands(),
         "keywords.md": keywords(GENERATED),
         "permissions.md": permissions(GENERATED),
+        "metrics.md": metrics(GENERATED),
     }
     return {reference_page.with_name(name): text for name, text in texts.items()}
 

@@ -35,6 +35,7 @@ from dask_constructs import problems
 from dask_crds.kinds import ApiResource
 from dask_crds.model import KINDS
 from dask_crds.model.manifest import without_nulls
+from dask_resources.history import MOUNT_PATH
 
 pytestmark = pytest.mark.control_plane
 
@@ -144,6 +145,17 @@ def policy(rule: dict[str, Any]) -> dict[str, Any]:
     """A job with a policy of failures."""
     policy = {"rules": [{"action": "FailJob", **rule}]}
     return resource("DaskJob", {**SPECS["DaskJob"], "podFailurePolicy": policy})
+
+
+def historic(**history: Any) -> dict[str, Any]:
+    """A cluster whose scheduler keeps a record."""
+    return resource("DaskCluster", {**CLUSTER, "history": history})
+
+
+def mounted_at(path: str) -> dict[str, Any]:
+    """A scheduler with a volume there."""
+    mounts = [{"name": "data", "mountPath": path}]
+    return {"spec": {**POD, "containers": [{**POD["containers"][0], "volumeMounts": mounts}]}}
 
 
 AUTOSCALER = {"cluster": "drawn"}
@@ -283,6 +295,37 @@ FOUND: dict[str, tuple[dict[str, Any], bool]] = {
     "a Service with two ports of no name": (service(ports=[{"port": 8786}, {"port": 8787}]), False),
     "a nodePort of no node": (service(ports=[{"port": 8786, "nodePort": 30_000}]), False),
     "a name beside a wrong prefix": (resource("DaskAutoscaler", AUTOSCALER, name="a", generateName="A"), False),
+    "a history": (historic(claimName="runs", path="dask/runs_1.x", keep=3), True),
+    "a history of a job": (
+        resource("DaskJob", {**SPECS["DaskJob"], "cluster": {"spec": {**CLUSTER, "history": {"claimName": "runs"}}}}),
+        True,
+    ),
+    "a history that is nowhere": (historic(), False),
+    "a history of no name": (historic(claimName=""), False),
+    "a history that leads out": (historic(claimName="runs", path="a/../../b"), False),
+    "a history at the root": (historic(claimName="runs", path="/a"), False),
+    "a history that is hidden": (historic(claimName="runs", path="a/.b"), False),
+    "a history in no folder": (historic(claimName="runs", path=""), False),
+    "a history that ends in nothing": (historic(claimName="runs", path="a/"), False),
+    "a history of nothing": (historic(claimName="runs", keep=0), False),
+    "a history of too much": (historic(claimName="runs", keep=1001), False),
+    "a history in another volume": (historic(claimName="runs", nfs={}), False),
+    "a mount where the history is": (
+        resource("DaskCluster", {**CLUSTER, "scheduler": mounted_at(MOUNT_PATH), "history": {"claimName": "runs"}}),
+        False,
+    ),
+    "a mount where no history is": (resource("DaskCluster", {**CLUSTER, "scheduler": mounted_at(MOUNT_PATH)}), True),
+    "a volume of the history's name": (
+        resource(
+            "DaskCluster",
+            {
+                **CLUSTER,
+                "scheduler": {"spec": {**POD, "volumes": [*POD["volumes"], {"name": "dask-gitops-history"}]}},
+                "history": {"claimName": "runs"},
+            },
+        ),
+        True,
+    ),
     "a cluster that cannot be": (resource("DaskAutoscaler", {"cluster": "Always"}), False),
 }
 

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from dask_controller.core import questions
+from dask_controller.core import questions, run_questions
 from dask_controller.core.questions import Answers, Ask, Question, Target
 
 #: Every question that the operator may ask.
 QUESTIONS = tuple(
     found
-    for found in vars(questions).values()
+    for found in {**vars(questions), **vars(run_questions)}.values()
     if isinstance(found, type) and issubclass(found, Question) and hasattr(found, "field")
 )
 
 
 def ask_of(every: float | None = None, **fields) -> Ask:
-    """``True``, workers or a `Target` by a question's field; what is empty is not asked."""
+    """``True``, workers, a text or a `Target` by a question's field; what is empty is not asked."""
     assert fields.keys() <= {question.field for question in QUESTIONS}
     asked = ((question, fields.get(question.field)) for question in QUESTIONS)
     return Ask(tuple(_question(question, value) for question, value in asked if value), every)
 
 
 def _question(question, value):
-    return value if isinstance(value, Target) else question() if value is True else question(tuple(value))
+    if isinstance(value, Target):
+        return value
+    return question() if value is True else question(value if isinstance(value, str) else tuple(value))
 
 
 def answers_of(silent: str = "", **fields) -> Answers:

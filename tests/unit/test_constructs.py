@@ -33,6 +33,7 @@ def test_its_names_stay() -> None:
         "DaskWorkerGroup",
         "FluxKustomizations",
         "FluxTenant",
+        "History",
         "Source",
         "Tls",
         "Volume",

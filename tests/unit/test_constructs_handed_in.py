@@ -10,7 +10,17 @@ import pytest
 import yaml
 from tests.support.constructs import IMAGE, chart, errors, synth
 
-from dask_constructs import DaskCluster, DaskCronJob, DaskExposure, DaskJob, DaskOperator, DaskWorkerGroup, Tls, Volume
+from dask_constructs import (
+    DaskCluster,
+    DaskCronJob,
+    DaskExposure,
+    DaskJob,
+    DaskOperator,
+    DaskWorkerGroup,
+    History,
+    Tls,
+    Volume,
+)
 
 import cdk8s  # isort: skip - after dask_constructs, which finds Node.js for it
 
@@ -75,6 +85,7 @@ USERS: dict[str, tuple[Make, Callable[[cdk8s.Chart, Any], object]]] = {
         secret,
         lambda c, it: DaskExposure(c, "c", cluster="c", host="dask.example.org", tls_secret=it),
     ),
+    "history": (claim, lambda c, it: DaskCluster(c, "c", image=IMAGE, history=History.claim(it))),
     "security": (secret, lambda c, it: DaskCluster(c, "c", image=IMAGE, security=Tls.secret(it))),
     "resource_claims['gpu']": (devices, lambda c, it: DaskCluster(c, "c", image=IMAGE, resource_claims={"gpu": it})),
     "volumes['/late']": (claim, lambda c, it: DaskCluster(c, "c", image=IMAGE).workers.mount("/late", it)),

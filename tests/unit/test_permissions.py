@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.support.constructs import Manifest, chart, synth
 
-from dask_constructs import DaskOperator, DaskTenant
+from dask_constructs import DaskActivator, DaskOperator, DaskTenant
 from dask_constructs.rbac import GRANTED, Permission, rules
 
 PAGE = (Path(__file__).parents[2] / "docs" / "permissions.md").read_text()
@@ -18,6 +18,7 @@ def roles(**options: Any) -> dict[str, Manifest]:
     """All that the constructs make, by name."""
     c = chart()
     DaskOperator(c, "operator", metrics_tls="tls", queues=True, **options)
+    DaskActivator(c, "activator", **options)
     DaskTenant(c, "tenant", namespace="team", groups=["engineers"])
     return {m["metadata"]["name"]: m for m in synth(c) if m["kind"] in ("Role", "ClusterRole")}
 

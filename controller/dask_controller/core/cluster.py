@@ -14,6 +14,7 @@ from .observed import ObservedCluster
 from .ownership import SUSPEND, applied_by, foreign_scheduler
 from .questions import Ask, Encrypted, Idle, NoClient, PackageVersions
 from .queue import base_actions
+from .run_questions import Recorded
 from .scheduler import is_ready
 from .time import Time, created
 
@@ -70,7 +71,8 @@ def _timeouts(spec: DaskClusterSpec) -> list[_Timeout]:
 def _questions(cluster: DaskCluster, timeouts: list[_Timeout]) -> Ask:
     """What the scheduler has to be asked for the sake of the cluster."""
     encrypted = (Encrypted(),) if certificates_of(cluster) else ()
-    asked = (*(timeout.question for timeout in timeouts), PackageVersions(), *encrypted)
+    kept = (Recorded(),) if cluster.spec.history is not None else ()
+    asked = (*(timeout.question for timeout in timeouts), PackageVersions(), *encrypted, *kept)
     return Ask(asked, every=ASKED_EVERY_SECONDS, fresh=bool(timeouts), waits=False)
 
 

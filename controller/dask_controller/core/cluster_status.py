@@ -27,6 +27,7 @@ from .encryption import encrypted
 from .observed import ObservedCluster
 from .ownership import SUSPEND, foreign_scheduler, last_set_by_us
 from .pod import Manifest, Problem
+from .record import bundle
 from .signing import shortcoming
 from .time import Time
 
@@ -62,6 +63,7 @@ def cluster_status(
         dashboard_address=dashboard_address(cluster.name, cluster.namespace, domain),
         scheduler_pod_uid=_scheduler_pod_uid(o, outcomes),
         certificate=_certificate(o, outcomes),
+        bundle=bundle(o.cluster.status.bundle, o.cluster.spec.history, o.answers),
         conditions=merge(before, conditions, generation=cluster.generation, now=now),
     )
 

@@ -21,7 +21,9 @@ from .ownership import annotation
 from .questions import Ask, PackageVersions, Question, TaskProgress
 from .queue import base_actions
 from .queue_runner import moved, placed_runner
+from .record import recorded
 from .run import Run
+from .run_questions import Recorded, RunEnded, TimeAtWork
 from .run_words import ending
 from .runner import Runner
 from .time import Time, format_time, time_or
@@ -36,6 +38,9 @@ CREATION_POLL_SECONDS = 5.0
 OBSTACLE_POLL_SECONDS = 10.0
 #: A runner that somebody else resumes though the job is suspended is suspended again, at most this often.
 SUSPEND_AGAIN_SECONDS = 60.0
+
+#: For so long after its end a run's scheduler is told of it, even if it stays.
+LAST_WORD_SECONDS = 60.0
 
 DELETION_POLICIES = {
     "Always": ("Complete", "Failed"),
@@ -59,7 +64,8 @@ def _plan(o: ObservedJob, now: Time, domain: str) -> Plan:
     if run.remains:
         return Plan(actions=tuple(action for it in run.remains for action in _delete(it)))
     if run.ended:
-        return _tidy_up(run)
+        last_word = _last_word(run)
+        return Plan(ask=last_word) if last_word is not None and run.answers is None else _tidy_up(run)
     ask = _question(run)
     if ask is not None and run.answers is None:
         return Plan(ask=ask)
@@ -129,19 +135,28 @@ def _question(run: Run) -> Ask | None:
     if run.job.spec.suspend or run.is_held or run.scheduler_life is None:
         return None
     if run.waits:
-        ask = Ask(_progress(versions=run.enforces_versions), every=REGISTRATION_POLL_SECONDS)
+        ask = Ask(_progress(run, versions=run.enforces_versions), every=REGISTRATION_POLL_SECONDS)
         return ask if run.minimum_workers else None
     if not run.is_running:
         return None
     unknown = "VersionsConsistent" not in run.conditions
     if run.runner is not None and run.runner.is_finished:
-        return Ask(_progress(versions=unknown))  # the last word, so not one from before
+        return Ask(_progress(run, versions=unknown))  # the last word, so not one from before
     gate = run.enforces_versions and unknown
-    return Ask(_progress(versions=unknown), every=REGISTRATION_POLL_SECONDS if gate else PROGRESS_SECONDS)
+    return Ask(_progress(run, versions=unknown), every=REGISTRATION_POLL_SECONDS if gate else PROGRESS_SECONDS)
 
 
-def _progress(*, versions: bool) -> tuple[Question[Any], ...]:
-    return (TaskProgress(), PackageVersions()) if versions else (TaskProgress(),)
+def _progress(run: Run, *, versions: bool) -> tuple[Question[Any], ...]:
+    kept = (Recorded(),) if run.keeps_history else ()
+    return (TaskProgress(), TimeAtWork(), *((PackageVersions(),) if versions else ()), *kept)
+
+
+def _last_word(run: Run) -> Ask | None:
+    """How the run has ended, for the record that its scheduler keeps: before that goes, or soon after the end."""
+    if not run.keeps_history or run.scheduler_life is None:
+        return None
+    since = run.now - time_or(run.status.end_time or "", 0.0)
+    return Ask((RunEnded(recorded(run.status)),)) if since < LAST_WORD_SECONDS or _tidy_up(run).actions else None
 
 
 def _next_look(run: Run) -> float | None:

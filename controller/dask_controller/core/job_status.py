@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from dask_crds.model import Condition, DaskJobStatus, PastRun, Progress, SchedulerLoss
+from dask_crds.model import Bundle, Condition, DaskJobStatus, PastRun, Progress, SchedulerLoss
 from dask_crds.reasons import Reason
 from dask_resources.job import job_revision
 
@@ -17,9 +17,11 @@ from .conditions import Standing, condition, merge, readiness
 from .job import PROGRESS_SECONDS
 from .observed import ObservedJob
 from .questions import TaskProgress
+from .record import bundle
 from .run import Run
 from .run_words import Ending, ending, waiting_for
 from .time import Time, format_time, time_or
+from .time_spent import time_spent
 
 #: Past runs that status remembers, and characters of what it remembers of why each ended so.
 HISTORY, LONGEST_PAST = 5, 512
@@ -47,7 +49,7 @@ def _goes_on(run: Run, outcomes: Sequence[Outcome]) -> DaskJobStatus:
     if state == "Running" and not started:
         started = runner_started or format_time(run.now)
     waiting, problem = waiting_for(run)
-    asked = queue_status.is_suspended(run.queued, suspended)
+    asked, progress = queue_status.is_suspended(run.queued, suspended), _progress(run)
     standing = queue_status.standing(run.queued) or Standing(
         waiting=waiting,
         problem=problem,
@@ -75,7 +77,9 @@ def _goes_on(run: Run, outcomes: Sequence[Outcome]) -> DaskJobStatus:
         active_since=None if suspended else run.status.active_since or format_time(run.now),
         retries=_retries(run) or None,
         last_problem=_last_problem(run),
-        progress=_progress(run),
+        progress=progress,
+        time_spent=time_spent(run, wanted=progress is not run.status.progress),
+        bundle=_bundle(run),
         scheduler_loss=_scheduler_loss(run),
         history=_history(run),
         conditions=merge(run.status.conditions, conditions, generation=job.generation, now=run.now),
@@ -118,6 +122,7 @@ def _history(run: Run) -> list[PastRun] | None:
             message=end.message[:LONGEST_PAST] if end is not None else None,
             start_time=last.start_time,
             end_time=last.end_time,
+            bundle=last.bundle,
         )
         past = [before, *past][:HISTORY]
     return past or None
@@ -149,6 +154,11 @@ def _last_progress(run: Run, succeeded: bool) -> Progress | None:
     """How far the tasks were in the end; of a success rather nothing than that nothing was done."""
     progress = _progress(run)
     return None if succeeded and progress is not None and progress.tasks_done == 0 else progress
+
+
+def _bundle(run: Run) -> Bundle | None:
+    history = run.cluster.spec.history if run.cluster is not None else None
+    return bundle(run.status.bundle, history, run.answers) if history is not None else run.status.bundle
 
 
 def _scheduler_loss(run: Run) -> SchedulerLoss | None:
@@ -226,6 +236,8 @@ def _ended(run: Run, end: Ending) -> DaskJobStatus:
         retries=_retries(run) or None,
         last_problem=_last_problem(run),
         progress=_last_progress(run, succeeded),
+        time_spent=time_spent(run, wanted=True, end=end.time),
+        bundle=_bundle(run),
         conditions=merge(run.status.conditions, conditions, generation=job.generation, now=run.now),
     )
 

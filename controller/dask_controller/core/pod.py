@@ -18,6 +18,7 @@ from dask_crds.reasons import Reason
 from dask_resources.metadata import remembered
 
 from .questions import WorkerId
+from .requests import NOTHING, Requests, requests_of
 from .time import Time, parse_time
 
 Manifest = Mapping[str, Any]
@@ -32,6 +33,8 @@ MOST_PORTS, MOST_CONTAINERS, MOST_IPS = 16, 16, 4
 #: By which Kueue holds back a Pod that it takes for one of its own.
 KUEUE_GATE = "kueue.x-k8s.io/admission"
 _NO_PORTS: Mapping[str, int] = MappingProxyType({})
+#: Components whose Pods a job waits for one by one.
+_STAGED = (Component.SCHEDULER, Component.JOB_RUNNER)
 
 
 class Problem(Struct, frozen=True):
@@ -51,6 +54,18 @@ class Container(Struct, frozen=True, kw_only=True, gc=False):
     reason: str = ""  #: of that end, as ``OOMKilled``
     finished: Time | None = None  #: when it ended, if it has and does not run again
     termination_message: str = ""  #: of that end
+
+
+class Stages(Struct, frozen=True, gc=False):
+    """When a Pod came how far, in whole seconds; what is not known to have happened is ``None``."""
+
+    scheduled: Time | None = None  #: it had a node
+    prepared: Time | None = None  #: its sandbox, network and volumes were there
+    started: Time | None = None  #: the last of its containers to start did so
+    ready: Time | None = None
+
+
+_NO_STAGES = Stages()
 
 
 class Pod(Struct, frozen=True, kw_only=True, gc=False):
@@ -80,6 +95,8 @@ class Pod(Struct, frozen=True, kw_only=True, gc=False):
     restart_policy: str = "Always"
     containers: tuple[Container, ...] = ()  #: in the order of ``spec``, with those that others injected
     ports: Mapping[str, int] = field(default_factory=lambda: _NO_PORTS)  #: of a scheduler's containers, by name
+    requests: Requests = NOTHING  #: what it has of its node
+    stages: Stages = _NO_STAGES  #: of a scheduler or a runner
 
     @property
     def is_finished(self) -> bool:
@@ -142,6 +159,24 @@ def pod(manifest: Manifest) -> Pod:
         restart_policy=sys.intern(_text(spec.get("restartPolicy")) or "Always"),
         containers=_containers(declared, statuses),
         ports=_ports(declared) if labels.get(Label.COMPONENT) == Component.SCHEDULER else _NO_PORTS,
+        requests=requests_of(spec),
+        stages=_stages(statuses, conditions) if labels.get(Label.COMPONENT) in _STAGED else _NO_STAGES,
+    )
+
+
+def _stages(statuses: list[Manifest], conditions: Mapping[str, Manifest]) -> Stages:
+    def since(type: str) -> Time | None:
+        found = _map(conditions.get(type))
+        return _time(found.get("lastTransitionTime")) if found.get("status") == "True" else None
+
+    states = [_map(_map(c.get("state")).get(s)) for c in statuses for s in ("running", "terminated")]
+    started = [time for state in states if (time := _time(state.get("startedAt"))) is not None]
+    all_started = len(started) == len(statuses)
+    return Stages(
+        scheduled=since("PodScheduled"),
+        prepared=since("PodReadyToStartContainers"),
+        started=max(started) if started and all_started else None,
+        ready=since("Ready"),
     )
 
 

@@ -9,6 +9,7 @@ class _Ending(TypedDict, total=False):
     exitCode: int
     reason: str
     message: str
+    startedAt: str | None
     finishedAt: str | None
 
 
@@ -30,6 +31,7 @@ class _PodCondition(TypedDict, total=False):
     status: str
     reason: str
     message: str
+    lastTransitionTime: str | None
 
 
 class _Address(TypedDict, total=False):
@@ -54,9 +56,23 @@ class _Port(TypedDict, total=False):
     containerPort: int
 
 
+#: Quantities, which are text as a rule.
+_Amounts = dict[str, str | int | float]
+
+
+class _Resources(TypedDict, total=False):
+    requests: _Amounts | None
+
+
 class _Container(TypedDict, total=False):
     name: str
     ports: list[_Port] | None
+    resources: _Resources | None
+
+
+class _InitContainer(TypedDict, total=False):
+    restartPolicy: str | None
+    resources: _Resources | None
 
 
 class _Gate(TypedDict, total=False):
@@ -66,6 +82,9 @@ class _Gate(TypedDict, total=False):
 class _PodSpec(TypedDict, total=False):
     schedulingGates: list[_Gate] | None
     containers: list[_Container]
+    initContainers: list[_InitContainer] | None
+    resources: _Resources | None
+    overhead: _Amounts | None
     hostNetwork: bool | None
     restartPolicy: str
 

@@ -20,7 +20,7 @@ WORDS_LENGTH, VERSION_LENGTH, MOST_VERSIONS = 200, 64, 32
 MOST_ADDRESSES, FINGERPRINT_LENGTH = 4, 64
 
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
-_Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 _Time = Annotated[float, Meta(ge=0, le=253402300799)]  # the last of the year 9999
 
 
@@ -97,7 +97,7 @@ class _Lasts(Question[float | None], frozen=True):
     not each time that it is asked for.
     """
 
-    form = _Seconds | None
+    form = Seconds | None
 
     after: float = 0.0
 

@@ -74,6 +74,7 @@ class Run:
         is_reachable: whether there is a scheduler, and its Service, which may be somebody else's, leads to it.
         is_outdated: whether the cluster was made from other templates than those that the runner will be made from.
         missing: what the runner has to wait for; empty when it may start.
+        keeps_history: whether the cluster keeps a record of the run.
         versions: ``VersionsConsistent``, once everybody's versions are known; then it stands for the rest of the run.
     """
 
@@ -94,6 +95,7 @@ class Run:
 
         self._look_for_scheduler()
         self.is_reachable = self.scheduler_life is not None and _leads_to_scheduler(o.service, self.cluster)
+        self.keeps_history = self.cluster is not None and self.cluster.spec.history is not None
         self.is_outdated = _is_outdated(self)
         self.missing = _missing(self)
         self.versions = _versions(self)

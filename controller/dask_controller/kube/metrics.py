@@ -55,11 +55,16 @@ class Metrics:
 
     Args:
         prefix: beginning of the names of those metrics that no other controller has.
+
+    Attributes:
+        registry: what is shown.
+        more: gives the text of further metrics, which is shown behind.
     """
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self.registry = registry = CollectorRegistry()
+        self.more: Callable[[], str] = str
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
         self._reconciles = Counter(
@@ -196,7 +201,7 @@ async def serve_secured(
 
 
 def _shown(metrics: Metrics) -> dict[str, Page]:
-    render = sparing(lambda: generate_latest(metrics.registry))
+    render = sparing(lambda: generate_latest(metrics.registry) + metrics.more().encode())
     return {"/metrics": lambda: Answer(render(), content_type=CONTENT_TYPE_LATEST)}
 
 

@@ -31,6 +31,7 @@ from ..core.pod import Manifest, Pod, pod
 from ..core.pod_form import PodForm
 from ..kube.client import Kubernetes
 from ..kube.informer import Informer
+from .departed import Departed
 from .keyring import Keyring
 from .queues import Queues
 
@@ -61,12 +62,14 @@ class Caches:
         informers: all of them, by kind.
         keyring: the keys of clusters, and what is believed of their Secrets.
         queues: the objects of Kueue, where there are any.
+        departed: Pods that have gone.
 
     Args:
         kubernetes: the client.
         namespaces: those to watch; ``None`` for all.
         on_change: called with the caches, a kind, and the old and the new form of an object; must not block.
         keyring: the keys of clusters.
+        departed: Pods that have gone.
     """
 
     def __init__(
@@ -75,8 +78,9 @@ class Caches:
         namespaces: Sequence[str] | None,
         on_change: Callable[[Caches, str, Any, Any], None] = lambda *_: None,
         keyring: Keyring | None = None,
+        departed: Departed | None = None,
     ) -> None:
-        self.keyring = keyring or Keyring()
+        self.keyring, self.departed = keyring or Keyring(), departed or Departed()
         self._on_change = on_change
         #: By uid: the version of a child that is known to be as we state it, and what was applied to which version
         #: without changing anything.
@@ -169,7 +173,9 @@ class Caches:
         return frozenset(ordinal for ordinal, until in places.items() if until > now)
 
     def _forget(self, gone: Any) -> None:
-        """What is known of an object goes with it."""
+        """What is known of an object goes with it, but what a Pod has used."""
+        if isinstance(gone, Pod):
+            self.departed.add(gone)
         if isinstance(gone, CachedResource) and gone.kind == "DaskWorkerGroup":
             self._taken.pop((gone.namespace, gone.name), None)
         if isinstance(gone, CachedResource | CachedChild):

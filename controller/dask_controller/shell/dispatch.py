@@ -6,10 +6,9 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from msgspec import Struct
-
 from dask_crds import names
 from dask_crds.model import KINDS, DaskAutoscaler, DaskCluster, DaskJob, DaskObject, DaskWorkerGroup
+from dask_crds.model.shared import Status
 from dask_crds.names import Component
 from dask_resources.cluster import children as children_of
 
@@ -40,7 +39,7 @@ class Decision(NamedTuple):
     """Who decides what is done about a kind, and says how it is."""
 
     plan: Callable[[Any, float], Plan]
-    status: Callable[[Any, Plan, Sequence[Outcome], float], Struct]
+    status: Callable[[Any, Plan, Sequence[Outcome], float], Status]
     comes_up: bool = False  #: whether its first status waits for what has been made
 
 

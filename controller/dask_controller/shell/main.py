@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,7 @@ import yaml
 from dask_crds import names
 from dask_crds.kinds import RESOURCES
 from dask_crds.model import KINDS
+from dask_crds.names import Label
 from dask_resources.scheduler import DEFAULT_CLUSTER_DOMAIN
 
 from ..kube.access import Access, Certificate
@@ -38,11 +39,13 @@ from ..schedulers.pollers import SchedulerPollers
 from . import handlers as handlers  # kopf finds them by their decorators
 from .caches import Caches, Key
 from .caller import OPERATOR
+from .departed import Departed
+from .domain_metrics import DomainMetrics
 from .keyring import Keyring
-from .queues import INSTALLED_SECONDS
 from .reconcile import Reconciler
 from .scheduled_job import follow
 from .wakeups import wake_by
+from .witness import Witness
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +87,7 @@ def arguments() -> argparse.ArgumentParser:
         help="with tls.crt and tls.key: serve /metrics over TLS, to whom RBAC lets `get` that path, and not at --port",
     )
     run.add_argument("--metrics-port", type=int, default=8443, help="where, if --metrics-tls is given")
+    run.add_argument("--owner-label", default=Label.OWNER, metavar="KEY", help="label that tells whose a resource is")
     run.add_argument("--workers", type=int, default=16, help="how many resources are worked on at a time")
     run.add_argument(
         "--requests",
@@ -129,22 +133,23 @@ async def run(options: argparse.Namespace) -> None:
             if queue.is_running:  # a replica in waiting follows what happens, and all are looked at when it leads
                 queue.add_after(key, seconds)
 
-        caches = Caches(kubernetes, options.namespace, wake_by(wake), Keyring(os.environ.get("POD_NAMESPACE")))
+        caches = _caches(options, kubernetes, wake_by(wake))
         pollers = SchedulerPollers[Key](lambda key, prompt: queue.add(key, prompt=prompt))
         stack.push_async_callback(pollers.close)
         lease = _lease(kubernetes) if options.leader_elect else None
-        await stack.enter_async_context(_shown(options, measured, queue, caches, lease, kubernetes))
+        domain = await stack.enter_async_context(_shown(options, measured, queue, caches, lease, kubernetes))
         # Before leadership: who takes over has the caches filled by then, however much there is.
         for informer in caches.informers.values():
             _supervise(informer.run(), f"the watch of {informer.resource.plural} ended")
+        _supervise(caches.queues.run(), "the watches of Kueue ended")
         if lease is not None:
             await lease.acquire()
             stack.push_async_callback(lease.release)
             _supervise(lease.keep(), "leadership was lost")
-        await asyncio.gather(caches.keyring.load(kubernetes), caches.synced(), _queues(caches))
+        await asyncio.gather(caches.keyring.load(kubernetes), caches.synced(), caches.queues.known.wait())
         gc.freeze()  # what was read at start lives as long as we do; collecting it over and over costs most of the CPU
-        _supervise(_resync(kubernetes, queue, caches.keyring, options.namespace), "the resync ended")
-        reconciler = _reconciler(options, kubernetes, caches, pollers, queue)
+        _supervise(_resync(kubernetes, queue, caches.keyring, options.namespace, domain), "the resync ended")
+        reconciler = _reconciler(options, kubernetes, caches, pollers, queue, domain)
         working = _supervise(queue.run(reconciler, workers=options.workers), "the queue ended")
         for key in caches.unobserved():  # now, before kopf lists all that has been there for long
             queue.add(key, prompt=True)
@@ -173,12 +178,18 @@ def _queue(options: argparse.Namespace, measured: Metrics) -> Queue[Key]:
     )
 
 
+def _caches(options: argparse.Namespace, kubernetes: Kubernetes, on_change: Callable[..., None]) -> Caches:
+    keyring = Keyring(os.environ.get("POD_NAMESPACE"))
+    return Caches(kubernetes, options.namespace, on_change, keyring, Departed(kubernetes.now))
+
+
 def _reconciler(
     options: argparse.Namespace,
     kubernetes: Kubernetes,
     caches: Caches,
     pollers: SchedulerPollers[Key],
     queue: Queue[Key],
+    witness: Witness,
 ) -> Reconciler:
     return Reconciler(
         kubernetes,
@@ -189,6 +200,7 @@ def _reconciler(
         parallel_requests=max(1, options.requests // options.workers),
         is_prompt=queue.is_prompt,
         clock=kubernetes.now,
+        witness=witness,
     )
 
 
@@ -200,12 +212,14 @@ async def _shown(
     caches: Caches,
     lease: Lease | None,
     kubernetes: Kubernetes,
-) -> AsyncGenerator[None, None]:
+) -> AsyncGenerator[DomainMetrics, None]:
     """Show how it is going, while the context lasts; nowhere if the port is 0."""
 
     def leading() -> bool:
         return lease is None or lease.held
 
+    domain = DomainMetrics(measured.registry, caches, leading, options.owner_label, kubernetes.now)
+    measured.more = domain.text
     measured.observe(queue, {i.resource.plural: i for i in caches.informers.values()}, leading)
     probes = serve(
         measured,
@@ -215,7 +229,7 @@ async def _shown(
         elsewhere=options.metrics_tls is not None,
     )
     async with probes if options.port else nullcontext(), _secured(options, measured, kubernetes):
-        yield
+        yield domain
 
 
 def _secured(
@@ -260,31 +274,12 @@ async def _check_crds(kubernetes: Kubernetes, namespaces: Sequence[str] | None) 
             raise
 
 
-async def _queues(caches: Caches) -> None:
-    """Follow what there is of Kueue, if there is any; known before anything is decided that it has a say in."""
-    if await caches.queues.find():
-        _supervise(caches.queues.run(), "the watches of Kueue ended")
-        await caches.queues.synced()
-    else:
-        _supervise(_later_queues(caches), "nobody looked for Kueue")
-
-
-async def _later_queues(caches: Caches) -> None:
-    """Look for Kueue as long as there is none; whom it concerns looks again by itself."""
-    found = False
-    while not found:
-        await asyncio.sleep(INSTALLED_SECONDS)
-        try:
-            found = await caches.queues.find()
-        except ApiError as error:
-            logger.warning("looking for Kueue: %s", error)
-    watches = asyncio.create_task(caches.queues.run())
-    await caches.queues.synced()
-    await watches
-
-
 async def _resync(
-    kubernetes: Kubernetes, queue: Queue[Key], keyring: Keyring, namespaces: Sequence[str] | None
+    kubernetes: Kubernetes,
+    queue: Queue[Key],
+    keyring: Keyring,
+    namespaces: Sequence[str] | None,
+    domain: DomainMetrics,
 ) -> None:
     """Look at every resource now and then: what a watch has missed, or nobody can watch, heals by itself."""
     scopes: Sequence[str | None] = namespaces or [None]
@@ -301,8 +296,9 @@ async def _resync(
                 except ApiError as error:
                     logger.warning("resync of %s: %s", kind, error)
                     continue
-                for manifest in found:
-                    queue.add(Key(kind, manifest["metadata"]["namespace"], manifest["metadata"]["name"]))
+                known = domain.jobs(namespace) if kind == "DaskJob" else set()  # some may be gone
+                for key in known | {Key(kind, it["metadata"]["namespace"], it["metadata"]["name"]) for it in found}:
+                    queue.add(key)
 
 
 def _lease(kubernetes: Kubernetes) -> Lease:

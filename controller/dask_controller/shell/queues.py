@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from ..kube.api import ApiError
 from ..kube.client import Kubernetes
 from ..kube.informer import Informer
 
+logger = logging.getLogger(__name__)
+
 #: How often it is looked whether somebody has installed Kueue.
 INSTALLED_SECONDS = 30.0
 
@@ -29,8 +32,9 @@ class Queues:
     """What there is of Kueue.
 
     Attributes:
-        informers: by kind; they are run once `find` says so.
+        informers: by kind; they are run once there is something to follow.
         problem: why there is nothing of it; ``None`` where there is.
+        known: set when it is known whether there is; decide nothing before.
 
     Args:
         kubernetes: the client.
@@ -46,6 +50,7 @@ class Queues:
     ) -> None:
         self._kubernetes, self._namespaces = kubernetes, namespaces
         self.problem: Problem | None = Problem(Reason.QUEUE_UNAVAILABLE, "nobody has looked yet whether there is Kueue")
+        self.known = asyncio.Event()
         self._workloads: Informer[Workload] = Informer(
             kubernetes,
             QUEUES["Workload"],
@@ -94,15 +99,25 @@ class Queues:
         return True
 
     async def run(self) -> None:
-        """Follow all that there is."""
+        """Follow all that there is, until cancelled; where there is nothing, look for it now and then.
+
+        Raises:
+            ApiError: the API server did not say whether there is Kueue, when it was asked for the first time.
+        """
+        found = await self.find()
+        while not found:
+            self.known.set()
+            await asyncio.sleep(INSTALLED_SECONDS)
+            try:
+                found = await self.find()
+            except ApiError as error:
+                logger.warning("looking for Kueue: %s", error)
         async with asyncio.TaskGroup() as group:
             for informer in self.informers.values():
                 group.create_task(informer.run())
-
-    async def synced(self) -> None:
-        """Wait until all is known; then there is no problem any more."""
-        await asyncio.gather(*(informer.synced.wait() for informer in self.informers.values()))
-        self.problem = None
+            await asyncio.gather(*(informer.synced.wait() for informer in self.informers.values()))
+            self.problem = None  # whom it concerns looks again by itself
+            self.known.set()
 
     def of(self, namespace: str, uid: str) -> tuple[Workload, ...]:
         """The Workloads whose controller has that uid, by name."""

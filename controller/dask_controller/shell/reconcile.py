@@ -21,16 +21,19 @@ from ..core.actions import STEP, CreateWorker, Outcome, Plan
 from ..core.conditions import condition, events, merge
 from ..core.observed import Observed
 from ..core.pod import Problem
+from ..core.usage import Accounted, with_usage
 from ..kube.api import ApiError
 from ..kube.client import Kubernetes
 from ..kube.short_first import ShortFirst
 from ..schedulers.pollers import PATIENCE, SchedulerPollers
+from .accounts import Accounts
 from .addresses import scheduler_address
 from .caches import Caches, Key
 from .dispatch import decisions, snapshot
 from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor
 from .keyring import KEY_REFUSED
 from .observe import UNEXPLAINED_SECONDS, Observer, has_waiting_pods
+from .witness import Witness
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,7 @@ class Reconciler:
         parallel_requests: see `Executor`.
         is_prompt: whether a user waits for what is done about a key.
         clock: seconds since the epoch.
+        witness: is told how resources are.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Reconciler:
         parallel_requests: int = 2,
         is_prompt: Callable[[Key], bool] = lambda _: True,
         clock: Callable[[], float] = time.time,
+        witness: Witness | None = None,
     ) -> None:
         self._kubernetes = kubernetes
         self._caches = caches
@@ -79,6 +84,8 @@ class Reconciler:
         self._not_inherited = tuple(not_inherited)
         self._is_prompt = is_prompt
         self._clock = clock
+        self._witness = witness or Witness()
+        self._accounts = Accounts(caches)
         self._decisions = decisions(domain)
 
     async def __call__(self, key: Key) -> float | None:
@@ -127,7 +134,7 @@ class Reconciler:
             return None
         await self._short_first.gap()
         try:
-            await self._write_status(value, manifest, self._status(observed, plan, [], now), now)
+            await self._tell(value, manifest, observed, plan, [], now)
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
@@ -140,6 +147,7 @@ class Reconciler:
             manifest = await self._kubernetes.get(key.kind, key.namespace, key.name)
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
             self._schedulers.forget(key)
+            self._witness.gone(key)
             return None  # its children have owner references: garbage collection removes them
         value, problem = _read(manifest, self._not_inherited)
         if value is None:
@@ -178,7 +186,7 @@ class Reconciler:
         if not prompt:
             await self._short_first.gap()
         try:
-            await self._write_status(value, manifest, self._status(observed, plan, outcomes, now), now)
+            await self._tell(value, manifest, observed, plan, outcomes, now)
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
@@ -208,8 +216,21 @@ class Reconciler:
     def _plan(self, observed: Observed, now: float) -> Plan:
         return self._decisions[type(observed)].plan(observed, now)
 
-    def _status(self, observed: Observed, plan: Plan, outcomes: Sequence[Outcome], now: float) -> msgspec.Struct:
-        return self._decisions[type(observed)].status(observed, plan, outcomes, now)
+    async def _tell(
+        self,
+        value: DaskObject,
+        manifest: Mapping[str, Any],
+        observed: Observed,
+        plan: Plan,
+        outcomes: Sequence[Outcome],
+        now: float,
+    ) -> None:
+        """Write the status after the plan was executed."""
+        status = self._decisions[type(observed)].status(observed, plan, outcomes, now)
+        if isinstance(status, Accounted) and isinstance(value.status, Accounted):
+            status = with_usage(value.status, status, self._accounts.of(value), now)
+        await self._write_status(value, manifest, status, now)
+        self._witness.reported(observed, value, status, outcomes, now)
 
     async def _write_status(self, value: DaskObject, manifest: Mapping[str, Any], status: Any, now: float) -> None:
         """Write the whole status, unless it says the same already; then tell people what has changed."""

@@ -27,6 +27,7 @@ from .autoscaler import (
 from .cluster import (
     DEFAULT_GROUP_IS_TAKEN,
     MAX_WORKER_GROUPS,
+    WAKE_NEEDS_ADDRESS,
     DaskCluster,
     DaskClusterSpec,
     DaskClusterStatus,
@@ -34,6 +35,7 @@ from .cluster import (
     SchedulerUpdateStrategy,
     WorkerGroup,
 )
+from .history import FOLDER, MAX_FOLDER, MOST_RECORDS, Bundle, History
 from .job import (
     DaskJob,
     DaskJobSpec,
@@ -47,6 +49,7 @@ from .job import (
     PodFailureRule,
     Progress,
     SchedulerLoss,
+    TimeSpent,
 )
 from .manifest import InvalidManifest, dump, stated, without_defaults, without_nulls
 from .security import Certificate, Security, Tls
@@ -62,6 +65,7 @@ from .shared import (
     RollingUpdate,
     TemplateMetadata,
     UpdateStrategy,
+    Usage,
     Worker,
     WorkerTemplate,
 )
@@ -71,15 +75,20 @@ __all__ = [
     "CLUSTER_NAME",
     "DEFAULT_GROUP_IS_TAKEN",
     "DNS_NAME",
+    "FOLDER",
     "KINDS",
     "LABEL_VALUE",
+    "MAX_FOLDER",
     "MAX_WORKERS",
     "MAX_WORKER_GROUPS",
+    "MOST_RECORDS",
     "NOTHING_TO_UPDATE",
     "PERCENTAGE",
     "UNOBSERVED",
+    "WAKE_NEEDS_ADDRESS",
     "AutoscalerBehavior",
     "Autoscaling",
+    "Bundle",
     "Certificate",
     "Condition",
     "DaskAutoscaler",
@@ -96,6 +105,7 @@ __all__ = [
     "DaskWorkerGroupSpec",
     "DaskWorkerGroupStatus",
     "DrainingWorker",
+    "History",
     "InvalidManifest",
     "JobCluster",
     "JobTemplate",
@@ -117,8 +127,10 @@ __all__ = [
     "Security",
     "ServiceSpec",
     "TemplateMetadata",
+    "TimeSpent",
     "Tls",
     "UpdateStrategy",
+    "Usage",
     "Worker",
     "WorkerGroup",
     "WorkerTemplate",

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from .. import names
 from .autoscaler import BOUNDS_RULE, Autoscaling
+from .history import Bundle, History
 from .security import Certificate, Security
 from .shared import (
     LABEL_KEYS,
@@ -16,6 +17,7 @@ from .shared import (
     Seconds,
     Status,
     TemplateMetadata,
+    Usage,
     Value,
     VendoredPodSpec,
     VendoredServiceSpec,
@@ -101,6 +103,16 @@ class WorkerGroup(WorkerTemplate, frozen=True, kw_only=True):
 _WorkerGroup = Annotated[WorkerGroup, Meta(extra_json_schema=rules(REPLICAS_RULE))]
 
 
+#: Clients are led elsewhere at the address of the Service; without one there is nothing to lead.
+WAKE_NEEDS_ADDRESS = "OnConnect needs a Service with a cluster IP"
+WAKE_RULE = rule(
+    "!has(self.wake) || self.wake != 'OnConnect' || !has(self.scheduler.service) || "
+    "((!has(self.scheduler.service.clusterIP) || self.scheduler.service.clusterIP != 'None') && "
+    "(!has(self.scheduler.service.type) || self.scheduler.service.type != 'ExternalName'))",
+    f"wake: {WAKE_NEEDS_ADDRESS}",
+)
+
+
 class DaskClusterSpec(Value, frozen=True, kw_only=True):
     """Desired state of a cluster."""
 
@@ -125,7 +137,11 @@ class DaskClusterSpec(Value, frozen=True, kw_only=True):
     your manifest must then leave out. Omitted: `Delete`."""
     suspend: bool | None = None
     """Take scheduler and workers down to zero and keep the resource."""
+    wake: Literal["Manual", "OnConnect"] | None = None
+    """What ends a suspension. `OnConnect`: a client that connects to the scheduler's Service, as well; this needs the
+    activator (`dist/activator`), and a Service with a cluster IP. Omitted: `Manual`, whoever sets `suspend`."""
     security: Security | None = None
+    history: History | None = None
 
 
 class DaskClusterStatus(Status, frozen=True, kw_only=True):
@@ -147,6 +163,8 @@ class DaskClusterStatus(Status, frozen=True, kw_only=True):
     scheduler_pod_uid: str | None = None
     """Uid of the scheduler Pod that was seen last."""
     certificate: Certificate | None = None
+    usage: Usage | None = None
+    bundle: Bundle | None = None
 
 
 class DaskCluster(CustomResource, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from .cluster import DaskClusterSpec
+from .history import Bundle
 from .shared import (
     ATOMIC,
     Count,
@@ -15,6 +16,7 @@ from .shared import (
     Status,
     TemplateMetadata,
     Time,
+    Usage,
     Value,
     VendoredPodSpec,
     Workers,
@@ -51,7 +53,11 @@ class JobCluster(Value, frozen=True, kw_only=True):
                 rule(
                     "!has(self.idleAction) || self.idleAction == 'Delete'",
                     "the cluster of a job cannot be suspended for being idle: suspend the job",
-                )
+                ),
+                rule(
+                    "!has(self.wake) || self.wake == 'Manual'",
+                    "the cluster of a job cannot be woken by a client: resume the job",
+                ),
             )
         ),
     ]
@@ -64,6 +70,7 @@ class JobCluster(Value, frozen=True, kw_only=True):
 
 # Bounds of batch/v1: beyond them the runner's Job would be refused.
 _ExitCode = Annotated[int, Meta(extra_json_schema={"minimum": -(2**31), "maximum": 2**31 - 1})]
+Duration = Annotated[int, Meta(ge=0)]
 _ConditionType = Annotated[str, Meta(extra_json_schema={"maxLength": 317})]
 
 
@@ -172,6 +179,61 @@ class Progress(Value, frozen=True, kw_only=True):
     """When these numbers were noted."""
 
 
+class TimeSpent(Value, frozen=True, kw_only=True):
+    """Where the time of the run went, in whole seconds: the parts add up to the time from `since` to `until`."""
+
+    since: Time
+    """When the run was asked for, as far as is known."""
+    until: Time
+    """Up to when time is accounted for."""
+    state: (
+        Literal[
+            "queued",
+            "waitingForQuota",
+            "waitingForNode",
+            "waitingForWorkers",
+            "pulling",
+            "starting",
+            "running",
+            "suspended",
+            "ending",
+        ]
+        | None
+    ) = None
+    """The part that time from `until` on belongs to. Omitted: the run has ended."""
+    queued: Duration = 0
+    """Waiting for its turn: a queue held the runner back, what the run before left had to go, or nobody had looked at
+    it yet."""
+    waiting_for_quota: Duration = 0
+    """A quota had no room for a Pod that was needed."""
+    waiting_for_node: Duration = 0
+    """The Pod of the scheduler or of the runner had no node."""
+    waiting_for_workers: Duration = 0
+    """No worker was there: for the tasks, or as many as the runner waits for."""
+    pulling: Duration = 0
+    """Images were pulled for the scheduler or the runner; init containers ran."""
+    starting: Duration = 0
+    """Volumes, networks and processes were being set up."""
+    running: Duration = 0
+    """The program ran, and the scheduler has not told yet what it was at."""
+    computing: Duration = 0
+    """The program ran and workers had tasks: the share of that in which the tasks computed."""
+    moving_data: Duration = 0
+    """Likewise the share in which their data was moved between workers, to disk or back."""
+    idle: Duration = 0
+    """The program ran, and the cluster had nothing to do."""
+    suspended: Duration = 0
+    """`spec.suspend` was true."""
+    ending: Duration = 0
+    """The program had ended, the run had not."""
+    told_computing: Duration = 0
+    """What the scheduler had counted of `computing` when it was asked last."""
+    told_moving_data: Duration = 0
+    """Likewise of `movingData`."""
+    told_waiting: Duration = 0
+    """Likewise of `waitingForWorkers`."""
+
+
 class SchedulerLoss(Value, frozen=True, kw_only=True):
     """The last time that the run began again because its scheduler was lost."""
 
@@ -198,6 +260,7 @@ class PastRun(Value, frozen=True, kw_only=True):
     """When it began."""
     end_time: Time | None = None
     """When it ended."""
+    bundle: Bundle | None = None
 
 
 class DaskJobStatus(Status, frozen=True, kw_only=True):
@@ -227,9 +290,12 @@ class DaskJobStatus(Status, frozen=True, kw_only=True):
     """How the runner's container ended last, if not well, or what kept it from starting. It is noted while its Pod is
     there: Kubernetes deletes the Pod of a failed runner with `restartPolicy: OnFailure`."""
     progress: Progress | None = None
+    time_spent: TimeSpent | None = None
+    bundle: Bundle | None = None
     scheduler_loss: SchedulerLoss | None = None
     history: Annotated[list[PastRun], Meta(extra_json_schema=ATOMIC)] | None = None
     """The runs before this one, newest first."""
+    usage: Usage | None = None
 
 
 class DaskJob(CustomResource, frozen=True, kw_only=True):

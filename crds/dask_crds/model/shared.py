@@ -193,6 +193,19 @@ class Condition(Value, frozen=True, kw_only=True):
     """Generation of the spec that it speaks of."""
 
 
+class Usage(Value, frozen=True, kw_only=True):
+    """What Pods have requested, times the seconds for which they had it; metrics tell what has come on top since."""
+
+    cpu_seconds: float
+    """CPUs times seconds."""
+    memory_gib_seconds: float
+    """GiB of memory times seconds."""
+    gpu_seconds: float | None = None
+    """GPUs times seconds."""
+    until: Time
+    """Up to when Pods are accounted for."""
+
+
 class Status(Value, frozen=True, kw_only=True):
     """Observed state of a resource."""
 

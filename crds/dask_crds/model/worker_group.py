@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from .shared import ClusterName, CustomResource, Status, Time, Value, Worker, keyed_by, rule, rules
+from .shared import ClusterName, CustomResource, Status, Time, Usage, Value, Worker, keyed_by, rule, rules
 
 
 class DaskWorkerGroupSpec(Value, frozen=True, kw_only=True):
@@ -52,6 +52,7 @@ class DaskWorkerGroupStatus(Status, frozen=True, kw_only=True):
     last_progress_time: str | None = None
     """When a worker last became ready, or an outdated one went; ten minutes without, while something is missing, are a
     stall."""
+    usage: Usage | None = None
 
 
 class DaskWorkerGroup(CustomResource, frozen=True, kw_only=True):

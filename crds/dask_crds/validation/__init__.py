@@ -20,6 +20,7 @@ from ..model import (
     DEFAULT_GROUP_IS_TAKEN,
     NOTHING_TO_UPDATE,
     PERCENTAGE,
+    WAKE_NEEDS_ADDRESS,
     Autoscaling,
     DaskAutoscalerSpec,
     DaskCluster,
@@ -202,6 +203,9 @@ def _cluster(path: str, spec: DaskClusterSpec) -> Problems:
         if first.setdefault(group.name, number) != number:
             other = f"{path}.workerGroups[{first[group.name]}]"
             yield f"{path}.workerGroups[{number}].name", f"{group.name!r} is the name of {other} already"
+    stated = spec.scheduler.service or {}
+    if spec.wake == "OnConnect" and (stated.get("clusterIP") == "None" or stated.get("type") == "ExternalName"):
+        yield f"{path}.wake", WAKE_NEEDS_ADDRESS
 
 
 def _further_group(path: str, group: WorkerGroup) -> Problems:
@@ -233,6 +237,8 @@ def _job(path: str, spec: DaskJobSpec) -> Problems:
             yield where, f"the runner has no container {name!r}"
     if spec.cluster.spec.idle_action == "Suspend":
         yield f"{path}.cluster.spec.idleAction", "must be Delete: a job's cluster is suspended with the job"
+    if spec.cluster.spec.wake == "OnConnect":
+        yield f"{path}.cluster.spec.wake", "must be Manual: a job's cluster is resumed with the job"
 
 
 def _worker_group(path: str, spec: DaskWorkerGroupSpec) -> Problems:

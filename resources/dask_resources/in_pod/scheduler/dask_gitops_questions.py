@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 from dask_gitops_clients import Clients
 from dask_gitops_demand import adaptive_target
-from dask_gitops_requests import Forbidden, Groups, Pod, read_groups, read_object, read_pods
+from dask_gitops_history import MOST_TOLD, History
+from dask_gitops_requests import Forbidden, Groups, Malformed, Pod, read_groups, read_object, read_pods
 from dask_gitops_retirement import Retirement
 from dask_gitops_signing import Guard
 from dask_gitops_status import Status
 from dask_gitops_tls import encryption
+from dask_gitops_work import Work
 from dask_gitops_workers import Workers
 
 
@@ -23,10 +25,18 @@ class Extension:
         self.workers = Workers(scheduler)
         self.retirement = Retirement(scheduler, self.workers)
         self.status = Status(scheduler)
+        self.work = Work(scheduler)
+        self.history = History.from_environment(scheduler, self.status, self.work)
         self.clients = Clients(scheduler)
         self.target = partial(adaptive_target, scheduler, self.workers)
         self.encryption = partial(encryption, scheduler)
         self.guard = Guard.from_environment()
+
+    def recorded(self, end: str | None = None) -> dict[str, str]:
+        """Where the record is; after it was told how the run has ended, if it is."""
+        if self.history is None:
+            return {}
+        return self.history.place() if end is None else self.history.ends(end)
 
     def versions(self) -> dict[str, list[dict[str, str]]]:
         """The sets of versions by role, clients that are there now apart from all that have ever been."""
@@ -64,6 +74,13 @@ def _pods(request: dict[str, Any], field: str) -> list[Pod] | None:
     return None if request.get(field) is None else read_pods(request, field)
 
 
+def _end(request: dict[str, Any], field: str) -> str | None:
+    told = request.get(field)
+    if told is not None and not (isinstance(told, str) and len(told) <= MOST_TOLD):
+        raise Malformed(f"{field} is a text of at most {MOST_TOLD:,} characters")
+    return told
+
+
 def _groups(request: dict[str, Any], field: str) -> Groups | None:
     body = request.get(field)
     if body is None:
@@ -79,7 +96,10 @@ QUESTIONS = (
     Question("idle", _flag, "idle_seconds", lambda asked, _: asked.status.idle_seconds()),
     Question("no_client", _flag, "no_client_seconds", lambda asked, _: asked.clients.absent_seconds()),
     Question("progress", _flag, "progress", lambda asked, _: asked.status.progress()),
+    Question("work", _flag, "work", lambda asked, _: asked.work.seconds()),
     Question("versions", _flag, "versions", lambda asked, _: asked.versions()),
+    Question("recorded", _flag, "record", lambda asked, _: asked.recorded()),
+    Question("end", _end, "ending", lambda asked, end: asked.recorded(end), True),
     Question("encryption", _flag, "encryption", lambda asked, _: asked.encryption()),
     Question("registered", _pods, "registered", lambda asked, pods: asked.workers.registered(pods)),
     Question("rank", _pods, "ranked", lambda asked, pods: asked.workers.cheapest_first(pods)),

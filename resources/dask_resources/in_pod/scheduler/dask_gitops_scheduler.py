@@ -20,12 +20,13 @@ for _name in [name for name in sys.modules if name.startswith("dask_gitops_")]:
         del sys.modules[_name]
 
 import dask_gitops_control
+import dask_gitops_metrics
 import dask_gitops_tls
 from dask_gitops_http import Ask, Route
 from dask_gitops_questions import Extension, extension
 from dask_gitops_requests import Forbidden, Malformed, Pod, is_number, read_groups, read_pods
 
-VERSION = "8"
+VERSION = "9"
 PREFIX = "/dask-gitops/v1"
 
 #: Header of a request whose workers share their addresses with nobody. Older hooks send the addresses of nodes as well.
@@ -108,6 +109,7 @@ async def dask_setup(scheduler: Any) -> None:
     extension(scheduler)
     served = [(path, handler, {**options, "dask_server": scheduler}) for path, handler, options in routes]
     scheduler.http_application.add_handlers(r".*", served)
+    dask_gitops_metrics.serve(scheduler)
     dask_gitops_control.listen(scheduler)
     await dask_gitops_tls.listen(scheduler)
     await _preload_hidden(scheduler)
@@ -116,6 +118,9 @@ async def dask_setup(scheduler: Any) -> None:
 async def dask_teardown(scheduler: Any) -> None:
     """Called by distributed when the scheduler closes."""
     await dask_gitops_control.close(scheduler)
+    history = extension(scheduler).history
+    if history is not None:
+        await history.close()
     hidden = scheduler.__dict__.get("_dask_gitops_hidden")
     if hidden is not None:
         await hidden.teardown()

@@ -1,0 +1,39 @@
+"""What stays of a cluster or a run when its Pods have gone: a record in a volume."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from .shared import DNS_NAME, Value
+
+#: Records of one cluster that may be kept; each has at most a few megabytes.
+MOST_RECORDS = 1000
+#: A folder within a volume as a pattern, its length apart: it never leads out of the volume, nor to hidden files.
+FOLDER = r"[A-Za-z0-9_][-A-Za-z0-9._]*(/[A-Za-z0-9_][-A-Za-z0-9._]*)*"
+MAX_FOLDER = 200
+
+
+class History(Value, frozen=True, kw_only=True):
+    """Keeps a record of what the cluster did, written by its scheduler. A change restarts the scheduler."""
+
+    DEFAULTS = {"keep": 10}
+
+    claim_name: Annotated[str, Meta(extra_json_schema={"maxLength": 253, "pattern": f"^{DNS_NAME}$"})]
+    """Name of a PersistentVolumeClaim in the same namespace, which the scheduler's user may write to."""
+    path: Annotated[str, Meta(extra_json_schema={"maxLength": MAX_FOLDER, "pattern": f"^{FOLDER}$"})] | None = None
+    """Folder within that volume. Omitted: its root."""
+    keep: Annotated[int, Meta(ge=1, le=MOST_RECORDS)] | None = None
+    """Newest records that are kept of the cluster or job. Omitted: 10."""
+
+
+class Bundle(Value, frozen=True, kw_only=True):
+    """Where the record is, by the scheduler's account."""
+
+    claim_name: str
+    """Name of the PersistentVolumeClaim that it is in."""
+    path: str | None = None
+    """Folder within that volume; `index.html` there opens without a server. Omitted: there is none yet."""
+    problem: str | None = None
+    """Why it could not be written last."""

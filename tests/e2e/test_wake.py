@@ -1,0 +1,84 @@
+"""Stock clients wake sleeping clusters, through the activator of dist/, on a real node with real Services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.cluster.images import ROOT
+from tests.e2e.conftest import NAMESPACE
+from tests.e2e.support import DASK_IMAGE, Kubectl, eventually
+
+pytestmark = pytest.mark.node
+
+#: What people run, but for the patience, which is for a busy machine. It says how long each step took.
+CLIENT = """
+import time, dask
+from distributed import Client
+dask.config.set({"distributed.comm.timeouts.connect": "200s"})
+began = time.monotonic()
+with Client("tcp://ADDRESS:8786", timeout=200) as client:
+    print("connected after %.1f s" % (time.monotonic() - began))
+    print("result:", client.submit(lambda x: x * 7, 6).result(timeout=200), "after %.1f s" % (time.monotonic() - began))
+"""
+
+
+@pytest.fixture(scope="module")
+def activator(node: Any, operator: Any) -> Iterator[Kubectl]:
+    kubectl = Kubectl(node.kubectl, NAMESPACE)
+    manifest = ROOT / "dist" / "activator" / "activator.yaml"
+    kubectl("apply", "--server-side", "-f", str(manifest))
+    kubectl("rollout", "status", "deployment/dask-activator", "--timeout=180s")
+    yield kubectl
+    kubectl("delete", "-f", str(manifest))
+
+
+def run(kubectl: Kubectl, name: str, cluster: str) -> None:
+    """A stock client in a Pod of its own."""
+    code = CLIENT.replace("ADDRESS", f"{cluster}-scheduler")
+    container = {"name": "client", "image": DASK_IMAGE, "command": ["python3", "-c", code]}
+    pod = {"restartPolicy": "Never", "containers": [container]}
+    kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": pod})
+
+
+def has_its_result(kubectl: Kubectl, name: str) -> bool:
+    phase = kubectl.json("get", "pod", name)["status"]["phase"]
+    assert phase != "Failed", kubectl("logs", name)
+    return phase == "Succeeded" and "result: 42" in kubectl("logs", name)
+
+
+def doors(kubectl: Kubectl) -> list[str]:
+    labels = "endpointslice.kubernetes.io/managed-by=dask-activator"
+    return [item["metadata"]["name"] for item in kubectl.json("get", "endpointslices", "-l", labels)["items"]]
+
+
+def test_clients_get_their_results_from_clusters_that_sleep(kubectl: Kubectl, kube: Any, activator: Kubectl) -> None:
+    sleeping = ("sleeping", "dreaming")
+    for name in sleeping:
+        kubectl.apply(kube.cluster_manifest(name, workers=1, suspend=True, wake="OnConnect"))
+    eventually(lambda: doors(kubectl) == ["dreaming-scheduler-activator", "sleeping-scheduler-activator"])
+    assert kubectl.json("get", "pods")["items"] == []  # it costs nothing
+    for name in sleeping:
+        run(kubectl, f"client-of-{name}", name)
+    # It dies while it holds them: who was held tries again, at what has taken its place or at the scheduler.
+    eventually(lambda: kubectl.json("get", "events", "--field-selector=reason=Woken")["items"], seconds=120)
+    activator("delete", "pod", "-l", "app.kubernetes.io/name=dask-activator", "--grace-period=0", "--force")
+    for name in sleeping:
+        eventually(lambda name=name: has_its_result(kubectl, f"client-of-{name}"), seconds=240)
+        print(name, kubectl("logs", f"client-of-{name}"))
+    eventually(lambda: doors(kubectl) == [])
+
+
+def test_it_sleeps_again_and_wakes_again(kubectl: Kubectl, kube: Any, activator: Kubectl) -> None:
+    """Workers that lose their scheduler do not wake what they belong to."""
+    kubectl.apply(
+        kube.cluster_manifest("dozing", workers=2, suspend=True, wake="OnConnect", idleTimeout=5, idleAction="Suspend")
+    )
+    for turn in range(2):
+        eventually(lambda: doors(kubectl) == ["dozing-scheduler-activator"], seconds=120)
+        run(kubectl, f"client-{turn}", "dozing")
+        eventually(lambda turn=turn: has_its_result(kubectl, f"client-{turn}"), seconds=240)
+    eventually(lambda: kubectl.condition("daskcluster", "dozing", "Ready").get("reason") == "Suspended", seconds=120)
+    woken = kubectl.json("get", "events", "--field-selector=reason=Woken")["items"]
+    assert len(woken) == 2

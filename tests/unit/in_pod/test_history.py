@@ -1,0 +1,293 @@
+"""The record of what a scheduler did, in a folder that stands for the volume."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from tests.support.dask_scheduler import MODULE, running, until
+
+from dask_resources.history import VARIABLE
+
+pytestmark = pytest.mark.timeout(60)
+
+FAILED = {
+    "conditions": [
+        {"type": "Complete", "status": "False", "reason": "Failed"},
+        {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "after <b>30</b> s"},
+    ],
+    "timeSpent": {"since": "x", "until": "y", "queued": 3, "computing": 7},
+}
+
+
+def place(folder: Path, **told) -> str:
+    default = {"root": str(folder), "path": "dask", "keep": 3, "namespace": "team", "name": "train", "run": "uid-1"}
+    return json.dumps(default | told)
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch) -> Path:
+    """The folder of the records of schedulers that are started from now on."""
+    monkeypatch.setenv(VARIABLE, place(tmp_path))
+    return tmp_path / "dask/team/train"
+
+
+def history(rig):
+    return rig.scheduler.__dict__["_dask_gitops"].history
+
+
+def records(kept: Path) -> list[Path]:
+    return sorted(path for path in kept.iterdir() if path.is_dir())
+
+
+def summary(record: Path) -> dict:
+    return json.loads((record / "summary.json").read_text())
+
+
+def divided(n: int) -> float:
+    return 1 / n
+
+
+async def worked(rig) -> None:
+    await rig.add("a")
+    await rig.client.submit(sum, [1, 2])
+    error = rig.client.submit(divided, 0)
+    with pytest.raises(ZeroDivisionError):
+        await error
+    history(rig)._noted = -1.0  # it is due
+    history(rig)._note()
+
+
+class Page(HTMLParser):
+    """Notes tags, and where links lead."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags, self.links = [], []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("href", "src")]
+
+
+async def test_a_record_tells_of_tasks_errors_versions_and_workers(kept):
+    async with running(MODULE) as rig:
+        await worked(rig)
+        assert (await rig.ask(recorded=True)).record.path == "", "there is none yet"
+        history(rig)._write()
+        await until(lambda: history(rig).place()["path"])
+        (record,) = records(kept)
+        assert (await rig.ask(recorded=True)).record.path == f"dask/team/train/{record.name}"
+        at_work = summary(record)
+        assert (at_work["outcome"], at_work["ended"]) == ("AtWork", None)
+        (sums,) = [one for one in at_work["tasks"]["byPrefix"] if one["name"] == "sum"]
+        assert (sums["done"], sums["erred"]) == (1, 0)
+        (error,) = at_work["errors"]
+        assert "ZeroDivisionError" in error["raised"]
+        assert "1 / n" in error["traceback"]
+        assert at_work["changes"][0][1] == "add-worker"
+        assert at_work["versions"]["scheduler"][0]["distributed"]
+        assert at_work["log"]
+        timeline = json.loads((record / "timeline.json").read_text())
+        assert len(timeline["points"][0]) == len(timeline["columns"])
+    assert summary(record)["outcome"] == "Stopped"
+    assert summary(record)["ended"]
+
+
+async def test_a_record_is_written_every_ten_seconds_by_itself(kept, monkeypatch):
+    async with running(MODULE) as rig:
+        callback = rig.scheduler.periodic_callbacks["dask-gitops-record"]
+        assert callback.callback_time == 10_000
+        callback.stop()
+        callback.callback_time = 100
+        callback.start()
+        await worked(rig)
+        await until(lambda: kept.is_dir() and records(kept))
+
+
+async def test_a_scheduler_that_has_done_nothing_leaves_no_record(kept):
+    async with running(MODULE) as rig:
+        await rig.add("a")
+    assert not kept.exists()
+
+
+async def test_without_a_history_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    async with running(MODULE) as rig:
+        await worked_without(rig)
+        assert (await rig.ask(recorded=True)).record.path == ""
+        assert (await rig.ask(end=json.dumps(FAILED))).ending.path == ""
+
+
+async def worked_without(rig) -> None:
+    await rig.add("a")
+    assert await rig.client.submit(sum, [1, 2]) == 3
+
+
+@pytest.mark.parametrize("told", ["{", "[]", '{"root": "/x"}'])
+async def test_a_variable_that_makes_no_sense_hurts_nobody(monkeypatch, told):
+    monkeypatch.setenv(VARIABLE, told)
+    async with running(MODULE) as rig:
+        await worked_without(rig)
+
+
+async def test_the_end_of_the_run_gets_into_the_record(kept):
+    async with running(MODULE) as rig:
+        await worked(rig)
+        await rig.ask(end=json.dumps(FAILED))
+        await until(lambda: kept.is_dir() and records(kept) and (kept / "index.html").exists())
+    (record,) = records(kept)
+    told = summary(record)
+    assert (told["outcome"], told["reason"], told["status"]) == ("Failed", "DeadlineExceeded", FAILED)
+    page = (record / "index.html").read_text()
+    assert "after &lt;b&gt;30&lt;/b&gt; s" in page
+    assert "waiting" not in page.split("Where the time went")[1].split("</table>")[0]
+    assert "<td class='n'>7</td><td class='n'>70 %</td>" in page
+
+
+@pytest.mark.parametrize(
+    "told", ["{", "[]", "{}", '{"conditions": [{"type": "Failed", "status": "False"}]}', "x" * 70_000, 5]
+)
+async def test_an_end_that_makes_no_sense_is_refused(kept, told):
+    async with running(MODULE) as rig:
+        status, answer = await rig.post("ask", {"questions": [{"end": told}]})
+        assert status == 200
+        assert "error" in answer["answers"][0]
+
+
+async def test_the_end_is_told_to_a_later_scheduler_of_the_same_run(kept):
+    """The program has shut down its cluster, say, and Kubernetes has started the scheduler again."""
+    async with running(MODULE) as rig:
+        await worked(rig)
+    async with running(MODULE) as rig:
+        await rig.ask(end=json.dumps(FAILED))
+        await until(lambda: summary(records(kept)[0])["outcome"] == "Failed")
+        assert (await until(lambda: recorded(rig))).endswith(records(kept)[0].name)
+    (record,) = records(kept)
+    assert summary(record)["tasks"]["done"] == 2
+
+
+async def recorded(rig) -> str:
+    return (await rig.ask(recorded=True)).record.path
+
+
+async def test_a_run_that_never_began_has_a_record_of_its_end(kept):
+    async with running(MODULE) as rig:
+        await rig.ask(end=json.dumps(FAILED))
+        await until(lambda: kept.is_dir() and records(kept))
+    (record,) = records(kept)
+    assert summary(record)["reason"] == "DeadlineExceeded"
+
+
+async def test_a_scheduler_that_was_killed_is_noted_by_the_next(kept):
+    async with running(MODULE) as rig:
+        await worked(rig)
+        history(rig)._write()
+        await until(lambda: history(rig).place()["path"])
+        history(rig).close = nothing
+    (record,) = records(kept)
+    assert summary(record)["outcome"] == "AtWork"
+    async with running(MODULE) as rig:
+        await until(lambda: summary(record)["outcome"] == "Lost")
+    assert summary(record)["ended"] == summary(record)["written"]
+
+
+async def nothing() -> None:
+    pass
+
+
+async def test_the_newest_are_kept_and_what_is_somebody_elses_is_left_alone(kept, tmp_path):
+    names = [f"2026010{n}T000000Z-0000000{n}" for n in range(1, 6)]
+    for name in names:
+        (kept / name).mkdir(parents=True)
+        (kept / name / "summary.json").write_text(json.dumps({"schema": 1, "ended": "x", "run": "another"}))
+    (kept / names[0] / "notes.txt").write_text("mine")
+    (kept / "mine").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "summary.json").write_text("{}")
+    (kept / "20200101T000000Z-00000000").symlink_to(elsewhere)
+    async with running(MODULE) as rig:
+        await worked(rig)
+    left = {path.name for path in records(kept)}
+    (new,) = left - {"mine", *names, "20200101T000000Z-00000000"}
+    assert left == {"mine", names[0], "20200101T000000Z-00000000", names[3], names[4], new}
+    assert [path.name for path in (kept / names[0]).iterdir()] == ["notes.txt"]
+    assert (elsewhere / "summary.json").exists()
+    assert Page(kept / "index.html").links == [
+        "../../index.html",
+        *(f"{name}/index.html" for name in (new, names[4], names[3])),
+    ]
+
+
+def linked(path: Path, link: str) -> Path:
+    return Path(os.path.normpath(path.parent / link))
+
+
+async def test_pages_lead_to_one_another_and_run_nothing(kept, tmp_path):
+    async with running(MODULE) as rig:
+        await worked(rig)
+        history(rig)._points = [[n, 1, n, 0, n, 2**20] for n in range(50)]
+        await rig.ask(end=json.dumps(FAILED))
+    reached, coming = set(), [tmp_path / "dask/index.html"]
+    while coming:
+        path = coming.pop()
+        assert path.is_file(), path
+        reached.add(path)
+        if path.suffix == ".html" and path.name != "report.html":
+            page = Page(path)
+            assert not {"script", "link", "iframe", "img"} & set(page.tags)
+            coming += [to for link in page.links if (to := linked(path, link)) not in reached]
+    (record,) = records(kept)
+    assert {path.name for path in reached if path.parent == record} >= {"index.html", "summary.json", "timeline.json"}
+    assert "polyline" in Page(record / "index.html").tags
+
+
+async def test_a_volume_that_cannot_be_written_to_is_told_and_keeps_nobody_waiting(kept):
+    kept.parent.parent.parent.joinpath("dask").write_text("a file where the folder should be")
+    async with running(MODULE) as rig:
+        await worked(rig)
+        history(rig)._write()
+        problem = await until(lambda: history(rig).place()["problem"])
+        assert re.match("(NotADirectory|FileExists)Error", problem)
+        assert (await rig.ask(recorded=True)).record.problem
+
+
+async def test_a_volume_that_hangs_keeps_nobody_waiting(kept, monkeypatch):
+    async with running(MODULE) as rig:
+        await worked(rig)
+        monkeypatch.setattr(sys.modules["dask_gitops_history"], "LAST_SECONDS", 0.4)
+        history(rig)._store.write = lambda *_: time.sleep(5)
+        history(rig)._write()
+        start = time.monotonic()
+        history(rig)._write()
+        assert history(rig).place()["problem"] == "the volume does not answer"
+        assert await rig.client.submit(abs, -7) == 7
+        assert time.monotonic() - start < 1
+        start = time.monotonic()
+    assert time.monotonic() - start < 4
+
+
+async def test_a_timeline_has_an_end(kept):
+    async with running(MODULE) as rig:
+        recorder = history(rig)
+        for n in range(5000):
+            recorder._began, recorder._noted = time.time() - n * recorder._interval, -1e9
+            recorder._note()
+        assert len(recorder._points) <= 1001
+        assert recorder._interval > 1
+
+
+def test_no_environment_and_no_command_line_is_read():
+    """Secrets are there."""
+    for name in ("history", "record", "pages"):
+        text = (MODULE.parent / f"dask_gitops_{name}.py").read_text()
+        assert re.findall(r"os\.environ\S*", text) == (["os.environ.get(VARIABLE)"] if name == "history" else [])
+        assert "argv" not in text

@@ -1,0 +1,242 @@
+"""A history: what manifests say, what the scheduler's Pod gets, and what the operator tells and is told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from tests.support.constructs import IMAGE, chart, errors, only
+from tests.support.questions import answers_of, parts
+from tests.support.states import NOW, cluster, observed_cluster, pod_spec, scheduler_pod
+from tests.unit.test_cluster import complete
+from tests.unit.test_job import Run, runner_pod
+
+from dask_constructs import DaskCluster, DaskJob, History, problems
+from dask_controller.core.actions import Plan
+from dask_controller.core.cluster import plan_cluster
+from dask_controller.core.cluster_status import cluster_status
+from dask_controller.core.questions import Progress
+from dask_controller.core.record import LONGEST_MESSAGE, recorded
+from dask_controller.core.run_questions import Record, Recorded, RunEnded, Work
+from dask_crds.model import Bundle, DaskJobStatus, dump
+from dask_crds.model import History as Stated
+from dask_resources.history import MOUNT_PATH, VARIABLE
+from dask_resources.scheduler import scheduler_deployment, scheduler_revision
+
+KEPT = Stated(claim_name="runs", path="dask", keep=3)
+PATH = "dask/team/hello/20270115T080000Z-00000000"
+
+
+# --- constructs -------------------------------------------------------------------------------------------------------
+
+
+def test_a_cluster_states_it() -> None:
+    c = chart()
+    DaskCluster(c, "c", image=IMAGE, history=History.claim("runs", path="dask", keep=3))
+    assert only(c)["spec"]["history"] == {"claimName": "runs", "path": "dask", "keep": 3}
+
+
+def test_a_job_states_it_of_its_cluster() -> None:
+    c = chart()
+    DaskJob(c, "j", image=IMAGE, command=["true"], history=History.claim("runs"))
+    assert only(c)["spec"]["cluster"]["spec"]["history"] == {"claimName": "runs"}
+
+
+@pytest.mark.parametrize(
+    ("history", "why"),
+    [
+        ({}, "history: must be History.claim(...), not {}"),
+        ("runs", "history: must be History.claim(...), not 'runs'; write History.claim('runs')"),
+        (History.claim(""), "history: must name a PersistentVolumeClaim, not ''"),
+        (History.claim(5), "history: must name a PersistentVolumeClaim, not 5"),  # type: ignore[arg-type]
+        (History.claim("runs", path="../x"), "history: path must be a folder within the volume, 'dask/runs' say"),
+        (History.claim("runs", path=""), "history: path must be a folder within the volume"),
+        (History.claim("runs", path=5), "history: path must be a folder"),  # type: ignore[arg-type]
+        (History.claim("runs", path="a\n"), "history: path must be a folder"),
+        (History.claim("runs", path="a" * 201), "of at most 200 characters"),
+        (History.claim("runs", keep=0), "history: keep must be a whole number from 1 to 1000, not 0"),
+        (History.claim("runs", keep=True), "history: keep must be a whole number from 1 to 1000, not True"),
+        (History.claim("Runs"), "spec.history.claimName: 'Runs' must be a DNS name"),
+    ],
+)
+def test_mistakes_are_told(history: Any, why: str) -> None:
+    c = chart()
+    DaskCluster(c, "c", image=IMAGE, history=history)
+    (said,) = errors(c)
+    assert why in said
+
+
+@pytest.mark.parametrize(
+    ("history", "why"),
+    [
+        ({}, "spec.history.claimName: is missing"),
+        ({"claimName": "runs", "path": "/x"}, "spec.history.path: '/x' is no folder within the volume"),
+        ({"claimName": "runs", "keep": 0}, "spec.history.keep: 0 is less than the minimum of 1"),
+    ],
+)
+def test_mistakes_in_manifests_are_told(history: dict[str, Any], why: str) -> None:
+    manifest = dump(cluster(history=KEPT))
+    manifest["spec"]["history"] = history
+    (said,) = problems(manifest)
+    assert said.startswith(why)
+
+
+# --- the scheduler's Pod ----------------------------------------------------------------------------------------------
+
+
+def template(**spec: Any) -> dict[str, Any]:
+    return scheduler_deployment(cluster(**spec))["spec"]["template"]["spec"]
+
+
+def test_the_scheduler_can_write_to_the_volume_and_is_told_where() -> None:
+    pod = template(history=KEPT)
+    (container,) = pod["containers"]
+    assert {"name": "dask-gitops-history", "persistentVolumeClaim": {"claimName": "runs"}} in pod["volumes"]
+    assert {"name": "dask-gitops-history", "mountPath": MOUNT_PATH} in container["volumeMounts"]
+    (told,) = [each["value"] for each in container["env"] if each["name"] == VARIABLE]
+    assert json.loads(told) == {
+        "root": MOUNT_PATH,
+        "path": "dask",
+        "keep": 3,
+        "namespace": "team",
+        "name": "simple",
+        "run": "uid-simple",
+    }
+
+
+def test_nobody_else_gets_it() -> None:
+    of = cluster(history=KEPT)
+    spec = msgspec.structs.replace(
+        of.spec.scheduler,
+        spec={**pod_spec(), "containers": [{"name": "scheduler", "image": "a"}, {"name": "logs", "image": "b"}]},
+    )
+    of = msgspec.structs.replace(of, spec=msgspec.structs.replace(of.spec, scheduler=spec))
+    pod = scheduler_deployment(of)["spec"]["template"]["spec"]
+    assert MOUNT_PATH in str(pod["containers"][0])
+    assert MOUNT_PATH not in str(pod["containers"][1])
+
+
+def test_without_a_history_the_pod_is_as_before() -> None:
+    assert "history" not in str(template())
+    assert scheduler_revision(cluster(history=KEPT)) != scheduler_revision(cluster())
+
+
+# --- status -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_cluster_says_where_its_record_is() -> None:
+    of = cluster(history=KEPT)
+    said = answers_of(record=Record(PATH, ""))
+    o = observed_cluster(of, scheduler_pods=(scheduler_pod(),))
+    told = cluster_status(msgspec.structs.replace(o, answers=said), Plan(), [], NOW)
+    assert told.bundle == Bundle(claim_name="runs", path=PATH)
+    of = msgspec.structs.replace(of, status=told)
+    o = observed_cluster(of, scheduler_pods=(scheduler_pod(),), answers=answers_of(silent="busy"))
+    assert cluster_status(o, Plan(), [], NOW).bundle == told.bundle, "it stands"
+    broken = msgspec.structs.replace(o, answers=answers_of(record=Record("", "OSError: full")))
+    assert cluster_status(broken, Plan(), [], NOW).bundle == Bundle(
+        claim_name="runs", path=PATH, problem="OSError: full"
+    )
+
+
+def test_only_who_keeps_a_history_is_asked_for_it() -> None:
+    def asked(**spec: Any) -> Any:
+        return plan_cluster(complete(cluster(**spec)), NOW).ask
+
+    assert not parts(asked()).recorded
+    assert parts(asked(history=KEPT)).recorded is True
+
+
+def historic(**spec: Any) -> Run:
+    run = Run(**spec)
+    of = msgspec.structs.replace(run.job.spec.cluster, spec=cluster("hello", history=KEPT).spec)
+    run.changed(cluster=of)
+    return run
+
+
+ANSWERS = answers_of(progress=Progress(4, 4, 1), work=Work(1.0, 0.0, 0.0), record=Record(PATH, ""))
+
+
+def test_a_job_says_where_its_record_is_and_its_past_runs_do() -> None:
+    run = historic(run_id="one").up_to_running()
+    run.answers = ANSWERS
+    run.step(NOW + 20)
+    assert run.status.bundle == Bundle(claim_name="runs", path=PATH)
+    run.runner_ends("Complete")
+    run.step(NOW + 30)
+    assert run.status.bundle == Bundle(claim_name="runs", path=PATH)
+    run.step(NOW + 31)
+    run.runner, run.cluster, run.pods = None, None, ()
+    run.changed(run_id="two")
+    run.step(NOW + 40)
+    assert run.status.history[0].bundle == Bundle(claim_name="runs", path=PATH)
+    assert run.status.bundle is None
+
+
+def test_the_scheduler_is_told_of_the_end_after_status_and_before_it_goes() -> None:
+    run = historic().up_to_running()
+    run.answers = ANSWERS
+    run.pods = (runner_pod(phase="Failed"),)
+    run.runner_ends("Failed", "BackoffLimitExceeded", "too often")
+    assert run.step(NOW + 30) == []
+    assert run.status.job_status == "Failed", "before anybody is told"
+    assert run.step(NOW + 31) == ["Delete DaskCluster"]
+    (told,) = run.asked.questions
+    said = json.loads(told.status)
+    assert [c["reason"] for c in said["conditions"] if c["type"] == "Failed"] == ["BackoffLimitExceeded"]
+    assert said["timeSpent"]["since"]
+    assert run.step(NOW + 32) == []
+    assert run.asked is None, "there is nobody any more"
+
+
+def test_a_silent_scheduler_goes_all_the_same() -> None:
+    run = historic().up_to_running()
+    run.runner_ends("Complete")
+    run.step(NOW + 30)
+    run.answers = answers_of(silent="not there")
+    assert run.step(NOW + 31) == ["Delete DaskCluster"]
+
+
+def test_one_that_is_not_ready_is_not_waited_for() -> None:
+    run = historic().up_to_running()
+    run.runner_ends("Complete")
+    run.step(NOW + 30)
+    run.scheduler_pods = (scheduler_pod("hello", ready=False),)
+    assert run.step(NOW + 31) == ["Delete DaskCluster"]
+    assert run.asked is None
+
+
+def test_a_scheduler_that_stays_is_told_for_a_minute() -> None:
+    run = historic()
+    run.changed(cluster=msgspec.structs.replace(run.job.spec.cluster, deletion_policy="Never"))
+    run.up_to_running().runner_ends("Complete")
+    run.step(NOW + 5), run.step(NOW + 6)
+    assert isinstance(run.asked.questions[0], RunEnded)
+    run.step(NOW + 61)
+    assert run.asked is None
+
+
+def test_without_a_history_nobody_is_told() -> None:
+    run = Run().up_to_running()
+    run.runner_ends("Complete")
+    run.step()
+    assert run.step() == ["Delete DaskCluster"]
+    assert run.asked is None
+
+
+def test_what_gets_into_a_record_is_bounded() -> None:
+    run = historic().up_to_running()
+    (first, *_) = run.status.conditions
+    long = msgspec.structs.replace(first, message="x" * 32_768)
+    status = DaskJobStatus(conditions=[long] * 30, last_problem="y" * 100_000, history=[])
+    assert len(recorded(status)) < 16 * (LONGEST_MESSAGE + 400) + LONGEST_MESSAGE < 64 * 1024
+    assert "history" not in json.loads(recorded(status))
+
+
+def test_the_record_of_a_stranger_is_read_with_care() -> None:
+    said = Recorded().believe(Record("a" * 5000, "b\x1b[31m" * 5000))
+    assert len(said.path) <= 600
+    assert len(said.problem) <= 200
+    assert "\x1b" not in said.problem
