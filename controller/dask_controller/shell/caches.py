@@ -82,8 +82,7 @@ class Caches:
     ) -> None:
         self.keyring, self.departed = keyring or Keyring(), departed or Departed()
         self._on_change = on_change
-        #: By uid: the version of a child that is known to be as we state it, and what was applied to which version
-        #: without changing anything.
+        #: By uid: the version of a child that is as we state it, and what was applied to which one to no effect.
         self._verified: dict[str, str] = {}
         self._settled: dict[str, tuple[str, str]] = {}
         #: By group: places whose Pods' names others have, and until when that is believed.

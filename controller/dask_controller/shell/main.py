@@ -138,10 +138,7 @@ async def run(options: argparse.Namespace) -> None:
         stack.push_async_callback(pollers.close)
         lease = _lease(kubernetes) if options.leader_elect else None
         domain = await stack.enter_async_context(_shown(options, measured, queue, caches, lease, kubernetes))
-        # Before leadership: who takes over has the caches filled by then, however much there is.
-        for informer in caches.informers.values():
-            _supervise(informer.run(), f"the watch of {informer.resource.plural} ended")
-        _supervise(caches.queues.run(), "the watches of Kueue ended")
+        _follow(caches)  # before leadership: who takes over has them filled by then, however much there is
         if lease is not None:
             await lease.acquire()
             stack.push_async_callback(lease.release)
@@ -272,6 +269,12 @@ async def _check_crds(kubernetes: Kubernetes, namespaces: Sequence[str] | None) 
             if error.status in (403, 404):
                 sys.exit(f"{RESOURCES[kind].plural}.{names.GROUP}: {error}. Install the CRDs and the RBAC rules first.")
             raise
+
+
+def _follow(caches: Caches) -> None:
+    for informer in caches.informers.values():
+        _supervise(informer.run(), f"the watch of {informer.resource.plural} ended")
+    _supervise(caches.queues.run(), "the watches of Kueue ended")
 
 
 async def _resync(
