@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.cluster import ControlPlane
+from tests.cluster.images import ROOT
 from tests.e2e.support import Kubectl
 from tests.support.controller import Controller
 from tests.support.kueue import PROGRAM, intruder, kueue, local_queue, priority
@@ -293,3 +294,15 @@ def test_running_clusters_do_not_notice_that_kueue_is_down(make_queue, control_p
         process.send_signal(18)
     kubectl.wait_ready("daskcluster", "later")
     assert {p["metadata"]["uid"] for p in queue.pods()} >= before
+
+
+@pytest.mark.usefixtures("controller", "installed")
+def test_the_example_of_dist_works(kubectl):
+    folder = str(ROOT / "dist" / "queues")
+    kubectl("apply", "-k", folder)
+    try:
+        kubectl.wait_ready("daskcluster", "queued", seconds=180)
+        assert len(kubectl.json("get", "workloads")["items"]) == 3
+        kubectl("delete", "daskcluster", "queued")
+    finally:
+        kubectl("delete", "--wait=false", "-k", folder)
