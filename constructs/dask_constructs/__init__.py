@@ -30,6 +30,7 @@ from .monitoring.construct import DaskClusterMonitor, DaskMonitoring  # noqa: E4
 from .network import DaskNetworkPolicy  # noqa: E402
 from .operator import DaskCustomResourceDefinitions, DaskOperator  # noqa: E402
 from .policy import DaskAdmissionPolicy  # noqa: E402
+from .queue import ClusterQueue, LocalQueue, ResourceFlavor  # noqa: E402
 from .resource import DaskResource  # noqa: E402
 from .security import Tls  # noqa: E402
 from .source import Source  # noqa: E402
@@ -41,6 +42,7 @@ __all__ = [
     "ArgoCDApplications",
     "ArgoCDSettings",
     "ArgoCDTenant",
+    "ClusterQueue",
     "DaskActivator",
     "DaskAdmissionPolicy",
     "DaskAutoscaler",
@@ -61,6 +63,8 @@ __all__ = [
     "FluxKustomizations",
     "FluxTenant",
     "History",
+    "LocalQueue",
+    "ResourceFlavor",
     "Source",
     "Tls",
     "Volume",

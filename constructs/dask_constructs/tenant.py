@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Required, TypedDict, Unpack
+from typing import Annotated, Any, Literal, Required, TypedDict, Unpack
 
 from cdk8s import ApiObject
 from constructs import Construct
@@ -17,10 +17,11 @@ from .cron_job import starter_account
 from .manifest import api_object, cluster_scoped
 from .network import COMPUTING, SCRAPED
 from .peers import ASKED, DNS, AddressBlock, Peer, components, peer, to_api_server
+from .queue import local_queue
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct
 from .restricted import RESTRICTED_NAMESPACE
-from .values import Count, Namespace, Secret, Text
+from .values import Count, Named, Namespace, Secret, Text, reference
 
 #: ServiceAccount for the scheduled jobs of the namespace: who may only edit makes no Roles.
 STARTER = "dask-job-starter"
@@ -57,6 +58,9 @@ class TenantProps(TypedDict, total=False):
     """Greatest number of DaskJobs, ended ones included (default: any)."""
     maximum_pods: Count | None
     """Greatest number of Pods, and so of workers (default: any)."""
+    queue: Annotated[str | Named, reference("ClusterQueue")] | None
+    """A ClusterQueue of Kueue, or its name: clusters and jobs of the namespace may name it as their ``queue``, by a
+    LocalQueue of the same name (default: none)."""
     groups: Sequence[Text] | None
     """Groups of users who may edit what is in the namespace, Dask resources included."""
     deployer: Text | Literal[False] | None
@@ -103,6 +107,8 @@ class DaskTenant(DaskConstruct):
         self._permissions(options.get("groups", ()), options.get("deployer", "deployer"))
         self._notebooks(options.get("notebooks", ()), options.get("notebook_secrets", ()))
         starter_account(self, STARTER, self.namespace)
+        if queue := options.get("queue"):
+            local_queue(self, "queue", queue, self.namespace, queue)
         for name, spec in network_policies(
             options.get("client_namespaces", ()),
             options.get("egress", ()),

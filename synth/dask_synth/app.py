@@ -38,7 +38,7 @@ from dask_crds.model import KINDS
 from dask_crds.schema import json_schema
 
 from .config import Configuration
-from .examples import examples
+from .examples import examples, queues
 
 
 def write(directory: Path, configuration: Configuration) -> None:
@@ -52,6 +52,7 @@ def write(directory: Path, configuration: Configuration) -> None:
     _operator(directory / "operator-namespaced", configuration, namespaces=configuration.namespaces)
     _activator(directory / "activator", configuration)
     _examples(directory / "examples", configuration)
+    _queues(directory / "queues", configuration)
     _argocd(directory / "argocd", configuration)
     _flux(directory / "flux", configuration)
     _tenant(directory / "tenant", configuration)
@@ -93,6 +94,14 @@ def _activator(directory: Path, configuration: Configuration) -> None:
 def _examples(directory: Path, configuration: Configuration) -> None:
     app = _app(directory)
     examples(app, configuration.example_image)
+    app.synth()
+    kustomization(directory)
+
+
+def _queues(directory: Path, configuration: Configuration) -> None:
+    """Beside the examples, which work where there is no Kueue."""
+    app = _app(directory)
+    queues(app, configuration.example_image)
     app.synth()
     kustomization(directory)
 

@@ -79,6 +79,7 @@ _KEDA = "github.com/kedacore/keda/v2"
 _CERT_MANAGER = "github.com/cert-manager/cert-manager"
 _PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
 _HELM = "helm.sh/helm/v4"
+_KUEUE = "sigs.k8s.io/kueue"
 _NETWORK_POLICIES = "sigs.k8s.io/kube-network-policies"
 MODULES = (
     Module(
@@ -226,6 +227,7 @@ MODULES = (
             "linux-{arch}/helm",
         ),
     ),
+    Module(_KUEUE, "0.19.2", (f"{_KUEUE}/cmd/kueue",), crds="config/components/crd/bases/*.yaml"),
     Module("sigs.k8s.io/gateway-api", "1.6.1", (), crds="config/crd/standard/*routes.yaml"),
     # Those of monitors and rules, of ten.
     Module(_PROMETHEUS_OPERATOR, "0.93.0", (), crds="example/prometheus-operator-crd/*[ol][re]s.yaml"),
@@ -249,6 +251,7 @@ ARGO_CD = ("argocd",)
 FLUX = ("source-controller", "kustomize-controller")
 KEDA = ("keda-operator", "keda-adapter")
 CERT_MANAGER = ("cert-manager-controller",)
+KUEUE = ("kueue",)
 GATEWAY_API = ("gateway-api",)
 PROMETHEUS_OPERATOR = ("prometheus-operator",)
 
