@@ -18,6 +18,7 @@ from .activator import DaskActivator  # noqa: E402
 from .argocd import ArgoCDApplications, ArgoCDSettings, ArgoCDTenant  # noqa: E402
 from .autoscaler import DaskAutoscaler  # noqa: E402
 from .cluster import DaskCluster  # noqa: E402
+from .cluster_template import DaskClusterTemplate  # noqa: E402
 from .cron_job import DaskCronJob  # noqa: E402
 from .expose import DaskExposure  # noqa: E402
 from .flux import FluxKustomizations, FluxTenant  # noqa: E402
@@ -25,6 +26,7 @@ from .guardrails import DaskGuardrails  # noqa: E402
 from .history import History  # noqa: E402
 from .job import DaskJob  # noqa: E402
 from .manifest import problems  # noqa: E402
+from .monitoring.construct import DaskClusterMonitor, DaskMonitoring  # noqa: E402
 from .network import DaskNetworkPolicy  # noqa: E402
 from .operator import DaskCustomResourceDefinitions, DaskOperator  # noqa: E402
 from .policy import DaskAdmissionPolicy  # noqa: E402
@@ -45,11 +47,14 @@ __all__ = [
     "DaskAdmissionPolicy",
     "DaskAutoscaler",
     "DaskCluster",
+    "DaskClusterMonitor",
+    "DaskClusterTemplate",
     "DaskCronJob",
     "DaskCustomResourceDefinitions",
     "DaskExposure",
     "DaskGuardrails",
     "DaskJob",
+    "DaskMonitoring",
     "DaskNetworkPolicy",
     "DaskOperator",
     "DaskResource",

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dask_crds import names
+from dask_crds.kinds import DASK_KINDS
+from dask_crds.names import Label
 from dask_crds.schema import embedded_types
 
 Rule = dict[str, str]
@@ -37,6 +39,20 @@ def constraints(resource: str, operations: Sequence[str], namespace_labels: Mapp
 
 #: Containers of a PodSpec ``s``.
 CONTAINERS = "(s.containers + s.?initContainers.orValue([]))"
+#: Whether who asks may create Pods, and so has anyway what Dask resources would give.
+MAY_CREATE_PODS = "authorizer.group('').resource('pods').namespace(request.namespace).check('create').allowed()"
+#: The template that a cluster says to be made from, see ``DaskClusterTemplate``.
+MADE_FROM = f"object.metadata.?labels[?'{Label.MADE_FROM}'].orValue('')"
+#: Whether who asks may use that template, whose own policy holds the cluster to it.
+MAY_USE_TEMPLATE = (
+    f"({MADE_FROM} != '' && authorizer.group('{names.GROUP}').resource('{DASK_KINDS['DaskCluster'].plural}')"
+    f".namespace(request.namespace).name({MADE_FROM}).check('use').allowed())"
+)
+#: Whether an update changes nothing of ``spec`` but ``suspend``: what there was sleeps, or goes on as it was.
+ONLY_SUSPENDS = (
+    "(object.spec.all(k, k == 'suspend' || (k in oldObject.spec && oldObject.spec[k] == object.spec[k]))"
+    " && oldObject.spec.all(k, k == 'suspend' || k in object.spec))"
+)
 _IMAGES = (
     f"({CONTAINERS}.map(c, c.?image.orValue(''))"
     " + s.?volumes.orValue([]).filter(v, v.?image.hasValue()).map(v, v.image.?reference.orValue('')))"

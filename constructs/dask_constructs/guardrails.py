@@ -14,7 +14,20 @@ from constructs import Construct
 from dask_crds.kinds import DASK_KINDS
 from dask_crds.schema import embedded_types
 
-from .admission import CONTAINERS, Rule, constraints, embedded, images_from, rule, text, texts, with_binding
+from .admission import (
+    CONTAINERS,
+    MAY_CREATE_PODS,
+    MAY_USE_TEMPLATE,
+    ONLY_SUSPENDS,
+    Rule,
+    constraints,
+    embedded,
+    images_from,
+    rule,
+    text,
+    texts,
+    with_binding,
+)
 from .keywords import Options
 from .manifest import cluster_scoped
 from .resource import DaskConstruct
@@ -56,7 +69,7 @@ class DaskGuardrails(DaskConstruct):
     - ServiceAccounts and their tokens, types of Services, volumes and images are those of the lists.
     - The namespace enforces a level of Pod security.
 
-    What was there before may stay: looked at is what is new, or changes its ``spec``.
+    What was there before may stay: looked at is what is new, or changes its ``spec`` by more than ``suspend``.
     """
 
     def __init__(self, scope: Construct, id: str, **props: Unpack[GuardrailProps]) -> None:
@@ -72,7 +85,7 @@ class DaskGuardrails(DaskConstruct):
 
     def _policy(self, plural: str, rules: Sequence[Rule], specs: str = "") -> None:
         # Else the garbage collector, which takes away finalizers and owners, would be asked whether it may create Pods.
-        changed = {"name": "spec", "expression": "oldObject == null || object.spec != oldObject.spec"}
+        changed = {"name": "spec", "expression": f"oldObject == null || !{ONLY_SUSPENDS}"}
         spec: dict[str, Any] = {
             "matchConstraints": constraints(plural, ["CREATE", "UPDATE"], self._labels),
             "matchConditions": [changed],
@@ -105,7 +118,9 @@ _MAY_SCALE = rule(
 
 
 def _may_create_pods(kind: str, starters: Sequence[str]) -> Rule:
-    allowed = "authorizer.group('').resource('pods').namespace(request.namespace).check('create').allowed()"
+    allowed = MAY_CREATE_PODS
+    if kind == "DaskCluster":
+        allowed += f" || {MAY_USE_TEMPLATE}"
     message = "a Dask resource is made of Pods, and you may not create Pods here"
     if kind == "DaskJob" and starters:
         plain = f"variables.specs.all(s, {_ACCOUNTS}.all(a, a == 'default') && !({_HAS_SECRET}))"

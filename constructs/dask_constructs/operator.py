@@ -61,7 +61,8 @@ class OperatorProps(TypedDict, total=False):
     crds: bool | None
     """Whether the CRDs are part of the construct (default true)."""
     aggregated_roles: bool | None
-    """Whether ``view``, ``edit`` and ``admin`` are extended by the Dask kinds (default true)."""
+    """Whether ``view``, ``edit`` and ``admin`` are extended by the Dask kinds, and ``dask-notebook`` is there for you
+    to bind (default true)."""
     confined: bool | None
     """Whether a policy confines its identity to children of Dask resources, outside of Kubernetes' own namespaces
     (default true)."""
@@ -197,6 +198,7 @@ class DaskOperator(DaskConstruct):
         for name, permissions, into in (
             ("dask-view", rbac.VIEW, ("view", "edit", "admin")),
             ("dask-edit", rbac.EDIT, ("edit", "admin")),
+            ("dask-notebook", rbac.NOTEBOOK, ()),
         ):
             aggregate = {f"{RBAC_GROUP}/aggregate-to-{role}": "true" for role in into}
             cluster_role(self, name, name, permissions, LABELS | aggregate)

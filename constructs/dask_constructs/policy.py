@@ -23,7 +23,8 @@ def _workers_of(worker: str, autoscaler: str) -> str:
     return f"({autoscaler}.orValue(null) != null ? {maximum} : {worker}.?replicas.orValue(1))"
 
 
-def _workers_of_cluster(spec: str) -> str:
+def workers_of_cluster(spec: str) -> str:
+    """CEL for the greatest numbers of workers of the groups of a cluster with a ``spec``."""
     further = _workers_of("group", "group.?autoscaler")
     groups = f"{spec}.?workerGroups.orValue([]).map(group, {further})"
     return f"[{_workers_of(f'{spec}.worker', f'{spec}.?autoscaler')}] + {groups}"
@@ -31,9 +32,9 @@ def _workers_of_cluster(spec: str) -> str:
 
 #: CEL for the numbers of workers that a resource asks for, one for each group.
 _WORKERS = {
-    "DaskCluster": _workers_of_cluster("object.spec"),
+    "DaskCluster": workers_of_cluster("object.spec"),
     "DaskWorkerGroup": "[object.spec.worker.?replicas.orValue(1)]",
-    "DaskJob": _workers_of_cluster("object.spec.cluster.spec"),
+    "DaskJob": workers_of_cluster("object.spec.cluster.spec"),
     "DaskAutoscaler": f"[object.spec.?maximum.orValue({MAX_WORKERS})]",
 }
 _SCALED = "[object.spec.?replicas.orValue(0)]"

@@ -175,6 +175,39 @@ TENANT = (
     Other("networking.k8s.io", "networkpolicies", _READ, "see who may talk to whom, and change nothing about it"),
 )
 
+#: What somebody needs who connects to clusters that Git states: ``dask_gitops.connect``. Not the Secrets of clusters
+#: that speak TLS, which hold more than credentials: who may forward ports comes in without them.
+NOTEBOOK = (
+    *VIEW,
+    Permission("DaskCluster", "patch", "wake it and suspend it: `spec.suspend`"),
+    Permission("DaskWorkerGroup/scale", "patch", "ask for workers"),
+    Permission("DaskAutoscaler", "create patch", "let workers follow the load"),
+    Permission("Service", "get", "which port of the scheduler's Pod is forwarded"),
+    Permission("Pod", "list", "which Pod that is"),
+    Other("", "pods/portforward", "create get", "reach scheduler and dashboard from outside of the Kubernetes cluster"),
+    Other("", "pods/log", "get", "what a scheduler said that does not stay up"),
+    Permission("Event", "list", "what the operator has told of a cluster, in `get_logs`"),
+    Other("networking.k8s.io", "ingresses", "list", "under which URL a dashboard is published"),
+    Other("gateway.networking.k8s.io", "httproutes", "list", "the same, with Gateway API"),
+)
+
+
+def credentials(secrets: Iterable[str]) -> list[Permission]:
+    """What reads the credentials of clusters that speak TLS, and no other Secret."""
+    named = tuple(secrets)
+    return [Permission("Secret", "get", "their credentials", named)] if named else []
+
+
+def template_user(template: str) -> list[Permission]:
+    """What somebody needs who makes clusters from a template, beside what connecting to them needs.
+
+    RBAC cannot say what is created or whose is deleted. The policies of the template do.
+    """
+    return [
+        Permission("DaskCluster", "use", "by this the policies know who may make clusters from it", (template,)),
+        Permission("DaskCluster", "create delete", "make clusters from it, and end one's own"),
+    ]
+
 
 def rules(permissions: Iterable[Permission | Other | Path]) -> list[dict[str, Any]]:
     """The permissions as ``rules`` of a Role or ClusterRole."""
@@ -217,5 +250,15 @@ GRANTED = (
     Granted("dask-view", "Who has `view`, `edit` or `admin` in a namespace.", VIEW),
     Granted("dask-edit", "Who has `edit` or `admin` in a namespace.", EDIT),
     Granted("dask-tenant", "The groups of a `DaskTenant`, and its `deployer`, in their namespace.", TENANT),
+    Granted(
+        "dask-template-name",
+        "The `users` of a `DaskClusterTemplate` called `name`, in its namespace. Its policies decide what they create.",
+        tuple(template_user("name")),
+    ),
+    Granted(
+        "dask-notebook",
+        "The `notebooks` of a `DaskTenant`, in their namespace; a ClusterRole as well, for nobody until you bind it.",
+        NOTEBOOK,
+    ),
     Granted("dask-job-starter", "Pods of a `DaskCronJob`, in their namespace.", JOB_STARTER),
 )

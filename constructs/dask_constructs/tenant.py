@@ -11,25 +11,37 @@ from constructs import Construct
 from dask_crds.kinds import DASK_KINDS
 from dask_crds.names import Component
 
-from . import rbac
+from . import rbac, template_policy
+from .admission import with_binding
 from .cron_job import starter_account
 from .manifest import api_object, cluster_scoped
-from .network import COMPUTING
+from .network import COMPUTING, SCRAPED
 from .peers import ASKED, DNS, AddressBlock, Peer, components, peer, to_api_server
 from .queue import local_queue
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct
 from .restricted import RESTRICTED_NAMESPACE
-from .values import Count, Named, Namespace, Text, reference
+from .values import Count, Named, Namespace, Secret, Text, reference
 
 #: ServiceAccount for the scheduled jobs of the namespace: who may only edit makes no Roles.
 STARTER = "dask-job-starter"
 #: Role of the team, and of the GitOps tool that acts for it.
 ROLE = "dask-tenant"
+#: Role of those who connect to its clusters.
+NOTEBOOK = "dask-notebook"
 #: A Service that is open to the outside is the platform's to make. A user's ``quota`` may say otherwise.
 _NO_OPEN_SERVICES = {"services.loadbalancers": "0", "services.nodeports": "0"}
 #: What a container has that states no resources, so that a quota can count it.
 _UNSTATED = {"cpu": "1", "memory": "2Gi"}
+
+
+class Account(TypedDict):
+    """A ServiceAccount."""
+
+    name: Text
+    """Its name."""
+    namespace: Text
+    """Where it is."""
 
 
 class TenantProps(TypedDict, total=False):
@@ -53,8 +65,16 @@ class TenantProps(TypedDict, total=False):
     """Groups of users who may edit what is in the namespace, Dask resources included."""
     deployer: Text | Literal[False] | None
     """Name of a ServiceAccount that a GitOps tool acts as in this namespace (default ``deployer``); ``False``: none."""
+    notebooks: Sequence[Text | Account] | None
+    """Who may find, wake, scale and use the clusters by ``dask_gitops.connect``, and make none: groups of users by
+    their names, ServiceAccounts as ``{"name": "ada", "namespace": "jupyterhub"}``."""
+    notebook_secrets: Sequence[Secret] | None
+    """Secrets with the credentials of clusters that speak TLS, which ``notebooks`` may read besides. Without, they
+    connect through the API server."""
     client_namespaces: Sequence[Peer] | None
     """Namespaces whose Pods may use the schedulers, notebooks say; or peers as in a NetworkPolicy."""
+    metrics_namespaces: Sequence[Peer] | None
+    """Namespaces whose Pods may read metrics of schedulers and workers, that of Prometheus say; or peers."""
     egress: Sequence[Mapping[str, Any]] | None
     """Further rules of where scheduler, workers and runners may go, object stores say; as in a NetworkPolicy."""
     api_server: Sequence[AddressBlock] | None
@@ -85,6 +105,7 @@ class DaskTenant(DaskConstruct):
         limits = {"type": "Container", "default": _UNSTATED, "defaultRequest": _UNSTATED}
         self._object("limits", "v1", "LimitRange", "limits", spec={"limits": [limits]})
         self._permissions(options.get("groups", ()), options.get("deployer", "deployer"))
+        self._notebooks(options.get("notebooks", ()), options.get("notebook_secrets", ()))
         starter_account(self, STARTER, self.namespace)
         if queue := options.get("queue"):
             local_queue(self, "queue", queue, self.namespace, queue)
@@ -93,6 +114,7 @@ class DaskTenant(DaskConstruct):
             options.get("egress", ()),
             options.get("operator_namespace", "dask-operator"),
             options.get("api_server", ()),
+            options.get("metrics_namespaces", ()),
         ).items():
             self._object(f"network-{name}", "networking.k8s.io/v1", "NetworkPolicy", name, spec=spec)
 
@@ -116,6 +138,24 @@ class DaskTenant(DaskConstruct):
             role = {"apiGroup": RBAC_GROUP, "kind": "Role", "name": ROLE}
             self._object("binding", f"{RBAC_GROUP}/v1", "RoleBinding", ROLE, roleRef=role, subjects=subjects)
 
+    def _notebooks(self, who: Sequence[str | Account], secrets: Sequence[str]) -> None:
+        if not who:
+            return
+        subjects = [
+            {"kind": "Group", "name": each, "apiGroup": RBAC_GROUP}
+            if isinstance(each, str)
+            else {"kind": "ServiceAccount", **each}
+            for each in who
+        ]
+        rules = rbac.rules([*rbac.NOTEBOOK, *rbac.credentials(secrets)])
+        self._object("notebook-role", f"{RBAC_GROUP}/v1", "Role", NOTEBOOK, rules=rules)
+        role = {"apiGroup": RBAC_GROUP, "kind": "Role", "name": NOTEBOOK}
+        # They may patch clusters to wake them: of what these are they change nothing.
+        name = f"{NOTEBOOK}-{self.namespace}"
+        for manifest in with_binding(name, template_policy.only_suspend(self.namespace)):
+            cluster_scoped(self, f"{manifest['kind']}-{name}", manifest)
+        self._object("notebook-binding", f"{RBAC_GROUP}/v1", "RoleBinding", NOTEBOOK, roleRef=role, subjects=subjects)
+
     def _object(self, id: str, api_version: str, kind: str, name: str, **body: Any) -> ApiObject:
         metadata = {"name": name, "namespace": self.namespace}
         return api_object(self, id, {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body})
@@ -136,6 +176,7 @@ def network_policies(
     egress: Sequence[Mapping[str, Any]],
     operator_namespace: str,
     api_server: Sequence[str] = (),
+    metrics_namespaces: Sequence[str | Mapping[str, Any]] = (),
 ) -> dict[str, dict[str, Any]]:
     """Specs of the NetworkPolicies of a namespace with Dask clusters, by name.
 
@@ -164,10 +205,15 @@ def network_policies(
             "ingress": [{"from": [peer(operator_namespace)], "ports": ASKED}],
         },
     }
-    if clients:
-        policies["dask-clients"] = {
-            "podSelector": components(Component.SCHEDULER)["podSelector"],
-            "policyTypes": ["Ingress"],
-            "ingress": [{"from": clients, "ports": COMPUTING}],
-        }
-    return policies
+    policies |= _let_in("dask-clients", clients, COMPUTING, Component.SCHEDULER)
+    readers = [peer(reader) for reader in metrics_namespaces]
+    return policies | _let_in("dask-metrics", readers, SCRAPED, Component.SCHEDULER, Component.WORKER)
+
+
+def _let_in(
+    name: str, peers: list[dict[str, Any]], ports: list[dict[str, Any]], *kinds: str
+) -> dict[str, dict[str, Any]]:
+    """The policy that lets peers into Pods of some kinds; none if there are no peers."""
+    ingress = [{"from": peers, "ports": ports}]
+    policy = {"podSelector": components(*kinds)["podSelector"], "policyTypes": ["Ingress"], "ingress": ingress}
+    return {name: policy} if peers else {}

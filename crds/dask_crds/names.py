@@ -43,6 +43,7 @@ class Label:
     WORKER_GROUP: Final = "dask.org/workergroup-name"
     REVISION: Final = "dask.org/revision"  #: of a worker's Pod: hash of the template that it was made from
     RUN_ID: Final = "dask.org/run-id"  #: hash of the ``spec.runId`` that an object belongs to
+    MADE_FROM: Final = "dask.org/made-from"  #: of a cluster: the template that it was made from
     SERVICE: Final = "kubernetes.io/service-name"  #: of an EndpointSlice: the Service that it belongs to
     SLICE_MANAGER: Final = "endpointslice.kubernetes.io/managed-by"  #: of an EndpointSlice: who looks after it
     OWNER: Final = "dask.org/owner"  #: of a cluster or a job: who uses it, as metrics of usage tell
@@ -56,6 +57,7 @@ class Annotation:
     """Keys of annotations."""
 
     REVISION: Final = "dask.org/revision"  #: hash of what an object was made from
+    OWNER: Final = "dask.org/owner"  #: the user who has made a cluster from a template
     #: Hash of the template of a scheduler's Pod, with what the operator has added to it.
     TEMPLATE: Final = "dask.org/template"
     WORKER_NAME: Final = "dask.org/worker-name"  #: the name under which a Pod's worker registers with the scheduler

@@ -26,6 +26,7 @@ from dask_constructs import (
     ArgoCDTenant,
     DaskActivator,
     DaskCustomResourceDefinitions,
+    DaskMonitoring,
     DaskOperator,
     DaskTenant,
     FluxKustomizations,
@@ -55,6 +56,7 @@ def write(directory: Path, configuration: Configuration) -> None:
     _argocd(directory / "argocd", configuration)
     _flux(directory / "flux", configuration)
     _tenant(directory / "tenant", configuration)
+    _monitoring(directory / "monitoring", configuration)
     _bundle(directory, configuration)
     kustomization(directory, ["crds", "operator"])
     schemas(directory / "schemas")
@@ -156,6 +158,19 @@ def _tenant(directory: Path, configuration: Configuration) -> None:
     FluxTenant(Chart(app, name), "flux", source=source, tenant=name)
     app.synth()
     kustomization(flux)
+
+
+def _monitoring(directory: Path, configuration: Configuration) -> None:
+    app = _app(directory)
+    DaskMonitoring(
+        Chart(app, "monitoring"),
+        "monitoring",
+        namespace=configuration.namespace,
+        metrics_tls=configuration.metrics_tls,
+        labels=configuration.monitoring_labels,
+    )
+    app.synth()
+    kustomization(directory)
 
 
 def _source(configuration: Configuration) -> Source:

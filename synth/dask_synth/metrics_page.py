@@ -63,6 +63,17 @@ Where it has not, as `ghcr.io/dask/dask`, workers tell nothing, and the schedule
 heartbeats of up to 1,000 of them:
 """
 
+_TRACES = """
+## Traces
+
+`DaskOperator(args=["--trace=http://collector.monitoring:4318"])` sends a span of each reconcile to an OpenTelemetry
+collector, by OTLP over HTTP; by default there are none. `reconcile` has `k8s.namespace.name`, `dask.kind` and
+`dask.name`; within it are `upkeep` (what can be told by the caches alone), `observe`, `decide`, `act`, with
+`dask.actions` (the first 50) and `dask.errors`, and `report` (status). An error that has ended a span is its status.
+The variables of OpenTelemetry's SDK hold, such as `OTEL_TRACES_SAMPLER`. With a NetworkPolicy (`egress=`) the
+operator must be let out to the collector. Elsewhere than in the image: `pip install 'dask-gitops[controller,tracing]'`.
+"""
+
 #: Of workers, as told by `dask_gitops_metrics.py` in the scheduler.
 _WORKERS = (
     ("threads", ("worker",), "Threads for tasks."),
@@ -87,7 +98,7 @@ def metrics(generated: str) -> str:
     mark = f"{generated}crds/dask_crds/metrics.py by `dask-synth`. Do not edit. -->\n"
     operators = _table((m.name, m.type, m.labels, m.meaning) for m in METRICS)
     workers = _table((f"dask_worker_{name}", "gauge", labels, meaning) for name, labels, meaning in _WORKERS)
-    return "\n".join(["# Metrics", "", mark + _OPERATOR, *operators, _REST, *workers, ""])
+    return "\n".join(["# Metrics", "", mark + _OPERATOR, *operators, _REST, *workers, _TRACES])
 
 
 def _table(rows: Iterable[tuple[str, str, tuple[str, ...], str]]) -> Iterator[str]:

@@ -16,6 +16,7 @@ import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .components import ensure
 from .machine import ARCHITECTURE, CACHE, Unavailable, locked, progress, run
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 PAUSE = "registry.k8s.io/pause:3.10.1"
 DASK = "ghcr.io/dask/dask"
 DASK_VERSION = "2026.8.0"
+NOTEBOOK = "notebook.test/dask-gitops:1"  #: nobody publishes it
 OPERATOR = "ghcr.io/dask-gitops/operator:0.1.0"  #: as in dist/; a test compares them
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -114,16 +116,30 @@ def operator_image(reference: str, source: Path = ROOT) -> Path:
         reference: the image's name.
         source: the project, or another version of it.
     """
-    sources = sorted(p for s in ("crds", "resources", "controller") for p in (source / s).rglob("*") if p.is_file())
+    entrypoint = {"entrypoint": ["python3", "-m", "dask_controller"], "user": "65532:65532"}
+    return _installation("operator", "controller,tracing", reference, source, entrypoint)
+
+
+def notebook_image() -> Path:
+    """What somebody has in a notebook: the client, Dask, and the Python of ``dask_image``."""
+    return _installation("notebook", "client", NOTEBOOK, ROOT, {"command": ["python3"]}, f"distributed=={DASK_VERSION}")
+
+
+def _installation(
+    kind: str, extra: str, reference: str, source: Path, settings: Mapping[str, Any], *packages: str
+) -> Path:
+    """Our wheel with an extra, and what else is asked for."""
+    folders = ("crds", "resources", "controller", *(["client"] if extra == "client" else []))
+    sources = sorted(p for s in folders for p in (source / s).rglob("*") if p.is_file())
     digest = hashlib.sha256()
     for path in [source / "pyproject.toml", *(p for p in sources if "__pycache__" not in p.parts)]:
         digest.update(str(path.relative_to(source)).encode() + path.read_bytes())
-    name = f"operator-{digest.hexdigest()[:12]}"
+    name = f"{kind}-{digest.hexdigest()[:12]}"
     suffix = re.sub("[^a-z0-9.]", "_", reference)
     archive = CACHE / "images" / f"{name}-{suffix}.tar"
-    with locked("operator"):
+    with locked(kind):
         if not archive.exists():
-            for old in (CACHE / "images").glob(f"operator-*-{suffix}.tar"):
+            for old in (CACHE / "images").glob(f"{kind}-*-{suffix}.tar"):
                 old.unlink()
             with progress(f"making the image {reference}"):
                 # Never into dist/, which holds the manifests.
@@ -131,9 +147,8 @@ def operator_image(reference: str, source: Path = ROOT) -> Path:
                 pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
                 run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(source)])
                 (wheel,) = wheels.glob("*.whl")
-                layer = _python_layer(name, [f"dask-gitops[controller] @ file://{wheel}"])
-                entrypoint = ["python3", "-m", "dask_controller"]
-                pack(archive, reference, [_debian(), layer], entrypoint=entrypoint, user="65532:65532")
+                layer = _python_layer(name, [f"dask-gitops[{extra}] @ file://{wheel}", *packages])
+                pack(archive, reference, [_debian(), layer], **settings)
                 shutil.rmtree(layer)
                 shutil.rmtree(wheels)
     return archive

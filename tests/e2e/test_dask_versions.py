@@ -57,6 +57,15 @@ assert answer["retirement"] == answer["resumption"] == {"nobody": "unknown"} and
 assert answer["versions"]["scheduler"] == answer["versions"]["workers"], answer
 print(answer["progress"]["workers"], "workers, version", json.load(urllib.request.urlopen(url + "state"))["version"])
 """
+#: Dask's metrics, though its image lacks the package that prints them.
+METRICS = """
+import importlib.util, urllib.request
+assert importlib.util.find_spec("prometheus_client") is None
+text = urllib.request.urlopen("http://localhost:8787/metrics").read().decode()
+for series in ('dask_scheduler_workers{state="idle"}', 'dask_scheduler_tasks{state="memory"}', 'dask_worker_threads{'):
+    assert series in text, text
+print(text.count("dask_worker_threads{"), "workers are told of")
+"""
 
 
 def run(kubectl: Kubectl, cluster: str, program: str) -> str:
@@ -80,7 +89,8 @@ def test_scaling_down_keeps_the_data_and_the_load_is_known(node, kubectl, kube, 
     kubectl.apply(with_image(kube.cluster_manifest("dated", workers=2), image))
     kubectl.wait_ready("daskcluster", "dated", seconds=240)
     run(kubectl, "dated", SCATTER)
-    assert "2 workers, version 8" in run(kubectl, "dated", ASK)
+    assert "2 workers, version 10" in run(kubectl, "dated", ASK)
+    assert "2 workers are told of" in run(kubectl, "dated", METRICS)
     kubectl("scale", "daskworkergroup", "dated-default", "--replicas=1")
     workers = ("get", "pods", "-l", "dask.org/component=worker", "-o", "name")
     eventually(lambda: len(kubectl(*workers).split()) == 1, seconds=120)

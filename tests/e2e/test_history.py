@@ -72,11 +72,10 @@ def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
         kubectl.apply(manifest)
     kubectl("wait", "pod/reader", "--for=condition=Ready", "--timeout=60s")
     hungry = "time.sleep(12); c.run_on_scheduler(lambda: len(b'1' * 10**9)); time.sleep(600)"
-    failing = "c.submit(lambda: 1 / 0); time.sleep(600)"
     for job in (
         with_scheduler(kube.job_manifest("done", CLIENT + WORK), securityContext=RESTRICTED),
-        kube.job_manifest("late", CLIENT + failing, activeDeadlineSeconds=40),
-        kube.job_manifest("undone", CLIENT + WORK + "time.sleep(600)"),
+        kube.job_manifest("late", CLIENT + WORK + "time.sleep(600)", activeDeadlineSeconds=60),
+        kube.job_manifest("undone", CLIENT + WORK + "f = c.submit(lambda: 1 / 0); time.sleep(600)"),
         with_scheduler(
             kube.job_manifest("hungry", CLIENT + WORK + hungry, onSchedulerLost="Fail"),
             resources={"limits": {"memory": "400Mi"}},
@@ -98,16 +97,17 @@ def ended(kubectl: Kubectl, name: str, reason: str) -> dict[str, Any]:
             over
             and "endTime" in status
             and not kubectl(
-                "get", "pods", "-l", f"dask.org/cluster-name={name}", "-l", "dask.org/component=scheduler", "-o", "name"
+                "get", "pods", "-l", f"dask.org/cluster-name={name},dask.org/component=scheduler", "-o", "name"
             )
         )
 
-    eventually(is_over, seconds=180)
+    eventually(is_over, seconds=240)
     return kubectl.status("daskjob", name)
 
 
 def test_a_record_stays_of_each_job_however_it_ends(kubectl: Kubectl, jobs: None) -> None:
-    eventually(lambda: kubectl.status("daskjob", "undone").get("bundle", {}).get("path"), seconds=150)
+    eventually(lambda: kubectl.status("daskjob", "undone")["bundle"]["path"], seconds=300)
+    eventually(lambda: kubectl.status("daskjob", "undone")["progress"]["tasksDone"] == 7)
     kubectl("delete", "daskcluster", "undone")
     statuses = {
         name: ended(kubectl, name, reason)
@@ -125,8 +125,8 @@ def test_a_record_stays_of_each_job_however_it_ends(kubectl: Kubectl, jobs: None
     assert (records["done"]["outcome"], records["done"]["tasks"]["done"]) == ("Complete", 6)
     assert records["done"]["status"]["timeSpent"] == statuses["done"]["timeSpent"]
     assert (records["late"]["outcome"], records["late"]["reason"]) == ("Failed", "DeadlineExceeded")
-    assert "ZeroDivisionError" in records["late"]["errors"][0]["raised"]
-    assert (records["undone"]["outcome"], records["undone"]["tasks"]["done"]) == ("Stopped", 6)
+    assert (records["undone"]["outcome"], records["undone"]["tasks"]["done"]) == ("Stopped", 7)
+    assert "ZeroDivisionError" in records["undone"]["errors"][0]["raised"]
     assert records["hungry"]["outcome"] != "Complete"
     assert records["hungry"]["tasks"]["done"] == 6
     killed = parse_time(statuses["hungry"]["endTime"])

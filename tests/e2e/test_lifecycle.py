@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from tests.e2e.support import eventually, ready_pods
 
@@ -55,6 +58,34 @@ def test_idle_action_suspend_takes_the_cluster_down_and_the_user_brings_it_back(
         kubectl("patch", "daskcluster", "dozing", "--type=merge", "-p", '{"spec": {"suspend": false}}')
         eventually(lambda: kubectl.condition("daskcluster", "dozing", "Suspended")["status"] == "False")
         eventually(lambda: kubectl.condition("daskcluster", "dozing", "Suspended")["reason"] == "Idle", seconds=120)
+
+
+#: A client of an older Dask that stays for a while.
+VISITOR = """
+import time
+from distributed import Client, versions
+found = versions.get_versions()
+found["packages"]["dask"] = "2020.1.0"
+versions.get_versions = lambda *_, **__: found
+Client("localhost:8786")
+time.sleep(25)
+"""
+
+
+def test_a_cluster_without_clients_sleeps_and_tells_of_one_that_does_not_match(kubectl, kube):
+    kubectl.apply(kube.cluster_manifest("visited", workers=1, noClientTimeout=30, idleAction="Suspend"))
+    kubectl.wait_ready("daskcluster", "visited")
+    (scheduler,) = ready_pods(kubectl, "visited", "scheduler")
+    command = ("exec", scheduler["metadata"]["name"], "--", "python3", "-c", VISITOR)
+    with ThreadPoolExecutor(1) as background:
+        visit = background.submit(kubectl, *command)
+        told = functools.partial(kubectl.condition, "daskcluster", "visited", "VersionsConsistent")
+        eventually(lambda: told().get("reason") == "VersionMismatch", seconds=60)
+        assert "dask: clients 2020.1.0, scheduler " in told()["message"]
+        assert kubectl.condition("daskcluster", "visited", "Suspended")["status"] == "False"
+        visit.result()
+    eventually(lambda: kubectl.condition("daskcluster", "visited", "Suspended").get("reason") == "Idle", seconds=90)
+    assert "NoClientTimeout" in kubectl("get", "events", "-o", "jsonpath={.items[*].reason}")
 
 
 def test_labels_reach_running_pods(kubectl, kube):

@@ -147,6 +147,11 @@ def policy(rule: dict[str, Any]) -> dict[str, Any]:
     return resource("DaskJob", {**SPECS["DaskJob"], "podFailurePolicy": policy})
 
 
+def unused(seconds: Any) -> dict[str, Any]:
+    """A cluster that ends without clients."""
+    return resource("DaskCluster", {**CLUSTER, "noClientTimeout": seconds})
+
+
 def historic(**history: Any) -> dict[str, Any]:
     """A cluster whose scheduler keeps a record."""
     return resource("DaskCluster", {**CLUSTER, "history": history})
@@ -177,6 +182,13 @@ FOUND: dict[str, tuple[dict[str, Any], bool]] = {
         service(sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 0}}),
         False,
     ),
+    "a timeout": (unused(120), True),
+    "no timeout": (unused(0), True),
+    "a timeout that is null": (unused(None), True),
+    "a timeout before it begins": (unused(-1), False),
+    "a timeout beyond int32": (unused(2**31), False),
+    "a timeout in words": (unused("2m"), False),
+    "half a second": (unused(0.5), False),
     "an affinity of no time": (service(sessionAffinity="ClientIP", sessionAffinityConfig={}), True),
     "a divisor of nothing": (container(env=[divided("")]), False),
     "a divisor that is null": (container(env=[divided(None)]), True),

@@ -232,3 +232,31 @@ def test_the_teams_role_lacks_what_isolates_it() -> None:
         "serviceaccounts",
     }
     assert not written & {"ingresses", "endpoints", "endpointslices", "daskclusters/status", "*"}
+
+
+def test_notebooks_connect_and_make_nothing_that_runs() -> None:
+    manifests = tenant(notebooks=["students", {"name": "ada", "namespace": "hub"}], notebook_secrets=["tls"])
+    (role,) = [m for m in of_kind(manifests, "Role") if m["metadata"]["name"] == "dask-notebook"]
+    (binding,) = [m for m in of_kind(manifests, "RoleBinding") if m["metadata"]["name"] == "dask-notebook"]
+    assert binding["subjects"] == [
+        {"kind": "Group", "name": "students", "apiGroup": "rbac.authorization.k8s.io"},
+        {"kind": "ServiceAccount", "name": "ada", "namespace": "hub"},
+    ]
+    (secrets,) = [rule for rule in role["rules"] if "secrets" in rule["resources"]]
+    assert (secrets["verbs"], secrets["resourceNames"]) == (["get"], ["tls"])
+    bound = [m["metadata"]["name"] for m in of_kind(manifests, "ValidatingAdmissionPolicyBinding")]
+    assert bound == ["dask-notebook-team"], "of a cluster they change nothing but whether it sleeps"
+    creates = {resource for rule in role["rules"] if "create" in rule["verbs"] for resource in rule["resources"]}
+    assert creates == {"daskautoscalers", "pods/portforward"}
+    assert not [rule for rule in role["rules"] if {"*", "delete", "update"} & set(rule["verbs"])]
+
+
+def test_without_notebooks_there_is_no_role_for_them() -> None:
+    assert [m for m in tenant() if m["metadata"]["name"] == "dask-notebook"] == []
+
+
+def test_a_notebook_of_no_kind_is_told() -> None:
+    c = chart()
+    DaskTenant(c, "t", namespace="n", notebooks=[3])  # type: ignore[list-item]
+    (error,) = errors(c)
+    assert error.startswith("[test/t] notebooks[0]: ")

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.constructs import Manifest, chart, synth
+from tests.support.constructs import IMAGE, Manifest, chart, synth
 
-from dask_constructs import DaskActivator, DaskOperator, DaskTenant
+from dask_constructs import DaskActivator, DaskClusterTemplate, DaskOperator, DaskTenant
 from dask_constructs.rbac import GRANTED, Permission, rules
 
 PAGE = (Path(__file__).parents[2] / "docs" / "permissions.md").read_text()
@@ -20,6 +20,8 @@ def roles(**options: Any) -> dict[str, Manifest]:
     DaskOperator(c, "operator", metrics_tls="tls", queues=True, **options)
     DaskActivator(c, "activator", **options)
     DaskTenant(c, "tenant", namespace="team", groups=["engineers"])
+    options = {"namespace": "team", "image": IMAGE, "maximum_workers": 1, "users": ["engineers"]}
+    DaskClusterTemplate(c, "template", name="name", **options)
     return {m["metadata"]["name"]: m for m in synth(c) if m["kind"] in ("Role", "ClusterRole")}
 
 
@@ -39,5 +41,6 @@ def test_each_permission_has_its_reason_and_no_wildcard(granted: Any) -> None:
 
 
 def test_what_is_about_one_object_says_which() -> None:
-    (named,) = [p for granted in GRANTED for p in granted.permissions if isinstance(p, Permission) and p.names]
+    named, used = [p for granted in GRANTED for p in granted.permissions if isinstance(p, Permission) and p.names]
     assert f"| `secrets` named `{named.names[0]}` | get |" in PAGE
+    assert f"| `daskclusters` of `kubernetes.dask.org` named `{used.names[0]}` | use |" in PAGE

@@ -94,7 +94,8 @@ def pinned() -> dict[str, str]:
 
 def test_the_lock_is_in_step_with_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for text in (*project["dependencies"], *project["optional-dependencies"]["controller"]):
+    extras = project["optional-dependencies"]
+    for text in (*project["dependencies"], *extras["controller"], *extras["tracing"]):
         wanted = Requirement(text)
         assert pinned()[wanted.name] in wanted.specifier, f"run `make lock`: {text}"
 

@@ -101,6 +101,31 @@ async def test_an_answer_that_was_not_fetched_in_time_is_not_believed() -> None:
 
 
 @virtual_time
+async def test_what_must_be_fresh_is_asked_anew_where_the_answer_is_old() -> None:
+    """A cluster is not deleted for what its scheduler has said 14 s ago."""
+    w, ask = World(), Ask(IDLE.questions, every=15.0, fresh=True)
+    assert w.schedulers.answer("x", A, ask) is None
+    await asyncio.sleep(FRESH - 1)
+    assert w.schedulers.answer("x", A, ask) == answers_of(idle_seconds=1.0)
+    await asyncio.sleep(2)
+    assert w.schedulers.answer("x", A, ask) is None
+    await asyncio.sleep(1)
+    assert w.schedulers.answer("x", A, ask) == answers_of(idle_seconds=1.0)
+    assert [round(time) for time, _ in w.woken] == [0, round(FRESH) + 1], "also if the answer is the same"
+    await asyncio.sleep(30)
+    assert len(w.asked) == 4, "otherwise as often as was asked for"
+
+
+@virtual_time
+async def test_a_silent_scheduler_is_not_asked_more_often_for_what_must_be_fresh() -> None:
+    w, ask = World(lambda url: None), Ask(IDLE.questions, every=15.0, fresh=True)
+    for _ in range(60):
+        w.schedulers.answer("x", A, ask)
+        await asyncio.sleep(1)
+    assert len(w.asked) < 6
+
+
+@virtual_time
 async def test_a_standing_question_is_repeated_and_wakes_only_if_there_is_something_new() -> None:
     said = [1.0, 1.0, 1.0, 2.0, 2.0]
     w = World(lambda url: answers_of(idle_seconds=said.pop(0) if said else 2.0))

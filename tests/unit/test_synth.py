@@ -197,7 +197,9 @@ def test_files_of_others_are_not_deleted(tmp_path: Path, capsys: pytest.CaptureF
     assert contents(tmp_path) == {"dist/thesis.txt": b"years of work"}
 
 
-@pytest.mark.parametrize("page", ["reference.md", "reasons.md", "keywords.md", "permissions.md", "metrics.md"])
+@pytest.mark.parametrize(
+    "page", ["reference.md", "reasons.md", "keywords.md", "kubectl-dask.md", "permissions.md", "metrics.md"]
+)
 def test_pages_of_others_are_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str], page: str) -> None:
     """A user's own docs/reference.md was (constructs finding 2)."""
     (tmp_path / page).write_text("# My own API\n")

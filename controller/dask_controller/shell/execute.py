@@ -169,7 +169,7 @@ class Executor:
             return Outcome(action, str(error), error.reason, error.reason in PERMANENT)
         if not isinstance(action, Event | PutKey):
             key = Key(parent.kind, parent.namespace, parent.name)
-            logger.info("%s: %s", key, _told(action), extra=key.log_fields)
+            logger.info("%s: %s", key, described(action), extra=key.log_fields)
         return Outcome(action)
 
     async def _create_worker(self, action: CreateWorker) -> None:
@@ -324,7 +324,7 @@ def _missing_labels(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[
     return {key: value for key, value in ours.items() if labels.get(key) != value}
 
 
-def _told(action: Action) -> str:
+def described(action: Action) -> str:
     """What was done, for the log."""
     match action:
         case Apply():

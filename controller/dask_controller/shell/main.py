@@ -44,6 +44,7 @@ from .domain_metrics import DomainMetrics
 from .keyring import Keyring
 from .reconcile import Reconciler
 from .scheduled_job import follow
+from .tracing import tracing
 from .wakeups import wake_by
 from .witness import Witness
 
@@ -96,6 +97,7 @@ def arguments() -> argparse.ArgumentParser:
         help="how many API requests may be under way at a time; each resource gets an equal share",
     )
     run.add_argument("--log-format", choices=("plain", "full", "json"), default="plain", help="format of log lines")
+    run.add_argument("--trace", metavar="URL", help="send spans of reconciles to this collector by OTLP over HTTP")
     run.add_argument("--verbose", action="store_true", help="log what is done and why")
     once = commands.add_parser("start", help="create a DaskJob and follow it to its end, as a scheduled job does")
     once.add_argument("file", type=Path, help="its manifest; needs POD_NAMESPACE, JOB_NAME and JOB_UID")
@@ -146,7 +148,7 @@ async def run(options: argparse.Namespace) -> None:
         await asyncio.gather(caches.keyring.load(kubernetes), caches.synced(), caches.queues.known.wait())
         gc.freeze()  # what was read at start lives as long as we do; collecting it over and over costs most of the CPU
         _supervise(_resync(kubernetes, queue, caches.keyring, options.namespace, domain), "the resync ended")
-        reconciler = _reconciler(options, kubernetes, caches, pollers, queue, domain)
+        reconciler = await stack.enter_async_context(_reconciler(options, kubernetes, caches, pollers, queue, domain))
         working = _supervise(queue.run(reconciler, workers=options.workers), "the queue ended")
         for key in caches.unobserved():  # now, before kopf lists all that has been there for long
             queue.add(key, prompt=True)
@@ -180,25 +182,28 @@ def _caches(options: argparse.Namespace, kubernetes: Kubernetes, on_change: Call
     return Caches(kubernetes, options.namespace, on_change, keyring, Departed(kubernetes.now))
 
 
-def _reconciler(
+@asynccontextmanager
+async def _reconciler(
     options: argparse.Namespace,
     kubernetes: Kubernetes,
     caches: Caches,
     pollers: SchedulerPollers[Key],
     queue: Queue[Key],
     witness: Witness,
-) -> Reconciler:
-    return Reconciler(
-        kubernetes,
-        caches,
-        pollers,
-        domain=options.cluster_domain,
-        not_inherited=options.not_inherited,
-        parallel_requests=max(1, options.requests // options.workers),
-        is_prompt=queue.is_prompt,
-        clock=kubernetes.now,
-        witness=witness,
-    )
+) -> AsyncGenerator[Reconciler, None]:
+    async with tracing(options.trace) as tracer:
+        yield Reconciler(
+            kubernetes,
+            caches,
+            pollers,
+            domain=options.cluster_domain,
+            not_inherited=options.not_inherited,
+            parallel_requests=max(1, options.requests // options.workers),
+            is_prompt=queue.is_prompt,
+            clock=kubernetes.now,
+            witness=witness,
+            tracer=tracer,
+        )
 
 
 @asynccontextmanager

@@ -30,9 +30,10 @@ from .accounts import Accounts
 from .addresses import scheduler_address
 from .caches import Caches, Key
 from .dispatch import decisions, snapshot
-from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor
+from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor, described
 from .keyring import KEY_REFUSED
 from .observe import UNEXPLAINED_SECONDS, Observer, has_waiting_pods
+from .tracing import Attributes, Tracer, told
 from .witness import Witness
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Reconciler:
         is_prompt: whether a user waits for what is done about a key.
         clock: seconds since the epoch.
         witness: is told how resources are.
+        tracer: makes spans of reconciles.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Reconciler:
         is_prompt: Callable[[Key], bool] = lambda _: True,
         clock: Callable[[], float] = time.time,
         witness: Witness | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._kubernetes = kubernetes
         self._caches = caches
@@ -84,7 +87,7 @@ class Reconciler:
         self._not_inherited = tuple(not_inherited)
         self._is_prompt = is_prompt
         self._clock = clock
-        self._witness = witness or Witness()
+        self._witness, self._tracer = witness or Witness(), tracer or Tracer()
         self._accounts = Accounts(caches)
         self._decisions = decisions(domain)
 
@@ -98,10 +101,16 @@ class Reconciler:
             ApiError: the API server did not let us; the queue tries again with backoff.
         """
         prompt = self._is_prompt(key)
+        about = {"k8s.namespace.name": key.namespace, "dask.kind": key.kind, "dask.name": key.name}
+        with self._tracer.span("reconcile", about):
+            return await self._in_turn(key, prompt)
+
+    async def _in_turn(self, key: Key, prompt: bool) -> float | None:
         if not prompt and self._executor.is_terminating(key.namespace):
             return TERMINATING_SECONDS
         if not prompt:
-            upkeep = await self._upkeep(key)
+            with self._tracer.span("upkeep"):
+                upkeep = await self._upkeep(key)
             if upkeep is not None:
                 return upkeep.requeue_after
         with self._short_first.short() if prompt else contextlib.nullcontext():
@@ -153,7 +162,8 @@ class Reconciler:
         if value is None:
             del manifest["spec"]  # what is too large is not kept while we wait
         else:
-            observed, problem = await self._observer.observe(value)
+            with self._tracer.span("observe"):
+                observed, problem = await self._observer.observe(value)
         if value is None or problem is not None:
             self._schedulers.forget(key)
             assert problem is not None
@@ -166,7 +176,8 @@ class Reconciler:
     ) -> float | None:
         """Plan, execute, write status."""
         now = self._clock()
-        answered = self._answered(key, observed, self._plan(observed, now), now, prompt=prompt)
+        with self._tracer.span("decide"):
+            answered = self._answered(key, observed, self._plan(observed, now), now, prompt=prompt)
         if answered is None:
             return PATIENCE  # or earlier, when there is an answer
         observed, plan = answered
@@ -174,7 +185,9 @@ class Reconciler:
         if group is not None and not _is_new(manifest):
             observed = await self._observer.with_fresh_pods(observed, group)
             plan = self._plan(observed, now)
-        outcomes = await self._executor.execute(value, plan.actions, now)
+        with self._tracer.span("act") as span:
+            outcomes = await self._executor.execute(value, plan.actions, now)
+            span.note(_noted(outcomes))
         if self._executor.is_terminating(key.namespace):
             return TERMINATING_SECONDS  # with what is said and done about it, its end would only take longer
         outcomes = [outcome for outcome in outcomes if outcome.reason not in TRIED_OTHERWISE]
@@ -229,7 +242,8 @@ class Reconciler:
         status = self._decisions[type(observed)].status(observed, plan, outcomes, now)
         if isinstance(status, Accounted) and isinstance(value.status, Accounted):
             status = with_usage(value.status, status, self._accounts.of(value), now)
-        await self._write_status(value, manifest, status, now)
+        with self._tracer.span("report"):
+            await self._write_status(value, manifest, status, now)
         self._witness.reported(observed, value, status, outcomes, now)
 
     async def _write_status(self, value: DaskObject, manifest: Mapping[str, Any], status: Any, now: float) -> None:
@@ -303,6 +317,12 @@ def _conditions(status: Mapping[str, Any]) -> list[Condition]:
         return msgspec.convert(status.get("conditions") or [], list[Condition])
     except msgspec.ValidationError:
         return []
+
+
+def _noted(outcomes: Sequence[Outcome]) -> Attributes:
+    """What a span says of actions."""
+    done = told(described(out.action) + (f": {out.error}" if out.error else "") for out in outcomes)
+    return {"dask.actions": done, "dask.errors": sum(bool(out.error) for out in outcomes)}
 
 
 def _next_look(plan: Plan, outcomes: Sequence[Outcome]) -> float | None:

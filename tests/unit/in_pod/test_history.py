@@ -80,11 +80,11 @@ class Page(HTMLParser):
 async def test_a_record_tells_of_tasks_errors_versions_and_workers(kept):
     async with running(MODULE) as rig:
         await worked(rig)
-        assert (await rig.ask(recorded=True)).record.path == "", "there is none yet"
-        history(rig)._write()
-        await until(lambda: history(rig).place()["path"])
+        assert not kept.exists()
+        path = (await rig.ask(recorded=True)).record.path
+        await until(lambda: history(rig)._path)
         (record,) = records(kept)
-        assert (await rig.ask(recorded=True)).record.path == f"dask/team/train/{record.name}"
+        assert path == (await rig.ask(recorded=True)).record.path == f"dask/team/train/{record.name}"
         at_work = summary(record)
         assert (at_work["outcome"], at_work["ended"]) == ("AtWork", None)
         (sums,) = [one for one in at_work["tasks"]["byPrefix"] if one["name"] == "sum"]
@@ -190,7 +190,7 @@ async def test_a_scheduler_that_was_killed_is_noted_by_the_next(kept):
     async with running(MODULE) as rig:
         await worked(rig)
         history(rig)._write()
-        await until(lambda: history(rig).place()["path"])
+        await until(lambda: history(rig)._path)
         history(rig).close = nothing
     (record,) = records(kept)
     assert summary(record)["outcome"] == "AtWork"
@@ -255,7 +255,7 @@ async def test_a_volume_that_cannot_be_written_to_is_told_and_keeps_nobody_waiti
     async with running(MODULE) as rig:
         await worked(rig)
         history(rig)._write()
-        problem = await until(lambda: history(rig).place()["problem"])
+        problem = await until(lambda: history(rig)._problem)
         assert re.match("(NotADirectory|FileExists)Error", problem)
         assert (await rig.ask(recorded=True)).record.problem
 

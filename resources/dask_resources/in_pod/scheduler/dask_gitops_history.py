@@ -94,8 +94,14 @@ class History:
         return cls(scheduler, place, status, work)
 
     def place(self) -> dict[str, str]:
-        """Where the record is within its volume, empty before there is one; and why it could not be written last."""
-        return {"path": self._path, "problem": self._problem}
+        """Where the record is within its volume, empty before there is any; and why it could not be written last.
+
+        Whoever asks is about to note it, maybe for the last time: one that is yet to be written is so at once.
+        """
+        if not self._path and self._has_worked and not self._is_writing:
+            self._write()
+        planned = f"{self._place.within}/{self._life}" if self._has_worked else ""
+        return {"path": self._path or planned, "problem": self._problem}
 
     def ends(self, told: str) -> dict[str, str]:
         """Note how the run has ended, by the account of the operator: the status of its job, as JSON."""
@@ -164,6 +170,10 @@ class History:
     def _has_worked(self) -> bool:
         """Whether there is anything to tell: a scheduler that was started again after its work was done has nothing."""
         return bool(self._path.endswith(self._life) or self._scheduler.transition_counter)
+
+    @property
+    def _is_writing(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def _summary(self, *, ended: bool) -> dict[str, Any]:
         now = time.time()
@@ -243,7 +253,7 @@ class History:
 
     def _run(self, write: Any, *given: Any) -> None:
         """Do it in a thread that keeps nothing waiting, not even the end of the process."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._is_writing:
             self._problem = "the volume does not answer"
             return
 

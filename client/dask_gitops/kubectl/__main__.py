@@ -1,0 +1,5 @@
+"""``python -m dask_gitops.kubectl``."""
+
+from .cli import main
+
+main()
