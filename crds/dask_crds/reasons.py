@@ -106,8 +106,8 @@ class Reason(StrEnum):
         "Queued",
         "It waits for quota, and the message says in Kueue's words for what; wait, ask for less, or see the queue.",
     )
-    EVICTED = (
-        "Evicted",
+    QUOTA_REVOKED = (
+        "QuotaRevoked",
         "Kueue has taken the quota back, for a higher priority say; it is being stopped and is queued again; wait.",
     )
     QUEUE_UNAVAILABLE = (

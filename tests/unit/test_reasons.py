@@ -18,7 +18,6 @@ CONTROLLER = sorted((ROOT / "controller").rglob("*.py"))
 #: Values that are words of others as well: types of conditions, phases, statuses, Kubernetes' own reasons.
 OTHER_MEANINGS = {
     "Admitted",
-    "Evicted",
     "Ready",
     "Suspended",
     "Failed",

@@ -58,7 +58,7 @@ def _why(q: Queued) -> Problem:
 def _stops(q: Queued) -> Problem:
     left = f"{q.running} Pod{' is' if q.running == 1 else 's are'} being stopped"
     if q.base is not None and q.base.is_evicted:
-        return Problem(Reason.EVICTED, f"{left}: {q.base.condition('Evicted').get('message') or 'evicted'}")
+        return Problem(Reason.QUOTA_REVOKED, f"{left}: {q.base.condition('Evicted').get('message') or 'evicted'}")
     if q.base is not None:
         return Problem(Reason.QUEUED, f"{left}: the templates ask for other quota than was granted; it is queued again")
     return Problem(Reason.QUEUED, f"{left}: LocalQueue {q.name} has not granted quota for what runs")
@@ -68,9 +68,9 @@ def _words(of: Workload, queue: str) -> Problem:
     """Why a Workload has not been admitted, in Kueue's words as far as there are any."""
     if not of.active:
         text = f"Workload {of.name} is not active: somebody, or Kueue, has set its spec.active to false"
-        return Problem(Reason.EVICTED, text)
+        return Problem(Reason.QUOTA_REVOKED, text)
     if of.is_evicted and of.is_reserved:
-        return Problem(Reason.EVICTED, f"{queue}: {of.condition('Evicted').get('message') or 'evicted'}")
+        return Problem(Reason.QUOTA_REVOKED, f"{queue}: {of.condition('Evicted').get('message') or 'evicted'}")
     for type in ("QuotaReserved", "Admitted"):
         found = of.condition(type)
         if found.get("status") == "False" and found.get("message"):
