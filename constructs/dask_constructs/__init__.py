@@ -26,9 +26,11 @@ from .guardrails import DaskGuardrails  # noqa: E402
 from .history import History  # noqa: E402
 from .job import DaskJob  # noqa: E402
 from .manifest import problems  # noqa: E402
+from .monitoring.construct import DaskClusterMonitor, DaskMonitoring  # noqa: E402
 from .network import DaskNetworkPolicy  # noqa: E402
 from .operator import DaskCustomResourceDefinitions, DaskOperator  # noqa: E402
 from .policy import DaskAdmissionPolicy  # noqa: E402
+from .queue import ClusterQueue, LocalQueue, ResourceFlavor  # noqa: E402
 from .resource import DaskResource  # noqa: E402
 from .security import Tls  # noqa: E402
 from .source import Source  # noqa: E402
@@ -40,16 +42,19 @@ __all__ = [
     "ArgoCDApplications",
     "ArgoCDSettings",
     "ArgoCDTenant",
+    "ClusterQueue",
     "DaskActivator",
     "DaskAdmissionPolicy",
     "DaskAutoscaler",
     "DaskCluster",
+    "DaskClusterMonitor",
     "DaskClusterTemplate",
     "DaskCronJob",
     "DaskCustomResourceDefinitions",
     "DaskExposure",
     "DaskGuardrails",
     "DaskJob",
+    "DaskMonitoring",
     "DaskNetworkPolicy",
     "DaskOperator",
     "DaskResource",
@@ -58,6 +63,8 @@ __all__ = [
     "FluxKustomizations",
     "FluxTenant",
     "History",
+    "LocalQueue",
+    "ResourceFlavor",
     "Source",
     "Tls",
     "Volume",

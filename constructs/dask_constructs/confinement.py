@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dask_crds import names
-from dask_crds.kinds import DASK_KINDS, RESOURCES
+from dask_crds.kinds import DASK_KINDS, QUEUES, RESOURCES
 from dask_crds.names import Component, Label
 
 from .admission import with_binding
@@ -43,7 +43,7 @@ def confinement(service_account: str, namespace: str, name: str) -> list[dict[st
     )
     user = f"system:serviceaccount:{namespace}:{service_account}"
     spec: dict[str, Any] = {
-        "matchConstraints": {"resourceRules": [_writes(*_CHILDREN), _writes(*DASK_KINDS)]},
+        "matchConstraints": {"resourceRules": [_writes(*_CHILDREN), _writes("Workload"), _writes(*DASK_KINDS)]},
         "matchConditions": [
             {"name": "operator", "expression": f"request.userInfo.username == '{user}'"},
             {"name": "not-its-own-key", "expression": f"!({own_key})"},
@@ -70,7 +70,7 @@ def confinement(service_account: str, namespace: str, name: str) -> list[dict[st
 
 
 def _writes(*kinds: str) -> dict[str, Any]:
-    rows = [RESOURCES[kind] for kind in kinds]
+    rows = [(RESOURCES | QUEUES)[kind] for kind in kinds]
     return {
         "apiGroups": sorted({row.group for row in rows}),
         "apiVersions": sorted({row.version for row in rows}),

@@ -24,7 +24,7 @@ from .operator_pod import DEFAULT_IMAGE, SCRATCH
 from .options import PodChange, Resources
 from .origins import Call, Manifest, findings, with_origins
 from .rbac import RBAC_GROUP
-from .resource import DaskConstruct, Metadata, exact_form, resource_manifest
+from .resource import DaskConstruct, Metadata, exact_form, queue_labels, resource_manifest
 from .restricted import RESTRICTED_CONTAINER, RESTRICTED_POD
 from .schedule import schedule_problem
 from .security import add_certificates
@@ -117,6 +117,8 @@ class DaskCronJob(DaskConstruct):
         self._job: dict[str, Any] = {"apiVersion": names.API_VERSION, "kind": "DaskJob"}
         if passed_on := {key: metadata[key] for key in ("labels", "annotations") if key in metadata}:
             self._job["metadata"] = passed_on
+        if queue := queue_labels(options):
+            self._job["metadata"] = {**passed_on, "labels": {**passed_on.get("labels", {}), **queue}}
 
         def spec_of(options: Options) -> dict[str, Any]:
             return spec({**options, "name": options.get("name", other)})

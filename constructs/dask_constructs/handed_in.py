@@ -16,7 +16,7 @@ from .security import Tls
 from .volumes import Volume
 
 #: Kinds that belong to no namespace; cdk8s writes that of the chart into them all the same.
-_WITHOUT_NAMESPACE = ("Namespace", "PriorityClass", "RuntimeClass", "StorageClass")
+_WITHOUT_NAMESPACE = ("ClusterQueue", "Namespace", "PriorityClass", "RuntimeClass", "StorageClass")
 
 
 class HandedIn(NamedTuple):

@@ -59,7 +59,7 @@ class DaskJob(WithScheduler):
     """A program that runs to completion beside its own cluster.
 
     >>> job = DaskJob(chart, "train", image="registry/train:1.4", command=["python", "-m", "train"], workers=8)
-    >>> job.add_worker_group("gpu", gpus=1, workers=2)
+    >>> job.add_worker_group("gpu", gpus=1)
     >>> job.autoscale("gpu", minimum=0, maximum=4)
     """
 

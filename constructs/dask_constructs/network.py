@@ -12,12 +12,14 @@ from dask_crds.names import Component, Label, Port
 from .keywords import Options
 from .manifest import api_object
 from .operator_pod import SELECTOR
-from .peers import ASKED, DNS, Peer, components, of_scheduler, peer
+from .peers import ASKED, DNS, Peer, components, of_scheduler, peer, tcp
 from .resource import DaskConstruct
 from .values import ClusterOrJob, Text
 
 #: Ports of a scheduler for who computes, and for who looks on.
 COMPUTING, LOOKING = of_scheduler(Port.COMM, Port.DASHBOARD), of_scheduler(Port.DASHBOARD)
+#: Where schedulers and workers show metrics: by name alone, as a worker's number is that of a scheduler's orders.
+SCRAPED = tcp(Port.DASHBOARD.name)
 
 
 class IsolationOptions(TypedDict, total=False):
@@ -26,7 +28,9 @@ class IsolationOptions(TypedDict, total=False):
     clients: Sequence[Peer] | None
     """Who uses the scheduler and sees the dashboard: namespaces by name, or peers as in a NetworkPolicy."""
     dashboards: Sequence[Peer] | None
-    """Who sees the dashboard alone: the namespace of an Ingress controller, say, or of Prometheus."""
+    """Who sees the dashboard alone: the namespace of an Ingress controller, say."""
+    metrics_namespaces: Sequence[Peer] | None
+    """Who reads the metrics of scheduler and workers, and so sees their dashboards: the namespace of Prometheus."""
     egress: Sequence[Mapping[str, Any]] | None
     """Where the cluster's Pods go besides DNS and each other, object stores say; rules as in a NetworkPolicy."""
     operator_namespace: Text | None
@@ -77,10 +81,13 @@ def _of_scheduler(cluster: str, options: Options) -> dict[str, Any]:
 def _of_all(cluster: str, options: Options) -> dict[str, Any]:
     """Workers listen at ports that they choose, so all ports are open between the Pods of the cluster."""
     each_other = _pods(cluster, Component.SCHEDULER, Component.WORKER, Component.JOB_RUNNER)
+    ingress: list[dict[str, Any]] = [{"from": [each_other]}]
+    if readers := options.get("metrics_namespaces"):
+        ingress.append({"from": [peer(one) for one in readers], "ports": SCRAPED})
     return {
         **each_other,
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [each_other]}],
+        "ingress": ingress,
         "egress": [DNS, {"to": [each_other]}, *options.get("egress", ())],
     }
 

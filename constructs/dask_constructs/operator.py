@@ -79,6 +79,9 @@ class OperatorProps(TypedDict, total=False):
     egress: Sequence[Mapping[str, Any]] | None
     """Further rules of where it may go, an API server at another port or DNS of another kind say; as in a
     NetworkPolicy."""
+    queues: bool | None
+    """Whether clusters and jobs may wait in queues of Kueue (default true, with ``namespaces`` false: it takes a
+    ClusterRole to read which nodes quota is for)."""
     replicas: Annotated[int, Meta(ge=0, le=100)] | None
     """One leads, the others are ready to take over (default 2)."""
     cluster_domain: Text | None
@@ -122,6 +125,8 @@ class DaskOperator(DaskConstruct):
             cluster_scoped(self, "namespace", _namespace(self._namespace))
         self._object("service-account", "v1", "ServiceAccount", wave=-5, automountServiceAccountToken=False)
         self._permissions(namespaces)
+        if options.get("queues", namespaces is None):
+            self._queues(namespaces)
         if "metrics_tls" in options:
             self._metrics_access()
         if options.get("aggregated_roles", True):
@@ -173,6 +178,14 @@ class DaskOperator(DaskConstruct):
             cluster_role(self, "cluster-role", NAME, rbac.OPERATOR, LABELS, self._subject)
         for namespace in namespaces or ():
             role(self, f"role-{namespace}", NAME, namespace, rbac.OPERATOR, LABELS, self._subject)
+
+    def _queues(self, namespaces: Sequence[str] | None) -> None:
+        name, workloads = self._name_in_cluster, rbac.QUEUE_WORKLOADS
+        cluster_role(self, "queue-classes", f"{name}-queue-classes", rbac.QUEUE_CLASSES, LABELS, self._subject)
+        if namespaces is None:
+            cluster_role(self, "queues", f"{name}-queues", workloads, LABELS, self._subject)
+        for namespace in namespaces or ():
+            role(self, f"queues-{namespace}", f"{NAME}-queues", namespace, workloads, LABELS, self._subject)
 
     def _metrics_access(self) -> None:
         # Whose a token is and what they may do is asked for the whole cluster, whatever namespaces we look after.

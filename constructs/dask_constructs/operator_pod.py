@@ -31,7 +31,7 @@ _RESOURCES = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory
 
 def service(options: Options) -> dict[str, Any]:
     """Spec of the Service, for Prometheus."""
-    name, number = _metrics_port(options)
+    name, number = metrics_port(options)
     return {"selector": SELECTOR, "ports": [{"name": name, "port": number, "targetPort": name, "protocol": "TCP"}]}
 
 
@@ -42,7 +42,7 @@ def network_policy(options: Options) -> dict[str, Any]:
     where the API server is, which differs from cluster to cluster.
     """
     sources = [peer(source) for source in options.get("metrics_namespaces", ())]
-    name, _ = _metrics_port(options)
+    name, _ = metrics_port(options)
     ingress = [{"from": sources, "ports": [{"port": name, "protocol": "TCP"}]}] if sources else []
     spec: dict[str, Any] = {"podSelector": {"matchLabels": SELECTOR}, "policyTypes": ["Ingress"], "ingress": ingress}
     if egress := list(_egress(options)):
@@ -62,7 +62,8 @@ def _egress(options: Options) -> Iterator[dict[str, Any]]:
     yield from map(dict, others or ())
 
 
-def _metrics_port(options: Options) -> tuple[str, int]:
+def metrics_port(options: Options) -> tuple[str, int]:
+    """Name and number of the port where metrics are served."""
     return _METRICS_PORT if "metrics_tls" in options else _PORT
 
 
@@ -159,7 +160,7 @@ def _mounted(options: Options) -> Iterator[tuple[dict[str, Any], dict[str, Any]]
 
 
 def _container(options: Options) -> dict[str, Any]:
-    ports = dict.fromkeys((_PORT, _metrics_port(options)))
+    ports = dict.fromkeys((_PORT, metrics_port(options)))
     return {
         "name": "operator",
         "image": options.get("image", DEFAULT_IMAGE),

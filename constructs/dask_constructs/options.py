@@ -161,6 +161,9 @@ class WorkerOptions(PodOptions, total=False):
     workers: Workers | None
     """Number of workers. Left out, Git does not state it: it starts at 1, and ``kubectl scale``, clients and
     autoscalers decide; stated, Git decides and whatever else is set gets reverted."""
+    guaranteed_workers: Workers | None
+    """With a ``queue``: workers that get quota together with the scheduler or not at all; each further one gets it by
+    itself, and may lose it (default: ``minimum_workers`` of a job, the minimum of an autoscaler, else all)."""
     cores: Cores | None
     """CPUs of a worker (default 1), requested and limited."""
     memory: Memory | None
@@ -210,6 +213,10 @@ class WorkerOptions(PodOptions, total=False):
 class ClusterOptions(WorkerOptions, total=False):
     """A cluster: its scheduler, and the workers of its default group."""
 
+    queue: Annotated[str | Named, reference("LocalQueue")] | None
+    """LocalQueue of Kueue, or its name: nothing runs before there is quota."""
+    queue_priority: Text | None
+    """WorkloadPriorityClass of Kueue: who waits, and who gives way, in that queue."""
     scheduler: RoleOptions | None
     """What only the scheduler's Pod has: all that may be said of all Pods, labels, annotations, another image."""
     worker: RoleOptions | None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from dask_crds.kinds import DASK_KINDS, RESOURCES, REVIEWS
+from dask_crds.kinds import DASK_KINDS, KUEUE_GROUP, QUEUES, RESOURCES, REVIEWS
 from dask_crds.names import MASTER_SECRET
 
 #: API group of Roles and of their bindings.
@@ -67,7 +67,7 @@ class Path(NamedTuple):
         return {"nonResourceURLs": [self.path], "verbs": self.verbs.split()}
 
 
-_ROWS = {**RESOURCES, **REVIEWS}
+_ROWS = {**RESOURCES, **REVIEWS, **QUEUES}
 _READ = "get list watch"
 _WRITE = "list watch create patch"  # what is missing is created, what differs is patched by server-side apply
 _KINDS = " ".join(DASK_KINDS)
@@ -101,6 +101,17 @@ MASTER_KEY = (
     Permission("Secret", "get", "the same, by every replica and again when it is renewed", (MASTER_SECRET,)),
 )
 LEADER_ELECTION = (Permission("Lease", "get create patch", "one replica acts, the others wait for its Lease"),)
+
+#: What it needs where clusters and jobs wait in queues of Kueue.
+QUEUE_WORKLOADS = (
+    Permission("Workload", f"{_WRITE} delete", "what a cluster asks a queue for, and each worker beyond its base"),
+    Permission("Workload/status", "patch", "that Pods are ready, and that quota is given back, is reported there"),
+)
+#: Likewise; they are cluster-scoped.
+QUEUE_CLASSES = (
+    Permission("ResourceFlavor", "list watch", "the nodes that quota is for"),
+    Permission("WorkloadPriorityClass", "list watch", "the priority of a Workload is a number beside its class"),
+)
 
 #: What it needs where its metrics are for those alone who may read them, ``DaskOperator(metrics_tls=...)``.
 METRICS_ACCESS = (
@@ -159,6 +170,7 @@ TENANT = (
     Other("apps", "deployments deployments/scale", _EVERY, "services of their own, a notebook say"),
     Other("apps", "replicasets", _READ, "why a Deployment has no Pod"),
     Other("policy", "poddisruptionbudgets", _READ, "why a Pod is not evicted"),
+    Other(KUEUE_GROUP, "localqueues workloads", _READ, "what waits in a queue, and why"),
     Other(CERT_MANAGER_GROUP, "certificates issuers", _EVERY, "certificates of clusters, by cert-manager"),
     Other("networking.k8s.io", "networkpolicies", _READ, "see who may talk to whom, and change nothing about it"),
 )
@@ -220,6 +232,12 @@ GRANTED = (
     ),
     Granted("dask-operator-leader-election", "The operator, in its own namespace.", LEADER_ELECTION),
     Granted("dask-operator-master-key", "The operator, in its own namespace.", MASTER_KEY),
+    Granted(
+        "dask-operator-queues",
+        "The operator, for queues of Kueue: a ClusterRole; with `namespaces` a Role in each, and with `queues` alone.",
+        QUEUE_WORKLOADS,
+    ),
+    Granted("dask-operator-queue-classes", "The same, a ClusterRole in any case.", QUEUE_CLASSES),
     Granted("dask-operator-metrics-access", "The operator, with `metrics_tls` alone: a ClusterRole.", METRICS_ACCESS),
     Granted("dask-operator-metrics-reader", "Nobody, until you bind it: a ClusterRole for Prometheus.", METRICS_READER),
     Granted(

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from dask_crds import names
 from dask_crds.model import InvalidManifest, dump, parse, without_nulls
+from dask_crds.names import Label
 
 from .agreement import Declared
 from .conflicts import conflicts
@@ -201,7 +202,15 @@ class Exact(DaskResource):
 def resource_manifest(kind: str, name: str, spec: Mapping[str, Any], options: Options) -> dict[str, Any]:
     """Manifest of one of our kinds, with the metadata among keyword arguments."""
     stated = {key: options[key] for key in Metadata.__annotations__ if options.get(key) is not None}
+    if queue := queue_labels(options):
+        stated["labels"] = {**stated.get("labels", {}), **queue}
     return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": {**stated, "name": name}, "spec": spec}
+
+
+def queue_labels(options: Options) -> dict[str, str]:
+    """Labels by which a cluster or job names a queue of Kueue, and its priority there."""
+    named = {Label.QUEUE: options.get("queue"), Label.PRIORITY_CLASS: options.get("queue_priority")}
+    return {key: str(value) for key, value in named.items() if value}
 
 
 def exact_form(given: Struct | Mapping[str, Any], kind: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -81,6 +81,7 @@ def worker(options: Options) -> Worker:
         spec=worker_pod(options),
         metadata=_metadata_of(WORKER, options),
         replicas=options.get("workers"),
+        guaranteed=options.get("guaranteed_workers"),
         update_strategy=_update_strategy(options),
         drain_timeout_seconds=options.get("drain_timeout"),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Required, TypedDict, Unpack
+from typing import Annotated, Any, Literal, Required, TypedDict, Unpack
 
 from cdk8s import ApiObject
 from constructs import Construct
@@ -15,12 +15,13 @@ from . import rbac, template_policy
 from .admission import with_binding
 from .cron_job import starter_account
 from .manifest import api_object, cluster_scoped
-from .network import COMPUTING
+from .network import COMPUTING, SCRAPED
 from .peers import ASKED, DNS, AddressBlock, Peer, components, peer, to_api_server
+from .queue import local_queue
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct
 from .restricted import RESTRICTED_NAMESPACE
-from .values import Count, Namespace, Secret, Text
+from .values import Count, Named, Namespace, Secret, Text, reference
 
 #: ServiceAccount for the scheduled jobs of the namespace: who may only edit makes no Roles.
 STARTER = "dask-job-starter"
@@ -57,6 +58,9 @@ class TenantProps(TypedDict, total=False):
     """Greatest number of DaskJobs, ended ones included (default: any)."""
     maximum_pods: Count | None
     """Greatest number of Pods, and so of workers (default: any)."""
+    queue: Annotated[str | Named, reference("ClusterQueue")] | None
+    """A ClusterQueue of Kueue, or its name: clusters and jobs of the namespace may name it as their ``queue``, by a
+    LocalQueue of the same name (default: none)."""
     groups: Sequence[Text] | None
     """Groups of users who may edit what is in the namespace, Dask resources included."""
     deployer: Text | Literal[False] | None
@@ -69,6 +73,8 @@ class TenantProps(TypedDict, total=False):
     connect through the API server."""
     client_namespaces: Sequence[Peer] | None
     """Namespaces whose Pods may use the schedulers, notebooks say; or peers as in a NetworkPolicy."""
+    metrics_namespaces: Sequence[Peer] | None
+    """Namespaces whose Pods may read metrics of schedulers and workers, that of Prometheus say; or peers."""
     egress: Sequence[Mapping[str, Any]] | None
     """Further rules of where scheduler, workers and runners may go, object stores say; as in a NetworkPolicy."""
     api_server: Sequence[AddressBlock] | None
@@ -101,11 +107,14 @@ class DaskTenant(DaskConstruct):
         self._permissions(options.get("groups", ()), options.get("deployer", "deployer"))
         self._notebooks(options.get("notebooks", ()), options.get("notebook_secrets", ()))
         starter_account(self, STARTER, self.namespace)
+        if queue := options.get("queue"):
+            local_queue(self, "queue", queue, self.namespace, queue)
         for name, spec in network_policies(
             options.get("client_namespaces", ()),
             options.get("egress", ()),
             options.get("operator_namespace", "dask-operator"),
             options.get("api_server", ()),
+            options.get("metrics_namespaces", ()),
         ).items():
             self._object(f"network-{name}", "networking.k8s.io/v1", "NetworkPolicy", name, spec=spec)
 
@@ -167,6 +176,7 @@ def network_policies(
     egress: Sequence[Mapping[str, Any]],
     operator_namespace: str,
     api_server: Sequence[str] = (),
+    metrics_namespaces: Sequence[str | Mapping[str, Any]] = (),
 ) -> dict[str, dict[str, Any]]:
     """Specs of the NetworkPolicies of a namespace with Dask clusters, by name.
 
@@ -195,10 +205,15 @@ def network_policies(
             "ingress": [{"from": [peer(operator_namespace)], "ports": ASKED}],
         },
     }
-    if clients:
-        policies["dask-clients"] = {
-            "podSelector": components(Component.SCHEDULER)["podSelector"],
-            "policyTypes": ["Ingress"],
-            "ingress": [{"from": clients, "ports": COMPUTING}],
-        }
-    return policies
+    policies |= _let_in("dask-clients", clients, COMPUTING, Component.SCHEDULER)
+    readers = [peer(reader) for reader in metrics_namespaces]
+    return policies | _let_in("dask-metrics", readers, SCRAPED, Component.SCHEDULER, Component.WORKER)
+
+
+def _let_in(
+    name: str, peers: list[dict[str, Any]], ports: list[dict[str, Any]], *kinds: str
+) -> dict[str, dict[str, Any]]:
+    """The policy that lets peers into Pods of some kinds; none if there are no peers."""
+    ingress = [{"from": peers, "ports": ports}]
+    policy = {"podSelector": components(*kinds)["podSelector"], "policyTypes": ["Ingress"], "ingress": ingress}
+    return {name: policy} if peers else {}

@@ -7,6 +7,7 @@ from typing import Any, Unpack, cast
 
 from .expose import DaskExposure, ExposeOptions
 from .keywords import Options
+from .monitoring.construct import DaskClusterMonitor, MonitorOptions
 from .options import PodOptions
 from .pods import Pods
 from .resource import DaskResource
@@ -53,3 +54,7 @@ class WithScheduler(DaskResource):
     def expose(self, id: str = "dashboard", **options: Unpack[ExposeOptions]) -> DaskExposure:
         """Publish the dashboard by an Ingress or a HTTPRoute, named ``<name>-<id>``, see ``ExposeOptions``."""
         return DaskExposure(self, id, cluster=self, namespace=self.namespace, **options)
+
+    def monitor(self, id: str = "metrics", **options: Unpack[MonitorOptions]) -> DaskClusterMonitor:
+        """Have Prometheus scrape scheduler and workers, by PodMonitors beside them, see ``MonitorOptions``."""
+        return DaskClusterMonitor(self, id, cluster=self, namespace=self.namespace, **options)

@@ -192,6 +192,17 @@ RESOURCES: dict[str, ApiResource] = {
     )
 }
 
+#: Those of Kueue, which few clusters have. https://kueue.sigs.k8s.io/docs/concepts/
+KUEUE_GROUP, KUEUE_VERSION = "kueue.x-k8s.io", "v1beta2"
+QUEUES: dict[str, ApiResource] = {
+    row.kind: row
+    for row in (
+        ApiResource(KUEUE_GROUP, KUEUE_VERSION, "workloads", "Workload"),
+        ApiResource(KUEUE_GROUP, KUEUE_VERSION, "resourceflavors", "ResourceFlavor", False),
+        ApiResource(KUEUE_GROUP, KUEUE_VERSION, "workloadpriorityclasses", "WorkloadPriorityClass", False),
+    )
+}
+
 #: What the API server is asked about others; it keeps none of them.
 REVIEWS: dict[str, ApiResource] = {
     row.kind: row

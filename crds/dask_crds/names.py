@@ -48,6 +48,9 @@ class Label:
     SLICE_MANAGER: Final = "endpointslice.kubernetes.io/managed-by"  #: of an EndpointSlice: who looks after it
     OWNER: Final = "dask.org/owner"  #: of a cluster or a job: who uses it, as metrics of usage tell
     MANAGED: Final = "dask.org/managed"  #: of a namespace: ``false`` keeps the operator out of it
+    QUEUE: Final = "kueue.x-k8s.io/queue-name"  #: the LocalQueue of Kueue that a cluster or job waits in
+    PRIORITY_CLASS: Final = "kueue.x-k8s.io/priority-class"  #: its WorkloadPriorityClass
+    QUEUE_ROLE: Final = "dask.org/queue-role"  #: of a Workload: what it asks quota for, see `QueueRole`
 
 
 class Annotation:
@@ -73,6 +76,8 @@ class Annotation:
     TLS_SECRET: Final = "dask.org/tls-secret"
     #: Pods that a default group may have while a runner lacks room for its own.
     MOST_WORKERS: Final = "dask.org/most-workers"
+    WORKLOAD: Final = "dask.org/queue-workload"  #: of a worker's Pod: the Workload whose quota it uses
+    PLACEMENT: Final = "dask.org/queue-placement"  #: of a runner's Job: the nodes that its quota is for, as JSON
 
 
 class Component:
@@ -83,6 +88,13 @@ class Component:
     WORKER_GROUP: Final = "workergroup"
     JOB_RUNNER: Final = "job-runner"
     JOB_STARTER: Final = "job-starter"  #: Pods of a CronJob that create DaskJobs
+
+
+class QueueRole:
+    """Values of `Label.QUEUE_ROLE`."""
+
+    BASE: Final = "base"  #: scheduler, runner and guaranteed workers, all or nothing
+    SURPLUS: Final = "surplus"  #: one further worker
 
 
 class NamedPort(NamedTuple):
@@ -142,6 +154,16 @@ def default_group(cluster: str) -> str:
 def worker(group: str, ordinal: int) -> str:
     """Name of a worker Pod. Deterministic, so a repeated create collides (409) instead of making one too many."""
     return f"{group}-worker-{ordinal}"
+
+
+def base_workload(kind: str, name: str, uid: str, run_id: str = "") -> str:
+    """Name of the Workload of a DaskCluster or DaskJob: another one for each run."""
+    return f"{kind.lower()}-{name}-{hashlib.sha256(f'{uid}/{run_id}'.encode()).hexdigest()[:5]}"
+
+
+def surplus_workload(group: str, number: int) -> str:
+    """Name of the Workload of a worker beyond the guaranteed ones."""
+    return f"{group}-surplus-{number}"
 
 
 def runner(job: str) -> str:

@@ -98,8 +98,33 @@ class Reason(StrEnum):
         "SuspendIsStated",
         "An Event: the unused cluster is not suspended, as a manifest states `spec.suspend`; leave it out there.",
     )
-
     WOKEN = "Woken", "An Event: a client connected to the suspended cluster, so it was resumed (`wake: OnConnect`)."
+
+    # --- of what a queue of Kueue admits ------------------------------------------------------------------------------
+    ADMITTED = "Admitted", "The queue has granted quota; nothing to do."
+    QUEUED = (
+        "Queued",
+        "It waits for quota, and the message says in Kueue's words for what; wait, ask for less, or see the queue.",
+    )
+    EVICTED = (
+        "Evicted",
+        "Kueue has taken the quota back, for a higher priority say; it is being stopped and is queued again; wait.",
+    )
+    QUEUE_UNAVAILABLE = (
+        "QueueUnavailable",
+        "A queue is named and cannot be asked: Kueue is not installed, or the operator may not read it; the message "
+        "says which. Nothing new starts, what runs goes on.",
+    )
+    PLACEMENT_CONFLICT = (
+        "PlacementConflict",
+        "The nodes that the quota is for and the template's own `nodeSelector` exclude one another; change the "
+        "template, or see the ResourceFlavor.",
+    )
+    CAPTURED_BY_KUEUE = (
+        "CapturedByKueue",
+        "Kueue queues a Pod by itself, beside our Workload or without any; see docs/queues.md: the namespace has a "
+        "default LocalQueue, or Kueue manages what names no queue.",
+    )
 
     # --- DaskWorkerGroup ----------------------------------------------------------------------------------------------
     CLUSTER_NOT_FOUND = (

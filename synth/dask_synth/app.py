@@ -26,6 +26,7 @@ from dask_constructs import (
     ArgoCDTenant,
     DaskActivator,
     DaskCustomResourceDefinitions,
+    DaskMonitoring,
     DaskOperator,
     DaskTenant,
     FluxKustomizations,
@@ -37,7 +38,7 @@ from dask_crds.model import KINDS
 from dask_crds.schema import json_schema
 
 from .config import Configuration
-from .examples import examples
+from .examples import examples, queues
 
 
 def write(directory: Path, configuration: Configuration) -> None:
@@ -51,9 +52,11 @@ def write(directory: Path, configuration: Configuration) -> None:
     _operator(directory / "operator-namespaced", configuration, namespaces=configuration.namespaces)
     _activator(directory / "activator", configuration)
     _examples(directory / "examples", configuration)
+    _queues(directory / "queues", configuration)
     _argocd(directory / "argocd", configuration)
     _flux(directory / "flux", configuration)
     _tenant(directory / "tenant", configuration)
+    _monitoring(directory / "monitoring", configuration)
     _bundle(directory, configuration)
     kustomization(directory, ["crds", "operator"])
     schemas(directory / "schemas")
@@ -91,6 +94,14 @@ def _activator(directory: Path, configuration: Configuration) -> None:
 def _examples(directory: Path, configuration: Configuration) -> None:
     app = _app(directory)
     examples(app, configuration.example_image)
+    app.synth()
+    kustomization(directory)
+
+
+def _queues(directory: Path, configuration: Configuration) -> None:
+    """Beside the examples, which work where there is no Kueue."""
+    app = _app(directory)
+    queues(app, configuration.example_image)
     app.synth()
     kustomization(directory)
 
@@ -147,6 +158,19 @@ def _tenant(directory: Path, configuration: Configuration) -> None:
     FluxTenant(Chart(app, name), "flux", source=source, tenant=name)
     app.synth()
     kustomization(flux)
+
+
+def _monitoring(directory: Path, configuration: Configuration) -> None:
+    app = _app(directory)
+    DaskMonitoring(
+        Chart(app, "monitoring"),
+        "monitoring",
+        namespace=configuration.namespace,
+        metrics_tls=configuration.metrics_tls,
+        labels=configuration.monitoring_labels,
+    )
+    app.synth()
+    kustomization(directory)
 
 
 def _source(configuration: Configuration) -> Source:

@@ -201,6 +201,21 @@ def release(context: click.Context, directory: Path, image: str | None, revision
 
 @dask_synth.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@_config()
+@click.pass_context
+def helm(context: click.Context, directory: Path) -> None:
+    """Write a Helm chart of the operator.
+
+    Its values are those that the construct DaskOperator takes; with the defaults it installs what the folders crds and
+    operator of `write` hold. DIR must be new or empty.
+    """
+    from . import commands
+
+    commands.write_chart(directory, commands.configuration(context.ensure_object(dict).get("config")))
+
+
+@dask_synth.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 def init(directory: Path) -> None:
     """Write a repository of your own to start from.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,12 +16,14 @@ import yaml
 from dask_constructs.operator_pod import VERSION
 
 from .app import write
+from .concepts_page import concepts
 from .config import Configuration, load
 from .diff import compared
 from .diff.revisions import manifests
 from .diff.text import FORMATS
 from .failure import Failure
-from .folders import complete, contents, output, replace_file
+from .folders import complete, contents, new_folder, output, replace_file, write_files
+from .helm import chart
 from .init import start
 from .keywords_page import keywords
 from .kubectl_page import kubectl_page
@@ -74,8 +77,15 @@ def check(directory: Path, pages: Path, config: Configuration) -> int:
 
 
 def _write(directory: Path, config: Configuration) -> None:
-    try:
+    with _told():
         write(directory, config)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell what constructs find wrong as what it is, a mistake of the user's."""
+    try:
+        yield
     except (RuntimeError, ValueError) as error:  # how jsii passes on what constructs report at synth; and constructs
         raise Failure(str(error)) from None
 
@@ -86,6 +96,7 @@ def _pages(reference_page: Path) -> dict[Path, str]:
     texts = {
         reference_page.name: reference(),
         "reasons.md": reasons(),
+        "concepts.md": concepts(GENERATED),
         "commands.md": reference_of_commands(),
         "keywords.md": keywords(GENERATED),
         "kubectl-dask.md": kubectl_page(GENERATED),
@@ -104,6 +115,14 @@ def publish(directory: Path, config: Configuration, *, image: str | None, revisi
         click.echo(f"{config.image} has no digest: what runs may be another image one day", err=True)
     click.echo(f"{directory}: {digest}")
     click.echo(f"push it with: oras cp --from-oci-layout {directory}/oci:{VERSION} REGISTRY/REPOSITORY:{VERSION}")
+
+
+def write_chart(directory: Path, config: Configuration) -> None:
+    """Write the Helm chart of the operator."""
+    with _told():
+        files = chart(config)
+    with new_folder(directory) as fresh:
+        write_files(fresh, files)
 
 
 def _commit() -> str | None:

@@ -42,6 +42,7 @@ class Configuration(Struct, frozen=True, kw_only=True, rename="camel", forbid_un
     image_pull_secrets: tuple[_Text, ...] = ()
     metrics_namespaces: tuple[_Text, ...] = ()
     metrics_tls: _Text | None = None
+    monitoring_labels: dict[_Text, str] = msgspec.field(default_factory=lambda: {"release": "kube-prometheus-stack"})
     example_image: _Text = "ghcr.io/dask/dask:2026.8.0"
     repository: _Text = "https://github.com/dask-gitops/dask-gitops.git"
     revision: _Text = "main"

@@ -10,7 +10,7 @@ from typing import TypedDict
 from cdk8s import Chart
 from constructs import Construct
 
-from dask_constructs import DaskCluster, DaskJob
+from dask_constructs import ClusterQueue, DaskCluster, DaskJob, LocalQueue, ResourceFlavor
 from dask_crds.kubernetes import PartialPodSpec
 
 PROGRAM = """\
@@ -58,6 +58,16 @@ def examples(scope: Construct, image: str) -> None:
 
     _job(Chart(scope, "dask-job"), "hello", image, PROGRAM)
     _job(Chart(scope, "dask-job-failing"), "failing", image, 'raise SystemExit("failed on purpose")\n')
+
+
+def queues(scope: Construct, image: str) -> None:
+    """A queue of Kueue, and a cluster in it: one worker is guaranteed, two more come and go with the quota."""
+    platform = Chart(scope, "platform")
+    flavor = ResourceFlavor(platform, "flavor", name="any-node")
+    research = ClusterQueue(platform, "queue", name="research", quota={flavor.name: {"cpu": 8, "memory": "16Gi"}})
+    team = LocalQueue(platform, "local-queue", name="team", cluster_queue=research)
+    chart = Chart(scope, "queued")
+    DaskCluster(chart, "cluster", name="queued", image=image, queue=team, workers=3, guaranteed_workers=1, **_SMALL)
 
 
 def _job(scope: Construct, name: str, image: str, program: str) -> None:

@@ -12,7 +12,7 @@ import glob
 import os
 import shutil
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
@@ -85,7 +85,14 @@ def new_folder(directory: Path) -> Iterator[Path]:
         fresh.rename(target)
 
 
-def add_files(directory: Path, files: dict[Path, str]) -> None:
+def write_files(directory: Path, files: Mapping[Path, str]) -> None:
+    """Write files into a folder that nobody looks at yet, by their paths in it."""
+    for path, text in files.items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_text(text)
+
+
+def add_files(directory: Path, files: Mapping[Path, str]) -> None:
     """Put files into a folder that is there, all of them or none; those that are there already must be the same.
 
     After a ``kill -9`` in the middle, another call adds the rest.
@@ -98,9 +105,7 @@ def add_files(directory: Path, files: dict[Path, str]) -> None:
         raise WriteError(f"{_few(others)} is there already" if len(others) == 1 else f"there already: {_few(others)}")
     placed: list[Path] = []
     with _beside(directory.resolve() / "repository") as fresh:
-        for path, text in files.items():
-            (fresh / path).parent.mkdir(parents=True, exist_ok=True)
-            (fresh / path).write_text(text)
+        write_files(fresh, files)
         try:
             for path in files:
                 if not (directory / path).exists():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dask_constructs.operator_pod import DEFAULT_IMAGE
 
-from .folders import add_files, new_folder
+from .folders import add_files, new_folder, write_files
 
 
 def template() -> dict[Path, str]:
@@ -46,7 +46,5 @@ def start(directory: Path) -> list[Path]:
         add_files(directory, wanted)
     else:
         with new_folder(directory) as fresh:
-            for path, text in wanted.items():
-                (fresh / path).parent.mkdir(parents=True, exist_ok=True)
-                (fresh / path).write_text(text)
+            write_files(fresh, wanted)
     return [directory / path for path in wanted]

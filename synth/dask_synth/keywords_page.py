@@ -32,6 +32,8 @@ _HEADINGS = {
     "ScalingOptions": "Autoscaling",
     "IsolationOptions": "Network",
     "ExposeOptions": "Publishing a dashboard",
+    "MonitorOptions": "Monitoring a cluster",
+    "AlertThresholds": "From where on alerts are told",
     "JobWorkerGroupOptions": "A further group of a job",
 }
 

@@ -25,6 +25,8 @@ _VENDORED = {
     "PodSpec": f"[PodSpec]({_KUBERNETES}/workload-resources/pod-v1/#PodSpec)",
     "ServiceSpec": f"[ServiceSpec]({_KUBERNETES}/service-resources/service-v1/#ServiceSpec)",
 }
+#: How the meaning of a reason ends that is none to worry about.
+_WELL = "; nothing to do."
 _METADATA = f"[ObjectMeta]({_KUBERNETES}/common-definitions/object-meta/#ObjectMeta)"
 
 
@@ -47,18 +49,28 @@ def reference() -> str:
 
 
 def reasons() -> str:
-    """The page of all reasons as Markdown."""
+    """The page of all reasons as Markdown: those that ask for something each with a heading to link to."""
+    well = [reason for reason in sorted(Reason) if reason.meaning.endswith(_WELL)]
     lines = [
-        "# Reasons",
+        "# Troubleshooting, by reason",
         "",
         f"{GENERATED}crds/dask_crds/reasons.py by `dask-synth`. Do not edit. -->",
         "",
         "What the operator writes as `reason` into conditions and Events, what it means, and what to do about it. The "
-        "message beside it says which object is meant.",
+        "message beside it says which object is meant:",
+        "",
+        "```console",
+        "$ kubectl get dask                          # the reason of each resource that is not ready",
+        "$ kubectl describe daskcluster NAME         # conditions with their messages, and Events",
+        "$ kubectl logs --namespace dask-operator deployment/dask-operator",
+        "```",
+        "",
+        *(line for reason in sorted(set(Reason) - set(well)) for line in (f"## {reason}", "", reason.meaning, "")),
+        "## When all is well",
         "",
         "| reason | |",
         "| --- | --- |",
-        *(f"| `{reason}` | {reason.meaning} |" for reason in sorted(Reason)),
+        *(f"| `{reason}` | {reason.meaning.removesuffix(_WELL)}. |" for reason in well),
         "",
         "## Reasons that come from Kubernetes",
         "",

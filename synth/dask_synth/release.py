@@ -2,6 +2,9 @@
 
 ``dask-gitops-<version>.tar.gz``  the manifests
 ``oci/``                          the same as an OCI image layout, which Argo CD and Flux take from a registry
+``crds.yaml``                     the CustomResourceDefinitions alone, for ``cdk8s import``
+``dask-operator-<version>.tgz``   the Helm chart
+``python/``                       wheel and source, and a recipe for conda-forge
 ``sbom.cdx.json``                 what the operator's image installs, as CycloneDX
 ``SHA256SUMS``                    for ``sha256sum --check``
 """
@@ -25,7 +28,9 @@ from dask_constructs.operator_pod import VERSION
 from .app import write
 from .config import Configuration, check_image
 from .failure import Failure
-from .folders import new_folder
+from .folders import new_folder, write_files
+from .helm import NAME, chart
+from .packages import python_packages
 
 #: The layer that both tools accept without being told: the first one of a standard type.
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -58,19 +63,32 @@ def release(directory: Path, configuration: Configuration, *, lock: Path, revisi
     check_image(configuration.image)
     if not lock.exists():
         raise ReleaseError(f"{lock} does not exist; make the release in a clone of the repository")
-    if importlib.util.find_spec("cyclonedx_py") is None:
-        raise ReleaseError("the SBOM needs cyclonedx-bom: pip install 'dask-gitops[release]'")
+    for module, need in (("cyclonedx_py", "the SBOM needs cyclonedx-bom"), ("hatchling", "wheels need hatchling")):
+        if importlib.util.find_spec(module) is None:
+            raise ReleaseError(f"{need}: pip install 'dask-gitops[release]'")
     with new_folder(directory) as fresh:
         with TemporaryDirectory() as temporary:
             write(Path(temporary), configuration)
             archive = packed(Path(temporary))
+            crds = sorted((Path(temporary) / "crds").glob("CustomResourceDefinition.*.yaml"))
+            (fresh / "crds.yaml").write_text("---\n".join(path.read_text() for path in crds))
         (fresh / f"dask-gitops-{VERSION}.tar.gz").write_bytes(archive)
         digest = image_layout(fresh / "oci", archive, version=VERSION, revision=revision)
+        (fresh / f"{NAME}-{VERSION}.tgz").write_bytes(packed_chart(configuration))
         (fresh / "sbom.cdx.json").write_text(sbom(lock))
+        (fresh / "python").mkdir()
+        python_packages(lock.resolve().parents[1], fresh / "python")
         files = sorted(path for path in fresh.rglob("*") if path.is_file())
         sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(fresh)}\n" for path in files]
         (fresh / "SHA256SUMS").write_text("".join(sums))
     return digest
+
+
+def packed_chart(configuration: Configuration) -> bytes:
+    """The Helm chart as ``helm package`` packs it, in a folder of its name."""
+    with TemporaryDirectory() as temporary:
+        write_files(Path(temporary) / NAME, chart(configuration))
+        return packed(Path(temporary))
 
 
 def packed(folder: Path) -> bytes:

@@ -11,7 +11,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .build import build, go_command, source
-from .machine import ARGO_CD_PACKAGES, CACHE, NODE_PACKAGES, Unavailable, ensure_packages, locked, progress, run
+from .machine import (
+    ARGO_CD_PACKAGES,
+    CACHE,
+    NODE_PACKAGES,
+    Unavailable,
+    ensure_packages,
+    locked,
+    progress,
+    run,
+    unpacked,
+)
 from .modules import (
     ARGO_CD,
     CERT_MANAGER,
@@ -19,8 +29,10 @@ from .modules import (
     FLUX,
     GATEWAY_API,
     KEDA,
+    KUEUE,
     MODULES,
     NODE,
+    PROMETHEUS_OPERATOR,
     TOOLS,
     module_of,
     program,
@@ -36,9 +48,11 @@ __all__ = [
     "FLUX",
     "GATEWAY_API",
     "KEDA",
+    "KUEUE",
     "MODULES",
     "NODE",
     "NODE_PACKAGES",
+    "PROMETHEUS_OPERATOR",
     "TOOLS",
     "Unavailable",
     "crds",
@@ -51,6 +65,7 @@ __all__ = [
     "progress",
     "run",
     "source",
+    "unpacked",
     "upstream_crds",
 ]
 

@@ -62,6 +62,29 @@ def ensure_packages(packages: Mapping[str, str] = NODE_PACKAGES) -> None:
         run(["apt-get", "install", "-qq", "-y", "--no-install-recommends", *missing], env=environment)
 
 
+def unpacked(package: str, file: str) -> Path:
+    """A program of a Debian package that is not installed for it, as it would start a service; kept in the cache.
+
+    Raises:
+        Unavailable: it cannot be downloaded here.
+    """
+    if found := shutil.which(Path(file).name):
+        return Path(found)
+    folder = CACHE / "debian" / package
+    with locked("apt"):
+        if not (folder / file).exists():
+            if not shutil.which("apt-get"):
+                raise Unavailable(f"{Path(file).name} is missing, and so is apt-get")
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            if os.geteuid() == 0:
+                run(["apt-get", "update", "-qq"])
+            with progress(f"downloading {package}"):
+                run(["apt-get", "download", "-qq", package], cwd=folder)
+                run(["dpkg-deb", "--extract", str(next(folder.glob("*.deb"))), "."], cwd=folder)
+    return folder / file
+
+
 @contextmanager
 def locked(name: str) -> Iterator[None]:
     """Keep other runs on this machine from doing the same at the same time."""

@@ -77,6 +77,9 @@ _KUSTOMIZE_CONTROLLER = "github.com/fluxcd/kustomize-controller"
 _FLUX_CLI = "github.com/fluxcd/flux2/v2"
 _KEDA = "github.com/kedacore/keda/v2"
 _CERT_MANAGER = "github.com/cert-manager/cert-manager"
+_PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
+_HELM = "helm.sh/helm/v4"
+_KUEUE = "sigs.k8s.io/kueue"
 _NETWORK_POLICIES = "sigs.k8s.io/kube-network-policies"
 MODULES = (
     Module(
@@ -213,7 +216,21 @@ MODULES = (
         crds="deploy/crds/cert-manager.io_*.yaml",
         lacks={"cmd/controller/main.go": Path(__file__).with_name("cert_manager.go").read_text()},
     ),
+    Module(
+        _HELM,
+        "4.3.1",
+        (f"{_HELM}/cmd/helm",),
+        release=Release(
+            "get.helm.sh",
+            "helm-v{version}-linux-{arch}.tar.gz",
+            "helm-v{version}-linux-{arch}.tar.gz.sha256sum",
+            "linux-{arch}/helm",
+        ),
+    ),
+    Module(_KUEUE, "0.19.2", (f"{_KUEUE}/cmd/kueue",), crds="config/components/crd/bases/*.yaml"),
     Module("sigs.k8s.io/gateway-api", "1.6.1", (), crds="config/crd/standard/*routes.yaml"),
+    # Those of monitors and rules, of ten.
+    Module(_PROMETHEUS_OPERATOR, "0.93.0", (), crds="example/prometheus-operator-crd/*[ol][re]s.yaml"),
     Module(_NETWORK_POLICIES, "0.8.0", (f"{_NETWORK_POLICIES}/cmd",)),
 )
 #: Those that are called otherwise than their path.
@@ -229,12 +246,14 @@ _PROGRAMS = {
 _CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 CONTROL_PLANE = (*_CONTROL_PLANE, "kwok")
 NODE = (*_CONTROL_PLANE, "kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "runc")
-TOOLS = ("kustomize", "kubeconform", "kube-score", "crane", "flux", "actionlint")
+TOOLS = ("kustomize", "kubeconform", "kube-score", "crane", "flux", "actionlint", "helm")
 ARGO_CD = ("argocd",)
 FLUX = ("source-controller", "kustomize-controller")
 KEDA = ("keda-operator", "keda-adapter")
 CERT_MANAGER = ("cert-manager-controller",)
+KUEUE = ("kueue",)
 GATEWAY_API = ("gateway-api",)
+PROMETHEUS_OPERATOR = ("prometheus-operator",)
 
 
 def program(import_path: str) -> str:

@@ -52,8 +52,12 @@ def test_what_is_granted_is_what_is_used(node, requests):
     done = used(requests)
     roles = [("clusterrole", "dask-operator"), *(("role", f"dask-operator-{name}") for name in OWN_ROLES)]
     allowed = set().union(*(granted(kubectl, *role) for role in roles))
-    assert done - allowed == set(), "used without being granted by these roles"
+    queues = set().union(
+        *(granted(kubectl, "clusterrole", f"dask-operator-{of}") for of in ("queues", "queue-classes"))
+    )
+    assert done - allowed - queues == set(), "used without being granted by these roles"
     assert allowed - done == set(), "granted and never used"
+    assert queues - done in (set(), queues), "granted and never used, though there was Kueue"
 
 
 def test_no_secret_is_read_but_the_operators_own(requests):

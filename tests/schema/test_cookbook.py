@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.cluster import ControlPlane, components
 from tests.support.checkers import KUBE_SCORE_EXCEPTIONS, documents, kube_score, kubeconform_with
-from tests.support.clusters import or_skip
+from tests.support.clusters import upstream_crds
 from tests.support.programs import programs, run
 
 from dask_constructs import problems
@@ -53,13 +53,8 @@ def test_kube_score(written: list[Path]) -> None:
 
 @pytest.fixture(scope="module")
 def with_gateway_api(control_plane: ControlPlane) -> Iterator[None]:
-    with or_skip("Gateway API"):
-        crds = [path for tool in components.GATEWAY_API for path in components.upstream_crds(tool)]
-    files = [option for path in crds for option in ("-f", str(path))]
-    control_plane.kubectl("apply", "--server-side", *files)
-    control_plane.install_crds()  # until they are served
-    yield
-    control_plane.kubectl("delete", "--wait=false", *files)
+    with upstream_crds(control_plane, *components.GATEWAY_API):
+        yield
 
 
 @pytest.mark.control_plane

@@ -14,7 +14,7 @@ import yaml
 from tests.cluster import ControlPlane, components
 from tests.support import template
 from tests.support.checkers import KUBE_SCORE_EXCEPTIONS, VERSION, documents, kube_score, kubeconform_with, parsed
-from tests.support.clusters import or_skip
+from tests.support.clusters import or_skip, upstream_crds
 
 from dask_synth.render import render
 
@@ -158,6 +158,23 @@ def test_a_dry_run_is_clean(control_plane: ControlPlane, what: str) -> None:
 def test_server_side_apply_is_clean(control_plane: ControlPlane) -> None:
     options = ["--server-side", "--dry-run=server", "--warnings-as-errors", "--force-conflicts"]
     control_plane.kubectl("apply", *options, "-k", str(DIST))
+
+
+@pytest.mark.usefixtures("operator_namespace")
+@pytest.mark.control_plane
+def test_a_server_with_the_crds_of_prometheus_operator_accepts_the_monitors(control_plane: ControlPlane) -> None:
+    options = ["--server-side", "--dry-run=server", "--validate=strict", "--warnings-as-errors", "-f", "-"]
+    monitors = (DIST / "monitoring/monitoring.yaml").read_text()
+    with upstream_crds(control_plane, *components.PROMETHEUS_OPERATOR):
+        applied = control_plane.kubectl("apply", *options, input=monitors)
+        assert len(applied.splitlines()) == len(parsed(monitors))
+        for right, wrong, reason in (
+            ("honorLabels: true", "honorLabel: true", "not declared in schema"),
+            ("for: 5m", "for: 5 minutes", "should match"),
+        ):
+            with pytest.raises(subprocess.CalledProcessError) as refused:
+                control_plane.kubectl("apply", *options, input=monitors.replace(right, wrong, 1))
+            assert reason in refused.value.stderr
 
 
 @pytest.mark.control_plane

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster import ControlPlane, components
-from tests.support.clusters import or_skip
+from tests.support.clusters import upstream_crds
 
 (PROGRAM,) = components.CERT_MANAGER
 
@@ -16,12 +16,8 @@ from tests.support.clusters import or_skip
 @contextlib.contextmanager
 def crds(cluster: ControlPlane) -> Iterator[None]:
     """Its CRDs."""
-    with or_skip("cert-manager"):
-        files = [option for path in components.upstream_crds(PROGRAM) for option in ("-f", str(path))]
-    cluster.kubectl("apply", "--server-side", *files)
-    cluster.install_crds()  # until they are served
-    yield
-    cluster.kubectl("delete", "--wait=false", *files)
+    with upstream_crds(cluster, PROGRAM):
+        yield
 
 
 @contextlib.contextmanager

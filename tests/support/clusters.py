@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import ControlPlane, Unavailable, images
+from tests.cluster import ControlPlane, Unavailable, components, images
 
 OUR_CRDS = images.ROOT / "dist" / "crds"
 
@@ -20,6 +20,17 @@ def or_skip(what: str) -> Iterator[None]:
         yield
     except Unavailable as reason:
         pytest.skip(f"no {what}: {reason}")
+
+
+@contextmanager
+def upstream_crds(cluster: ControlPlane, tool: str) -> Iterator[None]:
+    """The CRDs of a tool, as its module has them, for as long as the context lasts."""
+    with or_skip(tool):
+        files = [option for path in components.upstream_crds(tool) for option in ("-f", str(path))]
+    cluster.kubectl("apply", "--server-side", *files)
+    cluster.install_crds()  # until they are served
+    yield
+    cluster.kubectl("delete", "--wait=false", *files)
 
 
 @contextmanager

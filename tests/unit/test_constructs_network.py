@@ -45,7 +45,7 @@ def is_peer(peer: dict[str, Any], other: dict[str, Any]) -> bool:
     return here and selects(peer.get("podSelector", {}), other["labels"])
 
 
-def may(source: dict[str, Any], target: dict[str, Any], port: int, **options: Any) -> bool:
+def may(source: dict[str, Any], target: dict[str, Any], port: int | str, **options: Any) -> bool:
     """Whether one may open a connection to the other, as far as the policies are about them."""
 
     def allowed(direction: str, side: str, of: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -133,6 +133,39 @@ def test_clients_compute_and_dashboards_look() -> None:
     assert not may(ingress, pod(SCHEDULER), 8786, **who)
     assert not [one for one in (notebook, ingress) if may(one, pod(SCHEDULER), 8788, **who)], "orders"
     assert not may(notebook, pod(WORKER), 8788, **who)
+
+
+@pytest.mark.parametrize("kind", ["cluster", "tenant"])
+def test_prometheus_reads_metrics_and_computes_nothing(kind: str) -> None:
+    """By the name of the port: a worker's number is that of a scheduler's orders."""
+    c = chart(namespace="team")
+    if kind == "cluster":
+        DaskNetworkPolicy(c, "policy", cluster="analytics", metrics_namespaces=["monitoring"])
+    else:
+        DaskTenant(c, "tenant", namespace="team", metrics_namespaces=["monitoring"])
+    prometheus = pod("", namespace="monitoring")
+    letting = [
+        (manifest["spec"]["podSelector"], [port["port"] for port in rule["ports"]])
+        for manifest in synth(c)
+        if manifest["kind"] == "NetworkPolicy"
+        for rule in manifest["spec"].get("ingress", [])
+        if "ports" in rule and any(is_peer(peer, prometheus) for peer in rule["from"])
+    ]
+    ((selector, ports),) = letting
+    assert ports == ["http-dashboard"]
+    for component in (SCHEDULER, WORKER):
+        assert selects(selector, pod(component)["labels"])
+    assert not selects(selector, pod("job-starter")["labels"])
+
+
+def test_metrics_are_closed_to_all_others() -> None:
+    who: dict[str, Any] = {"metrics_namespaces": ["monitoring"]}
+    prometheus, other = pod("", namespace="monitoring"), pod("", namespace="elsewhere")
+    for component in (SCHEDULER, WORKER):
+        assert may(prometheus, pod(component), "http-dashboard", **who)
+        assert not may(other, pod(component), "http-dashboard", **who)
+        assert not [port for port in (8786, 8788) if may(prometheus, pod(component), port, **who)]
+    assert not may(prometheus, pod(SCHEDULER), "http-dashboard"), "nobody has said so"
 
 
 def test_they_reach_names_and_what_is_said_and_nothing_else() -> None:

@@ -58,7 +58,7 @@ def test_no_two_objects_are_the_same() -> None:
 def test_parts_can_be_left_out() -> None:
     kinds = {m["kind"] for m in installed(crds=False, create_namespace=False, aggregated_roles=False, replicas=1)}
     assert kinds.isdisjoint({"CustomResourceDefinition", "Namespace", "PodDisruptionBudget"})
-    assert len(of_kind(installed(aggregated_roles=False), "ClusterRole")) == 1
+    assert len(of_kind(installed(aggregated_roles=False, queues=False), "ClusterRole")) == 1
 
 
 # --- the Pod ----------------------------------------------------------------------------------------------------------
@@ -299,6 +299,8 @@ def test_cluster_wide_permissions() -> None:
         ("Role", "dask-operator", "dask-operator-leader-election"),
         ("Role", "dask-operator", "dask-operator-master-key"),
         ("ClusterRole", None, "dask-operator"),
+        ("ClusterRole", None, "dask-operator-queue-classes"),
+        ("ClusterRole", None, "dask-operator-queues"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Every program of the tutorial, the cookbook and the page on security runs and type-checks."""
+"""Every program of the tutorial, the cookbook and the pages on security and monitoring runs and type-checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.constructs import synth
 from tests.support.programs import programs, run
 from tests.support.typing import mypy_strict
 
-PROGRAMS = programs("tutorial-constructs.md", "cookbook.md", "security.md")
+PROGRAMS = programs("tutorial-constructs.md", "cookbook.md", "security.md", "monitoring.md")
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda code: str(PROGRAMS.index(code)))

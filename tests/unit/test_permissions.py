@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "permissions.md").read_text()
 def roles(**options: Any) -> dict[str, Manifest]:
     """All that the constructs make, by name."""
     c = chart()
-    DaskOperator(c, "operator", metrics_tls="tls", **options)
+    DaskOperator(c, "operator", metrics_tls="tls", queues=True, **options)
     DaskActivator(c, "activator", **options)
     DaskTenant(c, "tenant", namespace="team", groups=["engineers"])
     options = {"namespace": "team", "image": IMAGE, "maximum_workers": 1, "users": ["engineers"]}

@@ -16,7 +16,18 @@ from dask_synth.reference import reasons
 ROOT = Path(__file__).parents[2]
 CONTROLLER = sorted((ROOT / "controller").rglob("*.py"))
 #: Values that are words of others as well: types of conditions, phases, statuses, Kubernetes' own reasons.
-OTHER_MEANINGS = {"Ready", "Suspended", "Failed", "Running", "Encrypted", "JobCreated", "ClusterCreated", "UpToDate"}
+OTHER_MEANINGS = {
+    "Admitted",
+    "Evicted",
+    "Ready",
+    "Suspended",
+    "Failed",
+    "Running",
+    "Encrypted",
+    "JobCreated",
+    "ClusterCreated",
+    "UpToDate",
+}
 #: Where a reason stands in calls: the function, and the place among its arguments.
 PLACES = {"condition": 2, "Problem": 0, "named_problem": 0, "Event": 0, "Ending": 1}
 

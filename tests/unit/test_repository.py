@@ -27,7 +27,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").iterdir())
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/install.md", "docs/release.md", ".ci/run")]
 #: Programs of others that the documents name.
-OTHERS = {"cosign", "docker", "gh", "git", "kubectl", "oras", "pip", "pre-commit", "syft"}
+OTHERS = {"cosign", "docker", "gh", "git", "helm", "kubectl", "oras", "pip", "pre-commit", "syft"}
 
 workflows = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 

@@ -57,7 +57,7 @@ _SHOWN = (Right("list", _KINDS, "what there is"), Right("list", "Pod", "how its 
 _PORT = (
     Right("get", "DaskCluster", "where it is"),
     Right("get", "Service", "which port leads to the scheduler"),
-    Right("get list", "Pod", "which Pod it is"),
+    Right("list", "Pod", "which Pod it is"),
     Right("get create", "Pod/portforward", "the connection; which of both is asked for depends on the API server"),
 )
 _STATE = (

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, Self
 from msgspec import Struct
 
 from dask_crds.model import Certificate, DaskCluster, DaskWorkerGroup
+from dask_resources.queue import Placement
 
 from .questions import Ask
 
@@ -50,6 +51,8 @@ class CreateWorker(Struct, frozen=True, tag=True):
     ordinal: int
     cluster_uid: str = ""  #: of its cluster, if that exists
     certificates: str = ""  #: name of the Secret with them, where the cluster speaks TLS
+    workload: str = ""  #: whose quota it uses, where it needs some
+    placement: Placement = Placement()  #: likewise where that is
 
 
 class Delete(Struct, frozen=True, tag=True):
@@ -79,6 +82,7 @@ class Patch(Struct, frozen=True, tag=True):
     name: str
     patch: Mapping[str, Any]
     uid: str | None = None
+    subresource: str | None = None
 
     @classmethod
     def of(cls, it: _Object, patch: Mapping[str, Any]) -> Self:

@@ -13,6 +13,7 @@ from .actions import Action, Delete, Event, Patch, Plan, PutKey, step
 from .observed import ObservedCluster
 from .ownership import SUSPEND, applied_by, foreign_scheduler
 from .questions import Ask, Encrypted, Idle, NoClient, PackageVersions
+from .queue import base_actions
 from .run_questions import Recorded
 from .scheduler import is_ready
 from .time import Time, created
@@ -38,10 +39,11 @@ def plan_cluster(o: ObservedCluster, now: Time) -> Plan:
     """What to do about a cluster now."""
     if foreign_scheduler(o.cluster.name, o.deployment):
         return Plan()
-    actions = step(children.changes(o, now))
+    told, look = base_actions(o.queued, now)
+    actions = step(told, children.changes(o, now))
     if actions or o.cluster.spec.suspend or not is_ready(o.scheduler_pods):
         # Of a Secret no watch tells: what else is to be done is looked for at once.
-        return Plan(actions=actions, requeue_after=0.0 if any(isinstance(a, PutKey) for a in actions) else None)
+        return Plan(actions=actions, requeue_after=0.0 if any(isinstance(a, PutKey) for a in actions) else look)
     timeouts = _timeouts(o.cluster.spec)
     if o.answers is None:
         return Plan(ask=_questions(o.cluster, timeouts))

@@ -18,7 +18,7 @@ from dask_resources.scheduler import (
 )
 from dask_resources.security import certificates_of, is_generated
 
-from . import children, versions
+from . import children, queue_status, versions
 from .actions import Apply, Outcome, Plan, PutKey
 from .children import default_group
 from .cluster_groups import missing_groups
@@ -41,7 +41,7 @@ def cluster_status(
     wanted = sum(_wanted(g) for g in o.groups) + sum(g.replicas for g in missing_groups(o))
     conflict, held_up = _conflict(o)
     scheduler, workers = _scheduler_condition(o), _workers_condition(o, f"{ready} of {wanted} workers are ready")
-    standing = _standing(o, scheduler, workers, outcomes, held_up)
+    standing = queue_status.standing(o.queued) or _standing(o, scheduler, workers, outcomes, held_up)
     if conflict is not None:
         foreign = conflict.reason == Reason.MADE_BY_ANOTHER_OPERATOR
         standing = replace(standing, problem=conflict, lasting=standing.lasting or foreign)
@@ -49,7 +49,8 @@ def cluster_status(
         *readiness(standing, outcomes, before, cluster.generation, now),
         scheduler,
         workers,
-        _suspended_condition(cluster),
+        _suspended_condition(cluster, queue_status.is_suspended(o.queued, bool(cluster.spec.suspend))),
+        *queue_status.admitted(o.queued),
         *filter(None, [encrypted(o, now), versions.consistent(o)]),
     ]
     return DaskClusterStatus(
@@ -111,8 +112,8 @@ def _group_stalls(o: ObservedCluster) -> bool:
     return any(_is_observed(g) and is_true(g.status.conditions, "Stalled") for g in o.groups)
 
 
-def _suspended_condition(cluster: DaskCluster) -> Condition:
-    if not cluster.spec.suspend:
+def _suspended_condition(cluster: DaskCluster, suspended: bool) -> Condition:
+    if not suspended:
         return condition("Suspended", False, Reason.NOT_SUSPENDED)
     if last_set_by_us(cluster.metadata, *SUSPEND):
         spec, ways = cluster.spec, list[str]()
@@ -183,6 +184,8 @@ def _scheduler_condition(o: ObservedCluster) -> Condition:
         problem = o.last_problem
     if problem:
         return condition("SchedulerReady", False, problem.reason, problem.message)
+    if queue_status.is_waiting(o.queued):
+        return condition("SchedulerReady", False, Reason.QUEUED, "waiting for quota")
     if o.cluster.spec.suspend:
         return condition("SchedulerReady", False, Reason.SUSPENDED, "suspended as asked")
     return condition("SchedulerReady", False, Reason.PROGRESSING, "the scheduler is starting")

@@ -19,6 +19,8 @@ from .actions import Action, Apply, Delete, Event, Patch, Plan
 from .observed import ObservedJob
 from .ownership import annotation
 from .questions import Ask, PackageVersions, Question, TaskProgress
+from .queue import base_actions
+from .queue_runner import moved, placed_runner
 from .record import recorded
 from .run import Run
 from .run_questions import Recorded, RunEnded, TimeAtWork
@@ -49,6 +51,15 @@ DELETION_POLICIES = {
 
 def plan_job(o: ObservedJob, now: Time, *, domain: str = DEFAULT_CLUSTER_DOMAIN) -> Plan:
     """What to do about a job now."""
+    plan = _plan(o, now, domain)
+    told, look = base_actions(o.queued, now)
+    if plan.ask is not None or not (told or look):
+        return plan
+    looks = [each for each in (plan.requeue_after, look) if each is not None]
+    return Plan(actions=(*told, *plan.actions), requeue_after=min(looks, default=None))
+
+
+def _plan(o: ObservedJob, now: Time, domain: str) -> Plan:
     run = Run(o, now)
     if run.remains:
         return Plan(actions=tuple(action for it in run.remains for action in _delete(it)))
@@ -99,9 +110,10 @@ def _start(run: Run, domain: str) -> list[Action]:
     if run.missing:
         return []
     life = {Annotation.SCHEDULER_ID: run.scheduler_life}
+    elsewhere = moved(run)
     if runner.is_held:  # whoever holds it starts it, with the scheduler that there is then
         return [] if run.has_its_scheduler else [_set(runner, life)]
-    return [_set(runner, {**life, Annotation.SUSPENDED: None}, suspend=False)]
+    return [_set(runner, {**life, **elsewhere.noted, Annotation.SUSPENDED: None}, **elsewhere.spec, suspend=False)]
 
 
 def _runner(run: Run, domain: str) -> Apply:
@@ -115,7 +127,7 @@ def _runner(run: Run, domain: str) -> Apply:
         failures=run.loss.failures if run.loss else 0,
         deadline_seconds=max(1, int(left - run.active_seconds)) if left is not None else None,
     )
-    return Apply(job, new=True)
+    return Apply(placed_runner(job, run), new=True)
 
 
 def _question(run: Run) -> Ask | None:

@@ -11,6 +11,7 @@ from dask_crds.model import Bundle, Condition, DaskJobStatus, PastRun, Progress,
 from dask_crds.reasons import Reason
 from dask_resources.job import job_revision
 
+from . import queue_status
 from .actions import Outcome, Plan
 from .conditions import Standing, condition, merge, readiness
 from .job import PROGRESS_SECONDS
@@ -48,8 +49,8 @@ def _goes_on(run: Run, outcomes: Sequence[Outcome]) -> DaskJobStatus:
     if state == "Running" and not started:
         started = runner_started or format_time(run.now)
     waiting, problem = waiting_for(run)
-    progress = _progress(run)
-    standing = Standing(
+    asked, progress = queue_status.is_suspended(run.queued, suspended), _progress(run)
+    standing = queue_status.standing(run.queued) or Standing(
         waiting=waiting,
         problem=problem,
         bounded=state != "Running" and not run.is_held,  # a run takes as long as it takes, and a queue as well
@@ -61,7 +62,8 @@ def _goes_on(run: Run, outcomes: Sequence[Outcome]) -> DaskJobStatus:
         *readiness(standing, outcomes, run.status.conditions, job.generation, run.now),
         condition("Complete", False, Reason(state)),
         condition("Failed", False, Reason(state)),
-        condition("Suspended", suspended, Reason.SUSPENDED if suspended else Reason.NOT_SUSPENDED),
+        condition("Suspended", asked, Reason.SUSPENDED if asked else Reason.NOT_SUSPENDED),
+        *queue_status.admitted(run.queued),
         *_findings(run),
     ]
     return DaskJobStatus(

@@ -13,6 +13,8 @@ from dask_resources.security import certificates_of
 from .ownership import annotation
 from .pod import Manifest, Pod, Problem
 from .questions import Answers
+from .queue import Queued
+from .queue_workers import GroupQueue
 from .signing import Signing
 
 
@@ -27,6 +29,7 @@ class ObservedCluster(Struct, frozen=True, kw_only=True):
     last_problem: Problem | None = None  #: why the last scheduler Pod that has ended did so
     settled: frozenset[str] = frozenset()  #: children, by `fingerprint`, for which to apply that has changed nothing
     signing: Signing = Signing()
+    queued: Queued | None = None  #: if it waits in a queue; then ``cluster`` is as it is to run now
     answers: Answers | None = None  #: of the scheduler; ``None``: not asked
 
     @property
@@ -55,6 +58,7 @@ class ObservedGroup(Struct, frozen=True, kw_only=True):
     taken: frozenset[int] = frozenset()  #: places in the group whose Pods' names somebody else has
     scheduler_pods: tuple[Pod, ...]
     scheduler_deployment: Manifest | None = None
+    queue: GroupQueue | None = None  #: if its workers need quota
     answers: Answers | None = None
 
     @property
@@ -86,6 +90,7 @@ class ObservedJob(Struct, frozen=True, kw_only=True):
     leftovers: tuple[Pod, ...] = ()  #: of a scheduler whose cluster is gone, see ``Caches.leftover_schedulers``
     creation_problem: str = ""  #: why Kubernetes makes no Pod of the runner, by its Events
     leaving: int = 0  #: workers of the cluster that are being deleted; only known while there is such a problem
+    queued: Queued | None = None  #: if it waits in a queue; then ``job`` is suspended while it has no quota
     answers: Answers | None = None
 
     @property

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from msgspec import Struct, field
 
 from dask_crds.names import Annotation, Component, Label
+from dask_crds.reasons import Reason
 from dask_resources.metadata import remembered
 
 from .questions import WorkerId
@@ -29,6 +30,8 @@ POD_LABELS = (Label.CLUSTER, Label.COMPONENT, Label.WORKER_GROUP, Label.REVISION
 LONGEST_MESSAGE, LONGEST_TERMINATION, LONGEST_WORD, LONGEST_NAME = 1024, 256, 128, 300
 #: Named ports, containers and addresses that are kept of a Pod.
 MOST_PORTS, MOST_CONTAINERS, MOST_IPS = 16, 16, 4
+#: By which Kueue holds back a Pod that it takes for one of its own.
+KUEUE_GATE = "kueue.x-k8s.io/admission"
 _NO_PORTS: Mapping[str, int] = MappingProxyType({})
 #: Components whose Pods a job waits for one by one.
 _STAGED = (Component.SCHEDULER, Component.JOB_RUNNER)
@@ -79,6 +82,7 @@ class Pod(Struct, frozen=True, kw_only=True, gc=False):
     labels: Mapping[str, str]  #: those of ours that planners read, see `POD_LABELS`
     last_applied: str  #: labels and annotations that it has from its user, `remembered`, see ``metadata_patch``
     worker_name: str  #: under which its worker registers, empty for other Pods
+    workload: str = ""  #: whose quota it uses, empty where it needs none
     created: Time
     started: Time | None
     finished: Time | None  #: when its last container ended, if all have
@@ -142,6 +146,7 @@ def pod(manifest: Manifest) -> Pod:
         # The same for all Pods of a group.
         last_applied=sys.intern(remembered(_text(annotations.get(Annotation.LAST_APPLIED), None))),
         worker_name=_worker_name(metadata["name"], annotations),
+        workload=sys.intern(_text(annotations.get(Annotation.WORKLOAD), LONGEST_NAME)),
         created=_time(metadata.get("creationTimestamp")) or 0.0,
         started=_time(status.get("startTime")),
         finished=max(finish_times) if finish_times and len(ended) == len(statuses) else None,
@@ -150,7 +155,7 @@ def pod(manifest: Manifest) -> Pod:
         ready=_map(conditions.get("Ready")).get("status") == "True",
         ip=_text(status.get("podIP")),
         own_ips=_own_ips(spec, status),
-        problem=_problem(metadata["name"], status, conditions),
+        problem=_captured(metadata["name"], spec) or _problem(metadata["name"], status, conditions),
         restart_policy=sys.intern(_text(spec.get("restartPolicy")) or "Always"),
         containers=_containers(declared, statuses),
         ports=_ports(declared) if labels.get(Label.COMPONENT) == Component.SCHEDULER else _NO_PORTS,
@@ -250,6 +255,13 @@ def _ports(containers: list[Manifest]) -> Mapping[str, int]:
     named = [(name, port.get("containerPort")) for port in ports if (name := _text(port.get("name")))]
     # Of two with the same name the first counts, as for a Service.
     return {name: number for name, number in reversed(named[:MOST_PORTS]) if isinstance(number, int)}
+
+
+def _captured(name: str, spec: Manifest) -> Problem | None:
+    """Whether Kueue holds a Pod back by itself: what of ours is queued is queued before there are Pods."""
+    if not any(gate.get("name") == KUEUE_GATE for gate in _maps(spec.get("schedulingGates"))):
+        return None
+    return Problem(Reason.CAPTURED_BY_KUEUE, f"{name}: Kueue queues this Pod by itself; see docs/queues.md")
 
 
 def _problem(name: str, status: Manifest, conditions: Mapping[str, Manifest]) -> Problem | None:

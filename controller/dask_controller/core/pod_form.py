@@ -75,7 +75,12 @@ class _InitContainer(TypedDict, total=False):
     resources: _Resources | None
 
 
+class _Gate(TypedDict, total=False):
+    name: str
+
+
 class _PodSpec(TypedDict, total=False):
+    schedulingGates: list[_Gate] | None
     containers: list[_Container]
     initContainers: list[_InitContainer] | None
     resources: _Resources | None

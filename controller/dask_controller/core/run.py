@@ -38,6 +38,7 @@ class Run:
         answers: what the scheduler said, if it was asked.
         creation_problem: why Kubernetes makes no Pod of the runner, by its Events.
         leaving: workers of the cluster that are being deleted; only known while there is such a problem.
+        queued: the queue that it waits in, if any; without quota the job is as if suspended.
 
         runner: the runner, if there is one.
         cluster: the job's cluster; one that is being deleted does not count.
@@ -79,7 +80,7 @@ class Run:
 
     def __init__(self, o: ObservedJob, now: Time) -> None:
         self.job, self.now, self.answers = o.job, now, o.answers
-        self.creation_problem, self.leaving = o.creation_problem, o.leaving
+        self.creation_problem, self.leaving, self.queued = o.creation_problem, o.leaving, o.queued
         self._take_own(o)
         self._read_status(o.job.status)
         spec, runner = o.job.spec, self.runner

@@ -8,6 +8,7 @@ draining   in the ledger: told to hand over its work and data, deleted when the 
 kept       all others that are not being deleted.
 outdated   kept, but made from another template than the group's present one.
 waiting    kept, but its worker does not run or the scheduler does not know it: nothing is lost with it.
+revoked    neither kept nor draining yet, and without quota: it has to go, see `queue_workers`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from .observed import ObservedGroup
 from .ownership import adoption, annotation, foreign_scheduler, number
 from .pod import Pod
 from .questions import Ask, Rank, Registered, Resume, Retire
+from .queue_workers import free, surplus_actions
 from .time import Time
 
 #: A Pod that has lived for less than this is not replaced before as much time has passed again, else a broken image, an
@@ -49,6 +51,7 @@ class Buckets(Struct, frozen=True, kw_only=True):
     draining: tuple[Pod, ...]
     kept: tuple[Pod, ...]
     outdated: tuple[Pod, ...]  #: those of ``kept`` that are outdated
+    revoked: tuple[Pod, ...] = ()
 
     @property
     def compared(self) -> tuple[Pod, ...]:
@@ -66,13 +69,18 @@ def buckets(o: ObservedGroup) -> Buckets:
     living = sorted((p for p in o.pods if not p.deleting), key=lambda p: (-p.created, -(p.ordinal or 0)))
     ended = {p.name for p in living if _has_ended(p, o)}
     active = [p for p in living if p.name not in ended]
-    kept = tuple(p for p in active if p.name not in ledger)
+    kept = tuple(p for p in active if p.name not in ledger and not _is_revoked(p, o))
     return Buckets(
         finished=tuple(p for p in living if p.name in ended),
         draining=tuple(p for p in active if p.name in ledger),
         kept=kept,
         outdated=tuple(p for p in kept if p.labels.get(Label.REVISION) != revision),
+        revoked=tuple(p for p in active if p.name not in ledger and _is_revoked(p, o)),
     )
+
+
+def _is_revoked(pod: Pod, o: ObservedGroup) -> bool:
+    return o.queue is not None and o.queue.is_revoked(pod)
 
 
 def _has_ended(pod: Pod, o: ObservedGroup) -> bool:
@@ -99,6 +107,12 @@ def desired_replicas(o: ObservedGroup) -> int:
     return max(0, desired if most is None else min(desired, most))
 
 
+def reachable_replicas(o: ObservedGroup) -> int:
+    """How many of these may run now: each needs quota if the cluster waits in a queue."""
+    desired = desired_replicas(o)
+    return desired if o.queue is None or o.queue.left else min(desired, o.queue.granted(o.pods))
+
+
 def _most_workers(group: DaskWorkerGroup, cluster: DaskCluster) -> int | None:
     """How many workers a job leaves room for in the quota, so that its runner can start; ``None`` for no limit."""
     owners = cluster.metadata.get("ownerReferences") or ()
@@ -120,6 +134,12 @@ def limits(strategy: UpdateStrategy | None, desired: int) -> Limits:
     surge = _pods(rolling.effective("max_surge"), desired, math.ceil)
     unavailable = _pods(rolling.max_unavailable or 0, desired, math.floor)
     return Limits(surge or (0 if unavailable else 1), unavailable)
+
+
+def in_place(strategy: UpdateStrategy | None, desired: int) -> Limits:
+    """The same where each worker needs quota: a new one takes that of the one that it replaces."""
+    stated = (strategy and strategy.rolling_update and strategy.rolling_update.max_unavailable) or 0
+    return Limits(0, max(1, _pods(stated or "25%", desired, math.floor)))
 
 
 def _pods(value: int | str, desired: int, rounded: Callable[[float], int]) -> int:
@@ -150,14 +170,15 @@ def decide(o: ObservedGroup, b: Buckets, now: Time) -> Decision:
 
     Nor are there ever fewer ready ones than desired minus unavailable because of what is decided here.
     """
-    desired = desired_replicas(o)
+    desired = reachable_replicas(o)
     strategy = o.group.spec.worker.update_strategy or UpdateStrategy()
     revision = worker_revision(o.group, o.certificates)
     accepts_outdated = strategy.type == "OnDelete"
-    recoverable = [p for p in b.draining if accepts_outdated or p.labels.get(Label.REVISION) == revision]
+    current = [p for p in b.draining if accepts_outdated or p.labels.get(Label.REVISION) == revision]
+    recoverable = [p for p in current if not _is_revoked(p, o)]
     # Until the last outdated one is gone: one that drains takes its place still.
-    rolling = desired > 0 and not accepts_outdated and bool(b.outdated or len(recoverable) < len(b.draining))
-    limit = limits(strategy, desired) if rolling else Limits(0, 0)
+    rolling = desired > 0 and not accepts_outdated and bool(b.outdated or len(current) < len(b.draining))
+    limit = (limits(strategy, desired) if o.queue is None else in_place(strategy, desired)) if rolling else Limits(0, 0)
     most = desired + limit.surge
     outdated = len(b.outdated) if rolling else 0
 
@@ -165,7 +186,7 @@ def decide(o: ObservedGroup, b: Buckets, now: Time) -> Decision:
     missing = max(0, min(desired - (len(b.kept) - outdated), most - len(b.kept)))
     resume = tuple(recoverable[:missing])
     kept = len(b.kept) + len(resume)
-    draining = len(b.draining) - len(resume)
+    draining = sum(1 for p in b.draining if not _is_revoked(p, o)) - len(resume)
 
     held_back = sum(1 for p in b.finished if replaceable_at(p, o, now) > now)
     create = max(0, min(missing - len(resume), most - kept - draining) - held_back)
@@ -206,26 +227,31 @@ def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
     if ask is not None and o.answers is None:
         return Plan(ask=ask)
 
-    chosen = victims(b, decision, o)
+    chosen = [*victims(b, decision, o), *b.revoked]
     drains = scheduler_runs and drain_timeout(o.group) > 0
     at_once = [p for p in chosen if not drains or _is_waiting(p, o)]
     begun = [p for p in chosen if drains and not _is_waiting(p, o)][: max(0, MOST_DRAINING - len(b.draining))]
     gone = drained(o, b.draining, decision.resumed, now, scheduler_runs=scheduler_runs)
     ended = chain((p for p in b.finished if replaceable_at(p, o, now) <= now), gone.due)
     grace = stop_seconds(o.group)
+    new = _creations(o, free_ordinals(o.pods, min(decision.create, STEP), o.taken))
     actions = step(
         # As they were seen: one that has begun to run meanwhile, or was taken from the group, is left alone.
         (Delete.of(p, version=p.resource_version, grace_seconds=grace) for p in chain(at_once, ended)),
         chain(_adoption(o), _relabelled(o, (*b.kept, *b.draining))),
-        (
-            CreateWorker(o.group, ordinal, o.cluster.uid if o.cluster else "", o.certificates)
-            for ordinal in free_ordinals(o.pods, min(decision.create, STEP), o.taken)
-        ),
+        new,
         timeouts(o, gone.late),
+        surplus_actions(o.group, o.queue, o.pods, desired_replicas(o), now, {worker.workload for worker in new}),
     )
     # Those that are deleted now stay in the ledger until they are seen to be gone: the deletion may fail.
     draining = gone.notes | {p.name: "" for p in (*begun, *gone.due)}
     return Plan(actions=actions, requeue_after=_next_look(o, b, begun, draining, now), draining=draining)
+
+
+def _creations(o: ObservedGroup, places: Sequence[int]) -> list[CreateWorker]:
+    """New workers, each on quota where it needs some."""
+    uid, quota = o.cluster.uid if o.cluster else "", free(o.queue, o.pods)
+    return [CreateWorker(o.group, n, uid, o.certificates, *granted) for n, granted in zip(places, quota, strict=False)]
 
 
 def _next_look(
@@ -242,12 +268,13 @@ def _next_look(
 
 def _questions(b: Buckets, decision: Decision) -> Ask | None:
     compared = b.compared if decision.excess + decision.roll else ()
+    registered = (*compared, *(p for p in b.revoked if p.phase == "Running"))
     going = [p for p in b.draining if p.name not in decision.resumed]
-    if not (compared or going or decision.resume):
+    if not (registered or going or decision.resume):
         return None
     questions = (
         Resume(tuple(p.worker_id for p in decision.resume)),
-        Registered(tuple(p.worker_id for p in compared)),
+        Registered(tuple(p.worker_id for p in registered)),
         Rank(tuple(p.worker_id for p in compared if p.phase == "Running")),
         Retire(tuple(p.worker_id for p in going)),
     )
@@ -264,14 +291,16 @@ def _is_waiting(pod: Pod, o: ObservedGroup) -> bool:
 def victims(b: Buckets, decision: Decision, o: ObservedGroup) -> list[Pod]:
     """The Pods that go.
 
-    Not running or not registered first (newest first), then not ready, then outdated, then by the scheduler.
+    Not running or not registered first (newest first), then not ready, then outdated, then by the scheduler. Those that
+    run on the quota of the whole cluster last: they would give none back.
     """
     ranked = (o.answers and o.answers.of(Rank)) or ()
     rank = {name: position for position, name in enumerate(ranked)}
     outdated = {p.name for p in b.outdated}
 
-    def order(pod: Pod) -> tuple[bool, bool, bool, int, float]:
+    def order(pod: Pod) -> tuple[bool, bool, bool, bool, int, float]:
         return (
+            o.queue is not None and o.queue.is_guaranteed(pod),
             not _is_waiting(pod, o),
             pod.ready,
             pod.name not in outdated,

@@ -18,6 +18,7 @@ from .ledger import entries, is_wanted
 from .observed import ObservedGroup
 from .ownership import foreign_scheduler
 from .pod import Problem
+from .queue_status import workers_waiting
 from .time import Time, format_time, time_or
 from .worker_group import Buckets, buckets, desired_replicas, replaceable_at
 
@@ -26,7 +27,7 @@ def worker_group_status(o: ObservedGroup, plan: Plan, outcomes: Sequence[Outcome
     """The status after the plan was executed."""
     b, desired, revision = buckets(o), desired_replicas(o), worker_revision(o.group, o.certificates)
     gone = {out.action.name for out in outcomes if isinstance(out.action, Delete) and not out.error}
-    active = [p for p in (*b.kept, *b.draining) if p.name not in gone]
+    active = [p for p in (*b.kept, *b.draining, *b.revoked) if p.name not in gone]
     created = sum(1 for out in outcomes if isinstance(out.action, CreateWorker) and not out.error)
     outdated = sum(1 for p in b.outdated if p.name not in gone)
     before, another = o.group.status.conditions, foreign_scheduler(o.group.spec.cluster, o.scheduler_deployment)
@@ -42,11 +43,14 @@ def worker_group_status(o: ObservedGroup, plan: Plan, outcomes: Sequence[Outcome
     )
     waiting = _waiting_for(o, status, outdated)
     progressed = format_time(now) if _progressed(o.group.status, status) else o.group.status.last_progress_time
+    quota = workers_waiting(o.queue, desired) if waiting else None
+    if quota is not None:
+        waiting = f"{waiting}; {quota.message}"
     standing = Standing(
         waiting=waiting,
-        problem=another or _group_problem(o, b, waiting, now),
+        problem=another or _group_problem(o, b, waiting, now) or (quota and Problem(quota.reason, waiting)),
         lasting=another is not None,
-        bounded=not status.draining,  # `drainTimeoutSeconds` bounds that
+        bounded=not status.draining and quota is None,  # `drainTimeoutSeconds` bounds that; nothing bounds a queue
         progress=time_or(progressed, now) if progressed else None,
         ready=Reason.SUSPENDED if o.cluster is not None and o.cluster.spec.suspend else Reason.READY,
         message=_are_ready(desired, desired)

@@ -33,6 +33,7 @@ from ..kube.client import Kubernetes
 from ..kube.informer import Informer
 from .departed import Departed
 from .keyring import Keyring
+from .queues import Queues
 
 #: For how long a name is believed to be taken: a Pod of somebody else's tells us nothing when it goes.
 TAKEN_SECONDS = 600.0
@@ -60,6 +61,7 @@ class Caches:
     Attributes:
         informers: all of them, by kind.
         keyring: the keys of clusters, and what is believed of their Secrets.
+        queues: the objects of Kueue, where there are any.
         departed: Pods that have gone.
 
     Args:
@@ -80,8 +82,7 @@ class Caches:
     ) -> None:
         self.keyring, self.departed = keyring or Keyring(), departed or Departed()
         self._on_change = on_change
-        #: By uid: the version of a child that is known to be as we state it, and what was applied to which version
-        #: without changing anything.
+        #: By uid: the version of a child that is as we state it, and what was applied to which one to no effect.
         self._verified: dict[str, str] = {}
         self._settled: dict[str, tuple[str, str]] = {}
         #: By group: places whose Pods' names others have, and until when that is believed.
@@ -115,6 +116,7 @@ class Caches:
         self.clusters: Informer[CachedResource] = resources("DaskCluster", _cluster_index)
         self.groups: Informer[CachedResource] = resources("DaskWorkerGroup", _group_index)
         self.autoscalers: Informer[CachedResource] = resources("DaskAutoscaler", _autoscaler_index)
+        self.queues = Queues(kubernetes, namespaces, functools.partial(self._changed, "Workload"))
 
     @property
     def are_synced(self) -> bool:
@@ -134,7 +136,8 @@ class Caches:
 
     def remember(self, manifest: dict[str, Any]) -> None:
         """Take in what a write was answered with, so that the next look does not miss it."""
-        informer = self.informers.get(manifest.get("kind", ""))
+        kind = manifest.get("kind", "")
+        informer = self.informers.get(kind, self.queues.informers.get(kind))
         if informer is not None:
             informer.put(manifest)
 

@@ -28,9 +28,11 @@ from ..core.observed import (
     Sibling,
 )
 from ..core.pod import Pod
+from ..core.queue import Queued, as_admitted, job_as_admitted
 from ..core.worker_group import plan_worker_group
 from ..core.worker_group_status import worker_group_status
 from .caches import Caches, named
+from .queued import group_queue, queued_cluster, queued_job
 
 
 class Decision(NamedTuple):
@@ -67,6 +69,8 @@ def _scheduler_pods(caches: Caches, cluster: DaskCluster | None) -> tuple[Pod, .
 
 def _cluster(caches: Caches, cluster: DaskCluster) -> ObservedCluster:
     key = cluster.namespace, cluster.name
+    queued = queued_cluster(caches, cluster)
+    cluster = as_admitted(cluster, queued)
     pods = caches.scheduler_pods(cluster)
     ended = (pod for pod in pods if pod.is_finished)
     last = max(ended, key=lambda pod: pod.created, default=None)
@@ -86,11 +90,19 @@ def _cluster(caches: Caches, cluster: DaskCluster) -> ObservedCluster:
         scheduler_pods=_living(pods),
         last_problem=last.problem if last is not None else None,
         signing=caches.keyring.signing(cluster),
+        queued=queued,
     )
 
 
+def _admitted_cluster(caches: Caches, namespace: str, name: str) -> tuple[DaskCluster | None, Queued | None]:
+    """A cluster as it is to run now, and its queue."""
+    cluster = caches.cluster(namespace, name)
+    queued = queued_cluster(caches, cluster) if cluster is not None else None
+    return (as_admitted(cluster, queued) if cluster is not None else None), queued
+
+
 def _group(caches: Caches, group: DaskWorkerGroup) -> ObservedGroup:
-    cluster = caches.cluster(group.namespace, group.spec.cluster)
+    cluster, queued = _admitted_cluster(caches, group.namespace, group.spec.cluster)
     return ObservedGroup(
         group=group,
         cluster=cluster,
@@ -99,6 +111,7 @@ def _group(caches: Caches, group: DaskWorkerGroup) -> ObservedGroup:
         taken=caches.taken(group.namespace, group.name),
         scheduler_pods=_scheduler_pods(caches, cluster),
         scheduler_deployment=caches.deployment(group.namespace, group.spec.cluster),
+        queue=group_queue(caches, group, queued),
     )
 
 
@@ -106,10 +119,13 @@ def _job(caches: Caches, job: DaskJob) -> ObservedJob:
     key = job.namespace, job.name
     found: Any = next(iter(caches.clusters.by_index(key)), None)
     cluster = found.value if found is not None and isinstance(found.value, DaskCluster) else None
+    runner = named(caches.jobs.by_index(key), names.runner(job.name))
+    queued = queued_job(caches, job, runner)
     return ObservedJob(
-        job=job,
+        job=job_as_admitted(job, queued),
         cluster=cluster,
-        runner=named(caches.jobs.by_index(key), names.runner(job.name)),
+        runner=runner,
+        queued=queued,
         pods=tuple(caches.pods.by_index((*key, Component.JOB_RUNNER))),
         scheduler_pods=_scheduler_pods(caches, cluster),
         service=named(caches.services.by_index(key), names.scheduler(job.name)),
@@ -119,7 +135,7 @@ def _job(caches: Caches, job: DaskJob) -> ObservedJob:
 
 def _autoscaler(caches: Caches, autoscaler: DaskAutoscaler) -> ObservedAutoscaler:
     namespace, name = autoscaler.namespace, target(autoscaler)
-    cluster = caches.cluster(namespace, autoscaler.spec.cluster)
+    cluster, _ = _admitted_cluster(caches, namespace, autoscaler.spec.cluster)
     groups = caches.groups_of(namespace, autoscaler.spec.cluster)
     group = next((g for g in groups if g.name == name), None)
     first = caches.autoscaler_of(group, autoscaler) if group else None

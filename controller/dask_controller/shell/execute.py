@@ -15,6 +15,7 @@ from dask_crds import names
 from dask_crds.model import DaskObject
 from dask_crds.names import Label
 from dask_crds.reasons import Reason
+from dask_resources.queue import placed_pod
 from dask_resources.worker import worker_labels, worker_pod
 
 from ..core.actions import Action, Apply, CreateWorker, Delete, Event, Outcome, Patch, PutKey
@@ -177,10 +178,10 @@ class Executor:
         Raises:
             ApiError: with reason `NAME_TAKEN` then.
         """
-        # Five hex digits: the name must differ from those that the scheduler may remember, no more.
-        group = action.group
+        group = action.group  # five hex digits: the name must differ from those that the scheduler may remember
         told = {"cluster_uid": action.cluster_uid, "certificates": action.certificates}
-        pod = worker_pod(group, action.ordinal, secrets.token_hex(3)[:5], domain=self._domain, **told)
+        made = worker_pod(group, action.ordinal, secrets.token_hex(3)[:5], domain=self._domain, **told)
+        pod = placed_pod(made, action.placement, action.workload)
         metadata = pod["metadata"]
         try:
             self._caches.pods.put(await self._kubernetes.create(pod))
@@ -243,7 +244,8 @@ class Executor:
         if action.uid is not None:
             patch["metadata"] = {**patch.get("metadata", {}), "uid": action.uid}
         try:
-            answer = await self._kubernetes.patch(action.kind, action.namespace, action.name, patch)
+            where = (action.kind, action.namespace, action.name, patch)
+            answer = await self._kubernetes.patch(*where, subresource=action.subresource)
         except ApiError as error:
             if action.uid is None or error.status not in (404, 409) or await self._is_unchanged(action):
                 raise

@@ -140,14 +140,12 @@ async def run(options: argparse.Namespace) -> None:
         stack.push_async_callback(pollers.close)
         lease = _lease(kubernetes) if options.leader_elect else None
         domain = await stack.enter_async_context(_shown(options, measured, queue, caches, lease, kubernetes))
-        # Before leadership: who takes over has the caches filled by then, however much there is.
-        for informer in caches.informers.values():
-            _supervise(informer.run(), f"the watch of {informer.resource.plural} ended")
+        _follow(caches)  # before leadership: who takes over has them filled by then, however much there is
         if lease is not None:
             await lease.acquire()
             stack.push_async_callback(lease.release)
             _supervise(lease.keep(), "leadership was lost")
-        await asyncio.gather(caches.keyring.load(kubernetes), caches.synced())
+        await asyncio.gather(caches.keyring.load(kubernetes), caches.synced(), caches.queues.known.wait())
         gc.freeze()  # what was read at start lives as long as we do; collecting it over and over costs most of the CPU
         _supervise(_resync(kubernetes, queue, caches.keyring, options.namespace, domain), "the resync ended")
         reconciler = await stack.enter_async_context(_reconciler(options, kubernetes, caches, pollers, queue, domain))
@@ -276,6 +274,12 @@ async def _check_crds(kubernetes: Kubernetes, namespaces: Sequence[str] | None) 
             if error.status in (403, 404):
                 sys.exit(f"{RESOURCES[kind].plural}.{names.GROUP}: {error}. Install the CRDs and the RBAC rules first.")
             raise
+
+
+def _follow(caches: Caches) -> None:
+    for informer in caches.informers.values():
+        _supervise(informer.run(), f"the watch of {informer.resource.plural} ended")
+    _supervise(caches.queues.run(), "the watches of Kueue ended")
 
 
 async def _resync(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from dask_crds.names import Component, Label
+from dask_crds.names import Component, Label, QueueRole
 
 from ..core.cached_child import CachedChild, CachedReplicaSet
 from ..core.cached_resource import CachedResource
 from ..core.pod import Pod
+from ..core.queue_workload import Workload
 from .caches import Caches, Key
 
 T = TypeVar("T")
@@ -121,6 +122,17 @@ def _autoscaler(caches: Caches, old: CachedResource | None, new: CachedResource 
             yield from _autoscalers_of_group(caches, *scaled)
 
 
+def _workload(caches: Caches, old: Workload | None, new: Workload | None) -> Wakeups:
+    """Whose it is, and if it is for a whole cluster, all that runs on it."""
+    workload = _newest(old, new)
+    if workload.owner_kind in _KEYS:
+        yield Key(workload.owner_kind, workload.namespace, workload.owner_name), GATHER_SECONDS
+    if workload.role == QueueRole.BASE:
+        yield Key("DaskCluster", workload.namespace, workload.cluster), GATHER_SECONDS
+        yield from _groups(caches, workload.namespace, workload.cluster)
+
+
+_KEYS = ("DaskCluster", "DaskJob", "DaskWorkerGroup")
 #: By kind; all others are children of a cluster.
 _WAKEUPS: dict[str, Callable[[Caches, Any, Any], Wakeups]] = {
     "Pod": _pod,
@@ -129,6 +141,7 @@ _WAKEUPS: dict[str, Callable[[Caches, Any, Any], Wakeups]] = {
     "DaskCluster": _cluster,
     "DaskWorkerGroup": _group,
     "DaskAutoscaler": _autoscaler,
+    "Workload": _workload,
 }
 
 

@@ -154,6 +154,10 @@ class WorkerTemplate(Value, frozen=True, kw_only=True):
     metadata: TemplateMetadata | None = None
     replicas: Workers | None = None
     """Number of worker Pods. Leave it out of Git to let `kubectl scale` or clients decide. Omitted: 1."""
+    guaranteed: Workers | None = None
+    """With a queue of Kueue, in a group that its cluster states: workers that get quota together with the scheduler or
+    not at all; each further one gets it by itself, and may lose it. Omitted: `minimumReadyWorkers` of a job, where that
+    is not 0, else the `minimum` of `autoscaler`, else `replicas`."""
     update_strategy: UpdateStrategy | None = None
     drain_timeout_seconds: Seconds | None = None
     """How long a worker that must go, but still runs a task or holds data nobody else has, is kept. Then it is deleted

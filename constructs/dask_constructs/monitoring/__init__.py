@@ -1,0 +1,1 @@
+"""Monitors, rules and dashboards, for prometheus-operator and Grafana: as manifests, so that Git has them."""

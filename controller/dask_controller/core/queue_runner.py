@@ -1,0 +1,62 @@
+"""Where the runner of a job that waits in a queue of Kueue runs: where its quota is, after each admission anew."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from dask_crds.names import Annotation
+from dask_resources.queue import RUNNER, Placement, placed, placed_pod
+
+from .ownership import annotation
+from .pod import Manifest
+from .run import Run
+
+
+class Moved(NamedTuple):
+    """What changes with the nodes that the quota is for."""
+
+    noted: dict[str, str | None]  #: annotations of the runner's Job
+    spec: dict[str, Any]  #: of its ``spec``, as a merge patch
+
+
+def _placement(run: Run) -> Placement | None:
+    return run.queued.placements.get(RUNNER) if run.queued is not None else None
+
+
+def placed_runner(job: dict[str, Any], run: Run) -> dict[str, Any]:
+    """The runner's Job where its quota is, with a note of that."""
+    placement = _placement(run)
+    if placement is None:
+        return job
+    metadata = job["metadata"]
+    noted = {**metadata.get("annotations", {}), Annotation.PLACEMENT: placement.written}
+    spec = {**job["spec"], "template": placed_pod(job["spec"]["template"], placement)}
+    return {**job, "metadata": {**metadata, "annotations": noted}, "spec": spec}
+
+
+def moved(run: Run) -> Moved:
+    """What has to be changed of a suspended runner before it is resumed: its quota may be elsewhere now.
+
+    Kubernetes (1.36) lets the nodes of a suspended Job be changed, though it has run before.
+    """
+    if run.runner is None:
+        return Moved({}, {})
+    before = annotation(run.runner.metadata, Annotation.PLACEMENT)
+    placement = _placement(run) or Placement()
+    if (before or "{}") == placement.written:
+        return Moved({}, {})
+    pod = placed(run.job.spec.job.spec, placement)
+    selector = {**dict.fromkeys(_noted(before), None), **pod.get("nodeSelector", {})}
+    changed = {"nodeSelector": selector or None, "tolerations": pod.get("tolerations")}
+    return Moved({Annotation.PLACEMENT: placement.written}, {"template": {"spec": changed}})
+
+
+def _noted(text: str) -> Manifest:
+    """The labels of nodes in a note of ours; of anything else, which anybody may have written, none."""
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    selector = found.get("nodeSelector") if isinstance(found, dict) else None
+    return selector if isinstance(selector, dict) else {}

@@ -1,0 +1,148 @@
+"""The workers of a group whose cluster waits in a queue of Kueue: which may run, and on whose quota.
+
+Guaranteed ones run on the base of their cluster. Each further one is a Workload of its own, *surplus*: it is asked for
+while the group wants it, its Pod is made when it is admitted, and it is deleted, which gives its quota back, when that
+Pod is gone. A worker whose quota was taken back drains like any other that has to go.
+
+At any time the Pods of a Workload, terminating ones included, are no more than were granted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
+from itertools import count, repeat
+
+from msgspec import Struct
+
+from dask_crds.model import DaskWorkerGroup
+from dask_crds.names import Label
+from dask_resources.queue import WORKER, Placement, Priority, pod_set, surplus_workload
+
+from .actions import Action, Apply, Delete
+from .pod import Pod, Problem
+from .queue import told_ready
+from .queue_workload import Workload
+from .time import Time
+
+#: Workers that wait in the queue at a time, at least: as many again as half of those that were admitted.
+FEWEST_PENDING = 4
+
+
+class Grant(Struct, frozen=True):
+    """Quota for some workers."""
+
+    count: int
+    placement: Placement
+
+
+class GroupQueue(Struct, frozen=True, kw_only=True):
+    """The quota of a worker group."""
+
+    base: Workload | None = None  #: of its cluster, or of the job that has made that
+    surplus: tuple[Workload, ...] = ()  #: those whose controller is the group
+    grants: Mapping[str, Grant] = {}  #: what new Pods may be made on, by Workload
+    holding: Mapping[str, int] = {}  #: Workers that may go on running, by Workload
+    priority: Priority = Priority()  #: of surplus
+    problem: Problem | None = None  #: why no surplus can be asked for, or used
+    unavailable: bool = False  #: whether Kueue is not there to be asked: what runs goes on
+    left: bool = False  #: whether the cluster does not wait in a queue any more
+
+    @property
+    def limits(self) -> bool:
+        """Whether workers need quota."""
+        return not self.left
+
+    @property
+    def guaranteed(self) -> int:
+        """Workers that are part of the base."""
+        return self.holding.get(self.base.name, 0) if self.base is not None else 0
+
+    def is_guaranteed(self, pod: Pod) -> bool:
+        """Whether a worker runs on the base."""
+        return self.base is not None and pod.workload == self.base.name
+
+    def granted(self, pods: Sequence[Pod]) -> int:
+        """How many workers may run."""
+        if self.unavailable:
+            return sum(1 for p in pods if not p.deleting and not p.is_finished)
+        return sum(self.holding.values())
+
+    def is_revoked(self, pod: Pod) -> bool:
+        """Whether a worker has lost its quota, or never had any."""
+        return self.limits and not self.unavailable and pod.workload not in self.holding
+
+
+def free(queue: GroupQueue | None, pods: Sequence[Pod]) -> Iterator[tuple[str, Placement]]:
+    """What new workers may be made on, one after the other: a Workload, the base first; or nothing, without end."""
+    if queue is None or queue.left:
+        yield from repeat(("", Placement()))
+        return
+    used = Counter(p.workload for p in pods if not p.is_finished)
+    for name, grant in queue.grants.items():
+        yield from repeat((name, grant.placement), max(0, grant.count - used[name]))
+
+
+def priority_name(group: DaskWorkerGroup) -> str:
+    """The WorkloadPriorityClass of surplus workers, if the template names one."""
+    template = group.spec.worker.metadata
+    return ((template and template.labels) or {}).get(Label.PRIORITY_CLASS, "")
+
+
+def below(base: Workload) -> Priority:
+    """The priority of surplus workers that have no class of their own.
+
+    Of what has the same priority Kueue preempts what was admitted last, in whole seconds, and base and surplus are
+    often admitted in one second. So the base ranks higher, else all would go where two workers had sufficed.
+    """
+    return Priority(base.priority - 1)
+
+
+def is_current(of: Workload, group: DaskWorkerGroup) -> bool:
+    """Whether a surplus Workload was made of what the template says now, as far as that matters to quota."""
+    return of.revisions.get(WORKER) == pod_set(WORKER, 1, group.spec.worker.spec).revision
+
+
+def surplus_actions(
+    group: DaskWorkerGroup,
+    queue: GroupQueue | None,
+    pods: Sequence[Pod],
+    wanted: int,
+    now: Time,
+    about_to_be_used: Set[str] = frozenset(),
+) -> Iterator[Action]:
+    """What is to be told to Kueue about the workers beyond the base.
+
+    Args:
+        group: the group.
+        queue: its quota.
+        pods: of the group.
+        wanted: workers that the group works towards.
+        now: the time.
+        about_to_be_used: Workloads on which Pods are made now.
+    """
+    if queue is None or queue.unavailable:
+        return
+    there = [w for w in queue.surplus if not w.deleting]
+    if queue.left:
+        yield from map(Delete.of, there)
+        return
+    used = {p.workload for p in pods if not p.is_finished} | about_to_be_used
+    ready = {p.workload for p in pods if p.ready and not p.deleting}
+    useful = [w for w in there if is_current(w, group) and not (w.is_evicted or w.is_finished)]
+    lost = {w.name for w in there} - {w.name for w in useful}
+    yield from (Delete.of(w) for w in there if w.name in lost and w.name not in used)
+    missing = max(0, wanted - queue.guaranteed) - len(useful)
+    if missing < 0:
+        # Those that wait first, and of these the ones that came last.
+        idle = sorted((w for w in useful if w.name not in used), key=lambda w: (w.is_admitted, -w.created, w.name))
+        yield from map(Delete.of, idle[:-missing])
+    elif missing and queue.base is not None and queue.problem is None:
+        admitted = sum(w.is_admitted for w in useful)
+        most = max(FEWEST_PENDING, admitted // 2) - (len(useful) - admitted)
+        taken = {w.name for w in queue.surplus}
+        made = (surplus_workload(group, n, queue.base.queue, queue.priority) for n in count())
+        free = (manifest for manifest in made if manifest["metadata"]["name"] not in taken)
+        yield from (Apply(next(free), new=True) for _ in range(min(missing, max(0, most))))
+    told = (told_ready(w, now, ready=w.name in ready) for w in useful if w.is_admitted)
+    yield from (patch for patch in told if patch is not None)

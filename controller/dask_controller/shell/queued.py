@@ -1,0 +1,156 @@
+"""Resources that wait in a queue of Kueue: what the caches tell of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dask_crds import names
+from dask_crds.model import DaskCluster, DaskClusterSpec, DaskJob, DaskWorkerGroup
+from dask_crds.names import Label
+from dask_crds.reasons import Reason
+from dask_resources.queue import MOST_GROUPS, RUNNER, SCHEDULER, WORKER, Placement, Priority, base_workload
+from dask_resources.worker_groups import stated_groups
+
+from ..core.ownership import owner_uid
+from ..core.pod import Pod, Problem
+from ..core.queue import Queued, has_ended
+from ..core.queue_workers import Grant, GroupQueue, below, is_current, priority_name
+from ..core.queue_workload import Workload, placement
+from .caches import Caches
+
+
+def queued_cluster(caches: Caches, cluster: DaskCluster) -> Queued | None:
+    """What is known of a cluster that waits in a queue; one of a job runs on the job's quota."""
+    if job := _job_uid(cluster):
+        found = caches.queues.of(cluster.namespace, job)
+        going_on = [w for w in found if not w.is_finished]
+        base = max(going_on or found, key=lambda w: w.created, default=None)
+        if base is None:
+            return None
+        placements, conflict = _placements(caches, base, _templates(cluster.spec, cluster.name))
+        return Queued(name=base.queue, of_job=True, base=base, placements=placements, conflict=conflict)
+    return _queued(caches, cluster, cluster, _scheduler_and_workers(caches, cluster))
+
+
+def queued_job(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) -> Queued | None:
+    """What is known of a job that waits in a queue."""
+    mine = runner if runner is not None and owner_uid(runner) == job.uid else None
+    pods = _scheduler_and_workers(caches, caches.cluster(job.namespace, job.name))
+    pods += list(caches.pods.by_index((job.namespace, mine["metadata"]["uid"]))) if mine else []
+    return _queued(caches, job, caches.cluster(job.namespace, job.name), pods, settled=mine is not None)
+
+
+def group_queue(caches: Caches, group: DaskWorkerGroup, queued: Queued | None) -> GroupQueue | None:
+    """What is known of the quota of a group's workers; ``queued`` is about its cluster."""
+    surplus = caches.queues.of(group.namespace, group.uid)
+    if queued is None or not queued.name:
+        return GroupQueue(surplus=surplus, left=True) if surplus else None
+    base, grants, holding, problem = queued.base, dict[str, Grant](), dict[str, int](), queued.conflict
+    if base is not None and base.is_admitted and group.name in base.assigned:
+        holding[base.name] = base.assigned[group.name].count
+        grants[base.name] = Grant(holding[base.name], queued.placements.get(group.name, Placement()))
+    for each in surplus:
+        if each.is_admitted:
+            holding[each.name] = 1
+            where = placement(each, WORKER, caches.queues.flavors, group.spec.worker.spec)
+            if isinstance(where, Problem):
+                problem = problem or where
+            elif is_current(each, group):
+                grants[each.name] = Grant(1, where)
+    priority = caches.queues.priority(priority_name(group), below(base) if base is not None else Priority())
+    if isinstance(priority, Problem):
+        problem, priority = problem or priority, Priority()
+    return GroupQueue(
+        base=base,
+        surplus=surplus,
+        grants=grants,
+        holding=holding,
+        priority=priority,
+        problem=caches.queues.problem or problem,
+        unavailable=caches.queues.problem is not None,
+    )
+
+
+def _queued(
+    caches: Caches, of: DaskCluster | DaskJob, cluster: DaskCluster | None, pods: list[Pod], *, settled: bool = False
+) -> Queued | None:
+    name = (of.metadata.get("labels") or {}).get(Label.QUEUE) or ""
+    found = caches.queues.of(of.namespace, of.uid)
+    if not name and not found:
+        return None
+    class_name = (of.metadata.get("labels") or {}).get(Label.PRIORITY_CLASS) or ""
+    priority = caches.queues.priority(class_name, Priority())
+    problem = priority if isinstance(priority, Problem) else None
+    wanted = base_workload(of, name, priority if isinstance(priority, Priority) else Priority(0, class_name))
+    if len(wanted["spec"]["podSets"]) > MOST_GROUPS + 2:
+        text = f"at most {MOST_GROUPS} groups may have guaranteed workers: set `guaranteed: 0` in the others"
+        problem = Problem(Reason.INVALID, text)
+    base = next((w for w in found if name and w.name == wanted["metadata"]["name"]), None)
+    spec = of.spec.cluster.spec if isinstance(of, DaskJob) else of.spec
+    templates = {**_templates(spec, of.name), **({RUNNER: of.spec.job.spec} if isinstance(of, DaskJob) else {})}
+    placements, conflict = _placements(caches, base, templates)
+    return Queued(
+        name=name,
+        suspended=bool(of.spec.suspend),
+        ended=isinstance(of, DaskJob) and has_ended(of),
+        settled=settled,
+        wanted=wanted,
+        base=base,
+        others=tuple(w for w in found if w is not base),
+        placements=placements,
+        problem=caches.queues.problem or problem,
+        conflict=conflict,
+        unavailable=caches.queues.problem is not None,
+        running=sum(not pod.is_finished for pod in pods),
+        ready=cluster is not None and base is not None and _is_ready(caches, cluster, base),
+    )
+
+
+def _placements(
+    caches: Caches, base: Workload | None, templates: Mapping[str, Any]
+) -> tuple[dict[str, Placement], Problem | None]:
+    """Where the Pods of an admitted base run, and why they cannot."""
+    if base is None or not base.is_admitted:
+        return {}, None
+    flavors = caches.queues.flavors
+    found = {name: placement(base, name, flavors, templates.get(name, {})) for name in base.assigned}
+    problem = next((each for each in found.values() if isinstance(each, Problem)), None)
+    return {name: each for name, each in found.items() if isinstance(each, Placement)}, problem
+
+
+def _templates(spec: DaskClusterSpec, cluster: str) -> dict[str, Any]:
+    """PodSpecs of a cluster, by PodSet."""
+    groups = {names.worker_group(cluster, group.name): group.template.spec for group in stated_groups(spec)}
+    return {SCHEDULER: spec.scheduler.spec, **groups}
+
+
+def _scheduler_and_workers(caches: Caches, cluster: DaskCluster | None) -> list[Pod]:
+    """All Pods of a cluster that are its own, terminating ones included."""
+    if cluster is None:
+        return []
+    groups = caches.groups_of(cluster.namespace, cluster.name)
+    return [*caches.scheduler_pods(cluster), *(pod for group in groups for pod in caches.workers_of(group))]
+
+
+def _is_ready(caches: Caches, cluster: DaskCluster, base: Workload) -> bool:
+    """Whether the scheduler is ready, and of each group as many as are guaranteed and wanted."""
+    groups = {group.name: group for group in caches.groups_of(cluster.namespace, cluster.name)}
+
+    def enough(name: str) -> bool:
+        if (group := groups.get(name)) is None:
+            return False
+        ready = sum(p.ready and not p.deleting and p.workload == base.name for p in caches.workers_of(group))
+        wanted = group.status.desired_replicas
+        return ready >= min(base.counts[name], group.spec.worker.size if wanted is None else wanted)
+
+    ready = any(pod.ready and not pod.deleting for pod in caches.scheduler_pods(cluster))
+    return ready and all(enough(name) for name in base.counts if name not in (SCHEDULER, RUNNER))
+
+
+def _job_uid(cluster: DaskCluster) -> str:
+    """Uid of the job that has made a cluster; empty if none has."""
+    for owner in cluster.metadata.get("ownerReferences") or ():
+        if owner.get("controller") and owner.get("kind") == "DaskJob":
+            return str(owner.get("uid") or "")
+    return ""

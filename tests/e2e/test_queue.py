@@ -1,0 +1,97 @@
+"""Nothing is lost when Kueue takes workers away: it gets their quota when they have handed on what they hold.
+
+Left out unless it has been built, ``python -m tests.cluster kueue``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from distributed import Client, Variable
+from tests.e2e.support import DASK_IMAGE, Kubectl, Manifests, eventually
+from tests.e2e.workload import Workload, cluster
+from tests.support import kueue
+
+from dask_crds.names import Label
+
+pytestmark = [pytest.mark.node, pytest.mark.filterwarnings("ignore")]
+
+#: Waits until somebody says that it may end.
+PROGRAM = """\
+from distributed import Client, Variable
+with Client() as client:
+    Variable("end", client).get()
+"""
+
+
+@pytest.fixture
+def queue(node, operator, namespace: str) -> Iterator[None]:
+    """Quota for a scheduler and four workers; the operator, which runs already, finds Kueue by itself."""
+    if node.kind != "node":
+        pytest.skip("needs a cluster of our own, for Kueue's webhooks")
+    with kueue.kueue(node):
+        items = [
+            kueue.flavor(namespace),
+            kueue.cluster_queue(namespace, namespace, "100m"),
+            kueue.priority("high", 1000),
+            {**kueue.local_queue("team", namespace), "metadata": {"name": "team", "namespace": namespace}},
+        ]
+        node.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+        yield
+        node.kubectl("-n", namespace, "delete", "--all", "daskjobs,jobs")
+
+
+def job(kube: Manifests, **worker: Any) -> dict[str, Any]:
+    """One guaranteed worker, and three others."""
+    manifest = kube.job_manifest("j", PROGRAM)
+    manifest["metadata"]["labels"] = {Label.QUEUE: "team"}
+    manifest["spec"]["cluster"]["spec"] = cluster(kube, "j", workers=4, guaranteed=1, **worker)["spec"]
+    return manifest
+
+
+@contextmanager
+def load_of(kubectl: Kubectl) -> Iterator[Workload]:
+    """Data and tasks on the job's cluster; in the end its program is told to end."""
+    from dask_kubernetes.operator import KubeCluster
+
+    eventually(lambda: kubectl.status("daskworkergroup", "j-default").get("readyReplicas") == 4, seconds=240)
+    connected = KubeCluster.from_name("j", namespace=kubectl.namespace, shutdown_on_close=False)
+    with connected as found, Client(found) as client:
+        yield Workload(client)
+        Variable("end", client).set(True)
+
+
+def urgent() -> dict[str, Any]:
+    """A Job of higher priority that needs the quota of two workers."""
+    manifest = kueue.intruder("urgent", "team", "40m", priority_class="high")
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    container |= {"image": DASK_IMAGE, "command": ["sleep", "infinity"]}
+    manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 1
+    return manifest
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("queue")
+@pytest.mark.parametrize("drains", [True, False], ids=["drained", "control experiment"])
+def test_preemption_of_two_workers_loses_nothing(kubectl, kube, drains: bool):
+    kubectl.apply(job(kube, **({} if drains else {"drainTimeoutSeconds": 0})))
+    with load_of(kubectl) as load:
+        load.at_stake(4)
+        kubectl.apply(urgent())
+        eventually(lambda: kubectl.status("job", "urgent").get("active"), seconds=240)
+        workers = kubectl.json("get", "pods", "-l", f"{Label.COMPONENT}=worker")["items"]
+        assert len(workers) == 2, "it had to wait until they were gone"
+        lost = load.lost_keys()
+        if drains:
+            assert lost == set()
+            assert load.wrong_results() == []
+            assert load.not_once() == {}
+            assert load.wrong_data() == []
+        else:
+            assert lost, "else the test would see nothing"
+    eventually(lambda: kubectl.status("daskjob", "j").get("jobStatus") == "Successful", seconds=120)
+    assert "retries" not in kubectl.status("daskjob", "j")

@@ -1,0 +1,308 @@
+"""Clusters and jobs in queues of the real Kueue.
+
+Left out unless it has been built, ``python -m tests.cluster kueue``: that takes as long as Kubernetes itself.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from tests.cluster import ControlPlane
+from tests.cluster.images import ROOT
+from tests.e2e.support import Kubectl
+from tests.support.controller import Controller
+from tests.support.kueue import PROGRAM, intruder, kueue, local_queue, priority
+from tests.support.queues import QUEUE, Queue, eventually, is_true, items, queued, why, workers
+
+from dask_crds.names import Annotation, Label
+
+pytestmark = pytest.mark.control_plane
+
+
+@pytest.fixture(scope="module")
+def installed(control_plane: ControlPlane) -> Iterator[None]:
+    with kueue(control_plane):
+        control_plane.kubectl("apply", "-f", "-", input=items(priority("high", 1000), priority("low", -1000)))
+        yield
+
+
+@pytest.fixture
+def make_queue(kubectl: Kubectl, installed: None) -> Iterator[Any]:
+    made = list[Queue]()
+
+    def make(cpu: str, **options: Any) -> Queue:
+        made.append(Queue(kubectl, cpu, **options))
+        return made[-1]
+
+    yield make
+    for queue in made:
+        queue.kubectl("delete", "--all", "daskjobs,daskclusters,jobs")
+        queue.kubectl("delete", "--wait=false", "clusterqueue,resourceflavor", queue.name)
+
+
+class Watched:
+    """Looks again and again whether Pods ask for more than there is quota."""
+
+    def __init__(self, queue: Queue, most: int) -> None:
+        self.queue, self.most, self.samples = queue, most, list[int]()
+        self._over = threading.Event()
+        self._looking = ThreadPoolExecutor(1)
+
+    def _look(self) -> None:
+        while not self._over.wait(0.2):
+            self.samples.append(self.queue.used())
+
+    def __enter__(self) -> Watched:
+        self._looked = self._looking.submit(self._look)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._looked.result()
+        self._looking.shutdown()
+        assert len(self.samples) > 3
+        assert max(self.samples) <= self.most
+
+
+@pytest.mark.usefixtures("controller")
+def test_nothing_starts_without_quota_and_the_words_are_kueues(make_queue, kubectl, kube):
+    queue = make_queue("1500m")
+    kubectl.apply(queued(kube.cluster_manifest("c", **workers(2))))
+    eventually(lambda: "insufficient" in why(kubectl, "daskcluster", "c"))
+    assert why(kubectl, "daskcluster", "c").startswith(f"False Queued: LocalQueue {QUEUE}: ")
+    assert "insufficient" in why(kubectl, "daskcluster", "c", "Ready")
+    assert why(kubectl, "daskcluster", "c", "Suspended").startswith("False")
+    assert queue.pods() == []
+    (base,) = queue.workloads()
+    assert {s["name"]: s["count"] for s in base["spec"]["podSets"]} == {"scheduler": 1, "c-default": 2}
+
+    queue.set_quota("3")
+    kubectl.wait_ready("daskcluster", "c")
+    assert why(kubectl, "daskcluster", "c") == f"True Admitted: ClusterQueue {queue.name} has granted quota"
+    assert {p["metadata"]["annotations"][Annotation.WORKLOAD] for p in queue.pods("worker")} == {
+        base["metadata"]["name"]
+    }
+    eventually(lambda: is_true(queue.workloads("base")[0], "PodsReady"))
+    children = kubectl.json("get", "pods,deployments,services,configmaps,daskworkergroups")["items"]
+    assert [c["metadata"]["name"] for c in children if Label.QUEUE in c["metadata"].get("labels", {})] == []
+
+
+@pytest.mark.usefixtures("controller")
+def test_flavors_reach_the_pods_and_never_the_users_object(make_queue, control_plane, kubectl, kube):
+    control_plane.kubectl("label", "--overwrite", "node", "kwok-1", "pool=fast")
+    taint = {"key": "spot", "operator": "Exists", "effect": "NoSchedule"}
+    queue = make_queue("9", labels={"pool": "fast"}, tolerations=[taint])
+    job = queued(kube.job_manifest("j", "pass", cluster={"spec": kube.cluster_spec(**workers(2, 1))}))
+    (runner,) = job["spec"]["job"]["spec"]["containers"]
+    runner["resources"] = {"requests": {"cpu": "10m"}}  # without any, quota says nothing of its node
+    kubectl.apply(job)
+    eventually(lambda: len(queue.pods()) == 4)  # scheduler, runner, one guaranteed worker and another
+    for pod in queue.pods():
+        assert pod["spec"]["nodeSelector"] == {"pool": "fast"}
+        assert taint in pod["spec"]["tolerations"]
+        assert pod["spec"]["nodeName"] == "kwok-1"
+    for kind in ("daskjob", "daskcluster"):
+        assert "nodeSelector" not in json.dumps(kubectl.json("get", kind, "j")["spec"])
+    (written,) = (
+        fields["manager"] for fields in _managers(kubectl, "daskjob", "j") if "f:spec" in fields.get("fieldsV1", {})
+    )
+    assert written.startswith("kubectl")
+
+
+def _managers(kubectl: Kubectl, kind: str, name: str) -> list[dict[str, Any]]:
+    return list(kubectl.json("get", kind, name, "--show-managed-fields")["metadata"]["managedFields"])
+
+
+@pytest.mark.usefixtures("controller")
+def test_preemption_takes_as_many_surplus_workers_as_it_needs(make_queue, kubectl, kube):
+    queue = make_queue("4100m")
+    with Watched(queue, 4100):
+        kubectl.apply(queued(kube.cluster_manifest("c", **workers(4, 1))))
+        kubectl.wait_ready("daskcluster", "c")
+        assert (queue.admitted("base"), queue.admitted("surplus")) == (1, 3)
+        scheduler = queue.pods("scheduler")[0]["metadata"]["uid"]
+
+        kubectl.apply(intruder("urgent", QUEUE, "2", priority_class="high"))
+        eventually(lambda: kubectl.status("job", "urgent").get("active"))
+        eventually(lambda: len(queue.pods("worker")) == 2)
+        assert (queue.admitted("base"), queue.admitted("surplus")) == (1, 1)
+        assert queue.pods("scheduler")[0]["metadata"]["uid"] == scheduler
+        eventually(lambda: "2 workers wait for quota" in why(kubectl, "daskworkergroup", "c-default", "Ready"))
+
+        kubectl("delete", "job", "urgent")
+        kubectl.wait_ready("daskcluster", "c")
+        assert len(queue.pods("worker")) == 4
+        assert queue.pods("scheduler")[0]["metadata"]["uid"] == scheduler
+
+
+@pytest.mark.usefixtures("controller")
+def test_a_smaller_group_gives_surplus_quota_back_and_keeps_what_is_guaranteed(make_queue, kubectl, kube):
+    queue = make_queue("9")
+    kubectl.apply(queued(kube.cluster_manifest("c", **workers(5, 2))))
+    kubectl.wait_ready("daskcluster", "c")
+    assert queue.admitted("surplus") == 3
+    (base,) = queue.workloads("base")
+    kubectl("scale", "daskworkergroup", "c-default", "--replicas=3")
+    eventually(lambda: len(queue.workloads("surplus")) == 1 and len(queue.pods("worker")) == 3)
+    on_base = [p for p in queue.pods("worker") if _workload(p) == base["metadata"]["name"]]
+    assert len(on_base) == 2
+    kubectl("delete", "pod", on_base[0]["metadata"]["name"])  # a new one takes its place in the base
+    eventually(lambda: sum(_workload(p) == base["metadata"]["name"] for p in queue.pods("worker")) == 2)
+    assert len(queue.workloads("surplus")) == 1
+
+
+def _workload(pod: dict[str, Any]) -> str:
+    return str(pod["metadata"]["annotations"][Annotation.WORKLOAD])
+
+
+@pytest.mark.usefixtures("controller")
+def test_a_job_whose_base_is_preempted_runs_again_and_counts_no_failure(make_queue, kubectl, kube):
+    queue = make_queue("3")
+    job = kube.job_manifest("j", "pass", cluster={"spec": kube.cluster_spec(**workers(2))})
+    with Watched(queue, 3000):
+        kubectl.apply(queued(job))
+        eventually(lambda: kubectl.status("daskjob", "j").get("jobStatus") == "Running")
+        kubectl.apply(intruder("urgent", QUEUE, "2", priority_class="high"))
+        eventually(lambda: kubectl.status("job", "urgent").get("active"))
+        assert queue.pods() == []
+        eventually(lambda: why(kubectl, "daskjob", "j").startswith("False Queued"))
+        assert not is_true(kubectl.json("get", "daskjob", "j"), "Failed")
+        kubectl("delete", "job", "urgent")
+        eventually(lambda: len(queue.pods("job-runner")) == 1)
+    (runner,) = queue.pods("job-runner")
+    kubectl("annotate", "pod", runner["metadata"]["name"], "test.dask.org/exit-code=0")
+    eventually(lambda: kubectl.status("daskjob", "j").get("jobStatus") == "Successful")
+    assert "retries" not in kubectl.status("daskjob", "j")
+    eventually(lambda: is_true(queue.workloads("base")[0], "Finished") and not queue.workloads("surplus"))
+
+
+@pytest.mark.usefixtures("controller")
+def test_who_runs_a_queue_can_hold_back_a_workload_and_drain_the_queue(make_queue, kubectl, kube):
+    queue = make_queue("9")
+    kubectl.apply(queued(kube.cluster_manifest("c", **workers(2, 1))))
+    kubectl.wait_ready("daskcluster", "c")
+    (base,) = queue.workloads("base")
+    for active in ("false", "true"):
+        patch = f'-p={{"spec":{{"active":{active}}}}}'
+        kubectl("patch", "workload", base["metadata"]["name"], "--type=merge", patch)
+        if active == "false":
+            eventually(lambda: queue.pods() == [] and "is not active" in why(kubectl, "daskcluster", "c"))
+            assert not is_true(queue.workloads("base")[0], "QuotaReserved")
+    kubectl.wait_ready("daskcluster", "c")
+    queue.stop("HoldAndDrain")
+    eventually(lambda: queue.pods() == [])
+    queue.stop("None")
+    kubectl.wait_ready("daskcluster", "c")
+    assert queue.workloads("base")[0]["metadata"]["uid"] == base["metadata"]["uid"]
+
+
+@pytest.mark.usefixtures("controller")
+def test_suspended_and_deleted_clusters_give_all_quota_back(make_queue, kubectl, kube):
+    queue = make_queue("9")
+    kubectl.apply(queued(kube.cluster_manifest("c", **workers(2, 1))))
+    kubectl.wait_ready("daskcluster", "c")
+    kubectl("patch", "daskcluster", "c", "--type=merge", '-p={"spec":{"suspend":true}}')
+    eventually(lambda: queue.workloads() == [] and queue.pods() == [])
+    kubectl("patch", "daskcluster", "c", "--type=merge", '-p={"spec":{"suspend":null}}')
+    kubectl.wait_ready("daskcluster", "c")
+    kubectl("delete", "daskcluster", "c")
+    eventually(lambda: queue.workloads() == [])
+
+
+@pytest.mark.usefixtures("controller")
+def test_other_resources_are_queued_for_anew(make_queue, kubectl, kube):
+    queue = make_queue("4100m")
+    kubectl.apply(queued(kube.cluster_manifest("c", **workers(2))))
+    kubectl.wait_ready("daskcluster", "c")
+    with Watched(queue, 4100):
+        kubectl.apply(queued(kube.cluster_manifest("c", **(workers(2) | {"worker_cpu": "2"}))))
+        eventually(lambda: queue.used() == 4020)
+        kubectl.wait_ready("daskcluster", "c")
+
+
+@pytest.mark.usefixtures("controller")
+def test_a_label_that_comes_or_goes(make_queue, kubectl, kube):
+    queue = make_queue("1")
+    kubectl.apply(kube.cluster_manifest("c", **workers(2)))
+    kubectl.wait_ready("daskcluster", "c")
+    kubectl("label", "daskcluster", "c", f"{Label.QUEUE}={QUEUE}")
+    eventually(lambda: queue.pods() == [] and "insufficient" in why(kubectl, "daskcluster", "c"))
+    kubectl("label", "daskcluster", "c", f"{Label.QUEUE}-")
+    kubectl.wait_ready("daskcluster", "c")
+    eventually(lambda: queue.workloads() == [])
+    assert why(kubectl, "daskcluster", "c") == ""
+
+
+def test_an_operator_that_is_killed_goes_on_where_it_was(make_queue, control_plane, namespace, kubectl, kube):
+    queue = make_queue("4100m")
+    states = [
+        lambda: queue.workloads("base"),
+        lambda: queue.admitted("base"),
+        lambda: queue.pods("scheduler"),
+        lambda: queue.workloads("surplus"),
+        lambda: len(queue.pods("worker")) > 1,
+    ]
+    controller = Controller(control_plane, namespace)
+    try:
+        with Watched(queue, 4100):
+            kubectl.apply(queued(kube.cluster_manifest("c", **workers(4, 1))))
+            for reached in states:
+                eventually(reached)
+                controller.kill()
+                controller.start()
+            kubectl.wait_ready("daskcluster", "c")
+            kubectl.apply(intruder("urgent", QUEUE, "4", priority_class="high"))
+            for left in (4, 2, 0):
+                eventually(lambda left=left: len(queue.pods("worker")) <= left)
+                controller.kill()
+                controller.start()
+            eventually(lambda: kubectl.status("job", "urgent").get("active"))
+            kubectl("delete", "job", "urgent")
+            kubectl.wait_ready("daskcluster", "c")
+    finally:
+        controller.kill()
+    assert (queue.admitted("base"), queue.admitted("surplus"), len(queue.pods("worker"))) == (1, 3, 4)
+    assert len({_workload(p) for p in queue.pods("worker")}) == 4
+
+
+@pytest.mark.usefixtures("controller", "installed")
+def test_pods_that_kueue_takes_by_itself_are_told(make_queue, kubectl, kube):
+    queue = make_queue("0")
+    kubectl.apply(local_queue("default", queue.name))
+    kubectl.apply(kube.cluster_manifest("c", **workers(1)))
+    eventually(lambda: "CapturedByKueue" in why(kubectl, "daskcluster", "c", "Ready"))
+
+
+@pytest.mark.usefixtures("controller")
+def test_running_clusters_do_not_notice_that_kueue_is_down(make_queue, control_plane, kubectl, kube):
+    queue = make_queue("9")
+    kubectl.apply(queued(kube.cluster_manifest("c", **workers(1))))
+    kubectl.wait_ready("daskcluster", "c")
+    before = {p["metadata"]["uid"] for p in queue.pods()}
+    process = control_plane.processes.running(PROGRAM)
+    process.send_signal(19)  # SIGSTOP: nobody answers its webhooks
+    try:
+        kubectl.apply(queued(kube.cluster_manifest("later", **workers(1))))
+        eventually(lambda: "webhook" in why(kubectl, "daskcluster", "later", "Ready"), seconds=90)
+        assert {p["metadata"]["uid"] for p in queue.pods()} == before
+    finally:
+        process.send_signal(18)
+    kubectl.wait_ready("daskcluster", "later")
+    assert {p["metadata"]["uid"] for p in queue.pods()} >= before
+
+
+@pytest.mark.usefixtures("controller", "installed")
+def test_the_example_of_dist_works(kubectl):
+    folder = str(ROOT / "dist" / "queues")
+    kubectl("apply", "-k", folder)
+    try:
+        kubectl.wait_ready("daskcluster", "queued", seconds=180)
+        assert len(kubectl.json("get", "workloads")["items"]) == 3
+        kubectl("delete", "daskcluster", "queued")
+    finally:
+        kubectl("delete", "--wait=false", "-k", folder)

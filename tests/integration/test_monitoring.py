@@ -1,0 +1,105 @@
+"""A real Prometheus reads the running operator, by the rules that it is given."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster import ControlPlane, components
+from tests.cluster.processes import free_port
+from tests.e2e.support import Kubectl, Manifests, eventually
+from tests.support.clusters import or_skip
+from tests.support.controller import Controller
+from tests.support.promql import filled_in
+
+from dask_constructs.monitoring.alerts import groups
+from dask_constructs.monitoring.dashboards import dashboards
+from dask_constructs.monitoring.rules import WORKERS
+
+pytestmark = pytest.mark.control_plane
+
+#: What shows nothing here: fake nodes run neither Dask nor tasks, nothing is lost, and nobody uses a GPU.
+EMPTY = {
+    "dask-operator": set[str](),
+    "dask-clusters": {
+        "Autoscaling",
+        "What Dask's workers do",
+        "Tasks by state",
+        "Compute by kind of task",
+        "Transfers between workers",
+        "Memory of workers",
+        "Deaf schedulers",
+        "Workers that died at work",
+        "GPUs by owner",
+        "Not ready",
+    },
+}
+Ask = Callable[[str], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def served() -> int:
+    """The port of the operator's metrics."""
+    return free_port()
+
+
+@pytest.fixture
+def operator(control_plane: ControlPlane, namespace: str, served: int) -> Iterator[Controller]:
+    running = Controller(control_plane, namespace, "--port", str(served))
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def ask(control_plane: ControlPlane, namespace: str, served: int, tmp_path: Path) -> Iterator[Ask]:
+    """Queries a Prometheus that scrapes the operator as the ServiceMonitor has it, though more often."""
+    with or_skip("Prometheus"):
+        program = components.unpacked("prometheus", "usr/bin/prometheus")
+    port = free_port()
+    (tmp_path / "rules.yaml").write_text(json.dumps({"groups": groups("https://example.org", namespace, {})}))
+    target = {"targets": [f"127.0.0.1:{served}"], "labels": {"namespace": namespace, "pod": "o-0"}}
+    scrape = {"job_name": "dask-operator", "honor_labels": True, "static_configs": [target]}
+    every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    configuration = {"global": every, "rule_files": ["rules.yaml"], "scrape_configs": [scrape]}
+    (tmp_path / "prometheus.yaml").write_text(json.dumps(configuration))
+    options = [f"--config.file={tmp_path}/prometheus.yaml", f"--storage.tsdb.path={tmp_path}/data"]
+    control_plane.processes.start("prometheus", program, *options, f"--web.listen-address=127.0.0.1:{port}")
+
+    def query(expr: str) -> list[dict[str, Any]]:
+        url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': expr})}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+            return found
+
+    yield query
+    control_plane.processes.stop("prometheus")
+
+
+def test_panels_show_what_there_is_and_alerts_what_is_wrong(
+    ask: Ask, operator: Controller, kubectl: Kubectl, kube: Manifests, namespace: str
+) -> None:
+    kubectl.apply(kube.cluster_manifest("seen", workers=2))
+    kubectl.wait_ready("daskcluster", "seen")
+    ready = f'{WORKERS}{{namespace="{namespace}", cluster="seen", workergroup="seen-default", state="ready"}}'
+    eventually(lambda: ask(f"{ready} == 2"))
+    chosen = {"$namespace": namespace, "$cluster": "seen", "$__rate_interval": "30s"}
+
+    def empty(uid: str) -> set[str]:
+        (rows,) = (d.rows for d in dashboards() if d.uid == uid)
+        panels = [panel for row in rows for panel in row.panels]
+        return {p.title for p in panels if not all(ask(filled_in(query.expr, chosen)) for query in p.queries)}
+
+    for uid, nothing in EMPTY.items():
+        with contextlib.suppress(AssertionError):
+            eventually(lambda uid=uid, nothing=nothing: empty(uid) == nothing)
+        assert empty(uid) == nothing
+    assert ask("ALERTS") == []
+
+    operator.kill()
+    eventually(lambda: [alert["metric"]["alertname"] for alert in ask("ALERTS")] == ["DaskOperatorDown"])
