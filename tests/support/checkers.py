@@ -43,7 +43,7 @@ def kubeconform_with(schemas: Path) -> Callable[..., dict[str, Any]]:
     """Runs kubeconform, strict, with the schemas that ``dist/schemas`` offers; gives its report.
 
     ``schemas`` is an empty folder for those of others. Kubernetes' own schemas, which it would download, are those of
-    the package kubernetes-validate; those of Argo CD, Flux, Gateway API, Kueue and Prometheus' operator are of their CRDs.
+    the package kubernetes-validate; those of Argo CD, Flux, Gateway API, Kueue and Prometheus' operator of their CRDs.
     """
     with or_skip("kubeconform"):
         program = components.ensure(["kubeconform"])["kubeconform"]
