@@ -42,7 +42,7 @@ def recipe(stated: dict[str, Any], source: str, digest: str) -> str:
 
     Args:
         stated: ``pyproject.toml``.
-        source: name of the source on PyPI.
+        source: name of the source on the release's page.
         digest: its SHA-256.
     """
     project, python = stated["project"], stated["project"]["requires-python"]
@@ -53,7 +53,7 @@ def recipe(stated: dict[str, Any], source: str, digest: str) -> str:
         "context": {"version": project["version"]},
         "package": {"name": project["name"], "version": "${{ version }}"},
         "source": {
-            "url": f"https://pypi.org/packages/source/{project['name'][0]}/{project['name']}/{source}",
+            "url": f"{project['urls']['Source']}/releases/download/v{project['version']}/{source}",
             "sha256": digest,
         },
         "build": {
