@@ -14,10 +14,10 @@ object, not of the operator.
 
 ## The operator: clusters, worker groups, jobs, autoscalers
 
-Shown by the replica that leads, and by no other. A series goes with its object. `owner` is the value of the label
-`{Label.OWNER}` (or `--owner-label`) of the DaskCluster or DaskJob, empty without one; a worker group has its
-cluster's unless it has one itself. `reason` is one of [reasons](reasons.md) or a well-known one of Kubernetes, else
-`{OTHER_REASON}`.
+Shown by the replica that leads, and by no other. A series goes with its object. `owner` is the annotation
+`{Label.OWNER}` of the DaskCluster or DaskJob (on a cluster from a template: who made it), else its label of that key,
+else empty; `--owner-label` names another key. A worker group has its cluster's, and its own where that has none.
+`reason` is one of [reasons](reasons.md) or a well-known one of Kubernetes, else `{OTHER_REASON}`.
 """
 
 _REST = """

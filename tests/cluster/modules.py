@@ -77,9 +77,9 @@ _KUSTOMIZE_CONTROLLER = "github.com/fluxcd/kustomize-controller"
 _FLUX_CLI = "github.com/fluxcd/flux2/v2"
 _KEDA = "github.com/kedacore/keda/v2"
 _CERT_MANAGER = "github.com/cert-manager/cert-manager"
-_KUEUE = "sigs.k8s.io/kueue"
 _PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
 _HELM = "helm.sh/helm/v4"
+_KUEUE = "sigs.k8s.io/kueue"
 _NETWORK_POLICIES = "sigs.k8s.io/kube-network-policies"
 MODULES = (
     Module(
@@ -216,7 +216,6 @@ MODULES = (
         crds="deploy/crds/cert-manager.io_*.yaml",
         lacks={"cmd/controller/main.go": Path(__file__).with_name("cert_manager.go").read_text()},
     ),
-    Module(_KUEUE, "0.19.2", (f"{_KUEUE}/cmd/kueue",), crds="config/components/crd/bases/*.yaml"),
     Module(
         _HELM,
         "4.3.1",
@@ -228,6 +227,7 @@ MODULES = (
             "linux-{arch}/helm",
         ),
     ),
+    Module(_KUEUE, "0.19.2", (f"{_KUEUE}/cmd/kueue",), crds="config/components/crd/bases/*.yaml"),
     Module("sigs.k8s.io/gateway-api", "1.6.1", (), crds="config/crd/standard/*routes.yaml"),
     # Those of monitors and rules, of ten.
     Module(_PROMETHEUS_OPERATOR, "0.93.0", (), crds="example/prometheus-operator-crd/*[ol][re]s.yaml"),

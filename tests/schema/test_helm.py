@@ -40,6 +40,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "priority_class": "system-cluster-critical",
         "node_selector": {"pool": "system", "spot": "false"},
         "tolerations": [{"key": "system", "operator": "Exists"}, {"key": "1", "value": "yes", "effect": "NoSchedule"}],
+        "queues": False,
         "cluster_domain": "k8s.example.com",
         "not_inherited": ["corp.example/", 'odd"%/'],
         "args": ["--workers=20", "--log-level=debug"],
@@ -50,6 +51,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "crds": False,
         "aggregated_roles": False,
         "confined": False,
+        "queues": True,
         "egress": [{"to": [{"namespaceSelector": {}}]}],
     },
 }

@@ -43,13 +43,12 @@ def kubeconform_with(schemas: Path) -> Callable[..., dict[str, Any]]:
     """Runs kubeconform, strict, with the schemas that ``dist/schemas`` offers; gives its report.
 
     ``schemas`` is an empty folder for those of others. Kubernetes' own schemas, which it would download, are those of
-    the package kubernetes-validate; those of Argo CD, Flux, Gateway API, Prometheus' operator and Kueue
-    are of their CRDs.
+    the package kubernetes-validate; those of Argo CD, Flux, Gateway API, Kueue and Prometheus' operator of their CRDs.
     """
     with or_skip("kubeconform"):
         program = components.ensure(["kubeconform"])["kubeconform"]
-        tools = (*components.ARGO_CD, *components.FLUX, *components.GATEWAY_API)
-        tools += (*components.PROMETHEUS_OPERATOR, *components.KUEUE)
+        others = (components.GATEWAY_API, components.KUEUE, components.PROMETHEUS_OPERATOR)
+        tools = (*components.ARGO_CD, *components.FLUX, *(tool for each in others for tool in each))
         crds = [path for tool in tools for path in components.upstream_crds(tool)]
     package = Path(kubernetes_validate.__file__).parent
     for path in (package / "kubernetes-json-schema" / f"v{VERSION}-local-strict").glob("*.json"):

@@ -72,24 +72,30 @@ def test_each_block_says_what_it_is() -> None:
 
 @of("python")
 def test_a_program_runs(block: Block, tmp_path: Path) -> None:
-    """One that declares an app, or what may stand in one; of those that need a cluster, what they import is there."""
+    """One that declares an app, or what may stand in one. Of others, which need a cluster, imports are tried."""
     tree = ast.parse(block.text)
-    if "App(" in block.text:
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    if "App" in names:
         if block.page.name not in RUN_ELSEWHERE:
             run(block.text, tmp_path)
-        return
-    c = chart(namespace="docs")
-    given: dict[str, Any] = {**vars(dask_constructs), "chart": c, "app": None, "__builtins__": __builtins__}
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    if "cluster" in names and not block.text.startswith("cluster ="):
-        given["cluster"] = DaskCluster(c, "cluster", name="analytics", image=IMAGE, memory="8Gi")
-    if names & set(dask_constructs.__all__) or "cluster" in names:
+    elif names & {*dask_constructs.__all__, "cluster"} and not imports:
+        c = chart(namespace="docs")
+        given: dict[str, Any] = {**vars(dask_constructs), "chart": c, "IMAGE": IMAGE}
+        if not names & set(dask_constructs.__all__):
+            given["cluster"] = DaskCluster(c, "cluster", name="analytics", image=IMAGE, memory="8Gi")
         exec(block.text, given)
         assert synth(c)
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
+    else:
+        for node in filter(is_to_be_had, imports):
             exec(compile(ast.Module([node], []), str(block), "exec"), {})
+
+
+def is_to_be_had(node: ast.Import | ast.ImportFrom) -> bool:
+    """Whether it is ours, or installed: not everything is that users combine us with."""
+    module = node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
+    package = module.partition(".")[0]
+    return package.startswith("dask_") or importlib.util.find_spec(package) is not None
 
 
 # --- manifests --------------------------------------------------------------------------------------------------------

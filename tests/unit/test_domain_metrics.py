@@ -105,6 +105,12 @@ def test_a_cluster_and_its_owner(site: Site) -> None:
     assert site.shown("dask_cluster_info") == site.shown("dask_cluster_condition") == {}
 
 
+def test_an_annotation_that_a_policy_keeps_goes_before_a_label(site: Site) -> None:
+    marked = {"labels": {Label.OWNER: "eve"}, "annotations": {Label.OWNER: "system:serviceaccount:team:ann"}}
+    site.put(dump(cluster()), metadata=marked)
+    assert site.shown("dask_cluster_info") == {"team simple system:serviceaccount:team:ann": 1}
+
+
 def dump_status(status: Any) -> Any:
     return msgspec.to_builtins(status)
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.support.constructs import IMAGE, chart, errors, only
+from tests.support.constructs import IMAGE, chart, errors, only, synth
 from tests.support.questions import answers_of, parts
 from tests.support.states import NOW, cluster, observed_cluster, pod_spec, scheduler_pod
 from tests.unit.test_cluster import complete
 from tests.unit.test_job import Run, runner_pod
 
-from dask_constructs import DaskCluster, DaskJob, History, problems
+from dask_constructs import DaskCluster, DaskGuardrails, DaskJob, History, problems
 from dask_controller.core.actions import Plan
 from dask_controller.core.cluster import plan_cluster
 from dask_controller.core.cluster_status import cluster_status
@@ -81,6 +81,18 @@ def test_mistakes_in_manifests_are_told(history: dict[str, Any], why: str) -> No
     manifest["spec"]["history"] = history
     (said,) = problems(manifest)
     assert said.startswith(why)
+
+
+def test_guardrails_without_claims_allow_no_history() -> None:
+    def rules(**options: Any) -> str:
+        c = chart()
+        DaskGuardrails(c, "guardrails", **options)
+        return str(synth(c))
+
+    assert "?history" not in rules()
+    without = rules(volumes=["emptyDir"])
+    assert "!object.spec.?history.hasValue()" in without
+    assert "!object.spec.cluster.spec.?history.hasValue()" in without
 
 
 # --- the scheduler's Pod ----------------------------------------------------------------------------------------------

@@ -54,6 +54,11 @@ def test_of_many_workers_those_that_need_a_look_are_shown() -> None:
     ]
 
 
+def test_what_runs_is_not_ready_yet() -> None:
+    seen = Seen(clusters=(make.cluster(make.STARTS),), pods=(make.scheduler(phase="Running"),))
+    assert "… Scheduler analytics-scheduler-5d9c-x7k2p  running, not ready" in rendered(seen)
+
+
 def test_drains_are_told() -> None:
     entry = {"name": "analytics-default-worker-1", "since": "2027-01-15T07:57:00Z", "message": "it runs 2 tasks"}
     text = rendered(cluster_with(2, desiredReplicas=1, draining=[entry]))

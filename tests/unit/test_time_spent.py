@@ -15,8 +15,11 @@ from tests.unit.test_job import Run, runner_pod
 from dask_controller.core.conditions import condition
 from dask_controller.core.pod import Stages, pod
 from dask_controller.core.questions import Progress
+from dask_controller.core.queue import Queued
+from dask_controller.core.run import Run as Derived
 from dask_controller.core.run_questions import Work
 from dask_controller.core.time import format_time, parse_time
+from dask_controller.core.time_spent import time_spent
 from dask_crds.model import DaskClusterStatus, TimeSpent
 from dask_crds.names import Component, Label
 
@@ -157,6 +160,16 @@ def test_who_is_held_by_a_queue_is_queued():
     run.runner_runs(**staged(61, 62, 62, 64))
     run.step(NOW + 65)
     assert parts(run.status.time_spent)["queued"] == 60
+
+
+@pytest.mark.parametrize(("by_its_user", "part"), [(False, "queued"), (True, "suspended")])
+def test_who_has_no_quota_of_kueue_is_queued(by_its_user, part):
+    """Without it a job is as if suspended."""
+    run = asked_for()
+    run.step(NOW)
+    run.changed(suspend=True)
+    o = msgspec.structs.replace(run.observed, queued=Queued(name="team", suspended=by_its_user))
+    assert time_spent(Derived(o, NOW + 5), wanted=False).state == part
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,9 @@ CASES: tuple[make.Case, ...] = (
         "dask-schedular.*not found",
         make.scheduler(
             **make.waiting(
-                "scheduler", "RunContainerError", 'exec: "dask-schedular": executable file not found in $PATH'
+                "scheduler",
+                "CrashLoopBackOff",
+                lastState=make.ended(128, "StartError", 'exec: "dask-schedular": executable file not found in $PATH'),
             )
         ),
     ),

@@ -122,7 +122,7 @@ def _command(**place: bool) -> Callable[[Function], click.Command]:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit status: 0 if what was asked for was done, 1 if not, 2 for a wrong command line.",
 )
-@_place(everywhere=True)
+@_place()
 @click.version_option(version("dask-gitops"), message="%(version)s")
 @click.pass_context
 def kubectl_dask(context: click.Context) -> None:

@@ -95,6 +95,8 @@ def seconds(value: object) -> float | None:
 
 def plain(value: str, longest: int = LONGEST) -> str:
     """Words of others without what moves a cursor or changes colours, on one line."""
+    if len(value) <= longest and value.isprintable() and "  " not in value:
+        return value.strip()
     words = " ".join(value[: 4 * longest].split())
     kept = "".join(c for c in words if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
     return kept if len(kept) <= longest else f"{kept[: longest - 1]}…"

@@ -112,6 +112,8 @@ def _runs(status: Manifest) -> bool:
 def _waits(pod: Manifest, status: Manifest, reason: str) -> Cause:
     name, words = text(status, "name"), text(status, "state", "waiting", "message")
     before = at(status, "lastState", "terminated")
+    if reason == "CrashLoopBackOff" and at(before, "reason") in ("StartError", "ContainerCannotRun"):
+        return _of(pod, "RunContainerError", text(before, "message") or "its command cannot be started", name)
     if reason == "CrashLoopBackOff" and before:
         return _of(pod, reason, f"{_ending(before)}, {number(status, 'restartCount')} times by now", name)
     if missing := _missing(words):

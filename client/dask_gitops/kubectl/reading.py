@@ -103,18 +103,16 @@ async def _got(access: Access, row: ApiResource, namespace: str, params: dict[st
         raise Unreachable(f"Kubernetes does not answer: {error or type(error).__name__}") from error
 
 
-async def seen(access: Access, *, everywhere: bool = False, cluster: str = "", causes: bool = False) -> Seen:
+async def seen(access: Access, *, everywhere: bool = False, causes: bool = False) -> Seen:
     """What there is of Dask.
 
     Args:
         access: way to the API server.
         everywhere: in all namespaces.
-        cluster: the only one whose Pods are wanted, as well as its groups and job.
         causes: whether to read what `why` wants besides: events, quotas, queues.
     """
-    selector = f"{Label.CLUSTER}={cluster}" if cluster else Label.CLUSTER
     kinds = [listed(access, kind, everywhere=everywhere) for kind in _KINDS]
-    *dask, pods = await asyncio.gather(*kinds, listed(access, "Pod", everywhere=everywhere, selector=selector))
+    *dask, pods = await asyncio.gather(*kinds, listed(access, "Pod", everywhere=everywhere, selector=Label.CLUSTER))
     clusters, groups, jobs, autoscalers = map(tuple, dask)
     everything = Seen(clusters=clusters, groups=groups, jobs=jobs, autoscalers=autoscalers, pods=tuple(pods))
     return await _with_causes(access, everything) if causes else everything

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dask_crds import names
 from dask_crds.names import Component, Label
@@ -24,11 +24,16 @@ class Seen:
     workloads: tuple[Manifest, ...] = ()  #: of Kueue, where it is installed
     unread: tuple[str, ...] = ()  #: what could not be read for want of a right, as the right that is missing
 
-    def within(self, namespace: str) -> Seen:
-        """The part in one namespace."""
-        kinds = ("clusters", "groups", "jobs", "autoscalers", "pods", "events", "quotas", "workloads")
-        parts = {kind: tuple(it for it in getattr(self, kind) if namespace_of(it) == namespace) for kind in kinds}
-        return replace(self, **parts)
+    def by_namespace(self) -> dict[str, Seen]:
+        """The part in each namespace that has one."""
+        parts: dict[str, dict[str, list[Manifest]]] = {}
+        for kind in ("clusters", "groups", "jobs", "autoscalers", "pods", "events", "quotas", "workloads"):
+            for it in getattr(self, kind):
+                parts.setdefault(namespace_of(it), {}).setdefault(kind, []).append(it)
+        return {
+            namespace: Seen(unread=self.unread, **{kind: tuple(objects) for kind, objects in part.items()})
+            for namespace, part in parts.items()
+        }
 
     def cluster_of(self, job: Manifest) -> Manifest | None:
         """The cluster of a job's run."""

@@ -7,7 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .cause import State
-from .facts import Manifest, ago, at, condition, holds, label, maps, name_of, namespace_of, number, seconds, text
+from .facts import (
+    Manifest,
+    ago,
+    at,
+    condition,
+    controller,
+    holds,
+    label,
+    maps,
+    name_of,
+    namespace_of,
+    number,
+    seconds,
+    text,
+    uid_of,
+)
 from .pods import is_ready, pod_cause
 from .seen import Seen
 from .why import why
@@ -40,16 +55,19 @@ class Node:
 
 def forest(seen: Seen, now: float, *, name: str = "") -> list[Node]:
     """The trees of all jobs and clusters, or of those with a name."""
-    jobs = [job for job in seen.jobs if name in ("", name_of(job))]
-    owned = {text(at(c, "metadata"), "uid") for job in seen.jobs if (c := _cluster_of(job, seen)) is not None}
-    clusters = [c for c in seen.clusters if name in ("", name_of(c)) and text(c, "metadata", "uid") not in owned]
-    roots = [*(_job(job, seen.within(namespace_of(job)), now) for job in jobs)]
-    roots += [_cluster(c, seen.within(namespace_of(c)), now, root=True) for c in clusters]
+    roots = [root for part in seen.by_namespace().values() for root in _roots(part, now, name)]
     return sorted(roots, key=lambda node: (node.namespace, node.kind, node.name))
 
 
-def _cluster_of(job: Manifest, seen: Seen) -> Manifest | None:
-    return seen.within(namespace_of(job)).cluster_of(job)
+def _roots(seen: Seen, now: float, name: str) -> Iterator[Node]:
+    """Those of one namespace; the cluster of a job is below it."""
+    uids = {uid_of(job) for job in seen.jobs}
+    for job in seen.jobs:
+        if name in ("", name_of(job)):
+            yield _job(job, seen, now)
+    for cluster in seen.clusters:
+        if name in ("", name_of(cluster)) and text(controller(cluster), "uid") not in uids:
+            yield _cluster(cluster, seen, now, root=True)
 
 
 def _job(job: Manifest, seen: Seen, now: float) -> Node:
@@ -152,7 +170,8 @@ def _pod(pod: Manifest, seen: Seen, now: float, kind: str, draining: Manifest | 
     elif is_ready(pod):
         words, state = "ready", State.FINE
     else:
-        words, state = phase, State.FINE if phase in ("Succeeded", "Running", "going") else State.WAIT
+        words = "running, not ready" if phase == "Running" else phase
+        state = State.FINE if phase == "Succeeded" else State.WAIT
     detail = {"phase": phase, "node": text(pod, "spec", "nodeName"), "group": label(pod, "dask.org/workergroup-name")}
     return Node(kind, name_of(pod), state, words, {key: value for key, value in detail.items() if value})
 

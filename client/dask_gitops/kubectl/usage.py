@@ -58,7 +58,8 @@ def lines(seen: Seen, metrics: Iterable[Manifest], now: float) -> list[Line]:
         now: the time in seconds since 1970.
     """
     used = {(namespace_of(each), name_of(each)): _used(each) for each in metrics}
-    found = [_line(cluster, seen.within(namespace_of(cluster)), used, now) for cluster in seen.clusters]
+    parts = seen.by_namespace().values()
+    found = [_line(cluster, part, used, now) for part in parts for cluster in part.clusters]
     return sorted(found, key=lambda line: (-(line.cpu or 0), -(line.memory or 0), line.namespace, line.name))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +19,8 @@ from .time import time_or
 
 #: Conditions that are shown of a resource: all of ours, and not as many as others write.
 MOST_CONDITIONS = 16
+#: Characters of an owner: as many as a name of a ServiceAccount with its namespace may have.
+LONGEST_OWNER = 340
 WORKER_STATES = ("pending", "ready", "draining", "leaving", "ended")
 _REASONS = frozenset(map(str, Reason)) | metrics.KUBERNETES_REASONS
 
@@ -30,7 +32,8 @@ class _Metadata(Struct, frozen=True, rename="camel"):
     namespace: str
     uid: str = ""
     creation_timestamp: str = ""
-    labels: dict[str, str] = {}
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
 
 
 class _Spec(Struct, frozen=True):
@@ -61,9 +64,14 @@ class Shown(Struct, frozen=True):
     spec: _Spec = _Spec()
     status: _Status = _Status()
 
-    def owner(self, label: str) -> str:
-        """Who it belongs to, by the label of that key; empty without one."""
-        return self.metadata.labels.get(label, "")
+    def owner(self, key: str) -> str:
+        """Who it belongs to, see `owner`."""
+        return owner(self.metadata.labels, self.metadata.annotations, key)
+
+
+def owner(labels: Mapping[str, str] | None, annotations: Mapping[str, str] | None, key: str) -> str:
+    """Who a resource belongs to by its annotation of that key, else by its label; empty for nobody."""
+    return str((annotations or {}).get(key) or (labels or {}).get(key) or "")[:LONGEST_OWNER]
 
 
 _decode = msgspec.json.Decoder(Shown).decode

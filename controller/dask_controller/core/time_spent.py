@@ -17,6 +17,7 @@ from dask_crds.reasons import Reason
 from . import runner_room
 from .conditions import unmet
 from .pod import Pod
+from .queue_status import is_suspended
 from .run import Run
 from .run_questions import TimeAtWork
 from .time import Time, created, format_time, time_or
@@ -103,7 +104,7 @@ def _held_up(run: Run) -> str | None:
     if run.runner is not None and run.runner.is_decided:
         return "ending"
     if run.job.spec.suspend:
-        return "suspended"
+        return "suspended" if is_suspended(run.queued, True) else "queued"
     if run.is_running:
         return "running"
     if (run.waits and run.is_held) or run.obstacle is not None or run.leftover is not None:

@@ -55,7 +55,7 @@ class DomainMetrics(Witness):
         registry: where the histograms are shown.
         caches: the watch caches.
         leading: whether this replica leads.
-        owner_label: key of the label that says who a cluster or job belongs to.
+        owner_label: key of the annotation or label that says who a cluster or job belongs to.
         clock: seconds since the epoch.
     """
 
@@ -92,7 +92,7 @@ class DomainMetrics(Witness):
         self, observed: Observed, value: DaskObject, status: Status, outcomes: Sequence[Outcome], now: float
     ) -> None:
         if isinstance(value, DaskJob) and isinstance(status, DaskJobStatus):
-            owner = str((value.metadata.get("labels") or {}).get(self._owner_label, ""))
+            owner = shown.owner(value.metadata.get("labels"), value.metadata.get("annotations"), self._owner_label)
             samples = tuple(shown.job(value, status, owner))
             self._jobs[value.namespace, value.name] = _Job(value.uid, owner, samples, status.usage)
         for count in told(observed, value, status, outcomes, now):
@@ -137,7 +137,7 @@ class DomainMetrics(Witness):
         for found in caches.groups.store.values():
             it = shown.shown(found.kept)
             yield from shown.worker_group(it, found.cluster, self._pods(found, it))
-            owner = it.owner(self._owner_label) or owners.get((found.namespace, found.cluster), "")
+            owner = owners.get((found.namespace, found.cluster)) or it.owner(self._owner_label)
             who = (found.namespace, found.cluster, Component.WORKER, found.name, owner)
             yield from self._used(found, it, who, now)
         for found in caches.autoscalers.store.values():

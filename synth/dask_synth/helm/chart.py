@@ -53,6 +53,10 @@ class _Option(NamedTuple):
     passed: bool = False
 
 
+#: What is true if there are queues, which depends on two values.
+_QUEUES = f'include "{NAME}.queues" $'
+
+
 def _options(configuration: Configuration) -> dict[str, _Option]:
     """By their names in ``DaskOperator``. Configured values are the defaults, but for what belongs to a variant."""
     return {
@@ -66,6 +70,7 @@ def _options(configuration: Configuration) -> dict[str, _Option]:
         "create_namespace": _Option(bool, True, False, without=False),
         "aggregated_roles": _Option(bool, True, True, without=False),
         "confined": _Option(bool, True, True, without=False),
+        "queues": _Option(bool, True, condition=_QUEUES, without=False),
         "metrics_namespaces": _Option(list[_Name], ["mark-metrics-namespace"], [*configuration.metrics_namespaces]),
         "metrics_tls": _Option(_Name, "mark-metrics-tls", configuration.metrics_tls),
         "api_server": _Option(list[_Address], ["192.0.2.99/32"], []),
@@ -86,6 +91,11 @@ _HELPERS = f"""\
 {{{{- /* Name of what has no namespace: two operators in one cluster have one each. */ -}}}}
 {{{{- define "{NAME}.nameInCluster" -}}}}
 {{{{- if eq .Release.Namespace "{NAME}" }}}}{NAME}{{{{ else }}}}{NAME}-{{{{ .Release.Namespace }}}}{{{{ end }}}}
+{{{{- end }}}}
+{{{{- /* Whether there are queues: as it is said, else unless namespaces are listed. */ -}}}}
+{{{{- define "{NAME}.queues" -}}}}
+{{{{- if kindIs "invalid" .Values.queues }}}}{{{{ if not .Values.namespaces }}}}true{{{{ end }}}}
+{{{{- else if .Values.queues }}}}true{{{{ end }}}}
 {{{{- end }}}}
 """
 _CRDS = """\
@@ -158,7 +168,9 @@ def _template() -> str:
     template = Template(_operator(full), values)
     for name, option in options.items():
         if option.condition:
-            template.without(option.condition.format(_camel(name)), _operator({**full, name: option.without}))
+            changed = {**full, name: option.without}
+            nor = {_QUEUES: _operator({**changed, "queues": False})} if name == "namespaces" else None
+            template.without(option.condition.format(_camel(name)), _operator(changed), nor)
     # The operator may go anywhere unless one of these says where.
     template.without("or $.Values.apiServer $.Values.egress", _operator({**full, "api_server": None, "egress": None}))
     return template.text()

@@ -51,18 +51,34 @@ class Template:
         self._full = full
         self._values = tuple(values)
         self._only: dict[Path, list[str]] = defaultdict(list)
-        self._otherwise: dict[Path, list[tuple[str, str | None, Any]]] = defaultdict(list)
+        self._otherwise: dict[Path, list[tuple[list[str], str | None, Any]]] = defaultdict(list)
         self._choices: dict[Path, tuple[str, Any]] = {}
 
     # --- comparing ----------------------------------------------------------------------------------------------------
 
-    def without(self, condition: str, example: Sequence[Mapping[str, Any]]) -> None:
+    def without(
+        self,
+        condition: str,
+        example: Sequence[Mapping[str, Any]],
+        nor: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    ) -> None:
         """Take over what is different in an example of which ``condition`` is not true.
+
+        Args:
+            condition: in terms of the template.
+            example: its documents.
+            nor: examples of which another condition is not true either, by that condition. What they lack of documents
+                that only ``example`` has depends on both.
 
         Raises:
             ValueError: it cannot be told where the difference belongs.
         """
+        others = {other: {_identity(one) for one in documents} for other, documents in (nor or {}).items()}
+        before = {id(entry) for entries in self._otherwise.values() for entry in entries}
         self._items((), self._full, example, condition, [_identity(one) for one in self._full], _identity)
+        for path, entries in self._otherwise.items():
+            for conditions, _, document in (entry for entry in entries if id(entry) not in before and len(path) == 1):
+                conditions += [other for other, present in others.items() if _identity(document) not in present]
 
     def _compare(self, path: Path, one: Any, other: Any, condition: str) -> None:
         if one == other or self._is_value(one, number=True):
@@ -86,7 +102,7 @@ class Template:
         if not isinstance(key, str):
             raise ValueError(f"{path} is an item that cannot be compared")
         self._only[path].append(condition)
-        self._otherwise[path[:-1]].append((_not(condition), key, other))
+        self._otherwise[path[:-1]].append(([_not(condition)], key, other))
 
     def _members(self, path: Path, one: Mapping[str, Any], other: Mapping[str, Any], condition: str) -> None:
         for key, value in one.items():
@@ -94,7 +110,7 @@ class Template:
                 self._compare((*path, key), value, other[key], condition)
             else:
                 self._only[(*path, key)].append(condition)
-        added = ((_not(condition), key, value) for key, value in other.items() if key not in one)
+        added = (([_not(condition)], key, value) for key, value in other.items() if key not in one)
         self._otherwise[path].extend(added)
 
     def _items(
@@ -113,7 +129,7 @@ class Template:
                 continue
             for number in range(start, end):
                 self._only[(*path, number)].append(condition)
-            added = [(_not(condition), None, item) for item in other[other_start:other_end]]
+            added = [([_not(condition)], None, item) for item in other[other_start:other_end]]
             self._otherwise[(*path, start)].extend(added)
 
     # --- values -------------------------------------------------------------------------------------------------------
@@ -170,9 +186,9 @@ class Template:
         margin = "" if document else indent
         for number in range(len(node) + 1):
             at = (*path, number)
-            for condition, key, item in self._otherwise.get(at, ()):
+            for conditions, key, item in self._otherwise.get(at, ()):
                 if key is None:
-                    yield from _if([condition], self._item(item, ("otherwise",), indent), margin)
+                    yield from _if(conditions, self._item(item, ("otherwise",), indent), margin)
             if number == len(node):
                 return
             repeated = self._repeats(node[number])
@@ -203,9 +219,9 @@ class Template:
         for key, value in node.items():
             conditions = [*dict.fromkeys(self._only.get((*path, key), ()))]
             yield from _if(conditions, self._entry(key, value, (*path, key), indent), indent)
-        for condition, added, value in self._otherwise.get(path, ()):
+        for conditions, added, value in self._otherwise.get(path, ()):
             if added is not None:
-                yield from _if([condition], self._entry(added, value, ("otherwise",), indent), indent)
+                yield from _if(conditions, self._entry(added, value, ("otherwise",), indent), indent)
 
     def _entry(self, key: str, value: Any, path: Path, indent: str) -> Iterator[str]:
         name = self._scalar(key)

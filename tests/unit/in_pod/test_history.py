@@ -152,6 +152,18 @@ async def test_the_end_of_the_run_gets_into_the_record(kept):
     assert "<td class='n'>7</td><td class='n'>70 %</td>" in page
 
 
+async def test_a_run_that_has_ended_has_a_performance_report_where_there_is_bokeh(kept):
+    pytest.importorskip("bokeh")
+    async with running(MODULE) as rig:
+        await worked(rig)
+        await rig.ask(end=json.dumps(FAILED))
+    (record,) = records(kept)
+    report = (record / "report.html").read_text()
+    assert "Dask Performance Report" in report
+    assert not re.search("<script[^>]+src=", report), "it opens without a network"
+    assert "report.html" in Page(record / "index.html").links
+
+
 @pytest.mark.parametrize(
     "told", ["{", "[]", "{}", '{"conditions": [{"type": "Failed", "status": "False"}]}', "x" * 70_000, 5]
 )

@@ -26,7 +26,7 @@ from dask_gitops_work import MOVES, Work
 
 #: Tells what to write where, see ``dask_resources.history``.
 VARIABLE = "DASK_GITOPS_HISTORY"
-#: How often the record is written, and how long the end of the scheduler waits for the last time.
+#: How often the record is written, and how long the end of the scheduler waits for a report, and for the last time.
 WRITE_SECONDS, LAST_SECONDS = 10.0, 5.0
 #: How often a point of the timeline is noted, at first. There are at most so many: then every second one goes.
 POINT_SECONDS, MOST_POINTS = 1.0, 1000
@@ -72,6 +72,7 @@ class History:
         self._most_workers = 0
         self._outcome: dict[str, Any] = {"outcome": "AtWork"}
         self._report: str | None = None
+        self._reporting: asyncio.Future[None] | None = None
         self._thread: threading.Thread | None = None
         self._path, self._problem = "", ""
         for name, look, seconds in (("point", self._note, POINT_SECONDS), ("record", self._write, WRITE_SECONDS)):
@@ -116,13 +117,15 @@ class History:
         self._outcome = {**ending, "status": status}
         if not again:
             self._write()
-            self._ending = asyncio.ensure_future(self._reported())
+            self._reporting = asyncio.ensure_future(self._reported())
         return self.place()
 
     async def close(self) -> None:
         """The last that is written."""
         if self._outcome["outcome"] == "AtWork":
             self._outcome = {"outcome": "Stopped"}
+        if self._reporting is not None:
+            await asyncio.wait({self._reporting}, timeout=LAST_SECONDS)
         end = time.monotonic() + LAST_SECONDS
         await self._written(end - LAST_SECONDS / 2)
         self._write(ended=True)
