@@ -105,7 +105,7 @@ def test_a_pod_connects_by_the_service(node, kubectl, kube, notebook):
         eventually(lambda: not kubectl(*of_its_own), seconds=60)
     found = next((json.loads(line) for line in log.splitlines() if line.startswith("{")), None)
     assert found is not None, log
-    assert (found["names"], found["answer"]) == (["inside"], 42)
+    assert (found["names"], found["answer"]) == (["inside", "small"], 42)  # a template is a cluster that sleeps
     assert found["address"] == f"tcp://inside-scheduler.{kubectl.namespace}.svc.cluster.local:8786"
     assert found["link"].startswith("http://127.0.0.1:")
     assert "detached from inside" in log

@@ -68,6 +68,15 @@ async def test_a_client_that_a_task_has_opened_stays_with_its_worker_and_is_none
         assert await absent(operator) is not None
 
 
+async def test_what_was_published_keeps_its_results_and_is_nobody(scheduler, operator):
+    async with Worker(scheduler.address, dashboard_address=":0"):
+        async with Client(scheduler.address, asynchronous=True, set_as_default=False) as client:
+            (kept,) = await client.scatter([1])
+            await client.publish_dataset(kept=kept)
+        await until(lambda: "published-kept" in scheduler.clients and not scheduler.client_comms)
+        assert await absent(operator) is not None
+
+
 async def test_versions_are_told_of_clients_that_are_there_and_of_those_that_were_a_moment_ago(
     scheduler, operator, monkeypatch
 ):

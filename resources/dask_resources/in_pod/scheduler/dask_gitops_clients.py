@@ -40,11 +40,13 @@ class Clients:
     def versions(self) -> list[dict[str, str]]:
         """The different sets of versions of clients that are connected, or have registered a moment ago."""
         self._forget()
-        present = (compared_versions(state.versions) for state in self._scheduler.clients.values())
+        clients = self._scheduler.clients
+        present = (compared_versions(clients[name].versions) for name in self._scheduler.client_comms if name in clients)
         return distinct([*present, *(versions for _, versions in self._registered.values())])
 
     def _check(self) -> None:
-        if any(_is_client(name) for name in self._scheduler.clients):
+        # Its ``clients`` are also what keeps results: published datasets, queues, variables, ``fire_and_forget``.
+        if any(_is_client(name) for name in self._scheduler.client_comms):
             self._absent_since = None
         elif self._absent_since is None:
             self._absent_since = time.monotonic()
@@ -63,5 +65,5 @@ class Clients:
 
 
 def _is_client(name: str) -> bool:
-    """Whether a client is one, by its key; each scheduler has one that stands for ``fire_and_forget``."""
-    return name != "fire-and-forget" and "-worker-" not in name
+    """Whether a connection is that of a client that is no worker's, by its key."""
+    return "-worker-" not in name
