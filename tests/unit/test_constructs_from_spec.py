@@ -39,7 +39,7 @@ def structs(of: type = Value) -> Iterator[type[Value]]:
 
 
 SAID = [struct for struct in structs() if not issubclass(struct, CustomResource | Status)]
-OBSERVED = (model.Condition, model.SchedulerLoss)
+OBSERVED = (model.Condition, model.SchedulerLoss, model.TimeSpent)
 
 
 @pytest.mark.parametrize("struct", SAID, ids=lambda struct: struct.__name__)
