@@ -31,7 +31,7 @@ def kubectl_page(generated: str) -> str:
         "`pip install 'dask-gitops[client]'` brings `kubectl-dask`, which kubectl finds by its name, in whatever "
         "environment it is on the `PATH`; `uv tool install` and `pipx install` do as well. It works with your "
         "kubeconfig, as kubectl does, and with your rights alone: each command says which, in the namespace or with "
-        "`-A` in all. The groups of a `DaskTenant` have them all, but for queues and metrics.",
+        "`-A` in all. The groups of a `DaskTenant` have them all, but for metrics.",
         "",
         *_help(context),
     ]

@@ -27,7 +27,7 @@ def test_each_command_states_its_rights() -> None:
     assert sorted(RIGHTS) == sorted(kubectl_dask.commands)
 
 
-def test_a_tenant_has_all_but_queues_and_metrics() -> None:
+def test_a_tenant_has_all_but_metrics() -> None:
     granted = {
         (group, resource, verb)
         for rule in rbac.rules(rbac.TENANT)
@@ -41,7 +41,7 @@ def test_a_tenant_has_all_but_queues_and_metrics() -> None:
         for right in rights
         for rule in right.rules
     }
-    assert {group for group, _, _ in wanted - granted} == {"kueue.x-k8s.io", "metrics.k8s.io"}
+    assert {group for group, _, _ in wanted - granted} == {"metrics.k8s.io"}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "none")

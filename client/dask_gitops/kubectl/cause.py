@@ -54,8 +54,6 @@ ADVICE = {
     "correct selector, affinity and tolerations.",
     "TriggeredScaleUp": "A node autoscaler is adding a node for the Pod; wait.",
     "SchedulingGated": "Somebody, a queue usually, holds the Pod back by a scheduling gate; see its queue.",
-    "Queued": "A queue (Kueue) has not admitted it; the words are the queue's. Wait, ask for less, or use another "
-    "queue.",
     # --- starting -------------------------------------------------------------------------------------------------
     "ImagePullBackOff": "The image cannot be pulled. Correct its name or tag; for a private registry state "
     "`imagePullSecrets`.",
@@ -115,6 +113,7 @@ _FINE = {
     Reason.ENCRYPTED,
     Reason.UP_TO_DATE,
     Reason.CONSISTENT,
+    Reason.ADMITTED,
 }
 _WAIT = {
     Reason.PROGRESSING,
@@ -122,8 +121,9 @@ _WAIT = {
     Reason.CLUSTER_CREATED,
     Reason.SCHEDULER_NOT_READY,
     Reason.TERMINATING,
+    Reason.QUEUED,
+    Reason.QUOTA_REVOKED,
     "TriggeredScaleUp",
-    "Queued",
     "SchedulingGated",
     "Preempted",
     "Draining",
@@ -133,7 +133,7 @@ _WAIT = {
 
 def cause(reason: str, words: str, about: str = "") -> Cause:
     """A cause with what is known of its reason; one that nobody here knows is passed on as it is."""
-    reason = _SAME.get(reason, reason)
+    reason = _SAME.get(reason, reason) or "Unknown"
     state = State.FINE if reason in _FINE else State.WAIT if reason in _WAIT else State.ACT
     return Cause(reason, words, advice(reason), about, state)
 

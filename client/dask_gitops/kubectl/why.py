@@ -250,7 +250,7 @@ def _queued(held: Manifest, seen: Seen) -> Iterator[Cause]:
             )
             queue = text(workload, "spec", "queueName")
             words = f"{_about(held)}: queue {queue or 'of Kueue'}: {said or 'it has not been admitted'}"
-            yield cause("Queued", words, f"Workload {name_of(workload)}")
+            yield cause(Reason.QUEUED, words, f"Workload {name_of(workload)}")
 
 
 # --- DaskAutoscaler ---------------------------------------------------------------------------------------------------
