@@ -58,6 +58,8 @@ def volume(name: str) -> list[dict[str, Any]]:
 
 def keeping(job: dict[str, Any]) -> dict[str, Any]:
     job["spec"]["cluster"]["spec"]["history"] = {"claimName": "runs", "path": "dask", "keep": 3}
+    # Kubernetes' own: what is written at the end takes a moment, longer than other tests give their schedulers.
+    job["spec"]["cluster"]["spec"]["scheduler"]["spec"]["terminationGracePeriodSeconds"] = 30
     return job
 
 
