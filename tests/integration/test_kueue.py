@@ -305,4 +305,4 @@ def test_the_example_of_dist_works(kubectl):
         assert len(kubectl.json("get", "workloads")["items"]) == 3
         kubectl("delete", "daskcluster", "queued")
     finally:
-        kubectl("delete", "--wait=false", "-k", folder)
+        kubectl("delete", "--wait=false", "--ignore-not-found", "-k", folder)
