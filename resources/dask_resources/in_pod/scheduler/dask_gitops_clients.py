@@ -41,7 +41,9 @@ class Clients:
         """The different sets of versions of clients that are connected, or have registered a moment ago."""
         self._forget()
         clients = self._scheduler.clients
-        present = (compared_versions(clients[name].versions) for name in self._scheduler.client_comms if name in clients)
+        present = (
+            compared_versions(clients[name].versions) for name in self._scheduler.client_comms if name in clients
+        )
         return distinct([*present, *(versions for _, versions in self._registered.values())])
 
     def _check(self) -> None:
