@@ -75,7 +75,7 @@ def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
     kubectl("wait", "pod/reader", "--for=condition=Ready", "--timeout=60s")
     hungry = "time.sleep(12); c.run_on_scheduler(lambda: len(b'1' * 10**9)); time.sleep(600)"
     for job in (
-        with_scheduler(kube.job_manifest("done", CLIENT + WORK), securityContext=RESTRICTED),
+        kube.job_manifest("done", CLIENT + WORK),
         kube.job_manifest("late", CLIENT + WORK + "time.sleep(600)", activeDeadlineSeconds=60),
         kube.job_manifest("undone", CLIENT + WORK + "f = c.submit(lambda: 1 / 0); time.sleep(600)"),
         with_scheduler(
@@ -83,7 +83,8 @@ def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
             resources={"limits": {"memory": "400Mi"}},
         ),
     ):
-        kubectl.apply(keeping(job))
+        # All of one user: what one has made in the volume, another might not write to.
+        kubectl.apply(keeping(with_scheduler(job, securityContext=RESTRICTED)))
     yield
     kubectl("exec", "reader", "--", "sh", "-c", "rm -rf /records/*")  # of a volume of the node nobody else does
     kubectl("delete", "daskjobs,pods,pvc", "--all", "--wait=false")
@@ -122,8 +123,8 @@ def test_a_record_stays_of_each_job_however_it_ends(kubectl: Kubectl, jobs: None
         )
     }
     files = json.loads(kubectl("exec", "reader", "--", "python3", "-c", READ))
-    records = {name: json.loads(files[f"{status['bundle']['path']}/summary.json"]) for name, status in statuses.items()}
     assert not [status["bundle"] for status in statuses.values() if "problem" in status["bundle"]]
+    records = {name: json.loads(files[f"{status['bundle']['path']}/summary.json"]) for name, status in statuses.items()}
 
     assert (records["done"]["outcome"], records["done"]["tasks"]["done"]) == ("Complete", 6)
     assert records["done"]["status"]["timeSpent"] == statuses["done"]["timeSpent"]
