@@ -144,5 +144,5 @@ def test_a_record_stays_of_each_job_however_it_ends(kubectl: Kubectl, jobs: None
     wall = parse_time(statuses["done"]["endTime"]) - parse_time(spent["since"])
     parts = sum(value for name, value in spent.items() if isinstance(value, int) and not name.startswith("told"))
     assert abs(parts - wall) <= max(1, wall / 100)
-    # Of shorter runs the scheduler may be asked too late.
-    assert 5 <= statuses["late"]["timeSpent"]["computing"] <= 9, "six tasks of a second, one after the other"
+    # Of a run that ends soon the scheduler may be asked too late; here its answer has been seen.
+    assert 5 <= statuses["undone"]["timeSpent"]["computing"] <= 12, "six tasks of a second, one after the other"
