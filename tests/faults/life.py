@@ -141,8 +141,10 @@ class Site:
         """Start another operator, which may find something that was left, and another, which must not.
 
         Starts cost as much as half a life: among strangers it is done once, where no fault could have left anything.
+        Not where schedulers say what they like: each is asked for as long as it is there, and status tells its answer.
         """
-        if self.strange and self.script.schedule.faults:
+        moody = any("!scheduler-" in part for part in str(self.script.schedule).split())
+        if self.strange and (self.script.schedule.faults or moody):
             return
         if not self.strange:
             await self._restarted()
