@@ -7,9 +7,7 @@ import asyncio
 import importlib.metadata
 import logging
 import os
-import secrets
 import signal
-import socket
 import sys
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
@@ -26,6 +24,7 @@ from ..kube.client import Kubernetes
 from ..kube.credentials import ConfigError
 from ..kube.lease import Lease
 from ..kube.metrics import Metrics, serve
+from ..kube.process import die, own_lease, supervise
 from ..kube.workqueue import Queue
 from .rooms import Key, Rooms
 
@@ -94,22 +93,22 @@ async def _run(options: argparse.Namespace) -> None:
             tenant=lambda key: key.namespace,
         )
         rooms = Rooms(kubernetes, options.address, options.namespace, queue)
-        lease = _lease(kubernetes) if options.leader_elect else None
+        lease = own_lease(kubernetes, names.ACTIVATOR) if options.leader_elect else None
         await stack.enter_async_context(_shown(options, measured, rooms, lease))
         for informer in rooms.informers.values():
-            _supervise(informer.run(), f"the watch of {informer.resource.plural} ended")
+            supervise(informer.run(), f"the watch of {informer.resource.plural} ended")
         if not await _unless(ended, _lead(lease, rooms)):
             return
         if lease is not None:
             stack.push_async_callback(lease.release)
-            _supervise(lease.keep(), "leadership was lost")
-        working = _supervise(queue.run(rooms.reconcile, workers=WORKERS), "the queue ended")
+            supervise(lease.keep(), "leadership was lost")
+        working = supervise(queue.run(rooms.reconcile, workers=WORKERS), "the queue ended")
         await asyncio.sleep(0)  # the queue takes nothing before it runs
         for key in rooms.all_keys():
             queue.add(key, prompt=True)
         logger.info("serving %s", "all namespaces" if options.all_namespaces else ", ".join(options.namespace))
         await ended.wait()
-        working.remove_done_callback(_die)
+        working.remove_done_callback(die)
         await queue.drain(CLOSE_SECONDS / 4)
         async with asyncio.timeout(CLOSE_SECONDS):
             await rooms.close()
@@ -142,27 +141,6 @@ async def _unless(ended: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool
         return False
     await task
     return True
-
-
-def _lease(kubernetes: Kubernetes) -> Lease:
-    namespace = os.environ.get("POD_NAMESPACE")
-    if not namespace:
-        sys.exit("--leader-elect needs the environment variable POD_NAMESPACE")
-    identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{secrets.token_hex(4)}"
-    return Lease(kubernetes, namespace, names.ACTIVATOR, identity)
-
-
-def _supervise(work: Coroutine[Any, Any, None], ending: str) -> asyncio.Task[None]:
-    """Run ``work`` in the background; when it ends, so does the process, and Kubernetes starts it anew."""
-    task = asyncio.get_running_loop().create_task(work, name=ending)
-    task.add_done_callback(_die)
-    return task
-
-
-def _die(task: asyncio.Task[None]) -> None:
-    if not task.cancelled():
-        logger.critical("%s: %r", task.get_name(), task.exception())
-        os._exit(1)
 
 
 def _unready(rooms: Rooms) -> str | None:

@@ -20,7 +20,7 @@ from dask_resources.queue import SCHEDULER, Placement, placed
 
 from .actions import Action, Apply, Delete, Patch
 from .pod import Problem
-from .queue_workload import Workload, _revisions
+from .queue_workload import Workload, noted_revisions
 from .time import Time, format_time
 
 #: How often it is looked whether the last Pod is gone, of which no watch tells the one who waits for it.
@@ -77,7 +77,7 @@ class Queued(Struct, frozen=True, kw_only=True):
 
     @property
     def _revisions(self) -> Mapping[str, str]:
-        return _revisions(self.wanted["metadata"]["annotations"][Annotation.REVISION])
+        return noted_revisions(self.wanted["metadata"]["annotations"][Annotation.REVISION])
 
     @property
     def is_stale(self) -> bool:

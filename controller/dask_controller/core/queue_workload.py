@@ -125,7 +125,7 @@ def workload(manifest: Manifest) -> Workload:
         priority=spec.get("priority") or 0,
         priority_class=(spec.get("priorityClassRef") or {}).get("name") or "",
         active=spec.get("active") is not False,
-        revisions=_revisions(annotation(metadata, Annotation.REVISION)),
+        revisions=noted_revisions(annotation(metadata, Annotation.REVISION)),
         counts={s["name"]: s.get("count", 1) for s in spec.get("podSets") or ()},
         cluster_queue=admission.get("clusterQueue") or "",
         assigned=_assigned(admission, status.get("admissionChecks") or ()),
@@ -145,7 +145,8 @@ def _assigned(admission: Manifest, checks: Sequence[Manifest]) -> dict[str, Assi
     }
 
 
-def _revisions(text: str) -> dict[str, str]:
+def noted_revisions(text: str) -> dict[str, str]:
+    """The templates of a Workload, each by its hash, from our annotation; of what anybody else wrote there, none."""
     try:
         found = json.loads(text or "{}")
     except (ValueError, RecursionError):

@@ -10,10 +10,8 @@ import asyncio
 import gc
 import logging
 import os
-import secrets
-import socket
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +31,7 @@ from ..kube.client import Kubernetes
 from ..kube.credentials import ConfigError
 from ..kube.lease import Lease
 from ..kube.metrics import Metrics, serve, serve_secured
+from ..kube.process import die, identity, own_lease, supervise
 from ..kube.small_http import Secure
 from ..kube.workqueue import Queue
 from ..schedulers.pollers import SchedulerPollers
@@ -138,18 +137,18 @@ async def run(options: argparse.Namespace) -> None:
         caches = _caches(options, kubernetes, wake_by(wake))
         pollers = SchedulerPollers[Key](lambda key, prompt: queue.add(key, prompt=prompt))
         stack.push_async_callback(pollers.close)
-        lease = _lease(kubernetes) if options.leader_elect else None
+        lease = own_lease(kubernetes, names.FIELD_MANAGER) if options.leader_elect else None
         domain = await stack.enter_async_context(_shown(options, measured, queue, caches, lease, kubernetes))
         _follow(caches)  # before leadership: who takes over has them filled by then, however much there is
         if lease is not None:
             await lease.acquire()
             stack.push_async_callback(lease.release)
-            _supervise(lease.keep(), "leadership was lost")
+            supervise(lease.keep(), "leadership was lost")
         await asyncio.gather(caches.keyring.load(kubernetes), caches.synced(), caches.queues.known.wait())
         gc.freeze()  # what was read at start lives as long as we do; collecting it over and over costs most of the CPU
-        _supervise(_resync(kubernetes, queue, caches.keyring, options.namespace, domain), "the resync ended")
+        supervise(_resync(kubernetes, queue, caches.keyring, options.namespace, domain), "the resync ended")
         reconciler = await stack.enter_async_context(_reconciler(options, kubernetes, caches, pollers, queue, domain))
-        working = _supervise(queue.run(reconciler, workers=options.workers), "the queue ended")
+        working = supervise(queue.run(reconciler, workers=options.workers), "the queue ended")
         for key in caches.unobserved():  # now, before kopf lists all that has been there for long
             queue.add(key, prompt=True)
         logger.info("serving %s", "all namespaces" if options.all_namespaces else ", ".join(options.namespace))
@@ -159,10 +158,10 @@ async def run(options: argparse.Namespace) -> None:
                 clusterwide=options.all_namespaces,
                 namespaces=options.namespace or (),
                 standalone=True,
-                identity=cast("Any", _identity()),  # kopf guesses from the name of the user, who has none
+                identity=cast("Any", identity()),  # kopf guesses from the name of the user, who has none
             )
         finally:
-            working.remove_done_callback(_die)
+            working.remove_done_callback(die)
             await queue.drain(DRAIN_SECONDS)
 
 
@@ -246,7 +245,7 @@ def _secured(
         sys.exit(
             f"--metrics-tls: {options.metrics_tls} must have tls.crt and tls.key, as a Secret of that type: {error}"
         )
-    _supervise(certificate.keep(), "nobody looked after the certificate of the metrics")
+    supervise(certificate.keep(), "nobody looked after the certificate of the metrics")
     secure = Secure(certificate.context, Access(kubernetes))
     return serve_secured(measured, secure, port=options.metrics_port)
 
@@ -278,8 +277,8 @@ async def _check_crds(kubernetes: Kubernetes, namespaces: Sequence[str] | None) 
 
 def _follow(caches: Caches) -> None:
     for informer in caches.informers.values():
-        _supervise(informer.run(), f"the watch of {informer.resource.plural} ended")
-    _supervise(caches.queues.run(), "the watches of Kueue ended")
+        supervise(informer.run(), f"the watch of {informer.resource.plural} ended")
+    supervise(caches.queues.run(), "the watches of Kueue ended")
 
 
 async def _resync(
@@ -307,31 +306,6 @@ async def _resync(
                 known = domain.jobs(namespace) if kind == "DaskJob" else set()  # some may be gone
                 for key in known | {Key(kind, it["metadata"]["namespace"], it["metadata"]["name"]) for it in found}:
                     queue.add(key)
-
-
-def _lease(kubernetes: Kubernetes) -> Lease:
-    namespace = os.environ.get("POD_NAMESPACE")
-    if not namespace:
-        sys.exit("--leader-elect needs the environment variable POD_NAMESPACE")
-    return Lease(kubernetes, namespace, names.FIELD_MANAGER, _identity())
-
-
-def _identity() -> str:
-    """Unique to this process: a container that restarts in its Pod must not take itself for the old leader."""
-    return f"{os.environ.get('POD_NAME') or socket.gethostname()}_{secrets.token_hex(4)}"
-
-
-def _supervise(work: Coroutine[Any, Any, None], ending: str) -> asyncio.Task[None]:
-    """Run ``work`` in the background; when it ends, so does the process, and Kubernetes starts it anew."""
-    task = asyncio.get_running_loop().create_task(work, name=ending)
-    task.add_done_callback(_die)
-    return task
-
-
-def _die(task: asyncio.Task[None]) -> None:
-    if not task.cancelled():
-        logger.critical("%s: %r", task.get_name(), task.exception())
-        os._exit(1)
 
 
 def _trouble(queue: Queue[Key], caches: Caches) -> str | None:
