@@ -631,10 +631,10 @@ async def forget_status(s: Stranger) -> None:
 def _mood(mood: str) -> None:
     async def speak(s: Stranger) -> Undo:
         """The scheduler does not answer, or not as agreed, or lies: see `schedulers.MOODS`."""
-        s.schedulers.mood = mood
+        s.schedulers.speak(mood)
 
         async def again() -> None:
-            s.schedulers.mood = "honest"
+            s.schedulers.speak("honest")
 
         return again
 

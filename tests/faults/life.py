@@ -141,12 +141,11 @@ class Site:
         """Start another operator, which may find something that was left, and another, which must not.
 
         Starts cost as much as half a life: among strangers it is done once, where no fault could have left anything.
-        Not where schedulers say what they like: each is asked for as long as it is there, and status tells its answer.
+        Where schedulers answered otherwise for a while, the first tells what they say now: nobody had asked since.
         """
-        moody = any("!scheduler-" in part for part in str(self.script.schedule).split())
-        if self.strange and (self.script.schedule.faults or moody):
+        if self.strange and self.script.schedule.faults:
             return
-        if not self.strange:
+        if not self.strange or self.stranger.schedulers.turned:
             await self._restarted()
         before = self.script.writes
         await self._restarted()

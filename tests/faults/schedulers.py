@@ -91,6 +91,7 @@ class Schedulers:
 
     Attributes:
         mood: how they answer now.
+        turned: whether that has ever changed.
         moods: how single ones do, whatever the others: by the uid of their Pod.
         asked: how often each was asked, by the uid of its Pod.
     """
@@ -103,8 +104,13 @@ class Schedulers:
         self._tasks: set[asyncio.Task[None]] = set()
         self._retiring: defaultdict[str, set[str]] = defaultdict(set)
         self.mood = "honest"
+        self.turned = False
         self.moods: dict[str, str] = {}
         self.asked: Counter[str] = Counter()
+
+    def speak(self, mood: str) -> None:
+        """From now on they answer like this."""
+        self.mood, self.turned = mood, True
 
     def seen(self, change: Change) -> None:
         """Something has happened: a scheduler Pod that has no address gets one."""
