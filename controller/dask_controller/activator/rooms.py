@@ -90,7 +90,7 @@ class Rooms:
             index=lambda s: ((s.namespace, s.service),),
             on_change=self._slice_changed,
             namespaces=namespaces,
-            labels=names.Label.SERVICE,
+            label=names.Label.SERVICE,
         )
         self.informers = {i.resource.plural: i for i in (self.clusters, self.slices)}
 
@@ -149,14 +149,9 @@ class Rooms:
         return await Door(str(key), opened).listen(self._any)
 
     async def _lead_here(self, of: Cluster, ours: Slice | None, door: Door) -> None:
-        manifest = decide.doorway(of, self._address, door.port)
-        try:
-            self.slices.put(await self._kubernetes.apply(manifest))
-        except ApiError as error:
-            if error.status != 422 or ours is None:
-                raise
-            await self._delete(ours)  # its kind of addresses cannot change
-            self.slices.put(await self._kubernetes.apply(manifest))
+        if ours is not None:
+            await self._delete(ours)
+        self.slices.put(await self._kubernetes.create(decide.doorway(of, self._address, door.port)))
         logger.info("%s sleeps: its Service leads to port %d", Key(of.namespace, of.name), door.port)
 
     async def _delete(self, ours: Slice) -> None:
