@@ -19,6 +19,7 @@ from tests.cluster.processes import Processes
 ROOT = Path(__file__).parent.parent
 NATIVE, OURS, THEIRS = "native", "dask-gitops", "dask-kubernetes"
 NOBODY = "no operator"  #: for what the objects alone take
+ACTIVATOR = "dask-activator"  #: beside ours
 
 #: Who writes on behalf of each: what a Deployment is to Kubernetes is the work of these two.
 USERS = {
@@ -26,10 +27,13 @@ USERS = {
     NOBODY: [],
     OURS: [OURS],
     THEIRS: [THEIRS],
+    ACTIVATOR: [ACTIVATOR],
 }
 COMMANDS = {
     OURS: ["-m", "dask_controller", "run", "--all-namespaces", "--port", "0", "--leader-elect"],
     THEIRS: ["-m", "kopf", "run", "-m", "dask_kubernetes.operator.controller", "--all-namespaces"],
+    # An address that Kubernetes takes: it takes no loopback.
+    ACTIVATOR: ["-m", "dask_controller.activator", "--all-namespaces", "--address", "192.0.2.7", "--port", "0"],
 }
 
 

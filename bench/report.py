@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from .operators import NATIVE, NOBODY, OURS, THEIRS
+from .operators import ACTIVATOR, NATIVE, NOBODY, OURS, THEIRS
 from .result import Result
 
 
@@ -42,7 +42,7 @@ def table(results: Sequence[Result]) -> str:
     ]
     notes = []
     for what in dict.fromkeys(what for what, _ in found):
-        for who in (NATIVE, NOBODY, OURS, THEIRS):
+        for who in (NATIVE, NOBODY, OURS, THEIRS, ACTIVATOR):
             if (result := found.get((what, who))) is None:
                 continue
             everything = [shown(r) for r in sorted(results, key=lambda r: r.value) if (r.what, r.who) == (what, who)]
