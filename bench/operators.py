@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 NATIVE, OURS, THEIRS = "native", "dask-gitops", "dask-kubernetes"
 BEFORE = "before"  #: dask-gitops from another checkout
 NOBODY = "no operator"  #: for what the objects alone take
+ACTIVATOR = "dask-activator"  #: beside ours
 
 #: Who writes on behalf of each: what a Deployment is to Kubernetes is the work of these two.
 USERS = {
@@ -31,12 +32,15 @@ USERS = {
     BEFORE: [BEFORE],
     OURS: [OURS],
     THEIRS: [THEIRS],
+    ACTIVATOR: [ACTIVATOR],
 }
 _RUN = ["-m", "dask_controller", "run", "--all-namespaces", "--port", "0", "--leader-elect"]
 COMMANDS = {
     BEFORE: _RUN,
     OURS: _RUN,
     THEIRS: ["-m", "kopf", "run", "-m", "dask_kubernetes.operator.controller", "--all-namespaces"],
+    # An address that Kubernetes takes: it takes no loopback.
+    ACTIVATOR: ["-m", "dask_controller.activator", "--all-namespaces", "--address", "192.0.2.7", "--port", "0"],
 }
 
 

@@ -111,9 +111,6 @@ class Informer(Generic[T]):
         """The objects by uid."""
         return {uid: entry.value for uid, entry in self._entries.items()}
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def by_index(self, key: Hashable) -> list[T]:
         """The objects for which ``index`` gave ``key``."""
         found = self._by_key.get(key, ())
