@@ -12,6 +12,7 @@ from tests.support.questions import answers_of, parts
 from tests.support.states import NOW, cluster, observed_cluster, pod_spec, scheduler_pod
 from tests.unit.test_cluster import complete
 from tests.unit.test_job import Run, runner_pod
+from tests.unit.test_observe import ApiServer
 
 from dask_constructs import DaskCluster, DaskGuardrails, DaskJob, History, problems
 from dask_controller.core.actions import Plan
@@ -310,6 +311,25 @@ def test_pods_that_fail_most_are_told_of() -> None:
 
     pods = [of(f"p{n}", Container(name="a", exit_code=n % 2, restarts=n)) for n in range(50)]
     assert [pod.name for pod in failed(pods)] == [f"p{n}" for n in range(49, 29, -2)]
+
+
+async def test_logs_and_events_are_read_when_the_scheduler_is_told_and_not_before() -> None:
+    run = historic().up_to_running()
+    event = {"kind": "Event", "metadata": {"name": "e"}, "reason": "BackoffLimitExceeded", "message": "too often"}
+    live = ended("hello-runner-x", 3, message="bye")
+    live = {"kind": "Pod", **live, "metadata": {"name": "hello-runner-x", "uid": "uid-hello-runner-x"}}
+    another = {**live, "metadata": {**live["metadata"], "uid": "another"}}
+    server = ApiServer(event, live, another)
+    run.pods = (runner_pod(phase="Failed", containers=(Container(name="dask", exit_code=3),)),)
+    run.runner_ends("Failed", "BackoffLimitExceeded", "too often")
+    before = run.observed
+    assert await server.observer._traced(before) is before
+    assert server.asked == []
+    run.step(NOW - 1)
+    traces = (await server.observer._traced(run.observed)).traces
+    assert [(end.pod, end.log) for end in traces.failures] == [("hello-runner-x", "bye")]
+    assert {it.reason for it in traces.events} == {"BackoffLimitExceeded"}
+    assert server.asked == ["list Pod", *["list Event"] * 3]
 
 
 def test_the_record_of_a_stranger_is_read_with_care() -> None:
