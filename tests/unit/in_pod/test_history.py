@@ -152,6 +152,22 @@ async def test_the_end_of_the_run_gets_into_the_record(kept):
     assert "<td class='n'>7</td><td class='n'>70 %</td>" in page
 
 
+async def test_the_logs_of_what_failed_and_events_get_into_the_record(kept):
+    end = {"pod": "w-0", "container": "worker", "exitCode": 3, "reason": "Error", "restarts": 2, "log": "<i>bye</i>"}
+    event = {"time": "t", "type": "Warning", "reason": "SchedulerLost", "about": "DaskJob train", "message": "<b>"}
+    async with running(MODULE) as rig:
+        await worked(rig)
+        await rig.ask(end=json.dumps({**FAILED, "failures": [end], "events": [event]}))
+    (record,) = records(kept)
+    told = summary(record)
+    assert (told["failures"], told["events"], told["status"]) == ([end], [event], FAILED)
+    page = (record / "index.html").read_text()
+    assert "w-0/worker</b>: exit code 3 (Error), 2 restarts" in page
+    assert "<pre>&lt;i&gt;bye&lt;/i&gt;</pre>" in page
+    assert "SchedulerLost" in page
+    assert "<b>" not in page.split("SchedulerLost")[1].split("</table>")[0]
+
+
 async def test_a_run_that_has_ended_has_a_performance_report_where_there_is_bokeh(kept):
     pytest.importorskip("bokeh")
     async with running(MODULE) as rig:
