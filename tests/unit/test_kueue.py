@@ -144,6 +144,7 @@ def test_once_admitted_it_runs_where_its_quota_is():
 def test_that_it_is_ready_is_told_once_and_its_recovery_too():
     (patch,) = told(queued(base=ADMITTED, ready=True))
     assert (patch.subresource, patch.patch["metadata"]["resourceVersion"]) == ("status", "7")
+    assert told(queued(base=ADMITTED, ready=False)) == [], "without a word Kueue waits for the start"
     ready = patch.patch["status"]["conditions"][-1]
     assert (ready["type"], ready["status"], ready["reason"]) == ("PodsReady", "True", "Started")
     q = queued(base=ADMITTED, ready=True)
