@@ -44,6 +44,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--silent", type=int, default=200, help="how many schedulers that do not")
     parser.add_argument("--queued", type=int, nargs="+", default=[100, 500], help="how many workers wait for quota")
     parser.add_argument("--seconds", type=float, default=60, help="for which CPU and idle writes are counted")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="another checkout, for `changed`")
     parser.add_argument("--repeat", type=int, default=3, help="how often; the median counts")
     parser.add_argument("--profile", action="store_true", help="sample dask-gitops at the end, with py-spy")
     parser.add_argument("--patience", type=float, default=900, help="seconds after which a scenario is given up")
@@ -53,12 +54,18 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Run the scenarios that the command line asks for; one that fails does not end the others."""
-    options = arguments().parse_args()
+    parser = arguments()
+    options = parser.parse_args()
     options.output = options.output.resolve()
     options.output.mkdir(parents=True, exist_ok=True)
     for log in options.output.glob("*.log"):
         log.unlink()  # of the run before
-    chosen = [name for name in SCENARIOS if name in (options.only or (BRIEF if options.brief else SCENARIOS))]
+    if options.before:
+        options.before = options.before.resolve()
+    elif "changed" in (options.only or ()):
+        parser.error("`changed` needs --before, a checkout to compare with")
+    usual = BRIEF if options.brief else [name for name in SCENARIOS if name != "changed" or options.before]
+    chosen = [name for name in SCENARIOS if name in (options.only or usual)]
     failed: list[str] = []
     with ControlPlane(kwok_nodes=10, apiserver=audit(options.output)) as plane:
         bench = Bench(plane, options)

@@ -17,7 +17,7 @@ from dask_crds.names import MASTER_SECRET
 from . import report
 from .api import Api, Manifest, Pods, Replicas, Watch
 from .manifests import WORKERS, cluster, counted, namespace
-from .operators import COMMANDS, NATIVE, NOBODY, OURS, QUEUES, THEIRS, Operator, install_crds
+from .operators import BEFORE, COMMANDS, NATIVE, NOBODY, OURS, QUEUES, THEIRS, Operator, install_crds
 from .result import Result
 
 ALONE = "2 workers alone"
@@ -79,7 +79,10 @@ class Bench:
         self.api = Api(plane)
         self.results: list[Result] = []
         self._output: Path = options.output
-        self._operators = {name: Operator(name, plane, self._output) for name in (NATIVE, NOBODY, OURS, THEIRS, QUEUES)}
+        present = NATIVE, NOBODY, OURS, THEIRS, QUEUES
+        self._operators = {name: Operator(name, plane, self._output) for name in present}
+        if options.before:
+            self._operators[BEFORE] = Operator(BEFORE, plane, self._output, options.before)
         self._present: Operator | None = None  # whose process runs
         self._crds = ""  # whose are installed
         self._namespaces = 0
@@ -127,7 +130,7 @@ class Bench:
 
     def _install_crds(self, name: str) -> None:
         if name in COMMANDS and name != self._crds:
-            install_crds(self.plane, name)
+            install_crds(self.plane, self._operators[name])
             self._crds = name
 
     def _warm_up(self, operator: Operator) -> None:

@@ -1,4 +1,7 @@
-"""Who is measured: a native Deployment, dask-gitops, dask-kubernetes; each with a user and a process of its own."""
+"""Who is measured: a native Deployment, dask-gitops now and before a change, dask-kubernetes.
+
+Each has a user and a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from tests.support import kueue
 
 ROOT = Path(__file__).parent.parent
 NATIVE, OURS, THEIRS = "native", "dask-gitops", "dask-kubernetes"
+BEFORE = "before"  #: dask-gitops from another checkout
 NOBODY = "no operator"  #: for what the objects alone take
 QUEUES = "Kueue"  #: who does a part of the work for all in the scenario that has it
 
@@ -26,12 +30,15 @@ QUEUES = "Kueue"  #: who does a part of the work for all in the scenario that ha
 USERS = {
     NATIVE: [f"system:serviceaccount:kube-system:{name}-controller" for name in ("deployment", "replicaset", "job")],
     NOBODY: [],
+    BEFORE: [BEFORE],
     OURS: [OURS],
     THEIRS: [THEIRS],
     QUEUES: [kueue.USER],
 }
+_RUN = ["-m", "dask_controller", "run", "--all-namespaces", "--port", "0", "--leader-elect"]
 COMMANDS = {
-    OURS: ["-m", "dask_controller", "run", "--all-namespaces", "--port", "0", "--leader-elect"],
+    BEFORE: _RUN,
+    OURS: _RUN,
     THEIRS: ["-m", "kopf", "run", "-m", "dask_kubernetes.operator.controller", "--all-namespaces"],
 }
 
@@ -82,13 +89,15 @@ class Operator:
     """An operator; a context manager that runs its process, unless it is a part of Kubernetes.
 
     Args:
-        name: one of `NATIVE`, `NOBODY`, `OURS`, `THEIRS`.
+        name: one of `NATIVE`, `NOBODY`, `BEFORE`, `OURS`, `THEIRS`.
         plane: where it works.
         folder: for its log; the audit log is there, too.
+        checkout: of dask-gitops, whose code and CRDs it has.
     """
 
-    def __init__(self, name: str, plane: ControlPlane, folder: Path) -> None:
+    def __init__(self, name: str, plane: ControlPlane, folder: Path, checkout: Path = ROOT) -> None:
         self.name = name
+        self.checkout = checkout
         self._plane = plane
         self._folder = folder
         self._processes = Processes(folder)
@@ -110,7 +119,8 @@ class Operator:
             self._plane.pki.issue(self.name, self.name, groups=["system:masters"])
             kubeconfig = self._folder / f"{self.name}.kubeconfig"
             self._plane.pki.kubeconfig(kubeconfig, f"https://{self._plane.host}:{self._plane.port}", self.name)
-            environment = {"KUBECONFIG": str(kubeconfig), "POD_NAMESPACE": "default"}
+            code = os.pathsep.join(str(self.checkout / root) for root in ("controller", "resources", "crds"))
+            environment = {"KUBECONFIG": str(kubeconfig), "POD_NAMESPACE": "default", "PYTHONPATH": code}
             self._process = self._processes.start(self.name, sys.executable, *COMMANDS[self.name], env=environment)
 
     def stop(self) -> None:
@@ -185,13 +195,13 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def install_crds(plane: ControlPlane, who: str) -> None:
+def install_crds(plane: ControlPlane, operator: Operator) -> None:
     """The CRDs of one operator instead of the other's; their schemas differ."""
     plane.kubectl("delete", "crd", "--all", "--wait=true")
-    if who == THEIRS:
+    if operator.name == THEIRS:
         import dask_kubernetes.operator as upstream
 
         folder = Path(upstream.__file__).parent / "deployment/helm/dask-kubernetes-operator/crds"
         plane.install_crds(folder)
     else:
-        plane.install_crds(ROOT / "dist/crds")
+        plane.install_crds(operator.checkout / "dist/crds")

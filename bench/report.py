@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from .operators import NATIVE, NOBODY, OURS, THEIRS
+from .operators import BEFORE, NATIVE, NOBODY, OURS, THEIRS
 from .result import Result
 
 
@@ -42,15 +42,16 @@ def table(results: Sequence[Result]) -> str:
     ]
     notes = []
     for what in dict.fromkeys(what for what, _ in found):
-        for who in (NATIVE, NOBODY, OURS, THEIRS):
+        for who in (NATIVE, NOBODY, BEFORE, OURS, THEIRS):
             if (result := found.get((what, who))) is None:
                 continue
+            old = found.get((what, BEFORE)) if who == OURS else None
             everything = [shown(r) for r in sorted(results, key=lambda r: r.value) if (r.what, r.who) == (what, who)]
             other = found.get((result.than, who))
             cells = [
                 *(what, who, shown(result), " ".join(everything) if len(everything) > 1 else ""),
                 "" if who == NATIVE else ratio(result, found.get((what, NATIVE))),
-                f"{ratio(result, other)} x {result.than}" if other else "",
+                f"{ratio(result, other)} x {result.than}" if other else f"{ratio(result, old)} x before" if old else "",
                 f"{result.cpu_seconds:.1f}" if result.cpu_seconds else "",
                 f"{result.peak_mib:.0f}" if result.peak_mib else "",
                 f"{result.writes:,}" if result.writes else "",

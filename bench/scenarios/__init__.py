@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..measure import Bench
-from . import encrypted, faults, memory, neighbours, queued, scale, schedulers
+from . import changed, encrypted, faults, memory, neighbours, queued, scale, schedulers
 
 Scenario = Callable[[Bench], None]
 
@@ -25,6 +25,7 @@ SCENARIOS: dict[str, Scenario] = {
     "killed": faults.killed,
     "behind": neighbours.behind,
     "largest": scale.largest,
+    "changed": changed.changed,
 }
 #: What `--brief` leaves.
 BRIEF = ("workers", "clusters")

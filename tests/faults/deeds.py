@@ -480,14 +480,15 @@ _disowned("disown-group", "DaskWorkerGroup", names.default_group)
 
 # --- the user's own objects are changed -------------------------------------------------------------------------------
 
-#: By these, tools know what they have applied, may prune, or hold back. No child may carry them.
+#: By these, tools know what they have applied, may prune, or hold back. No child may carry them. (A queue's label is no
+#: stranger's to put: it holds the cluster until Kueue grants its quota.)
 TRACKING: dict[str, dict[str, str]] = {
     "labels": {
         "app.kubernetes.io/instance": "x",
         "applyset.kubernetes.io/part-of": "applyset-x",
         "kro.run/instance-id": "x",
         "kapp.k14s.io/app": "1",
-        "kueue.x-k8s.io/queue-name": "x",
+        "kueue.x-k8s.io/priority-class": "x",
         "objectset.rio.cattle.io/hash": "x",
         "configmanagement.gke.io/managed": "enabled",
         "kustomize.toolkit.fluxcd.io/name": "x",

@@ -24,7 +24,7 @@ from ..kube.client import Kubernetes
 from ..kube.credentials import ConfigError
 from ..kube.lease import Lease
 from ..kube.metrics import Metrics, serve
-from ..kube.process import die, own_lease, supervise
+from ..kube.process import die, own_lease, supervise, trouble
 from ..kube.workqueue import Queue
 from .rooms import Key, Rooms
 
@@ -38,8 +38,6 @@ ACTIVATOR = Caller(
 )
 #: Clusters that are worked on at a time.
 WORKERS = 8
-#: A watch that is silent for so long has ended without a word.
-STUCK_SECONDS = 300.0
 #: How long to take the Services back after a signal; a Pod is killed after 30 s.
 CLOSE_SECONDS = 20.0
 
@@ -122,7 +120,12 @@ def _shown(
     measured.registry.register(_Doors(rooms))
     if not options.port:
         return nullcontext()
-    return serve(measured, healthy=lambda: _trouble(rooms), ready=lambda: _unready(rooms), port=options.port)
+    return serve(
+        measured,
+        healthy=lambda: trouble(rooms.queue, rooms.informers.values()),
+        ready=lambda: _unready(rooms),
+        port=options.port,
+    )
 
 
 async def _lead(lease: Lease | None, rooms: Rooms) -> None:
@@ -146,15 +149,6 @@ async def _unless(ended: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool
 def _unready(rooms: Rooms) -> str | None:
     synced = all(informer.synced.is_set() for informer in rooms.informers.values())
     return None if synced else "the watch caches are being filled"
-
-
-def _trouble(rooms: Rooms) -> str | None:
-    if rooms.queue.idle_seconds() > STUCK_SECONDS:
-        return f"nothing has been done for {rooms.queue.idle_seconds():.0f} s, though there is something to do"
-    if _unready(rooms):
-        return None
-    silent = [i.resource.plural for i in rooms.informers.values() if i.age_seconds() > STUCK_SECONDS]
-    return f"nothing heard of {', '.join(silent)}" if silent else None
 
 
 class _Doors(Collector):

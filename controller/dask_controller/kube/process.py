@@ -8,11 +8,17 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from .client import Kubernetes
+from .informer import Informer
 from .lease import Lease
+from .workqueue import Queue
+
+#: Seconds in which nothing at all gets done though there is something to do, or a watch is silent: then reconciling has
+#: stopped. That somebody waits for so long is no reason to restart for all.
+STUCK_SECONDS = 300.0
 
 logger = logging.getLogger(__name__)
 
@@ -42,3 +48,14 @@ def die(task: asyncio.Task[None]) -> None:
     if not task.cancelled():
         logger.critical("%s: %r", task.get_name(), task.exception())
         os._exit(1)
+
+
+def trouble(queue: Queue[Any], informers: Iterable[Informer[Any]]) -> str | None:
+    """Why the process should be restarted: it is stuck, or deaf; None while its caches are being filled."""
+    if queue.idle_seconds() > STUCK_SECONDS:
+        return f"nothing has been reconciled for {queue.idle_seconds():.0f} s, though there is something to do"
+    followed = list(informers)
+    if not all(informer.synced.is_set() for informer in followed):
+        return None
+    silent = [informer.resource.plural for informer in followed if informer.age_seconds() > STUCK_SECONDS]
+    return f"nothing heard of {', '.join(silent)}" if silent else None

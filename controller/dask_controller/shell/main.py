@@ -31,7 +31,7 @@ from ..kube.client import Kubernetes
 from ..kube.credentials import ConfigError
 from ..kube.lease import Lease
 from ..kube.metrics import Metrics, serve, serve_secured
-from ..kube.process import die, identity, own_lease, supervise
+from ..kube.process import die, identity, own_lease, supervise, trouble
 from ..kube.small_http import Secure
 from ..kube.workqueue import Queue
 from ..schedulers.pollers import SchedulerPollers
@@ -49,9 +49,6 @@ from .witness import Witness
 
 logger = logging.getLogger(__name__)
 
-#: Seconds in which nothing at all gets done though there is something to do, or a watch is silent: then reconciling has
-#: stopped. That somebody waits for so long is no reason to restart for all.
-STUCK_SECONDS = 300.0
 #: How long reconciliations that are under way may take to end after a signal; a Pod is killed after 30 s.
 DRAIN_SECONDS = 10.0
 RESYNC_SECONDS = 600.0
@@ -224,7 +221,7 @@ async def _shown(
     measured.observe(queue, {i.resource.plural: i for i in caches.informers.values()}, leading)
     probes = serve(
         measured,
-        healthy=lambda: _trouble(queue, caches) if leading() else None,
+        healthy=lambda: trouble(queue, caches.informers.values()) if leading() else None,
         ready=lambda: None if not leading() or caches.are_synced else "the watch caches are being filled",
         port=options.port,
         elsewhere=options.metrics_tls is not None,
@@ -306,12 +303,3 @@ async def _resync(
                 known = domain.jobs(namespace) if kind == "DaskJob" else set()  # some may be gone
                 for key in known | {Key(kind, it["metadata"]["namespace"], it["metadata"]["name"]) for it in found}:
                     queue.add(key)
-
-
-def _trouble(queue: Queue[Key], caches: Caches) -> str | None:
-    if queue.idle_seconds() > STUCK_SECONDS:
-        return f"nothing has been reconciled for {queue.idle_seconds():.0f} s, though there is something to do"
-    if not caches.are_synced:
-        return None
-    silent = [i.resource.plural for i in caches.informers.values() if i.age_seconds() > STUCK_SECONDS]
-    return f"nothing heard of {', '.join(silent)}" if silent else None
