@@ -63,6 +63,7 @@ class Caches:
         keyring: the keys of clusters, and what is believed of their Secrets.
         queues: the objects of Kueue, where there are any.
         departed: Pods that have gone.
+        busy: what is being reconciled: nobody has seen all of its Pods.
 
     Args:
         kubernetes: the client.
@@ -82,6 +83,7 @@ class Caches:
     ) -> None:
         self.keyring, self.departed = keyring or Keyring(), departed or Departed()
         self._on_change = on_change
+        self.busy: set[Key] = set()
         #: By uid: the version of a child that is as we state it, and what was applied to which one to no effect.
         self._verified: dict[str, str] = {}
         self._settled: dict[str, tuple[str, str]] = {}
