@@ -92,12 +92,9 @@ class Caches:
         self.informers: dict[str, Informer[Any]] = {}
 
         def informer(kind: str, *, label: str | None = Label.CLUSTER, **options: Any) -> Any:
-            changed = functools.partial(self._changed, kind)
-            made = Informer(
-                kubernetes, kubernetes.kinds[kind], namespaces=namespaces, label=label, on_change=changed, **options
-            )
-            self.informers[kind] = made
-            return made
+            told = {"on_change": functools.partial(self._changed, kind), **options}
+            made = Informer(kubernetes, kubernetes.kinds[kind], namespaces=namespaces, label=label, **told)
+            return self.informers.setdefault(kind, made)
 
         def children(kind: str, form: Any, **options: Any) -> Any:
             return informer(kind, form=form, project=cached_child, index=_by_cluster, **options)
