@@ -6,10 +6,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.support.constructs import JsonPatch, Manifest, chart, errors, synth
 
 from dask_constructs import DaskCustomResourceDefinitions, DaskOperator, operator_pod, rbac
+from dask_constructs.limits import written
+from dask_controller.core.limits import Limits
 from dask_controller.shell.main import arguments
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +82,40 @@ def test_it_runs_under_restricted_pod_security() -> None:
         "readOnlyRootFilesystem": True,
     }
     assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"workers": 40, "by": "owner", "namespaces": {"big": {"workers": "none", "jobs": 3}}},
+        {"clusters": 0, "jobs": 200_000, "by": "namespace"},
+        {"clusters": -1},
+        {"workers": 200_001},
+        {"workers": True},
+        {"workers": 1.5},
+        {"workers": "all"},
+        {"worker": 1},
+        {"by": "user"},
+        {"namespaces": {"big": {"worker": 1}}},
+        {"namespaces": {"big": 1}},
+    ],
+)
+def test_the_controller_judges_limits_as_synth_does(limits: dict[str, Any]) -> None:
+    c = chart(namespace="elsewhere")
+    DaskOperator(c, "operator", limits=limits)  # type: ignore[typeddict-item]
+    if wrong := errors(c):
+        assert all("limits[" in one for one in wrong)
+        with pytest.raises(msgspec.DecodeError):
+            Limits.read(written(limits))
+    else:
+        found = arguments().parse_args(pod(synth(c))["containers"][0]["args"]).limits
+        assert found == Limits.read(written(limits))
+        assert found.of("workers", "big") is None
+
+
+def test_without_limits_none_are_stated() -> None:
+    for limits in (None, {}):
+        assert not any("limits" in one for one in pod(installed(limits=limits))["containers"][0]["args"])
 
 
 @pytest.mark.parametrize("namespaces", [None, ["a", "b"]])

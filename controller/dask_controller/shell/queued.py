@@ -22,7 +22,7 @@ from .caches import Caches
 
 def queued_cluster(caches: Caches, cluster: DaskCluster) -> Queued | None:
     """What is known of a cluster that waits in a queue; one of a job runs on the job's quota."""
-    if job := _job_uid(cluster):
+    if job := job_uid(cluster):
         found = caches.queues.of(cluster.namespace, job)
         going_on = [w for w in found if not w.is_finished]
         base = max(going_on or found, key=lambda w: w.created, default=None)
@@ -30,13 +30,13 @@ def queued_cluster(caches: Caches, cluster: DaskCluster) -> Queued | None:
             return None
         placements, conflict = _placements(caches, base, _templates(cluster.spec, cluster.name))
         return Queued(name=base.queue, of_job=True, base=base, placements=placements, conflict=conflict)
-    return _queued(caches, cluster, cluster, _scheduler_and_workers(caches, cluster))
+    return _queued(caches, cluster, cluster, scheduler_and_workers(caches, cluster))
 
 
 def queued_job(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) -> Queued | None:
     """What is known of a job that waits in a queue."""
     mine = runner if runner is not None and owner_uid(runner) == job.uid else None
-    pods = _scheduler_and_workers(caches, caches.cluster(job.namespace, job.name))
+    pods = scheduler_and_workers(caches, caches.cluster(job.namespace, job.name))
     pods += list(caches.pods.by_index((job.namespace, mine["metadata"]["uid"]))) if mine else []
     return _queued(caches, job, caches.cluster(job.namespace, job.name), pods, settled=mine is not None)
 
@@ -125,7 +125,7 @@ def _templates(spec: DaskClusterSpec, cluster: str) -> dict[str, Any]:
     return {SCHEDULER: spec.scheduler.spec, **groups}
 
 
-def _scheduler_and_workers(caches: Caches, cluster: DaskCluster | None) -> list[Pod]:
+def scheduler_and_workers(caches: Caches, cluster: DaskCluster | None) -> list[Pod]:
     """All Pods of a cluster that are its own, terminating ones included."""
     if cluster is None:
         return []
@@ -148,7 +148,7 @@ def _is_ready(caches: Caches, cluster: DaskCluster, base: Workload) -> bool:
     return ready and all(enough(name) for name in base.counts if name not in (SCHEDULER, RUNNER))
 
 
-def _job_uid(cluster: DaskCluster) -> str:
+def job_uid(cluster: DaskCluster) -> str:
     """Uid of the job that has made a cluster; empty if none has."""
     for owner in cluster.metadata.get("ownerReferences") or ():
         if owner.get("controller") and owner.get("kind") == "DaskJob":
