@@ -230,6 +230,31 @@ async def test_apply_takes_fields_from_others_only_by_force(kubernetes: Kubernet
 
 
 @real
+async def test_apply_to_the_very_object_makes_none_and_takes_no_others(kubernetes: Kubernetes, namespace: str) -> None:
+    group: Manifest = {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskWorkerGroup",
+        "metadata": {"name": "x", "namespace": namespace},
+        "spec": {
+            "cluster": "c",
+            "worker": {"replicas": 0, "spec": {"containers": [{"name": "worker", "image": "i:1"}]}},
+        },
+    }
+    for manifest in (config_map(namespace, a="1"), group):
+        made = await kubernetes.create(manifest)
+        very = {**manifest, "metadata": {**manifest["metadata"], "uid": made["metadata"]["uid"]}}
+        await kubernetes.apply(very)
+        await kubernetes.delete(manifest["kind"], namespace, "x")
+        with refused(409, "Conflict"):
+            await kubernetes.apply(very)
+        another = await kubernetes.create(manifest)
+        with pytest.raises(ApiError) as caught:
+            await kubernetes.apply(very)
+        assert (caught.value.status, caught.value.reason) == (422, "Invalid")
+        assert await kubernetes.get(manifest["kind"], namespace, "x") == another
+
+
+@real
 async def test_status_is_applied_apart(kubernetes: Kubernetes, namespace: str) -> None:
     cluster: Manifest = {
         "apiVersion": "kubernetes.dask.org/v1",

@@ -202,6 +202,32 @@ class TestApply:
         assert (server.applied, server.patched) == ([], [])
 
     @virtual_time
+    async def test_a_name_that_changes_hands_meanwhile_is_not_applied_to(self) -> None:
+        """A stranger leaves, another one comes: what stands behind the name was looked up in between."""
+        service = scheduler_service(cluster())
+        execute, _ = on(server := _Handed(existing(service, ownerReferences=[])))
+        (outcome,) = await execute.execute(cluster(), [Apply(service, new=True)], NOW)
+        assert (outcome.reason, outcome.permanent) == ("Conflict", False)
+        assert (server.applied, server.patched) == ([], [])
+        (outcome,) = await execute.execute(cluster(), [Apply(service)], NOW)  # it was ours when the plan was made
+        assert (outcome.reason, outcome.permanent) == ("Conflict", False)
+        assert (server.applied, server.patched) == ([], [])
+
+    @virtual_time
+    async def test_what_is_applied_is_for_the_very_object_that_was_looked_at(self) -> None:
+        service = scheduler_service(cluster())
+        execute, _ = on(server := _Names(existing(service)))
+        await execute.execute(cluster(), [Apply(service)], NOW)
+        assert [manifest["metadata"]["uid"] for manifest in server.applied] == ["there"]
+
+    @virtual_time
+    async def test_one_that_is_replaced_between_the_look_and_the_apply_is_left_alone(self) -> None:
+        service = scheduler_service(cluster())
+        execute, _ = on(_Replaced(existing(service)))
+        (outcome,) = await execute.execute(cluster(), [Apply(service)], NOW)
+        assert (outcome.reason, outcome.permanent) == ("Conflict", False), "it is no fault of the user's"
+
+    @virtual_time
     async def test_what_is_needed_goes_first_and_stops_the_rest_if_it_fails(self) -> None:
         c = cluster()
         wanted = [Apply(scheduler_deployment(c), new=True), Apply(scheduler_service(c), new=True, needed=True)]
@@ -239,6 +265,22 @@ async def test_a_pod_that_is_gone_at_once_is_forgotten() -> None:
     (outcome,) = await execute.execute(group(), [Delete("Pod", "team", ended["metadata"]["name"], "there")], NOW)
     assert outcome.error == ""
     assert len(caches.pods) == 0
+
+
+class _Handed(_Names):
+    """An API server with a name that nobody has whenever it is looked at."""
+
+    async def list(self, kind: str, namespace: str, *, fields: str) -> list[Any]:
+        return []
+
+
+class _Replaced(_Names):
+    """An API server on which objects are replaced right before they are applied to; it answers as the real one."""
+
+    async def apply(self, manifest: Any) -> Any:
+        key = manifest["kind"], manifest["metadata"]["name"]
+        self.there[key] = existing(manifest, uid="another")
+        raise ApiError(422, "Invalid", "metadata.uid: Invalid value: field is immutable")
 
 
 class _Gone(_Names):

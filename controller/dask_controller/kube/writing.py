@@ -40,7 +40,8 @@ class Writer(Transport):
         It succeeds on an object that is being deleted, too.
 
         Args:
-            manifest: the fields that ``manager`` has an opinion on.
+            manifest: the fields that ``manager`` has an opinion on. With a ``metadata.uid``, it is for that very
+                object: else 409 (``Conflict``) if there is none, 422 (``Invalid``) if it is another one.
             force: take fields from other managers; else 409 (``Conflict``).
             manager: who applies; `Caller.field_manager` by default.
             dry_run: change nothing, just be told what it would come to.

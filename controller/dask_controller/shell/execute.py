@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import math
 import secrets
@@ -21,12 +20,12 @@ from dask_resources.worker import worker_labels, worker_pod
 from ..core.actions import Action, Apply, CreateWorker, Delete, Event, Outcome, Patch, PutKey
 from ..core.child import fingerprint
 from ..core.ownership import owner_uid
-from ..core.time import format_time
 from ..kube.api import NAMESPACE_TERMINATING, ApiError
 from ..kube.client import Kubernetes
 from ..kube.managed_fields import as_applied
 from ..kube.short_first import ShortFirst
 from .caches import Caches, Key
+from .events import event_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +199,7 @@ class Executor:
             raise ApiError(409, NAME_TAKEN, f"Pod {metadata['name']} exists already") from error
 
     async def _apply(self, manifest: dict[str, Any], *, new: bool) -> None:
-        """Create or server-side apply, unless the name is taken by an object that is not ours."""
+        """Create, or server-side apply to the very object that is there, unless that is not ours."""
         metadata, owner = manifest["metadata"], owner_uid(manifest)
         kind = manifest["kind"]
         if new:
@@ -211,27 +210,43 @@ class Executor:
                     raise
             else:
                 return
-        live = await self._live(kind, metadata["namespace"], metadata["name"]) if owner else None
-        if live is not None and (live["metadata"].get("deletionTimestamp") or _is_garbage(live, manifest)):
+        live = await self._live(kind, metadata["namespace"], metadata["name"])
+        if live is None:
+            # To apply nevertheless would take over what somebody else gives that name just now.
+            raise ApiError(409, "Conflict", f"{kind} {metadata['name']} has just gone")
+        if live["metadata"].get("deletionTimestamp") or _is_garbage(live, manifest):
             # Applying to it would succeed and be lost with it.
             raise ApiError(409, Reason.TERMINATING, f"waiting for {kind} {metadata['name']} of before to be gone")
-        if live is not None and owner_uid(live) != owner:
+        if owner_uid(live) != owner:
             message = f"{kind} {metadata['name']} exists and belongs to somebody else"
             raise ApiError(409, Reason.NAME_CONFLICT, message)
-        if live is not None and new and (labels := _missing_labels(live, manifest)):
+        if new and (labels := _missing_labels(live, manifest)):
             # Somebody has taken our labels away, and so it out of our sight. What else it needs is seen then.
             patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}}
             self._caches.remember(await self._kubernetes.patch(kind, metadata["namespace"], metadata["name"], patch))
             return
-        if live is not None and (ours := as_applied(live["metadata"], names.FIELD_MANAGER)):
+        if ours := as_applied(live["metadata"], names.FIELD_MANAGER):
             answer = await self._kubernetes.patch(kind, metadata["namespace"], metadata["name"], {"metadata": ours})
             if "resourceVersion" in metadata and metadata["resourceVersion"] == live["metadata"]["resourceVersion"]:
                 manifest["metadata"] = {**metadata, "resourceVersion": answer["metadata"]["resourceVersion"]}
             live = answer
-        answer = await self._kubernetes.apply(manifest)
-        if live is not None and answer["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]:
+        answer = await self._apply_to(live["metadata"]["uid"], manifest)
+        if answer["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]:
             self._caches.settle(answer, fingerprint(manifest))
         self._remember(answer)
+
+    async def _apply_to(self, uid: str, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Server-side apply to one very object; ApiError (Conflict) if its name is another one's by now."""
+        metadata = manifest["metadata"]
+        try:
+            return await self._kubernetes.apply({**manifest, "metadata": {**metadata, "uid": uid}})
+        except ApiError as error:
+            if error.reason == Reason.INVALID:
+                live = await self._live(manifest["kind"], metadata["namespace"], metadata["name"])
+                if live is None or live["metadata"]["uid"] != uid:
+                    message = f"{manifest['kind']} {metadata['name']} has been replaced"
+                    raise ApiError(409, "Conflict", message) from error
+            raise
 
     def _remember(self, answer: dict[str, Any]) -> None:
         """Take in an object that is as we have just stated it."""
@@ -290,28 +305,8 @@ class Executor:
         return next(iter(await self._kubernetes.list(kind, namespace, fields=f"metadata.name={name}")), None)
 
     async def _event(self, parent: DaskObject, event: Event, now: float) -> None:
-        """An Event whose name stands for what it says, so that repeating it makes no second one."""
-        text = f"{parent.uid}{parent.generation}{event.reason}{event.message}"
-        name = f"{parent.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-        involved = {"apiVersion": names.API_VERSION, "kind": parent.kind, "name": parent.name}
-        involved |= {"namespace": parent.namespace, "uid": parent.uid}
-        manifest = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": name, "namespace": parent.namespace},
-            "involvedObject": involved,
-            "type": "Warning" if event.warning else "Normal",
-            "reason": event.reason,
-            "message": event.message[:1024],
-            "source": {"component": names.FIELD_MANAGER},
-            "reportingComponent": names.FIELD_MANAGER,
-            "reportingInstance": names.FIELD_MANAGER,
-            "firstTimestamp": format_time(now),
-            "lastTimestamp": format_time(now),
-            "count": 1,
-        }
         try:
-            await self._kubernetes.create(manifest)
+            await self._kubernetes.create(event_manifest(parent, event, now))
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
