@@ -355,6 +355,24 @@ def test_workers_of_a_deleted_group_have_their_places_until_they_are_gone() -> N
     assert world.woken[-1] == Key("DaskWorkerGroup", NAMESPACE, "simple-two")
 
 
+def test_what_has_the_name_of_another_one_has_its_own_claim() -> None:
+    """Nobody may have looked in between, so that nobody has seen that the other one is gone."""
+    world = World(clusters=1, jobs=1)
+    world.see(at(cluster("a"), 0))
+    assert world.see(at(cluster("a"), 1, uid="another")).queued is None
+    world.see(at(job("j"), 0))
+    assert world.see(at(job("j"), 1, uid="another")).queued is None
+    world = World(workers=2)
+    world.see(cluster("a"))
+    g = group("a-more", cluster_name="a", replicas=2)
+    assert world.see(g).places.count == 2
+    world.caches.pods._set(_pod_manifest(g, 0))
+    another = of(g, uid="another", resourceVersion="9")
+    assert world.see(another).places.count == 1, "a worker of the one before is still there"
+    world.caches.pods.remove("p0")
+    assert world.see(another).places.count == 2
+
+
 def _pod_manifest(of: Any, ordinal: int) -> dict[str, Any]:
     owner = {"kind": "DaskWorkerGroup", "name": of.name, "uid": of.uid, "controller": True}
     fields = metadata(names.worker(of.name, ordinal), uid=f"p{ordinal}", ownerReferences=[owner])

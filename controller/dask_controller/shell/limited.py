@@ -50,6 +50,8 @@ def limited_cluster(
     if not its_own and (granted := places.look(cluster.uid)) is not None:
         return _in_line(granted, queued, suspended=bool(cluster.spec.suspend))
     wants, who = int(not cluster.spec.suspend), _who(places, cluster, cluster.metadata)
+    if its_own:
+        forget(caches, who.key, but=cluster.uid)
     granted = places.ask(who, wants, int(_runs(caches, cluster)))
     return _in_line(granted, queued, suspended=not wants)
 
@@ -60,6 +62,7 @@ def limited_job(caches: Caches, job: DaskJob, queued: Queued | None, runner: Map
     if places is None:
         return queued
     who = _who(places, job, job.metadata)
+    forget(caches, who.key, but=job.uid)
     places.jobs[who.key] = job.uid, who.owner
     if queued is not None and queued.name:
         places.leave(job.uid)
@@ -72,25 +75,28 @@ def limited_job(caches: Caches, job: DaskJob, queued: Queued | None, runner: Map
 def limited_group(caches: Caches, o: ObservedGroup) -> WorkerPlaces | None:
     """How many workers a group may have; ``None`` for no limit."""
     places, group, cluster = caches.places, o.group, o.cluster
-    if places is None:
+    if places is None or places.limit(Key(group.kind, group.namespace, group.name)) is None:
         return None
     if o.queue is not None and o.queue.limits:
         places.leave(group.uid)
         return None
-    who = _who(places, group, cluster.metadata if cluster is not None else group.metadata)
-    if cluster is not None and (of_job := job_uid(cluster)):
-        uid, owner = places.jobs.get(Key("DaskJob", cluster.namespace, cluster.name), ("", ""))
-        who = who._replace(owner=owner if uid == of_job else "")
+    who = _whose_workers(places, group, cluster)
+    forget(caches, who.key, but=group.uid)
     granted = places.ask(who, desired_replicas(o), alive(o.pods))
     return WorkerPlaces(granted.places, granted.limit) if granted is not None else None
 
 
-def forget(caches: Caches, key: Key) -> None:
-    """Take note that a resource is gone, or going; its workers have their places until they are gone, too."""
+def forget(caches: Caches, key: Key, *, but: str = "") -> None:
+    """Take note that a resource is gone, or going; its workers have their places until they are gone, too.
+
+    Args:
+        caches: the watch caches.
+        key: the resource.
+        but: uid of what has that name now.
+    """
     if caches.places is not None:
-        is_group = key.kind == "DaskWorkerGroup"
-        pods = caches.pods
-        caches.places.gone(key, lambda uid: alive(pods.by_index((key.namespace, uid))) if is_group else 0)
+        is_group, pods = key.kind == "DaskWorkerGroup", caches.pods
+        caches.places.gone(key, lambda uid: alive(pods.by_index((key.namespace, uid))) if is_group else 0, but=but)
 
 
 async def take_places(caches: Caches, kubernetes: Kubernetes, namespaces: Sequence[str] | None) -> None:
@@ -130,16 +136,10 @@ def _take_job(caches: Caches, places: Places, job: DaskJob) -> None:
 
 def _take_group(caches: Caches, places: Places, group: DaskWorkerGroup) -> None:
     """What it wants is what it wanted when it was looked at last; its next look corrects that."""
-    cluster = caches.cluster(group.namespace, group.spec.cluster)
-    job = places.jobs.get(Key("DaskJob", group.namespace, group.spec.cluster), ("", ""))
-    has = alive(caches.workers_of(group))
-    who = _who(places, group, cluster.metadata if cluster is not None else group.metadata)
-    of_job = job_uid(cluster) if cluster is not None else ""
-    if of_job:
-        who = who._replace(owner=job[1] if job[0] == of_job else "")
-    queued = cluster is not None and _names_queue(cluster)
-    if not queued:
-        places.ask(who, max(has, group.status.desired_replicas or 0), has, share=False)
+    cluster, has = caches.cluster(group.namespace, group.spec.cluster), alive(caches.workers_of(group))
+    if cluster is None or not _names_queue(cluster):
+        wants = max(has, group.status.desired_replicas or 0)
+        places.ask(_whose_workers(places, group, cluster), wants, has, share=False)
 
 
 def _in_line(granted: Grant | None, queued: Queued | None, *, suspended: bool) -> Queued | None:
@@ -153,6 +153,18 @@ def _who(places: Places, it: DaskObject, whose: Mapping[str, Any]) -> Who:
     owner = shown.owner(whose.get("labels"), whose.get("annotations"), places.owner_key)
     key = Key(it.kind, it.namespace, it.name)
     return Who(key, it.uid, str(it.metadata.get("creationTimestamp") or ""), owner)
+
+
+def _whose_workers(places: Places, group: DaskWorkerGroup, cluster: DaskCluster | None) -> Who:
+    """Who claims places for the workers of a group: whose its cluster is, or the job that has made that."""
+    if cluster is None:  # it has gone: its workers go, and count where they have counted
+        who, known = _who(places, group, group.metadata), places.owner(group.uid)
+        return who if known is None else who._replace(owner=known)
+    who = _who(places, group, cluster.metadata)
+    if not (of_job := job_uid(cluster)):
+        return who
+    uid, owner = places.jobs.get(Key("DaskJob", cluster.namespace, cluster.name), ("", ""))
+    return who._replace(owner=owner if uid == of_job else "")
 
 
 def _names_queue(it: DaskObject) -> bool:

@@ -92,21 +92,28 @@ class Places:
             self._told(line, before, line.drop(uid), uid)
             self._forget(uid)
 
-    def gone(self, key: Key, has: Callable[[str], int]) -> None:
+    def gone(self, key: Key, has: Callable[[str], int], *, but: str = "") -> None:
         """Take note that a resource is gone, or going.
 
         Args:
             key: the resource.
             has: how many places what had that name and uid uses still.
+            but: uid of what has that name now.
         """
-        self.jobs.pop(key, None)
-        for uid in [*self._uids.get(key, ())]:
+        if not but:
+            self.jobs.pop(key, None)
+        for uid in [uid for uid in self._uids.get(key, ()) if uid != but]:
             left = has(uid)
             if not left:
                 self.leave(uid)
                 continue
             line = self._lines[self._claims[uid][1]]
             self._told(line, line.first, line.put(uid, "", 0, left), uid)
+
+    def owner(self, uid: str) -> str | None:
+        """In whose line somebody is; ``None`` for who has not asked."""
+        known = self._claims.get(uid)
+        return known[1][2] if known is not None else None
 
     def share(self) -> None:
         """Give all free places away, when it is known what is in use."""
