@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,6 +18,8 @@ from tests.support.queues import why, workers
 from dask_crds.names import Component, Label
 
 pytestmark = pytest.mark.control_plane
+#: What is created in the same second is in the order of uids.
+SECOND = 1.1
 
 
 @pytest.fixture
@@ -76,6 +79,7 @@ def test_five_jobs_run_two_at_a_time_in_the_order_of_their_creation(
     names = [f"j{n}" for n in range(5)]
     for name in names:
         kubectl.apply(kube.job_manifest(name, "pass", cluster={"spec": kube.cluster_spec(**workers(1))}))
+        time.sleep(SECOND)
     with Watched(kubectl, Component.JOB_RUNNER, 2):
         for n, name in enumerate(names):
             eventually(lambda name=name: kubectl.status("daskjob", name).get("jobStatus") == "Running")
@@ -103,6 +107,7 @@ def test_clusters_wait_in_line_whatever_becomes_of_the_operator_and_its_limit(
     controller = operate(clusters=2)
     for name in "abcd":
         kubectl.apply(kube.cluster_manifest(name, **workers(1)))
+        time.sleep(SECOND)
     with Watched(kubectl, Component.SCHEDULER, 2):
         eventually(lambda: ready(kubectl, "a", "b") and waiting(kubectl, "daskcluster", *"abcd") == ["c", "d"])
         assert "next in line" in why(kubectl, "daskcluster", "c")
