@@ -226,8 +226,8 @@ class World:
         return snapshot(self.caches, of)
 
     def run(self, of: Any) -> None:
-        """Its scheduler's Deployment is there."""
-        self.put(scheduler_deployment(of))
+        """Its scheduler's Deployment is there, and was seen."""
+        self.put(scheduler_deployment(of) | {"status": {"observedGeneration": 1}})
 
     def delete(self, of: Any) -> None:
         self.caches.informers[of.kind].remove(of.uid) if of.kind != "DaskJob" else None
@@ -272,7 +272,10 @@ def test_a_suspended_cluster_has_its_place_until_nothing_of_it_runs() -> None:
     suspended = at(cluster("a", suspend=True), 0)
     assert world.see(suspended).queued is None, "its user has suspended it"
     assert world.see(second).queued.limited is not None
-    world.put(scheduler_deployment(suspended))
+    world.put(scheduler_deployment(suspended) | {"status": {"replicas": 1}})
+    world.see(suspended)
+    assert world.see(second).queued.limited is not None, "Kubernetes may make a Pod still"
+    world.run(suspended)
     world.see(suspended)
     assert world.see(second).queued is None
 

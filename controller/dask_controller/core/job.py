@@ -19,7 +19,7 @@ from .actions import Action, Apply, Delete, Event, Patch, Plan
 from .observed import ObservedJob
 from .ownership import annotation
 from .questions import Ask, PackageVersions, Question, TaskProgress
-from .queue import base_actions
+from .queue import base_actions, noting_quota, workload_of
 from .queue_runner import moved, placed_runner
 from .record import recorded
 from .run import Run
@@ -79,7 +79,7 @@ def _cluster(run: Run) -> list[Action]:
     cluster, suspend = run.cluster, run.job.spec.suspend
     if cluster is None:
         in_the_way = run.obstacle is not None or run.leftover is not None
-        return [] if in_the_way else [Apply(job_cluster(run.job), new=True)]
+        return [] if in_the_way else [Apply(noting_quota(job_cluster(run.job), run.queued), new=True)]
     if run.is_outdated:
         return _delete(cluster)
     # What the job decides about its cluster, whoever has changed it; the rest is the cluster's own from now on.
@@ -88,6 +88,9 @@ def _cluster(run: Run) -> list[Action]:
     if bool(cluster.spec.suspend) != bool(suspend):
         spec["suspend"] = True if suspend else None
         return [_set(cluster, {Annotation.SUSPENDED: BY_ITS_JOB if suspend else None}, **spec)]
+    quota = workload_of(run.queued)
+    if (annotation(cluster.metadata, Annotation.WORKLOAD) or None) != quota:
+        return [_set(cluster, {Annotation.WORKLOAD: quota}, **spec)]
     return [Patch.of(cluster, {"spec": spec})] if spec else []
 
 
@@ -153,10 +156,15 @@ def _progress(run: Run, *, versions: bool) -> tuple[Question[Any], ...]:
 
 def _last_word(run: Run) -> Ask | None:
     """How the run has ended, for the record that its scheduler keeps: before that goes, or soon after the end."""
-    if not run.keeps_history or run.scheduler_life is None:
-        return None
+    return Ask((RunEnded(recorded(run.status, run.traces)),)) if has_last_word(run) else None
+
+
+def has_last_word(run: Run) -> bool:
+    """Whether the scheduler of a run that has ended is to be told so."""
+    if not run.ended or not run.keeps_history or run.scheduler_life is None:
+        return False
     since = run.now - time_or(run.status.end_time or "", 0.0)
-    return Ask((RunEnded(recorded(run.status)),)) if since < LAST_WORD_SECONDS or _tidy_up(run).actions else None
+    return since < LAST_WORD_SECONDS or bool(_tidy_up(run).actions)
 
 
 def _next_look(run: Run) -> float | None:

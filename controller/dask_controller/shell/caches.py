@@ -65,6 +65,7 @@ class Caches:
         queues: the objects of Kueue, where there are any.
         departed: Pods that have gone.
         places: who has one, where the operator has limits.
+        busy: what is being reconciled: nobody has seen all of its Pods.
 
     Args:
         kubernetes: the client.
@@ -86,6 +87,7 @@ class Caches:
     ) -> None:
         self.keyring, self.departed, self.places = keyring or Keyring(), departed or Departed(), places
         self._on_change = on_change
+        self.busy: set[Key] = set()
         #: By uid: the version of a child that is as we state it, and what was applied to which one to no effect.
         self._verified: dict[str, str] = {}
         self._settled: dict[str, tuple[str, str]] = {}
@@ -93,10 +95,10 @@ class Caches:
         self._taken: dict[tuple[str, str], dict[int, float]] = {}
         self.informers: dict[str, Informer[Any]] = {}
 
-        def informer(kind: str, *, labels: str | None = Label.CLUSTER, **options: Any) -> Any:
+        def informer(kind: str, *, label: str | None = Label.CLUSTER, **options: Any) -> Any:
             changed = functools.partial(self._changed, kind)
             made = Informer(
-                kubernetes, kubernetes.kinds[kind], namespaces=namespaces, labels=labels, on_change=changed, **options
+                kubernetes, kubernetes.kinds[kind], namespaces=namespaces, label=label, on_change=changed, **options
             )
             self.informers[kind] = made
             return made
@@ -106,7 +108,7 @@ class Caches:
 
         def resources(kind: str, index: Any) -> Any:
             project = functools.partial(cached_resource, kind)
-            return informer(kind, labels=None, form=ResourceForm, project=project, index=index)
+            return informer(kind, label=None, form=ResourceForm, project=project, index=index)
 
         self.pods: Informer[Pod] = informer("Pod", form=PodForm, project=pod, index=_pod_index)
         self.services: Informer[CachedChild] = children("Service", WholeForm)

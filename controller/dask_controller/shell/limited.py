@@ -21,7 +21,7 @@ from ..core import shown
 from ..core.limits import WorkerPlaces, waits
 from ..core.observed import ObservedGroup
 from ..core.ownership import owner_uid
-from ..core.queue import Queued, has_ended
+from ..core.queue import Queued, has_ended, runner_may_come
 from ..core.worker_group import alive, desired_replicas
 from ..kube.client import Kubernetes
 from .caches import Caches, Key, named
@@ -52,8 +52,8 @@ def limited_cluster(
     wants, who = int(not cluster.spec.suspend), _who(places, cluster, cluster.metadata)
     if its_own:
         forget(caches, who.key, but=cluster.uid)
-    granted = places.ask(who, wants, int(_runs(caches, cluster)))
-    return _in_line(granted, queued, suspended=not wants)
+    has = _runs(caches, cluster) or _keeps_place(places, who, _may_run(caches, cluster))
+    return _in_line(places.ask(who, wants, int(has)), queued, suspended=not wants)
 
 
 def limited_job(caches: Caches, job: DaskJob, queued: Queued | None, runner: Mapping[str, Any] | None) -> Queued | None:
@@ -68,7 +68,9 @@ def limited_job(caches: Caches, job: DaskJob, queued: Queued | None, runner: Map
         places.leave(job.uid)
         return queued
     ended = has_ended(job)
-    wants, has = int(not (job.spec.suspend or ended)), not ended and _job_runs(caches, job, runner)
+    wants, has = int(not (job.spec.suspend or ended)), False
+    if not ended:
+        has = _job_runs(caches, job, runner) or _keeps_place(places, who, _job_may_run(caches, job, runner))
     return _in_line(places.ask(who, wants, int(has)), queued, suspended=not wants)
 
 
@@ -171,22 +173,44 @@ def _names_queue(it: DaskObject) -> bool:
     return bool((it.metadata.get("labels") or {}).get(Label.QUEUE))
 
 
+def _keeps_place(places: Places, who: Who, may_run: bool) -> bool:
+    """Whether somebody has a place because Pods may come yet, of which no watch tells when that is over."""
+    granted = places.look(who.uid)
+    keeps = may_run and granted is not None and granted.places > 0
+    if keeps:
+        places.look_again(who.key)
+    return keeps
+
+
 def _runs(caches: Caches, cluster: DaskCluster) -> bool:
-    """Whether anything of a cluster runs, is about to, or is not gone yet."""
+    """Whether anything of a cluster runs, is about to, or is not gone yet: whoever says so has a place for it."""
     deployment = caches.deployment(cluster.namespace, cluster.name)
     if deployment is not None and owner_uid(deployment) == cluster.uid and deployment["spec"].get("replicas"):
         return True
-    return alive(scheduler_and_workers(caches, cluster)) > 0
+    pods, _ = scheduler_and_workers(caches, cluster)
+    return alive(pods) > 0
+
+
+def _may_run(caches: Caches, cluster: DaskCluster | None) -> bool:
+    """Whether Pods of a cluster that has run may come yet; of one that waits that would be no reason to let it in."""
+    return scheduler_and_workers(caches, cluster)[1] > 0
 
 
 def _job_runs(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) -> bool:
-    """The same of a job."""
+    """Whether anything of a job runs, likewise."""
     cluster = caches.cluster(job.namespace, job.name)
     if cluster is not None and job_uid(cluster) == job.uid and (not cluster.spec.suspend or _runs(caches, cluster)):
         return True
     if runner is None or owner_uid(runner) != job.uid:
         return False
     return alive(caches.pods.by_index((job.namespace, runner["metadata"]["uid"]))) > 0
+
+
+def _job_may_run(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) -> bool:
+    """Whether Pods of a job that has run may come yet, likewise."""
+    cluster, mine = caches.cluster(job.namespace, job.name), runner is not None and owner_uid(runner) == job.uid
+    own = cluster if cluster is not None and job_uid(cluster) == job.uid else None
+    return _may_run(caches, own) or (mine and runner_may_come(runner))
 
 
 def _readable(items: Iterable[msgspec.Raw]) -> Iterator[DaskJob]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Seconds by which news of the place in line are gathered.
 GATHER_SECONDS = 1.0
+#: Seconds until it is looked again whether a place is used, where no watch tells.
+AGAIN_SECONDS = 5.0
 
 
 class Who(NamedTuple):
@@ -82,6 +84,10 @@ class Places:
         key, at = known
         line = self._lines[at]
         return Grant(line.places(uid), whose(LIMITED[key.kind], line.limit, key.namespace, at[2]), line.position(uid))
+
+    def look_again(self, key: Key) -> None:
+        """Have a resource looked at soon: nobody tells when it uses its place no more."""
+        self._wake(key, AGAIN_SECONDS)
 
     def leave(self, uid: str) -> None:
         """Take back all that somebody has and wants."""
