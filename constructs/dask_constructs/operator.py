@@ -16,6 +16,7 @@ from dask_crds.schema import custom_resource_definition
 from . import rbac
 from .bindings import cluster_role, role
 from .confinement import confinement
+from .limits import Limits
 from .manifest import api_object, cluster_scoped
 from .operator_pod import LABELS, NAME, deployment, disruption_budget, network_policy, service
 from .options import Resources
@@ -82,6 +83,10 @@ class OperatorProps(TypedDict, total=False):
     queues: bool | None
     """Whether clusters and jobs may wait in queues of Kueue (default true, with ``namespaces`` false: it takes a
     ClusterRole to read which nodes quota is for)."""
+    limits: Limits | None
+    """How many ``workers``, ``clusters`` and running ``jobs`` a namespace may have at a time, or (``by="owner"``) each
+    owner in it, with other limits for some ``namespaces``. What is beyond that, and in no queue, waits in line
+    (default: no limits)."""
     replicas: Annotated[int, Meta(ge=0, le=100)] | None
     """One leads, the others are ready to take over (default 2)."""
     cluster_domain: Text | None

@@ -8,6 +8,7 @@ from typing import Any
 from dask_crds.names import Annotation, Component
 
 from .keywords import Options
+from .limits import written
 from .peers import ASKED, DNS, components, peer, to_api_server
 from .restricted import RESTRICTED_CONTAINER, RESTRICTED_POD
 
@@ -86,6 +87,8 @@ def _arguments(options: Options) -> Iterator[str]:
     yield f"--cluster-domain={options.get('cluster_domain', 'cluster.local')}"
     for prefix in options.get("not_inherited", ()):
         yield f"--not-inherited={prefix}"
+    if options.get("limits"):
+        yield f"--limits={written(options['limits'])}"
     yield "--leader-elect"  # with one replica too: while it is rolled there are two
     yield "--log-format=json"
     yield f"--port={_PORT[1]}"

@@ -126,6 +126,13 @@ class Reason(StrEnum):
         "default LocalQueue, or Kueue manages what names no queue.",
     )
 
+    # --- of what the operator's own limits bound ----------------------------------------------------------------------
+    LIMIT_REACHED = (
+        "LimitReached",
+        "The namespace, or its owner, has as many clusters, running jobs or workers as the operator's `limits` let it; "
+        "it waits in line and starts by itself. End what is not needed, or have the limit raised.",
+    )
+
     # --- DaskWorkerGroup ----------------------------------------------------------------------------------------------
     CLUSTER_NOT_FOUND = (
         "ClusterNotFound",

@@ -44,6 +44,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "cluster_domain": "k8s.example.com",
         "not_inherited": ["corp.example/", 'odd"%/'],
         "args": ["--workers=20", "--log-level=debug"],
+        "limits": {"workers": 40, "by": "owner", "namespaces": {"big-1": {"workers": "none", "jobs": 2}}},
         "metrics_namespaces": ["monitoring"],
     },
     "guests": {

@@ -6,10 +6,15 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.support.constructs import JsonPatch, Manifest, chart, errors, synth
 
 from dask_constructs import DaskCustomResourceDefinitions, DaskOperator, operator_pod, rbac
+from dask_constructs.keywords import accepted
+from dask_constructs.limits import written
+from dask_constructs.operator import OperatorProps
+from dask_controller.core.limits import Limits
 from dask_controller.shell.main import arguments
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +84,44 @@ def test_it_runs_under_restricted_pod_security() -> None:
         "readOnlyRootFilesystem": True,
     }
     assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"workers": 40, "by": "owner", "namespaces": {"big": {"workers": "none", "jobs": 3}}},
+        {"clusters": 0, "jobs": 200_000, "by": "namespace"},
+    ],
+)
+def test_limits_reach_the_controller(limits: dict[str, Any]) -> None:
+    found = arguments().parse_args(pod(installed(crds=False, limits=limits))["containers"][0]["args"]).limits
+    assert found == Limits.read(written(limits))
+    assert (found.by, found.of("workers", "big")) == (limits["by"], None)
+
+
+def test_the_controller_judges_limits_as_synth_does() -> None:
+    wrong: list[dict[str, Any]] = [
+        {"clusters": -1},
+        {"workers": 200_001},
+        {"workers": True},
+        {"workers": 1.5},
+        {"workers": "all"},
+        {"worker": 1},
+        {"by": "user"},
+        {"namespaces": {"big": {"worker": 1}}},
+        {"namespaces": {"big": 1}},
+    ]
+    for limits in wrong:
+        told: list[str] = []
+        accepted({"limits": limits}, OperatorProps, told.append)
+        assert [one.partition("[")[0] for one in told] == ["limits"]
+        with pytest.raises(msgspec.DecodeError):
+            Limits.read(written(limits))
+
+
+def test_without_limits_none_are_stated() -> None:
+    for limits in (None, {}):
+        assert not any("limits" in one for one in pod(installed(crds=False, limits=limits))["containers"][0]["args"])
 
 
 @pytest.mark.parametrize("namespaces", [None, ["a", "b"]])

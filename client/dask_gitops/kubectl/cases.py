@@ -32,6 +32,7 @@ _POLICY = (
 )
 _PULL = 'Back-off pulling image "registry.example.com/dask:2026.8.1": not found'
 _MOUNT = 'MountVolume.SetUp failed for volume "data": secret "s3" not found'
+_LIMIT = "namespace team may have 2 running clusters at a time (limit of the operator): next in line"
 _MESHED: dict[str, Any] = {"spec": {"initContainers": [{"name": "istio-proxy", "restartPolicy": "Always"}]}}
 _starting_worker = make.worker(**make.waiting("worker", "ContainerCreating"))
 _starting_scheduler = make.scheduler(**make.waiting("scheduler", "ContainerCreating"))
@@ -227,6 +228,15 @@ CASES: tuple[make.Case, ...] = (
         ),
     ),
     make.with_workers(
+        "Workers beyond a limit of the operator",
+        "LimitReached",
+        "2 workers wait: namespace team may have 4 workers at a time",
+        status=make.unready(
+            "LimitReached",
+            "2 of 4 workers are ready; 2 workers wait: namespace team may have 4 workers at a time",
+        ),
+    ),
+    make.with_workers(
         "A worker that drains and waits",
         "Draining",
         "worker-1 for 3m: it runs 1 task.* after 300 s",
@@ -252,6 +262,14 @@ CASES: tuple[make.Case, ...] = (
         ),
     ),
     make.Case(
+        "A cluster beyond a limit of the operator",
+        "LimitReached",
+        "namespace team may have 2 running clusters at a time.*next in line",
+        make.cluster(
+            ("Ready", "False", "LimitReached", _LIMIT), ("SchedulerReady", "False", "LimitReached", "in line")
+        ),
+    ),
+    make.Case(
         "A cluster that was suspended",
         "Suspended",
         "suspended as asked",
@@ -274,6 +292,12 @@ CASES: tuple[make.Case, ...] = (
         "queue research: couldn't assign flavors",
         _held,
         workloads=(_workload,),
+    ),
+    make.with_runner(
+        "A job beyond a limit of the operator",
+        "LimitReached",
+        "2 running jobs at a time.*second in line",
+        make.job(("Ready", "False", "LimitReached", _LIMIT.replace("clusters", "jobs").replace("next", "second"))),
     ),
     make.with_runner(
         "A job whose runner somebody else holds back",

@@ -123,6 +123,7 @@ _WAIT = {
     Reason.TERMINATING,
     Reason.QUEUED,
     Reason.QUOTA_REVOKED,
+    Reason.LIMIT_REACHED,
     "TriggeredScaleUp",
     "SchedulingGated",
     "Preempted",

@@ -185,6 +185,8 @@ def _scheduler_condition(o: ObservedCluster) -> Condition:
         problem = o.last_problem
     if problem:
         return condition("SchedulerReady", False, problem.reason, problem.message)
+    if o.queued is not None and o.queued.limited is not None:
+        return condition("SchedulerReady", False, o.queued.limited.reason, "waiting in line")
     if queue_status.is_waiting(o.queued):
         return condition("SchedulerReady", False, Reason.QUEUED, "waiting for quota")
     if o.cluster.spec.suspend:

@@ -10,6 +10,7 @@ from dask_crds.model import DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGrou
 from dask_crds.names import Annotation
 from dask_resources.security import certificates_of
 
+from .limits import WorkerPlaces
 from .ownership import annotation
 from .pod import Manifest, Pod, Problem
 from .questions import Answers
@@ -30,7 +31,7 @@ class ObservedCluster(Struct, frozen=True, kw_only=True):
     last_problem: Problem | None = None  #: why the last scheduler Pod that has ended did so
     settled: frozenset[str] = frozenset()  #: children, by `fingerprint`, for which to apply that has changed nothing
     signing: Signing = Signing()
-    queued: Queued | None = None  #: if it waits in a queue; then ``cluster`` is as it is to run now
+    queued: Queued | None = None  #: if it waits in a queue or in line; then ``cluster`` is as it is to run now
     answers: Answers | None = None  #: of the scheduler; ``None``: not asked
 
     @property
@@ -60,6 +61,7 @@ class ObservedGroup(Struct, frozen=True, kw_only=True):
     scheduler_pods: tuple[Pod, ...]
     scheduler_deployment: Manifest | None = None
     queue: GroupQueue | None = None  #: if its workers need quota
+    places: WorkerPlaces | None = None  #: where a limit bounds them
     answers: Answers | None = None
 
     @property
@@ -92,7 +94,7 @@ class ObservedJob(Struct, frozen=True, kw_only=True):
     creation_problem: str = ""  #: why Kubernetes makes no Pod of the runner, by its Events
     leaving: int = 0  #: workers of the cluster that are being deleted; only known while there is such a problem
     traces: Traces = NO_TRACES  #: only known when its scheduler is about to be told of the end
-    queued: Queued | None = None  #: if it waits in a queue; then ``job`` is suspended while it has no quota
+    queued: Queued | None = None  #: if it waits in a queue or in line; then ``job`` is suspended meanwhile
     answers: Answers | None = None
 
     @property

@@ -34,9 +34,9 @@ _QUEUED_AGAIN = ("Preempted", "NodeFailures")
 
 
 class Queued(Struct, frozen=True, kw_only=True):
-    """A cluster or job, as far as its queue is concerned."""
+    """A cluster or job, as far as its queue is concerned, or a limit for which it waits in line."""
 
-    name: str  #: of the LocalQueue; empty if it has left the queue
+    name: str  #: of the LocalQueue; empty if it has left the queue, or waits for a limit
     suspended: bool = False  #: by its user
     ended: bool = False  #: a run that has
     of_job: bool = False  #: a cluster that runs on its job's quota, which is not its own business
@@ -50,6 +50,7 @@ class Queued(Struct, frozen=True, kw_only=True):
     unavailable: bool = False  #: whether Kueue is not there to be asked
     running: int = 0  #: Pods that are not gone, or may yet come
     ready: bool = False  #: whether scheduler and guaranteed workers are
+    limited: Problem | None = None  #: in no queue: which limit of the operator it waits for
 
     @property
     def asks(self) -> bool:
@@ -58,7 +59,9 @@ class Queued(Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> bool:
-        """Whether it wants quota and has none, so that nothing of it may run."""
+        """Whether it wants quota and has none, so that nothing of it may run; or waits for a limit."""
+        if self.limited is not None:
+            return True
         if self.of_job:
             return self.base is None or not self.base.is_admitted or self.conflict is not None
         if not self.asks:

@@ -24,6 +24,8 @@ def is_suspended(queued: Queued | None, suspended: bool) -> bool:
 
 def admitted(queued: Queued | None) -> list[Condition]:
     """The condition ``Admitted`` of what waits in a queue."""
+    if queued is not None and queued.limited is not None:
+        return [condition("Admitted", False, queued.limited.reason, queued.limited.message)]
     if queued is None or not (queued.name and queued.asks):
         return []
     if queued.held or queued.unavailable or queued.base is None:
@@ -37,14 +39,21 @@ def admitted(queued: Queued | None) -> list[Condition]:
 
 def standing(queued: Queued | None) -> Standing | None:
     """How it stands with what has no quota; ``None`` if that is not why it waits. It takes as long as it takes."""
-    if queued is None or not is_waiting(queued):
+    problem = why(queued)
+    if problem is None:
         return None
-    problem = _why(queued)
     return Standing(waiting=problem.message, problem=problem, bounded=False)
+
+
+def why(queued: Queued | None) -> Problem | None:
+    """Why a cluster or job waits in a queue, or in line, if it does."""
+    return _why(queued) if queued is not None and is_waiting(queued) else None
 
 
 def _why(q: Queued) -> Problem:
     """Why it has no quota."""
+    if q.limited is not None:
+        return q.limited
     if q.conflict is not None or (q.problem is not None and (q.unavailable or q.base is None)):
         return q.conflict or q.problem or Problem(Reason.QUEUED, "")
     queue = f"LocalQueue {q.name}"

@@ -108,8 +108,10 @@ def desired_replicas(o: ObservedGroup) -> int:
 
 
 def reachable_replicas(o: ObservedGroup) -> int:
-    """How many of these may run now: each needs quota if the cluster waits in a queue."""
+    """How many of these may run now: each needs quota if the cluster waits in a queue, or a place within a limit."""
     desired = desired_replicas(o)
+    if o.places is not None:
+        desired = min(desired, o.places.count)
     return desired if o.queue is None or o.queue.left else min(desired, o.queue.granted(o.pods))
 
 
@@ -119,6 +121,11 @@ def _most_workers(group: DaskWorkerGroup, cluster: DaskCluster) -> int | None:
     of_job = any(owner.get("controller") and owner.get("kind") == "DaskJob" for owner in owners)
     limited = of_job and group.name == names.default_group(cluster.name)
     return number(annotation(cluster.metadata, Annotation.MOST_WORKERS)) if limited else None
+
+
+def alive(pods: Iterable[Pod]) -> int:
+    """How many have not ended, terminating ones included."""
+    return sum(1 for pod in pods if not pod.is_finished)
 
 
 class Limits(Struct, frozen=True):
@@ -137,7 +144,7 @@ def limits(strategy: UpdateStrategy | None, desired: int) -> Limits:
 
 
 def in_place(strategy: UpdateStrategy | None, desired: int) -> Limits:
-    """The same where each worker needs quota: a new one takes that of the one that it replaces."""
+    """The same where each worker needs quota, or a place: a new one takes that of the one that it replaces."""
     stated = (strategy and strategy.rolling_update and strategy.rolling_update.max_unavailable) or 0
     return Limits(0, max(1, _pods(stated or "25%", desired, math.floor)))
 
@@ -178,7 +185,8 @@ def decide(o: ObservedGroup, b: Buckets, now: Time) -> Decision:
     recoverable = [p for p in current if not _is_revoked(p, o)]
     # Until the last outdated one is gone: one that drains takes its place still.
     rolling = desired > 0 and not accepts_outdated and bool(b.outdated or len(current) < len(b.draining))
-    limit = (limits(strategy, desired) if o.queue is None else in_place(strategy, desired)) if rolling else Limits(0, 0)
+    bounded = o.queue is not None or o.places is not None
+    limit = (in_place if bounded else limits)(strategy, desired) if rolling else Limits(0, 0)
     most = desired + limit.surge
     outdated = len(b.outdated) if rolling else 0
 
@@ -190,6 +198,8 @@ def decide(o: ObservedGroup, b: Buckets, now: Time) -> Decision:
 
     held_back = sum(1 for p in b.finished if replaceable_at(p, o, now) > now)
     create = max(0, min(missing - len(resume), most - kept - draining) - held_back)
+    if o.places is not None:
+        create = max(0, min(create, o.places.count - alive(o.pods)))
 
     excess = max(0, kept - most)
     ready = sum(1 for p in b.kept if p.ready)  # one that is wanted again is paused until the scheduler says otherwise

@@ -15,6 +15,7 @@ from .actions import CreateWorker, Delete, Outcome, Plan
 from .autoscaler import number_for
 from .conditions import Standing, merge, readiness
 from .ledger import entries, is_wanted
+from .limits import workers_wait
 from .observed import ObservedGroup
 from .ownership import foreign_scheduler
 from .pod import Problem
@@ -43,7 +44,7 @@ def worker_group_status(o: ObservedGroup, plan: Plan, outcomes: Sequence[Outcome
     )
     waiting = _waiting_for(o, status, outdated)
     progressed = format_time(now) if _progressed(o.group.status, status) else o.group.status.last_progress_time
-    quota = workers_waiting(o.queue, desired) if waiting else None
+    quota = (workers_waiting(o.queue, desired) or workers_wait(o.places, desired)) if waiting else None
     if quota is not None:
         waiting = f"{waiting}; {quota.message}"
     standing = Standing(

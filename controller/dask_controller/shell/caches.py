@@ -33,6 +33,7 @@ from ..kube.client import Kubernetes
 from ..kube.informer import Informer
 from .departed import Departed
 from .keyring import Keyring
+from .places import Places
 from .queues import Queues
 
 #: For how long a name is believed to be taken: a Pod of somebody else's tells us nothing when it goes.
@@ -63,6 +64,7 @@ class Caches:
         keyring: the keys of clusters, and what is believed of their Secrets.
         queues: the objects of Kueue, where there are any.
         departed: Pods that have gone.
+        places: who has one, where the operator has limits.
         busy: what is being reconciled: nobody has seen all of its Pods.
 
     Args:
@@ -71,6 +73,7 @@ class Caches:
         on_change: called with the caches, a kind, and the old and the new form of an object; must not block.
         keyring: the keys of clusters.
         departed: Pods that have gone.
+        places: who has one, where the operator has limits.
     """
 
     def __init__(
@@ -80,8 +83,9 @@ class Caches:
         on_change: Callable[[Caches, str, Any, Any], None] = lambda *_: None,
         keyring: Keyring | None = None,
         departed: Departed | None = None,
+        places: Places | None = None,
     ) -> None:
-        self.keyring, self.departed = keyring or Keyring(), departed or Departed()
+        self.keyring, self.departed, self.places = keyring or Keyring(), departed or Departed(), places
         self._on_change = on_change
         self.busy: set[Key] = set()
         #: By uid: the version of a child that is as we state it, and what was applied to which one to no effect.

@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from dask_crds import names
 from dask_crds.model import KINDS, DaskAutoscaler, DaskCluster, DaskJob, DaskObject, DaskWorkerGroup
 from dask_crds.model.shared import Status
@@ -32,6 +34,7 @@ from ..core.queue import Queued, as_admitted, job_as_admitted
 from ..core.worker_group import plan_worker_group
 from ..core.worker_group_status import worker_group_status
 from .caches import Caches, named
+from .limited import limited_cluster, limited_group, limited_job
 from .queued import group_queue, queued_cluster, queued_job
 
 
@@ -69,7 +72,7 @@ def _scheduler_pods(caches: Caches, cluster: DaskCluster | None) -> tuple[Pod, .
 
 def _cluster(caches: Caches, cluster: DaskCluster) -> ObservedCluster:
     key = cluster.namespace, cluster.name
-    queued = queued_cluster(caches, cluster)
+    queued = limited_cluster(caches, cluster, queued_cluster(caches, cluster), its_own=True)
     cluster = as_admitted(cluster, queued)
     pods = caches.scheduler_pods(cluster)
     ended = (pod for pod in pods if pod.is_finished)
@@ -97,13 +100,15 @@ def _cluster(caches: Caches, cluster: DaskCluster) -> ObservedCluster:
 def _admitted_cluster(caches: Caches, namespace: str, name: str) -> tuple[DaskCluster | None, Queued | None]:
     """A cluster as it is to run now, and its queue."""
     cluster = caches.cluster(namespace, name)
-    queued = queued_cluster(caches, cluster) if cluster is not None else None
-    return (as_admitted(cluster, queued) if cluster is not None else None), queued
+    if cluster is None:
+        return None, None
+    queued = limited_cluster(caches, cluster, queued_cluster(caches, cluster))
+    return as_admitted(cluster, queued), queued
 
 
 def _group(caches: Caches, group: DaskWorkerGroup) -> ObservedGroup:
     cluster, queued = _admitted_cluster(caches, group.namespace, group.spec.cluster)
-    return ObservedGroup(
+    observed = ObservedGroup(
         group=group,
         cluster=cluster,
         autoscaler=caches.autoscaler_of(group),
@@ -113,6 +118,7 @@ def _group(caches: Caches, group: DaskWorkerGroup) -> ObservedGroup:
         scheduler_deployment=caches.deployment(group.namespace, group.spec.cluster),
         queue=group_queue(caches, group, queued),
     )
+    return msgspec.structs.replace(observed, places=limited_group(caches, observed))
 
 
 def _job(caches: Caches, job: DaskJob) -> ObservedJob:
@@ -120,7 +126,7 @@ def _job(caches: Caches, job: DaskJob) -> ObservedJob:
     found: Any = next(iter(caches.clusters.by_index(key)), None)
     cluster = found.value if found is not None and isinstance(found.value, DaskCluster) else None
     runner = named(caches.jobs.by_index(key), names.runner(job.name))
-    queued = queued_job(caches, job, runner)
+    queued = limited_job(caches, job, queued_job(caches, job, runner), runner)
     return ObservedJob(
         job=job_as_admitted(job, queued),
         cluster=cluster,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import kopf
+import msgspec
 import yaml
 
 from dask_crds import names
@@ -25,6 +26,7 @@ from dask_crds.model import KINDS
 from dask_crds.names import Label
 from dask_resources.scheduler import DEFAULT_CLUSTER_DOMAIN
 
+from ..core.limits import Limits
 from ..kube.access import Access, Certificate
 from ..kube.api import ApiError
 from ..kube.client import Kubernetes
@@ -41,6 +43,8 @@ from .caller import OPERATOR
 from .departed import Departed
 from .domain_metrics import DomainMetrics
 from .keyring import Keyring
+from .limited import take_places
+from .places import Places
 from .reconcile import Reconciler
 from .scheduled_job import follow
 from .tracing import tracing
@@ -85,6 +89,13 @@ def arguments() -> argparse.ArgumentParser:
     )
     run.add_argument("--metrics-port", type=int, default=8443, help="where, if --metrics-tls is given")
     run.add_argument("--owner-label", default=Label.OWNER, metavar="KEY", help="label that tells whose a resource is")
+    run.add_argument(
+        "--limits",
+        type=_limits,
+        metavar="JSON",
+        help='how many "workers", "clusters" and running "jobs" there may be at a time, "by" "namespace" or "owner" '
+        'within one, with others for some "namespaces"; what is beyond that waits in line',
+    )
     run.add_argument("--workers", type=int, default=16, help="how many resources are worked on at a time")
     run.add_argument(
         "--requests",
@@ -131,7 +142,7 @@ async def run(options: argparse.Namespace) -> None:
             if queue.is_running:  # a replica in waiting follows what happens, and all are looked at when it leads
                 queue.add_after(key, seconds)
 
-        caches = _caches(options, kubernetes, wake_by(wake))
+        caches = _caches(options, kubernetes, wake)
         pollers = SchedulerPollers[Key](lambda key, prompt: queue.add(key, prompt=prompt))
         stack.push_async_callback(pollers.close)
         lease = own_lease(kubernetes, names.FIELD_MANAGER) if options.leader_elect else None
@@ -142,6 +153,7 @@ async def run(options: argparse.Namespace) -> None:
             stack.push_async_callback(lease.release)
             supervise(lease.keep(), "leadership was lost")
         await asyncio.gather(caches.keyring.load(kubernetes), caches.synced(), caches.queues.known.wait())
+        await take_places(caches, kubernetes, options.namespace)
         gc.freeze()  # what was read at start lives as long as we do; collecting it over and over costs most of the CPU
         supervise(_resync(kubernetes, queue, caches.keyring, options.namespace, domain), "the resync ended")
         reconciler = await stack.enter_async_context(_reconciler(options, kubernetes, caches, pollers, queue, domain))
@@ -173,9 +185,17 @@ def _queue(options: argparse.Namespace, measured: Metrics) -> Queue[Key]:
     )
 
 
-def _caches(options: argparse.Namespace, kubernetes: Kubernetes, on_change: Callable[..., None]) -> Caches:
+def _caches(options: argparse.Namespace, kubernetes: Kubernetes, wake: Callable[[Key, float], None]) -> Caches:
     keyring = Keyring(os.environ.get("POD_NAMESPACE"))
-    return Caches(kubernetes, options.namespace, on_change, keyring, Departed(kubernetes.now))
+    places = Places(options.limits, options.owner_label, wake) if options.limits is not None else None
+    return Caches(kubernetes, options.namespace, wake_by(wake), keyring, Departed(kubernetes.now), places)
+
+
+def _limits(text: str) -> Limits:
+    try:
+        return Limits.read(text)
+    except msgspec.DecodeError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from .caches import Caches, Key
 
 def queued_cluster(caches: Caches, cluster: DaskCluster) -> Queued | None:
     """What is known of a cluster that waits in a queue; one of a job runs on the job's quota, which it notes."""
-    if job := _job_uid(cluster):
+    if job := job_uid(cluster):
         found = caches.queues.of(cluster.namespace, job)
         going_on = [w for w in found if not w.is_finished]
         base = max(going_on or found, key=lambda w: w.created, default=None)
@@ -31,14 +31,14 @@ def queued_cluster(caches: Caches, cluster: DaskCluster) -> Queued | None:
             return Queued(name=noted, of_job=True) if noted and caches.queues.problem is None else None
         placements, conflict = _placements(caches, base, _templates(cluster.spec, cluster.name))
         return Queued(name=base.queue, of_job=True, base=base, placements=placements, conflict=conflict)
-    return _queued(caches, cluster, cluster, *_scheduler_and_workers(caches, cluster))
+    return _queued(caches, cluster, cluster, *scheduler_and_workers(caches, cluster))
 
 
 def queued_job(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) -> Queued | None:
     """What is known of a job that waits in a queue."""
     mine = runner if runner is not None and owner_uid(runner) == job.uid else None
     cluster = caches.cluster(job.namespace, job.name)
-    pods, due = _scheduler_and_workers(caches, cluster)
+    pods, due = scheduler_and_workers(caches, cluster)
     runners = caches.pods.by_index((job.namespace, mine["metadata"]["uid"])) if mine else ()
     due += runner_may_come(mine) and all(pod.is_finished for pod in runners)
     return _queued(caches, job, cluster, [*pods, *runners], due, settled=mine is not None)
@@ -134,7 +134,7 @@ def _templates(spec: DaskClusterSpec, cluster: str) -> dict[str, Any]:
     return {SCHEDULER: spec.scheduler.spec, **groups}
 
 
-def _scheduler_and_workers(caches: Caches, cluster: DaskCluster | None) -> tuple[list[Pod], int]:
+def scheduler_and_workers(caches: Caches, cluster: DaskCluster | None) -> tuple[list[Pod], int]:
     """All Pods of a cluster that are its own, terminating ones included; and how many others may come yet.
 
     Who makes workers of a group at this moment may have begun before quota was taken back.
@@ -164,7 +164,7 @@ def _is_ready(caches: Caches, cluster: DaskCluster, base: Workload) -> bool:
     return ready and all(enough(name) for name in base.counts if name not in (SCHEDULER, RUNNER))
 
 
-def _job_uid(cluster: DaskCluster) -> str:
+def job_uid(cluster: DaskCluster) -> str:
     """Uid of the job that has made a cluster; empty if none has."""
     for owner in cluster.metadata.get("ownerReferences") or ():
         if owner.get("controller") and owner.get("kind") == "DaskJob":

@@ -32,6 +32,7 @@ from .caches import Caches, Key
 from .dispatch import decisions, snapshot
 from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor, described
 from .keyring import KEY_REFUSED
+from .limited import forget
 from .observe import UNEXPLAINED_SECONDS, Observer, has_waiting_pods
 from .tracing import Attributes, Tracer, told
 from .witness import Witness
@@ -161,6 +162,7 @@ class Reconciler:
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
             self._schedulers.forget(key)
             self._witness.gone(key)
+            forget(self._caches, key)
             return None  # its children have owner references: garbage collection removes them
         value, problem = _read(manifest, self._not_inherited)
         if value is None:

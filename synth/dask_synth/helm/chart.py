@@ -20,6 +20,7 @@ import dask_constructs  # noqa: F401 - first of all, so that jsii finds Node.js
 from cdk8s import Chart, Testing
 
 from dask_constructs import DaskCustomResourceDefinitions, DaskOperator
+from dask_constructs.limits import Limits, written
 from dask_constructs.operator import OperatorProps
 from dask_constructs.operator_pod import NAME, VERSION
 from dask_crds.docstrings import field_docstrings
@@ -43,6 +44,7 @@ class _Option(NamedTuple):
         condition: what is true if it makes a difference; empty where there is always a value.
         without: what it is in the example without it.
         passed: whether it is put in as it is.
+        json: what stands for it in the full example where it is put in as JSON; empty where it is not.
     """
 
     type: Any
@@ -51,8 +53,11 @@ class _Option(NamedTuple):
     condition: str = "$.Values.{}"
     without: Any = None
     passed: bool = False
+    json: str = ""
 
 
+#: Limits in the full example.
+_LIMITS = {"jobs": 97, "namespaces": {"mark-limits": {"jobs": "none"}}}
 #: What is true if there are queues, which depends on two values.
 _QUEUES = f'include "{NAME}.queues" $'
 
@@ -71,6 +76,7 @@ def _options(configuration: Configuration) -> dict[str, _Option]:
         "aggregated_roles": _Option(bool, True, True, without=False),
         "confined": _Option(bool, True, True, without=False),
         "queues": _Option(bool, True, condition=_QUEUES, without=False),
+        "limits": _Option(Limits, _LIMITS, {}, json=written(_LIMITS)),
         "metrics_namespaces": _Option(list[_Name], ["mark-metrics-namespace"], [*configuration.metrics_namespaces]),
         "metrics_tls": _Option(_Name, "mark-metrics-tls", configuration.metrics_tls),
         "api_server": _Option(list[_Address], ["192.0.2.99/32"], []),
@@ -160,7 +166,9 @@ def _template() -> str:
         Value(f"{NAME}-{_NAMESPACE}", _CLUSTER_NAME),
         Value(_NAMESPACE, "$.Release.Namespace"),
         *(
-            Value(option.mark, f"$.Values.{_camel(name)}", option.passed)
+            Value(option.json, f"toJson $.Values.{_camel(name)}")
+            if option.json
+            else Value(option.mark, f"$.Values.{_camel(name)}", option.passed)
             for name, option in options.items()
             if not isinstance(option.mark, bool)
         ),

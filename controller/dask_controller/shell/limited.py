@@ -1,0 +1,222 @@
+"""What is bounded by a limit of the operator: what the caches tell of it, and what it may do now.
+
+What names a queue of Kueue is none of it: its queue decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from dask_crds import names
+from dask_crds.kinds import RESOURCES
+from dask_crds.model import DaskCluster, DaskJob, DaskObject, DaskWorkerGroup, InvalidManifest, parse
+from dask_crds.names import Label
+
+from ..core import shown
+from ..core.limits import WorkerPlaces, waits
+from ..core.observed import ObservedGroup
+from ..core.ownership import owner_uid
+from ..core.queue import Queued, has_ended, runner_may_come
+from ..core.worker_group import alive, desired_replicas
+from ..kube.client import Kubernetes
+from .caches import Caches, Key, named
+from .places import Grant, Places, Who
+from .queued import job_uid, scheduler_and_workers
+
+
+def limited_cluster(
+    caches: Caches, cluster: DaskCluster, queued: Queued | None, *, its_own: bool = False
+) -> Queued | None:
+    """``queued``, unless the cluster waits in line.
+
+    Args:
+        caches: the watch caches.
+        cluster: the cluster.
+        queued: what is known of its queue.
+        its_own: whether it is the cluster itself that is looked at: nobody else gives its place back.
+    """
+    if caches.places is None or job_uid(cluster):  # a job has a place for all that is its own
+        return queued
+    places = caches.places
+    if queued is not None and queued.name:
+        if its_own:
+            places.leave(cluster.uid)
+        return queued
+    if not its_own and (granted := places.look(cluster.uid)) is not None:
+        return _in_line(granted, queued, suspended=bool(cluster.spec.suspend))
+    wants, who = int(not cluster.spec.suspend), _who(places, cluster, cluster.metadata)
+    if its_own:
+        forget(caches, who.key, but=cluster.uid)
+    has = _runs(caches, cluster) or _keeps_place(places, who, _may_run(caches, cluster))
+    return _in_line(places.ask(who, wants, int(has)), queued, suspended=not wants)
+
+
+def limited_job(caches: Caches, job: DaskJob, queued: Queued | None, runner: Mapping[str, Any] | None) -> Queued | None:
+    """The same of a job."""
+    places = caches.places
+    if places is None:
+        return queued
+    who = _who(places, job, job.metadata)
+    forget(caches, who.key, but=job.uid)
+    places.jobs[who.key] = job.uid, who.owner
+    if queued is not None and queued.name:
+        places.leave(job.uid)
+        return queued
+    ended = has_ended(job)
+    wants, has = int(not (job.spec.suspend or ended)), False
+    if not ended:
+        has = _job_runs(caches, job, runner) or _keeps_place(places, who, _job_may_run(caches, job, runner))
+    return _in_line(places.ask(who, wants, int(has)), queued, suspended=not wants)
+
+
+def limited_group(caches: Caches, o: ObservedGroup) -> WorkerPlaces | None:
+    """How many workers a group may have; ``None`` for no limit."""
+    places, group, cluster = caches.places, o.group, o.cluster
+    if places is None or places.limit(Key(group.kind, group.namespace, group.name)) is None:
+        return None
+    if o.queue is not None and o.queue.limits:
+        places.leave(group.uid)
+        return None
+    who = _whose_workers(places, group, cluster)
+    forget(caches, who.key, but=group.uid)
+    granted = places.ask(who, desired_replicas(o), alive(o.pods))
+    return WorkerPlaces(granted.places, granted.limit) if granted is not None else None
+
+
+def forget(caches: Caches, key: Key, *, but: str = "") -> None:
+    """Take note that a resource is gone, or going; its workers have their places until they are gone, too.
+
+    Args:
+        caches: the watch caches.
+        key: the resource.
+        but: uid of what has that name now.
+    """
+    if caches.places is not None:
+        is_group, pods = key.kind == "DaskWorkerGroup", caches.pods
+        caches.places.gone(key, lambda uid: alive(pods.by_index((key.namespace, uid))) if is_group else 0, but=but)
+
+
+async def take_places(caches: Caches, kubernetes: Kubernetes, namespaces: Sequence[str] | None) -> None:
+    """Have whatever runs take its place, before anything is decided; then let in who is first.
+
+    Raises:
+        ApiError: the jobs, which are in no cache, cannot be listed.
+    """
+    places = caches.places
+    if places is None:
+        return
+    scopes: Sequence[str | None] = namespaces or [None]
+    for namespace in scopes:
+        async with contextlib.aclosing(kubernetes.pages(RESOURCES["DaskJob"], namespace)) as pages:
+            async for page in pages:
+                for job in _readable(page.items):
+                    _take_job(caches, places, job)
+    for found in caches.clusters.store.values():
+        cluster = None if found.deleting else found.value
+        if isinstance(cluster, DaskCluster) and not job_uid(cluster) and not _names_queue(cluster):
+            wants = int(not cluster.spec.suspend)
+            places.ask(_who(places, cluster, cluster.metadata), wants, int(_runs(caches, cluster)), share=False)
+    for found in caches.groups.store.values():
+        group = None if found.deleting else found.value
+        if isinstance(group, DaskWorkerGroup):
+            _take_group(caches, places, group)
+    places.share()
+
+
+def _take_job(caches: Caches, places: Places, job: DaskJob) -> None:
+    who = _who(places, job, job.metadata)
+    places.jobs[who.key] = job.uid, who.owner
+    if not _names_queue(job) and not has_ended(job):
+        runner = named(caches.jobs.by_index((job.namespace, job.name)), names.runner(job.name))
+        places.ask(who, int(not job.spec.suspend), int(_job_runs(caches, job, runner)), share=False)
+
+
+def _take_group(caches: Caches, places: Places, group: DaskWorkerGroup) -> None:
+    """What it wants is what it wanted when it was looked at last; its next look corrects that."""
+    cluster, has = caches.cluster(group.namespace, group.spec.cluster), alive(caches.workers_of(group))
+    if cluster is None or not _names_queue(cluster):
+        wants = max(has, group.status.desired_replicas or 0)
+        places.ask(_whose_workers(places, group, cluster), wants, has, share=False)
+
+
+def _in_line(granted: Grant | None, queued: Queued | None, *, suspended: bool) -> Queued | None:
+    if granted is None or granted.places or suspended:
+        return queued
+    return replace(queued or Queued(name=""), limited=waits(granted.limit, granted.position))
+
+
+def _who(places: Places, it: DaskObject, whose: Mapping[str, Any]) -> Who:
+    """Who claims places; ``whose`` is the metadata of what tells the owner."""
+    owner = shown.owner(whose.get("labels"), whose.get("annotations"), places.owner_key)
+    key = Key(it.kind, it.namespace, it.name)
+    return Who(key, it.uid, str(it.metadata.get("creationTimestamp") or ""), owner)
+
+
+def _whose_workers(places: Places, group: DaskWorkerGroup, cluster: DaskCluster | None) -> Who:
+    """Who claims places for the workers of a group: whose its cluster is, or the job that has made that."""
+    if cluster is None:  # it has gone: its workers go, and count where they have counted
+        who, known = _who(places, group, group.metadata), places.owner(group.uid)
+        return who if known is None else who._replace(owner=known)
+    who = _who(places, group, cluster.metadata)
+    if not (of_job := job_uid(cluster)):
+        return who
+    uid, owner = places.jobs.get(Key("DaskJob", cluster.namespace, cluster.name), ("", ""))
+    return who._replace(owner=owner if uid == of_job else "")
+
+
+def _names_queue(it: DaskObject) -> bool:
+    return bool((it.metadata.get("labels") or {}).get(Label.QUEUE))
+
+
+def _keeps_place(places: Places, who: Who, may_run: bool) -> bool:
+    """Whether somebody has a place because Pods may come yet, of which no watch tells when that is over."""
+    granted = places.look(who.uid)
+    keeps = may_run and granted is not None and granted.places > 0
+    if keeps:
+        places.look_again(who.key)
+    return keeps
+
+
+def _runs(caches: Caches, cluster: DaskCluster) -> bool:
+    """Whether anything of a cluster runs, is about to, or is not gone yet: whoever says so has a place for it."""
+    deployment = caches.deployment(cluster.namespace, cluster.name)
+    if deployment is not None and owner_uid(deployment) == cluster.uid and deployment["spec"].get("replicas"):
+        return True
+    pods, _ = scheduler_and_workers(caches, cluster)
+    return alive(pods) > 0
+
+
+def _may_run(caches: Caches, cluster: DaskCluster | None) -> bool:
+    """Whether Pods of a cluster that has run may come yet; of one that waits that would be no reason to let it in."""
+    return scheduler_and_workers(caches, cluster)[1] > 0
+
+
+def _job_runs(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) -> bool:
+    """Whether anything of a job runs, likewise."""
+    cluster = caches.cluster(job.namespace, job.name)
+    if cluster is not None and job_uid(cluster) == job.uid and (not cluster.spec.suspend or _runs(caches, cluster)):
+        return True
+    if runner is None or owner_uid(runner) != job.uid:
+        return False
+    return alive(caches.pods.by_index((job.namespace, runner["metadata"]["uid"]))) > 0
+
+
+def _job_may_run(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) -> bool:
+    """Whether Pods of a job that has run may come yet, likewise."""
+    cluster, mine = caches.cluster(job.namespace, job.name), runner is not None and owner_uid(runner) == job.uid
+    own = cluster if cluster is not None and job_uid(cluster) == job.uid else None
+    return _may_run(caches, own) or (mine and runner_may_come(runner))
+
+
+def _readable(items: Iterable[msgspec.Raw]) -> Iterator[DaskJob]:
+    """Of an unreadable one nothing runs, or its own status says that it is left alone."""
+    for item in items:
+        with contextlib.suppress(InvalidManifest):
+            job = parse({**msgspec.json.decode(item), "apiVersion": names.API_VERSION, "kind": "DaskJob"})
+            if isinstance(job, DaskJob):
+                yield job
