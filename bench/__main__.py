@@ -42,6 +42,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--many", type=int, default=1000, help="how many clusters of 2 workers, beside a small one's")
     parser.add_argument("--asked", type=int, default=1000, help="how many schedulers that answer")
     parser.add_argument("--silent", type=int, default=200, help="how many schedulers that do not")
+    parser.add_argument("--queued", type=int, nargs="+", default=[100, 500], help="how many workers wait for quota")
     parser.add_argument("--seconds", type=float, default=60, help="for which CPU and idle writes are counted")
     parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="another checkout, for `changed`")
     parser.add_argument("--repeat", type=int, default=3, help="how often; the median counts")

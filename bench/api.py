@@ -262,6 +262,43 @@ class Pods(Watch):
         self._running_since.setdefault(self.running, now)
 
 
+class Workloads(Watch):
+    """How many Workloads of Kueue have been admitted.
+
+    Args:
+        api: where.
+        namespace: where there.
+    """
+
+    def __init__(self, api: Api, namespace: str) -> None:
+        path = f"/apis/kueue.x-k8s.io/v1beta2/namespaces/{namespace}/workloads"
+        super().__init__(api, path, {"includeObject": "None"}, accept=TABLE)
+        self._there: set[str] = set()
+        self._admitted: set[str] = set()
+        self._admitted_since: dict[int, float] = {}
+
+    @property
+    def there(self) -> int:
+        """How many exist."""
+        return len(self._there)
+
+    @property
+    def admitted(self) -> int:
+        """How many have quota."""
+        return len(self._admitted)
+
+    def since(self, admitted: int) -> float:
+        """When so many were admitted for the first time."""
+        return self._admitted_since[admitted]
+
+    def _note(self, now: float, version: int, event: _Event) -> None:
+        name, _, _, admitted, *_ = event.object.rows[0].cells
+        there = event.type != "DELETED"
+        (self._there.add if there else self._there.discard)(name)
+        (self._admitted.add if there and admitted == "True" else self._admitted.discard)(name)
+        self._admitted_since.setdefault(self.admitted, now)
+
+
 class Replicas(Watch):
     """What the status of one object says of its number of Pods, and when it said what.
 

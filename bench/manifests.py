@@ -78,6 +78,25 @@ def deployment(name: str, replicas: int) -> Manifest:
     }
 
 
+def queued_cluster(name: str, workers: int, queue: str) -> Manifest:
+    """A cluster whose workers are all surplus: each waits for its own quota."""
+    manifest = dask_cluster(name, workers)
+    manifest["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": queue}
+    manifest["spec"]["worker"]["guaranteed"] = 0
+    return manifest
+
+
+def queued_job(name: str, pods: int, queue: str) -> Manifest:
+    """A native Job of the same Pods, which Kueue admits as a whole."""
+    template = {"metadata": {"labels": {"dask.org/component": "worker"}}, "spec": {**POD, "restartPolicy": "Never"}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "labels": {"kueue.x-k8s.io/queue-name": queue}},
+        "spec": {"suspend": True, "parallelism": pods, "completions": pods, "template": template},
+    }
+
+
 def namespace(name: str) -> Manifest:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 

@@ -17,7 +17,7 @@ from dask_crds.names import MASTER_SECRET
 from . import report
 from .api import Api, Manifest, Pods, Replicas, Watch
 from .manifests import WORKERS, cluster, counted, namespace
-from .operators import BEFORE, COMMANDS, NATIVE, NOBODY, OURS, THEIRS, Operator, install_crds
+from .operators import ACTIVATOR, BEFORE, COMMANDS, NATIVE, NOBODY, OURS, QUEUES, THEIRS, Operator, install_crds
 from .result import Result
 
 ALONE = "2 workers alone"
@@ -79,7 +79,8 @@ class Bench:
         self.api = Api(plane)
         self.results: list[Result] = []
         self._output: Path = options.output
-        self._operators = {name: Operator(name, plane, self._output) for name in (NATIVE, NOBODY, OURS, THEIRS)}
+        present = NATIVE, NOBODY, OURS, THEIRS, ACTIVATOR, QUEUES
+        self._operators = {name: Operator(name, plane, self._output) for name in present}
         if options.before:
             self._operators[BEFORE] = Operator(BEFORE, plane, self._output, options.before)
         self._present: Operator | None = None  # whose process runs
@@ -102,6 +103,16 @@ class Bench:
         """No operator; see that none runs. The CRDs are ours."""
         self._install_crds(OURS)
         return self._operators[NOBODY]
+
+    @property
+    def activator(self) -> Operator:
+        """Ours for sleeping clusters, to be run beside the operator."""
+        return self._operators[ACTIVATOR]
+
+    @property
+    def queues(self) -> Operator:
+        """Kueue, in the scenario that brings it up."""
+        return self._operators[QUEUES]
 
     @contextlib.contextmanager
     def operator(self, name: str) -> Iterator[Operator]:

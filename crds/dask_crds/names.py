@@ -76,7 +76,8 @@ class Annotation:
     TLS_SECRET: Final = "dask.org/tls-secret"
     #: Pods that a default group may have while a runner lacks room for its own.
     MOST_WORKERS: Final = "dask.org/most-workers"
-    WORKLOAD: Final = "dask.org/queue-workload"  #: of a worker's Pod: the Workload whose quota it uses
+    #: Of a worker's Pod, and of the cluster of a job: the Workload whose quota it uses.
+    WORKLOAD: Final = "dask.org/queue-workload"
     PLACEMENT: Final = "dask.org/queue-placement"  #: of a runner's Job: the nodes that its quota is for, as JSON
 
 

@@ -6,20 +6,25 @@ Left out unless it has been built, ``python -m tests.cluster kueue``.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.api import Api
 from distributed import Client, Variable
 from tests.e2e.support import DASK_IMAGE, Kubectl, Manifests, eventually
 from tests.e2e.workload import Workload, cluster
 from tests.support import kueue
+from tests.support.quota import Quota, Watch
 
 from dask_crds.names import Label
 
 pytestmark = [pytest.mark.node, pytest.mark.filterwarnings("ignore")]
 
+WORKLOADS = "/apis/kueue.x-k8s.io/v1beta2/namespaces/{}/workloads"
 #: Waits until somebody says that it may end.
 PROGRAM = """\
 from distributed import Client, Variable
@@ -69,15 +74,31 @@ def urgent() -> dict[str, Any]:
     """A Job of higher priority that needs the quota of two workers."""
     manifest = kueue.intruder("urgent", "team", "40m", priority_class="high")
     (container,) = manifest["spec"]["template"]["spec"]["containers"]
-    container |= {"image": DASK_IMAGE, "command": ["sleep", "infinity"]}
+    container |= {"image": DASK_IMAGE, "command": ["sh", "-c", "until test -e /tmp/end; do sleep 1; done"]}
     manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 1
     return manifest
+
+
+def end(kubectl: Kubectl, job: str) -> None:
+    """A Job's Pod ends before it gives its quota back: if it were deleted, Kueue would not wait for that."""
+    (pod,) = kubectl.json("get", "pods", "-l", f"job-name={job}")["items"]
+    kubectl("exec", pod["metadata"]["name"], "--", "touch", "/tmp/end")
+    eventually(lambda: kubectl.status("job", job).get("succeeded"), seconds=120)
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("queue")
 @pytest.mark.parametrize("drains", [True, False], ids=["drained", "control experiment"])
-def test_preemption_of_two_workers_loses_nothing(kubectl, kube, drains: bool):
+def test_preemption_of_two_workers_loses_nothing(node, kubectl, kube, drains: bool):
+    pods = Quota(Api(node), kubectl.namespace, 100)
+    with pods, Watch(Api(node), WORKLOADS.format(kubectl.namespace)) as workloads:
+        _preempt(kubectl, kube, drains)
+    if drains and (file := os.environ.get("RECORDING")):
+        found = {"pods": pods.events, "workloads": workloads.events}
+        Path(file).write_text(json.dumps({key: [e._asdict() for e in events] for key, events in found.items()}))
+
+
+def _preempt(kubectl: Kubectl, kube: Manifests, drains: bool) -> None:
     kubectl.apply(job(kube, **({} if drains else {"drainTimeoutSeconds": 0})))
     with load_of(kubectl) as load:
         load.at_stake(4)
@@ -93,5 +114,7 @@ def test_preemption_of_two_workers_loses_nothing(kubectl, kube, drains: bool):
             assert load.wrong_data() == []
         else:
             assert lost, "else the test would see nothing"
+        end(kubectl, "urgent")
+        eventually(lambda: kubectl.status("daskworkergroup", "j-default").get("readyReplicas") == 4, seconds=240)
     eventually(lambda: kubectl.status("daskjob", "j").get("jobStatus") == "Successful", seconds=120)
     assert "retries" not in kubectl.status("daskjob", "j")

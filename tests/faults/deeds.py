@@ -16,6 +16,8 @@ from dask_controller.kube.api import ApiError
 from dask_crds import names
 from dask_crds.names import Annotation, Component, Label, Port
 
+from .kueue import QUOTA, holds_quota, size
+
 if TYPE_CHECKING:
     from .observer import Manifest
     from .stranger import Stranger
@@ -671,3 +673,74 @@ for _plural in ("pods", "services", "configmaps", "deployments", "poddisruptionb
 _refused("daskworkergroups", "cluster job")  # users make no groups there
 _refused("jobs", "job")
 _refused("daskclusters", "job")
+_refused("workloads", "queued")
+
+
+# --- queues -----------------------------------------------------------------------------------------------------------
+
+
+def _preemption(name: str, number: Callable[[Stranger], int], **traits: Any) -> None:
+    async def preempt(s: Stranger) -> Undo:
+        """Somebody more important gets quota for a while: Workloads are evicted, and queued again."""
+        held = sum(size(w) for w in s.site.kueue.workloads() if holds_quota(w))
+        if not held:
+            raise Absent
+        takes = QUOTA - held + number(s)
+        s.site.kueue.taken += takes
+
+        async def give_back() -> None:
+            s.site.kueue.taken -= takes
+
+        return give_back
+
+    deed(name, "queued", lasts=True, **traits)(preempt)
+
+
+_preemption("preempt", lambda s: s.rng.choice((1, 1, 2)), loses=1)
+_preemption("preempt-all", lambda s: QUOTA, loses=1)
+
+
+@deed(lives="queued", lasts=True)
+async def stop_kueue(s: Stranger) -> Undo:
+    """Kueue answers nothing for a while: what runs goes on, and what waits is admitted later."""
+    kueue = s.site.kueue
+    if not kueue.answers:
+        raise Absent
+    kueue.answers = False
+
+    async def again() -> None:
+        kueue.answers = True
+
+    return again
+
+
+@deed(lives="queued", lasts=True, loses=1)
+async def time_out(s: Stranger) -> Undo:
+    """Kueue evicts what it takes for not ready, and lets it wait for a while."""
+    workload = s.workload()
+    await s.site.kueue.evict(workload, "PodsReadyTimeout")
+    s.site.kueue.waiting.add(workload["metadata"]["uid"])
+
+    async def again() -> None:
+        s.site.kueue.waiting.discard(workload["metadata"]["uid"])
+
+    return again
+
+
+@deed(lives="queued", lasts=True, loses=1)
+async def deactivate(s: Stranger) -> Undo:
+    """Whoever runs the queue holds a Workload back for a while."""
+    workload = await s.patch(s.workload(), {"spec": {"active": False}})
+    return lambda: s.patch(workload, {"spec": {"active": True}})
+
+
+@deed(lives="queued", loses=1)
+async def delete_workload(s: Stranger) -> None:
+    """Somebody deletes a Workload: what runs on it stops, and is queued anew."""
+    await s.delete(s.workload())
+
+
+@deed(lives="queued", loses=1)
+async def garble_workload(s: Stranger) -> None:
+    """A Workload's note of its templates is nonsense: surplus is asked for again."""
+    await s.patch(s.workload(), {"metadata": {"annotations": {Annotation.REVISION: "[1, {"}}})

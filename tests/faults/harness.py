@@ -104,10 +104,11 @@ class Arena:
         operators = asyncio.create_task(site.operators())
         stranger = asyncio.create_task(site.stranger.run())
         life = asyncio.create_task(self._life(site, scenario))
+        others = {operators, stranger, *([asyncio.create_task(site.kueue.run())] if site.queued else [])}
         violation = None
         try:
-            await asyncio.wait({operators, stranger, life}, return_when=asyncio.FIRST_COMPLETED)
-            for other in (operators, stranger):
+            await asyncio.wait({life, *others}, return_when=asyncio.FIRST_COMPLETED)
+            for other in others:
                 if other.done():
                     other.result()
             life.result()
@@ -115,9 +116,9 @@ class Arena:
             violation = str(found) if isinstance(found, AssertionError) and str(found) else repr(found)
             site.script.note(f"what is there:\n{site.record}")
         finally:
-            for task in (life, stranger, operators):
+            for task in (life, *others):
                 task.cancel()
-            await asyncio.wait({life, stranger, operators})
+            await asyncio.wait({life, *others})
             await site.stranger.close()
         if violation is None and site.script.crashes:
             violation = f"an exception that nobody expects: {site.script.crashes[0]}"

@@ -11,10 +11,12 @@ from typing import Any
 import msgspec
 
 from dask_crds.model import DaskCluster, DaskWorkerGroup, parse
-from dask_crds.names import Component, Label
+from dask_crds.names import Annotation, Component, Label, QueueRole
 from dask_resources.cluster import children
+from dask_resources.queue import RUNNER, SCHEDULER, WORKER
 
 from .deeds import TRACKING
+from .kueue import holds_quota
 from .observer import Change, Manifest, Record, Violation
 
 
@@ -193,6 +195,72 @@ def is_finished(pod: Manifest) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
 
 
+# --- queues -----------------------------------------------------------------------------------------------------------
+
+
+def check_quota(record: Record, deleted: Collection[str]) -> None:
+    """At no time had a Workload more Pods than it was granted, and none had no quota; those that go count, too.
+
+    When the user, or the job at its end, has deleted the cluster, Kubernetes collects Workloads and Pods in any order.
+
+    Args:
+        record: the life.
+        deleted: uids of what somebody has deleted, whose Pods run on until the operator hears of it.
+    """
+    ends = (
+        c.version for c in record.history("DaskCluster") if c.metadata.get("deletionTimestamp") or c.type == "DELETED"
+    )
+    end = min(ends, default=math.inf)
+    granted: dict[str, tuple[str, Mapping[str, float]]] = {}  # by Workload: its role, and Pods by PodSet
+    present: dict[str, tuple[str, str]] = {}  # by Pod: its Workload, and the PodSet
+    for change in sorted([*record.history("Workload"), *record.history("Pod")], key=lambda c: c.version):
+        name = str(change.metadata["name"])
+        if change.version >= end:
+            return
+        if change.kind == "Workload":
+            role = str(change.metadata["labels"][Label.QUEUE_ROLE])
+            sets = {s["name"]: s["count"] for s in change.manifest["spec"]["podSets"]}
+            if change.type == "DELETED" and change.uid in deleted:
+                granted[name] = role, dict.fromkeys(sets, math.inf)
+            elif change.type != "DELETED" and holds_quota(change.manifest):
+                granted[name] = role, sets
+            elif name in granted and math.inf not in granted[name][1].values():
+                del granted[name]
+        elif change.type == "DELETED" or is_finished(change.manifest):
+            present.pop(change.uid, None)
+        elif controller(change.manifest):
+            present.setdefault(change.uid, _workload_of(change.manifest, granted))
+        for (of, pod_set), number in Counter(present.values()).items():
+            _, most = granted.get(of, ("", {}))
+            text = f"{number} Pods of {pod_set} on Workload {of!r}, which has quota for {dict(most)}: {name}"
+            expect(number <= most.get(pod_set, 0), f"{text} {change.type} at {change.version}")
+
+
+def _workload_of(pod: Manifest, granted: Mapping[str, tuple[str, Mapping[str, float]]]) -> tuple[str, str]:
+    """The Workload whose quota a Pod uses, and the PodSet there."""
+    labels, noted = pod["metadata"]["labels"], pod["metadata"].get("annotations") or {}
+    component = labels.get(Label.COMPONENT)
+    if component == Component.WORKER:
+        name = noted.get(Annotation.WORKLOAD, "")
+        role, _ = granted.get(name, ("", {}))
+        return name, labels[Label.WORKER_GROUP] if role == QueueRole.BASE else WORKER
+    base = next((name for name, (role, _) in granted.items() if role == QueueRole.BASE), "")
+    return base, RUNNER if component == Component.JOB_RUNNER else SCHEDULER
+
+
+def ill_queued(record: Record, surplus: int) -> str:
+    """What is not as it should be with the Workloads when all is at rest; empty if nothing."""
+    there = list(record.of("Workload"))
+    roles = Counter(w["metadata"]["labels"][Label.QUEUE_ROLE] for w in there)
+    if roles != Counter({QueueRole.BASE: 1, QueueRole.SURPLUS: surplus}):
+        return f"there are Workloads {dict(roles)}, not 1 base and {surplus} surplus"
+    for workload in there:
+        for type in ("Admitted", "PodsReady"):
+            if condition(workload, type) != "True":
+                return f"{type} of Workload {workload['metadata']['name']} is not True"
+    return ""
+
+
 # --- among strangers --------------------------------------------------------------------------------------------------
 
 
@@ -222,7 +290,8 @@ def _differences(live: Manifest, desired: Manifest, cluster: DaskCluster) -> Ite
         return _lacks(live, parts, desired["kind"])
     group = parse(live)  # what one states, the other may leave to a default
     assert isinstance(group, DaskWorkerGroup)
-    worker = msgspec.structs.replace(cluster.spec.worker, replicas=group.spec.worker.replicas)
+    # Nor does a group know how many of its workers are guaranteed: that is the business of the base.
+    worker = msgspec.structs.replace(cluster.spec.worker, replicas=group.spec.worker.replicas, guaranteed=None)
     return _lacks(group.spec.worker, worker, "the default group")
 
 

@@ -28,6 +28,7 @@ from dask_controller.shell.wakeups import wake_by
 from dask_crds.kinds import RESOURCES
 from dask_crds.model import KINDS
 
+from .kueue import Kueue
 from .observer import Manifest, Record, Violation
 from .schedule import Fault, Schedule
 from .schedulers import Schedulers as FakeSchedulers
@@ -49,8 +50,11 @@ SHORT_LIFE_SECONDS = 6.0
 RETRY_SECONDS = 3.0
 
 
-async def operate(endpoint: Endpoint, namespace: str, queue: Queue[Key]) -> None:
-    """An operator until cancelled: `dask_controller.shell.main.run` for one namespace, without kopf and probes."""
+async def operate(endpoint: Endpoint, namespace: str, queue: Queue[Key], *, queued: bool = False) -> None:
+    """An operator until cancelled: `dask_controller.shell.main.run` for one namespace, without kopf and probes.
+
+    It knows of Kueue where ``queued``.
+    """
     async with (
         Kubernetes(endpoint, OPERATOR, timeout_seconds=TIMEOUT_SECONDS) as kubernetes,
         asyncio.TaskGroup() as tasks,
@@ -58,6 +62,9 @@ async def operate(endpoint: Endpoint, namespace: str, queue: Queue[Key]) -> None
         caches = Caches(kubernetes, [namespace], wake_by(queue.add_after))
         for informer in caches.informers.values():
             tasks.create_task(informer.run())
+        if queued:
+            tasks.create_task(_follow_queues(caches))
+            await caches.queues.known.wait()
         await caches.synced()
         for kind in KINDS:
             tasks.create_task(_waker(kubernetes, namespace, queue, kind).run())
@@ -66,6 +73,14 @@ async def operate(endpoint: Endpoint, namespace: str, queue: Queue[Key]) -> None
             await queue.run(Reconciler(kubernetes, caches, pollers, domain="cluster.local"))
         finally:
             await pollers.close()
+
+
+async def _follow_queues(caches: Caches) -> None:
+    while True:
+        try:
+            await caches.queues.run()
+        except ApiError:  # in earnest the process ends, and the next one asks again
+            await asyncio.sleep(0.1)
 
 
 def _waker(kubernetes: Kubernetes, namespace: str, queue: Queue[Key], kind: str) -> Informer[Manifest]:
@@ -86,6 +101,8 @@ class Site:
         strange: whether there are strangers; then schedulers answer, too.
         port: where they do.
         stranger: who plays the deeds.
+        queued: whether what it is about waits for quota.
+        kueue: who grants that.
     """
 
     def __init__(self, arena: Arena, namespace: str, schedule: Schedule) -> None:
@@ -101,6 +118,8 @@ class Site:
         self.stranger = Stranger(self, arena.hand, schedule.deeds, schedulers)
         if self.strange:
             self.record.seen = schedulers.seen
+        self.queued = self.scenario.startswith("queued")
+        self.kueue = Kueue(arena.hand, self.record, self.script.stir)
         self._restart = asyncio.Event()
         self._queue: Queue[Key] = Queue()
 
@@ -200,7 +219,7 @@ class Site:
             relay.answered = answered
             relay.before = self._before
             self._queue = Queue(expected=ApiError)
-            operator = asyncio.create_task(operate(relay.endpoint, self.namespace, self._queue))
+            operator = asyncio.create_task(operate(relay.endpoint, self.namespace, self._queue, queued=self.queued))
             restart = asyncio.create_task(self._restart.wait())
             self.script.starts += 1
             try:

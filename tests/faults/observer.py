@@ -15,7 +15,7 @@ from tests.support.watching import reports
 from dask_controller.kube.api import ApiError
 from dask_controller.kube.client import Kubernetes
 from dask_crds import names
-from dask_crds.kinds import RESOURCES, ApiResource
+from dask_crds.kinds import KUEUE_GROUP, KUEUE_VERSION, QUEUES, RESOURCES, ApiResource
 from dask_crds.names import Label
 
 Manifest = dict[str, Any]
@@ -121,8 +121,9 @@ class Observer:
         return made
 
     async def __aenter__(self) -> Self:
-        versions = await asyncio.gather(*map(self._version, KINDS))
-        self._tasks = [asyncio.create_task(self._follow(*pair)) for pair in zip(KINDS, versions, strict=True)]
+        kinds = [*KINDS, *([QUEUES["Workload"]] if await self._is_queued() else [])]
+        versions = await asyncio.gather(*map(self._version, kinds))
+        self._tasks = [asyncio.create_task(self._follow(*pair)) for pair in zip(kinds, versions, strict=True)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -131,6 +132,11 @@ class Observer:
         for result in await asyncio.gather(*self._tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
+
+    async def _is_queued(self) -> bool:
+        with contextlib.suppress(ApiError):
+            return QUEUES["Workload"].plural in await self._kubernetes.served(KUEUE_GROUP, KUEUE_VERSION)
+        return False
 
     async def _version(self, kind: ApiResource) -> str:
         return [page.resource_version async for page in self._kubernetes.pages(kind)][-1]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dask_crds import names
-from dask_crds.names import Port
+from dask_crds.names import Label, Port
 
 from .invariants import (
     check_cluster,
@@ -15,15 +15,18 @@ from .invariants import (
     check_job,
     check_job_among_strangers,
     check_places,
+    check_quota,
     check_tracking,
     controller,
     ending,
+    ill_queued,
     is_finished,
     is_ready,
     lacking,
     run,
     untrue,
 )
+from .kueue import QUEUE
 from .life import SHORT_LIFE_SECONDS, Scenario, Site
 from .observer import Manifest
 
@@ -48,12 +51,22 @@ def _cluster_spec(site: Site, replicas: int, image: str = "dask:1") -> Manifest:
     return {"scheduler": scheduler, "worker": _worker(site, replicas, image), **timeout}
 
 
-def _resource(kind: str, name: str, spec: Manifest) -> Manifest:
-    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
+def _resource(kind: str, name: str, spec: Manifest, queue: str = "") -> Manifest:
+    metadata = {"name": name, **({"labels": {Label.QUEUE: queue}} if queue else {})}
+    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def _guarantees(site: Site, spec: Manifest) -> Manifest:
+    """One worker is part of the base where there is a queue, and each further one surplus."""
+    if site.queued:
+        spec["worker"] = {**spec["worker"], "guaranteed": 1}
+    return spec
 
 
 def _check(site: Site) -> None:
     """What holds in every life."""
+    if site.queued:
+        check_quota(site.record, site.stranger.deleted)
     check_groups(site.record, site.stranger.tampered)
     check_tracking(site.record)
     check_places(site.record, SHORT_LIFE_SECONDS)
@@ -67,16 +80,18 @@ async def _job(
 ) -> None:
     """A job runs as often as it is asked to, tidies up by its policy, and goes with all it has made."""
     job, end = functools.partial(site.record.get, "DaskJob", site.name), "Failed" if code else "Complete"
+    queue = QUEUE if site.queued else ""
     for run_id in runs:
         runner = {
             "metadata": {"annotations": {"test.dask.org/exit-code": str(code)}},
             "spec": {**_container("runner", "dask:1"), "restartPolicy": "Never"},
         }
-        cluster = {"spec": _cluster_spec(site, 1), "deletionPolicy": policy}
+        workers = 2 if site.queued else 1
+        cluster = {"spec": _guarantees(site, _cluster_spec(site, workers)), "deletionPolicy": policy}
         spec = {"job": runner, "cluster": cluster, "backoffLimit": backoff_limit} | (
             {"runId": run_id} if run_id else {}
         )
-        await site.apply(_resource("DaskJob", site.name, spec))
+        await site.apply(_resource("DaskJob", site.name, spec, queue))
         await site.until(functools.partial(_has_ended, job, run_id), "a job ends")
     kept = policy == "Never" or (policy == "OnSuccess" and ending(job()) == "Failed")
     if not kept:
@@ -147,6 +162,8 @@ async def _sized(site: Site, kind: str, group: str, replicas: int, image: str, *
             return f"the {kind} is not ready"
         if images() != [image] * replicas:
             return f"the workers are {images()}, not {replicas} of {image}"
+        if site.queued and (found := ill_queued(site.record, replicas - 1)):
+            return found
         if not (site.strange and last):
             return ""
         return lacking(site.record, cluster) or untrue(site.record, cluster, group, _workers(site, group))
@@ -181,7 +198,8 @@ async def cluster(site: Site) -> None:
     """A cluster grows, shrinks, gets a new image, and goes with all it has made."""
     group = names.default_group(site.name)
     for replicas, image in _steps(site):
-        await site.apply(_resource("DaskCluster", site.name, _cluster_spec(site, replicas, image)))
+        spec = _guarantees(site, _cluster_spec(site, replicas, image))
+        await site.apply(_resource("DaskCluster", site.name, spec, QUEUE if site.queued else ""))
         await _sized(site, "DaskCluster", group, replicas, image)
     if site.strange:
         await _sized(site, "DaskCluster", group, *STEPS[-1], last=True)
@@ -216,4 +234,5 @@ async def worker_group(site: Site) -> None:
 
 CLUSTERS: dict[str, Scenario] = {"cluster": cluster}
 GROUPS: dict[str, Scenario] = {"worker-group": worker_group}
-ALL = JOBS | RETRIED | CLUSTERS | GROUPS
+QUEUED: dict[str, Scenario] = {"queued-cluster": cluster, "queued-job": _job}
+ALL = QUEUED | JOBS | RETRIED | CLUSTERS | GROUPS

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,11 @@ from dask_controller.kube.api import ApiError
 from dask_controller.kube.client import Kubernetes
 from dask_controller.shell.caller import OPERATOR
 from dask_crds import names
-from dask_crds.kinds import ApiResource
+from dask_crds.kinds import KUEUE_GROUP, ApiResource
 from dask_crds.names import Component, Label
 
 from .deeds import DEEDS, PROXY, Absent, Kind, Undo
+from .kueue import holds_quota, is_true
 from .observer import Manifest, Violation
 from .schedule import Deed
 from .schedulers import Schedulers
@@ -103,7 +104,7 @@ _REJECT = f"""object.metadata.labels["{Label.COMPONENT}"] != "{Component.WORKER}
   path: "/metadata/annotations/" + jsonpatch.escapeKey("test.dask.org/reject"), value: "OutOfcpu"}}]"""
 #: What the API server says when a policy of the stranger's refuses something.
 REFUSAL = "the stranger refuses it"
-_GROUPS = ["", "apps", "batch", "policy", names.GROUP]
+_GROUPS = ["", "apps", "batch", "policy", names.GROUP, KUEUE_GROUP]
 POLICIES: tuple[Manifest, ...] = (
     _mutation("inject", _INJECT),
     _mutation("reject", _REJECT),
@@ -315,7 +316,7 @@ class Stranger:
 
     @property
     def of_job(self) -> bool:
-        return self.site.scenario.startswith("job")
+        return self.site.scenario.startswith(("job", "queued-job"))
 
     @property
     def name(self) -> str:
@@ -329,6 +330,25 @@ class Stranger:
     @property
     def group(self) -> str:
         return self.name if self.site.scenario == "worker-group" else names.default_group(self.name)
+
+    def workload(self, role: str = "") -> Manifest:
+        """A Workload of the life's own that has quota, of that role."""
+        found = [
+            w
+            for w in self.site.kueue.workloads()
+            if holds_quota(w)
+            and not is_true(w, "Evicted")
+            and w["metadata"]["uid"] not in (*self._mine, *self._deleted)
+            and role in ("", w["metadata"]["labels"].get(Label.QUEUE_ROLE))
+        ]
+        if not found:
+            raise Absent
+        return self.rng.choice(found)
+
+    @property
+    def deleted(self) -> Collection[str]:
+        """Uids of what deeds have deleted."""
+        return self._deleted
 
     def number(self) -> int:
         return next(self._numbers)
@@ -349,7 +369,8 @@ class Stranger:
 
     async def parent(self) -> Manifest:
         """What the user has made."""
-        kind = {"j": "DaskJob", "w": "DaskWorkerGroup"}.get(self.site.scenario[0], "DaskCluster")
+        group = "DaskWorkerGroup" if self.site.scenario == "worker-group" else "DaskCluster"
+        kind = "DaskJob" if self.of_job else group
         return await self.live(kind, self.name)
 
     async def pods(self, component: str) -> list[Manifest]:

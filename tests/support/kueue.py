@@ -18,6 +18,8 @@ from tests.cluster.processes import free_port
 
 (PROGRAM,) = components.KUEUE
 NAMESPACE = "kueue-system"
+#: Under this name it asks the API server, so that audit logs can tell who it was.
+USER = "kueue-controller"
 API = "kueue.x-k8s.io/v1beta2"
 #: Kinds of which its webhooks are wanted: its own, and those of its integrations that are on here.
 _WEBHOOKS = ("workload", "clusterqueue", "resourceflavor", "pod", "job", "deployment")
@@ -53,6 +55,8 @@ def _start(cluster: ControlPlane, program: Any, configuration: Mapping[str, Any]
     """Start the process; the port of its webhooks."""
     certificates = cluster.folder / "kueue"
     certificates.mkdir(exist_ok=True)
+    cluster.pki.issue(USER, USER, groups=["system:masters"])
+    kubeconfig = cluster.pki.kubeconfig(certificates / "kubeconfig", f"https://{cluster.host}:{cluster.port}", USER)
     cluster.pki.issue("kueue", "kueue", hosts=["127.0.0.1"])
     for part in ("crt", "key"):
         shutil.copy(cluster.pki.folder / f"kueue.{part}", certificates / f"tls.{part}")
@@ -74,7 +78,7 @@ def _start(cluster: ControlPlane, program: Any, configuration: Mapping[str, Any]
     file.write_text(yaml.safe_dump(wanted))
     alone = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
     command = [*alone, "sh", "-c", _IN_A_ROOM, str(certificates), str(program), f"--config={file}"]
-    cluster.processes.start(PROGRAM, *command, env={"KUBECONFIG": str(cluster.kubeconfig)})
+    cluster.processes.start(PROGRAM, *command, env={"KUBECONFIG": str(kubeconfig)})
     return port
 
 

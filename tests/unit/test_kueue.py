@@ -29,18 +29,28 @@ from dask_controller.core.cluster import plan_cluster
 from dask_controller.core.cluster_status import cluster_status
 from dask_controller.core.observed import ObservedGroup
 from dask_controller.core.pod import Pod, Problem, pod
-from dask_controller.core.queue import Queued, as_admitted, base_actions, job_as_admitted
+from dask_controller.core.queue import (
+    Queued,
+    as_admitted,
+    base_actions,
+    job_as_admitted,
+    noting_quota,
+    runner_may_come,
+    scheduler_may_come,
+)
+from dask_controller.core.queue_status import admitted
 from dask_controller.core.queue_workers import FEWEST_PENDING, Grant, GroupQueue, surplus_actions
 from dask_controller.core.queue_workload import Flavor, Workload, placement, waited, workload
 from dask_controller.core.time import format_time
 from dask_controller.core.worker_group import plan_worker_group
 from dask_controller.core.worker_group_status import worker_group_status
-from dask_controller.shell.caches import Caches
+from dask_controller.shell.caches import Caches, Key
 from dask_controller.shell.dispatch import snapshot
 from dask_crds import names
 from dask_crds.model import DaskWorkerGroupStatus, DrainingWorker, dump
 from dask_crds.names import Annotation, Label
 from dask_crds.reasons import Reason
+from dask_resources.job import job_cluster
 from dask_resources.queue import (
     SCHEDULER,
     Placement,
@@ -175,6 +185,7 @@ def test_once_admitted_it_runs_where_its_quota_is():
 def test_that_it_is_ready_is_told_once_and_its_recovery_too():
     (patch,) = told(queued(base=ADMITTED, ready=True))
     assert (patch.subresource, patch.patch["metadata"]["resourceVersion"]) == ("status", "7")
+    assert told(queued(base=ADMITTED, ready=False)) == [], "without a word Kueue waits for the start"
     ready = patch.patch["status"]["conditions"][-1]
     assert (ready["type"], ready["status"], ready["reason"]) == ("PodsReady", "True", "Started")
     q = queued(base=ADMITTED, ready=True)
@@ -189,6 +200,32 @@ def test_that_it_is_ready_is_told_once_and_its_recovery_too():
     assert patch.patch["status"]["conditions"][-1]["reason"] == "WaitForRecovery"
     (patch,) = told(with_ready("False", "WaitForRecovery", True))
     assert patch.patch["status"]["conditions"][-1]["reason"] == "Recovered"
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "may_come"),
+    [
+        (1, {"observedGeneration": 2, "replicas": 1}, True),
+        (0, {"observedGeneration": 1}, True),
+        (0, {}, True),
+        (0, {"observedGeneration": 2, "replicas": 1}, True),
+        (0, {"observedGeneration": 2}, False),
+    ],
+)
+def test_a_scheduler_may_come_until_kubernetes_has_seen_that_none_shall(spec, status, may_come):
+    deployment = {"metadata": {"generation": 2}, "spec": {"replicas": spec}, "status": status}
+    assert scheduler_may_come(deployment) is may_come
+    assert not scheduler_may_come(None)
+
+
+def test_a_runner_may_come_until_kubernetes_has_seen_that_none_shall():
+    def job(*told: str, **metadata: str) -> dict[str, Any]:
+        conditions = [{"type": type, "status": "True"} for type in told]
+        return {"metadata": metadata, "spec": {"suspend": True}, "status": {"conditions": conditions}}
+
+    assert runner_may_come(job())
+    gone = [job("Suspended"), job("Complete"), job("Failed"), job(deletionTimestamp="2026-01-01T00:00:00Z"), None]
+    assert not any(map(runner_may_come, gone))
 
 
 def test_evicted_it_stops_and_gives_its_quota_back_when_nothing_runs_any_more():
@@ -343,6 +380,18 @@ def test_a_worker_is_made_when_its_quota_is_there():
     found = surplus(g, 0, **ADMITTED), surplus(g, 1, QuotaReserved=False)
     plan = plan_worker_group(observed_group(g, worker_pod(g, 0, workload=BASE), queue=quota(g, 1, *found)), NOW)
     assert made(plan) == [(1, found[0].name)]
+
+
+def test_a_worker_that_stays_keeps_its_quota_whatever_is_noted_there():
+    g = group(replicas=2)
+    garbled = msgspec.structs.replace(surplus(g, 0, **ADMITTED), revisions={})
+    pods = worker_pod(g, 0, workload=BASE), worker_pod(g, 1, workload=garbled.name)
+    q = quota(g, 1, garbled)
+    o = observed_group(g, *pods, queue=msgspec.structs.replace(q, grants={BASE: q.grants[BASE]}))
+    assert [a for a in plan_worker_group(o, NOW).actions if isinstance(a, Apply | Delete)] == []
+    plan = plan_worker_group(msgspec.structs.replace(o, pods=pods[:1]), NOW)
+    assert deleted(plan) == [garbled.name], "what is made next is made on other quota"
+    assert any(isinstance(a, Apply) for a in plan.actions)
 
 
 def test_no_more_wait_in_the_queue_than_is_good_for_it():
@@ -568,6 +617,29 @@ def test_a_cluster_of_a_job_runs_on_the_jobs_quota():
     assert of_group.queue.guaranteed == 2
     assert of_group.queue.priority == Priority(-1)
     assert snapshot(admitted, j).queued.placements["runner"].node_selector == {"pool": "spot"}
+
+
+def test_a_cluster_of_a_job_stops_when_somebody_deletes_its_quota():
+    j = in_queue(job("hello"))
+    made = noting_quota(job_cluster(j), queued(j))
+    assert noting_quota(job_cluster(j), None) == job_cluster(j)
+    fields = {"metadata": {**metadata("hello", uid="c"), **made["metadata"]}, "spec": made["spec"]}
+    c = msgspec.convert(fields, type(cluster()))
+    caches = caches_with(manifest_of(c))
+    held = snapshot(caches, c)
+    assert held.cluster.spec.suspend is True
+    (said,) = admitted(held.queued)
+    assert (said.status, said.reason) == ("False", Reason.QUOTA_REVOKED)
+    caches.queues.problem = Problem(Reason.QUEUE_UNAVAILABLE, "no Kueue")
+    assert snapshot(caches, c).cluster.spec.suspend is None, "what runs goes on"
+
+
+def test_quota_is_not_given_back_while_workers_may_be_made():
+    c, g = in_queue(cluster()), group()
+    caches = caches_with(manifest_of(c), manifest_of(g), stored(base_workload(c, QUEUE, Priority()), **ADMITTED))
+    assert snapshot(caches, c).queued.running == 0
+    caches.busy.add(Key("DaskWorkerGroup", g.namespace, g.name))
+    assert snapshot(caches, c).queued.running == 1
 
 
 def test_what_names_no_queue_is_nothing_to_kueue():

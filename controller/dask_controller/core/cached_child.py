@@ -32,7 +32,7 @@ LONGEST_NAME = 253
 _OF_OURS = f"{Label.CLUSTER.partition('/')[0]}/"
 IDENTITY = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
 #: Conditions of children that planners read.
-_CONDITIONS = ("ReplicaFailure", "Complete", "Failed", "SuccessCriteriaMet", "FailureTarget")
+_CONDITIONS = ("ReplicaFailure", "Complete", "Failed", "SuccessCriteriaMet", "FailureTarget", "Suspended")
 
 
 class _Condition(TypedDict, total=False):

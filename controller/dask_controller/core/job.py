@@ -19,7 +19,7 @@ from .actions import Action, Apply, Delete, Event, Patch, Plan
 from .observed import ObservedJob
 from .ownership import annotation
 from .questions import Ask, PackageVersions, Question, TaskProgress
-from .queue import base_actions
+from .queue import base_actions, noting_quota, workload_of
 from .queue_runner import moved, placed_runner
 from .record import recorded
 from .run import Run
@@ -79,7 +79,7 @@ def _cluster(run: Run) -> list[Action]:
     cluster, suspend = run.cluster, run.job.spec.suspend
     if cluster is None:
         in_the_way = run.obstacle is not None or run.leftover is not None
-        return [] if in_the_way else [Apply(job_cluster(run.job), new=True)]
+        return [] if in_the_way else [Apply(noting_quota(job_cluster(run.job), run.queued), new=True)]
     if run.is_outdated:
         return _delete(cluster)
     # What the job decides about its cluster, whoever has changed it; the rest is the cluster's own from now on.
@@ -88,6 +88,9 @@ def _cluster(run: Run) -> list[Action]:
     if bool(cluster.spec.suspend) != bool(suspend):
         spec["suspend"] = True if suspend else None
         return [_set(cluster, {Annotation.SUSPENDED: BY_ITS_JOB if suspend else None}, **spec)]
+    quota = workload_of(run.queued)
+    if (annotation(cluster.metadata, Annotation.WORKLOAD) or None) != quota:
+        return [_set(cluster, {Annotation.WORKLOAD: quota}, **spec)]
     return [Patch.of(cluster, {"spec": spec})] if spec else []
 
 

@@ -19,7 +19,7 @@ from dask_crds.names import Annotation
 from dask_resources.queue import SCHEDULER, Placement, placed
 
 from .actions import Action, Apply, Delete, Patch
-from .pod import Problem
+from .pod import Manifest, Problem
 from .queue_workload import Workload, noted_revisions
 from .time import Time, format_time
 
@@ -48,7 +48,7 @@ class Queued(Struct, frozen=True, kw_only=True):
     problem: Problem | None = None  #: why it cannot be asked for quota
     conflict: Problem | None = None  #: why the quota that there is cannot be used
     unavailable: bool = False  #: whether Kueue is not there to be asked
-    running: int = 0  #: Pods that are not gone
+    running: int = 0  #: Pods that are not gone, or may yet come
     ready: bool = False  #: whether scheduler and guaranteed workers are
 
     @property
@@ -125,6 +125,20 @@ def job_as_admitted(job: DaskJob, queued: Queued | None) -> DaskJob:
     return replace(job, spec=replace(job.spec, suspend=True))
 
 
+def workload_of(queued: Queued | None) -> str | None:
+    """The Workload that a job and its cluster run on, once it is there; ``None`` without a queue."""
+    return queued.wanted["metadata"]["name"] if queued is not None and queued.name else None
+
+
+def noting_quota(cluster: Manifest, queued: Queued | None) -> Manifest:
+    """A job's cluster with a note of the Workload that it runs on: if somebody deletes that, it has no quota."""
+    name = workload_of(queued)
+    if name is None:
+        return cluster
+    annotations = {**cluster["metadata"].get("annotations", {}), Annotation.WORKLOAD: name}
+    return {**cluster, "metadata": {**cluster["metadata"], "annotations": annotations}}
+
+
 def base_actions(queued: Queued | None, now: Time) -> tuple[list[Action], float | None]:
     """What is to be told to Kueue, and seconds until the next look."""
     if queued is None or queued.of_job:
@@ -169,15 +183,40 @@ def _told(q: Queued, now: Time) -> Iterator[Action]:
         yield _status(base, now, change)
 
 
+# Controllers of Kubernetes work on what they saw last. Where a Deployment or a Job is told to have no Pods, none comes
+# only when its status says that this was seen.
+
+
+def scheduler_may_come(deployment: Manifest | None) -> bool:
+    """Whether Kubernetes may yet make a Pod for a scheduler's Deployment."""
+    if deployment is None:
+        return False
+    spec, status = deployment["spec"], deployment.get("status") or {}
+    seen = (status.get("observedGeneration") or 0) >= deployment["metadata"].get("generation", 0)
+    return not seen or spec.get("replicas") != 0 or bool(status.get("replicas"))
+
+
+def runner_may_come(job: Manifest | None) -> bool:
+    """Whether Kubernetes may yet make a Pod for a runner's Job."""
+    if job is None or job["metadata"].get("deletionTimestamp"):
+        return False
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return {c["type"] for c in conditions if c["status"] == "True"}.isdisjoint(("Complete", "Failed", "Suspended"))
+
+
 _Changes = Mapping[str, tuple[str, str, str]]
 
 
 def pods_ready(of: Workload, *, ready: bool) -> _Changes:
     """The condition ``PodsReady`` of an admitted Workload, where it is not yet what it should be.
 
-    Kueue evicts what is not ready in time, by default, and reads this alone.
+    Kueue evicts what is not ready in time, by default, and reads this alone. Where there is none it waits for the start
+    (``admittedNotReadyWorkload`` in its `workload_controller.go`), so none is written for that: for hundreds of surplus
+    workers it would be one write in four.
     """
     before = of.condition("PodsReady")
+    if not ready and not before:
+        return {}
     recovers = before.get("reason") in ("WaitForRecovery", "Recovered")
     if ready:
         wanted = "True", "Recovered" if recovers else "Started", "all Pods are ready"

@@ -50,6 +50,8 @@ def _why(q: Queued) -> Problem:
     queue = f"LocalQueue {q.name}"
     if q.running and (q.base is None or q.base.is_evicted or q.is_outdated):
         return _stops(q)
+    if q.base is None and q.of_job:
+        return Problem(Reason.QUOTA_REVOKED, f"Workload {q.name} of its job is gone")
     if q.base is None:
         return Problem(Reason.QUEUED, f"{queue} is about to be asked")
     return _words(q.base, queue)

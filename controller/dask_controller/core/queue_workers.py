@@ -103,6 +103,13 @@ def is_current(of: Workload, group: DaskWorkerGroup) -> bool:
     return of.revisions.get(WORKER) == pod_set(WORKER, 1, group.spec.worker.spec).revision
 
 
+def staying(group: DaskWorkerGroup, kept: Sequence[Pod], outdated: Sequence[Pod]) -> set[str]:
+    """The Workloads of workers that are not to be replaced."""
+    strategy = group.spec.worker.update_strategy
+    replaced = {p.name for p in outdated} if strategy is None or strategy.type != "OnDelete" else set()
+    return {p.workload for p in kept if p.name not in replaced}
+
+
 def surplus_actions(
     group: DaskWorkerGroup,
     queue: GroupQueue | None,
@@ -110,6 +117,7 @@ def surplus_actions(
     wanted: int,
     now: Time,
     about_to_be_used: Set[str] = frozenset(),
+    to_stay: Set[str] = frozenset(),
 ) -> Iterator[Action]:
     """What is to be told to Kueue about the workers beyond the base.
 
@@ -120,6 +128,7 @@ def surplus_actions(
         wanted: workers that the group works towards.
         now: the time.
         about_to_be_used: Workloads on which Pods are made now.
+        to_stay: Workloads of Pods that are not to be replaced: whatever is noted at these, they are not asked for anew.
     """
     if queue is None or queue.unavailable:
         return
@@ -129,10 +138,20 @@ def surplus_actions(
         return
     used = {p.workload for p in pods if not p.is_finished} | about_to_be_used
     ready = {p.workload for p in pods if p.ready and not p.deleting}
-    useful = [w for w in there if is_current(w, group) and not (w.is_evicted or w.is_finished)]
+    of_use = (w for w in there if is_current(w, group) or w.name in to_stay)
+    useful = [w for w in of_use if not (w.is_evicted or w.is_finished)]
     lost = {w.name for w in there} - {w.name for w in useful}
     yield from (Delete.of(w) for w in there if w.name in lost and w.name not in used)
-    missing = max(0, wanted - queue.guaranteed) - len(useful)
+    yield from _asked_for(group, queue, useful, max(0, wanted - queue.guaranteed), used)
+    told = (told_ready(w, now, ready=w.name in ready) for w in useful if w.is_admitted)
+    yield from (patch for patch in told if patch is not None)
+
+
+def _asked_for(
+    group: DaskWorkerGroup, queue: GroupQueue, useful: Sequence[Workload], wanted: int, used: Set[str]
+) -> Iterator[Action]:
+    """What is asked for, or given back, so that as many Workloads as ``wanted`` are ``useful``."""
+    missing = wanted - len(useful)
     if missing < 0:
         # Those that wait first, and of these the ones that came last.
         idle = sorted((w for w in useful if w.name not in used), key=lambda w: (w.is_admitted, -w.created, w.name))
@@ -144,5 +163,3 @@ def surplus_actions(
         made = (surplus_workload(group, n, queue.base.queue, queue.priority) for n in count())
         free = (manifest for manifest in made if manifest["metadata"]["name"] not in taken)
         yield from (Apply(next(free), new=True) for _ in range(min(missing, max(0, most))))
-    told = (told_ready(w, now, ready=w.name in ready) for w in useful if w.is_admitted)
-    yield from (patch for patch in told if patch is not None)

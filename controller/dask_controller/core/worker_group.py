@@ -34,7 +34,7 @@ from .observed import ObservedGroup
 from .ownership import adoption, annotation, foreign_scheduler, number
 from .pod import Pod
 from .questions import Ask, Rank, Registered, Resume, Retire
-from .queue_workers import free, surplus_actions
+from .queue_workers import free, staying, surplus_actions
 from .time import Time
 
 #: A Pod that has lived for less than this is not replaced before as much time has passed again, else a broken image, an
@@ -235,13 +235,14 @@ def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
     ended = chain((p for p in b.finished if replaceable_at(p, o, now) <= now), gone.due)
     grace = stop_seconds(o.group)
     new = _creations(o, free_ordinals(o.pods, min(decision.create, STEP), o.taken))
+    used = {worker.workload for worker in new}
     actions = step(
         # As they were seen: one that has begun to run meanwhile, or was taken from the group, is left alone.
         (Delete.of(p, version=p.resource_version, grace_seconds=grace) for p in chain(at_once, ended)),
         chain(_adoption(o), _relabelled(o, (*b.kept, *b.draining))),
         new,
         timeouts(o, gone.late),
-        surplus_actions(o.group, o.queue, o.pods, desired_replicas(o), now, {worker.workload for worker in new}),
+        surplus_actions(o.group, o.queue, o.pods, desired_replicas(o), now, used, staying(o.group, b.kept, b.outdated)),
     )
     # Those that are deleted now stay in the ledger until they are seen to be gone: the deletion may fail.
     draining = gone.notes | {p.name: "" for p in (*begun, *gone.due)}

@@ -63,6 +63,7 @@ class Caches:
         keyring: the keys of clusters, and what is believed of their Secrets.
         queues: the objects of Kueue, where there are any.
         departed: Pods that have gone.
+        busy: what is being reconciled: nobody has seen all of its Pods.
 
     Args:
         kubernetes: the client.
@@ -82,6 +83,7 @@ class Caches:
     ) -> None:
         self.keyring, self.departed = keyring or Keyring(), departed or Departed()
         self._on_change = on_change
+        self.busy: set[Key] = set()
         #: By uid: the version of a child that is as we state it, and what was applied to which one to no effect.
         self._verified: dict[str, str] = {}
         self._settled: dict[str, tuple[str, str]] = {}
@@ -89,20 +91,17 @@ class Caches:
         self._taken: dict[tuple[str, str], dict[int, float]] = {}
         self.informers: dict[str, Informer[Any]] = {}
 
-        def informer(kind: str, *, labels: str | None = Label.CLUSTER, **options: Any) -> Any:
-            changed = functools.partial(self._changed, kind)
-            made = Informer(
-                kubernetes, kubernetes.kinds[kind], namespaces=namespaces, labels=labels, on_change=changed, **options
-            )
-            self.informers[kind] = made
-            return made
+        def informer(kind: str, *, label: str | None = Label.CLUSTER, **options: Any) -> Any:
+            told = {"on_change": functools.partial(self._changed, kind), **options}
+            made = Informer(kubernetes, kubernetes.kinds[kind], namespaces=namespaces, label=label, **told)
+            return self.informers.setdefault(kind, made)
 
         def children(kind: str, form: Any, **options: Any) -> Any:
             return informer(kind, form=form, project=cached_child, index=_by_cluster, **options)
 
         def resources(kind: str, index: Any) -> Any:
             project = functools.partial(cached_resource, kind)
-            return informer(kind, labels=None, form=ResourceForm, project=project, index=index)
+            return informer(kind, label=None, form=ResourceForm, project=project, index=index)
 
         self.pods: Informer[Pod] = informer("Pod", form=PodForm, project=pod, index=_pod_index)
         self.services: Informer[CachedChild] = children("Service", WholeForm)

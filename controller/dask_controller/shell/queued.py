@@ -7,38 +7,41 @@ from typing import Any
 
 from dask_crds import names
 from dask_crds.model import DaskCluster, DaskClusterSpec, DaskJob, DaskWorkerGroup
-from dask_crds.names import Label
+from dask_crds.names import Annotation, Label
 from dask_crds.reasons import Reason
 from dask_resources.queue import MOST_GROUPS, RUNNER, SCHEDULER, WORKER, Placement, Priority, base_workload
 from dask_resources.worker_groups import stated_groups
 
-from ..core.ownership import owner_uid
+from ..core.ownership import annotation, owner_uid
 from ..core.pod import Pod, Problem
-from ..core.queue import Queued, has_ended
+from ..core.queue import Queued, has_ended, runner_may_come, scheduler_may_come
 from ..core.queue_workers import Grant, GroupQueue, below, is_current, priority_name
 from ..core.queue_workload import Workload, placement
-from .caches import Caches
+from .caches import Caches, Key
 
 
 def queued_cluster(caches: Caches, cluster: DaskCluster) -> Queued | None:
-    """What is known of a cluster that waits in a queue; one of a job runs on the job's quota."""
+    """What is known of a cluster that waits in a queue; one of a job runs on the job's quota, which it notes."""
     if job := _job_uid(cluster):
         found = caches.queues.of(cluster.namespace, job)
         going_on = [w for w in found if not w.is_finished]
         base = max(going_on or found, key=lambda w: w.created, default=None)
         if base is None:
-            return None
+            noted = annotation(cluster.metadata, Annotation.WORKLOAD)
+            return Queued(name=noted, of_job=True) if noted and caches.queues.problem is None else None
         placements, conflict = _placements(caches, base, _templates(cluster.spec, cluster.name))
         return Queued(name=base.queue, of_job=True, base=base, placements=placements, conflict=conflict)
-    return _queued(caches, cluster, cluster, _scheduler_and_workers(caches, cluster))
+    return _queued(caches, cluster, cluster, *_scheduler_and_workers(caches, cluster))
 
 
 def queued_job(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) -> Queued | None:
     """What is known of a job that waits in a queue."""
     mine = runner if runner is not None and owner_uid(runner) == job.uid else None
-    pods = _scheduler_and_workers(caches, caches.cluster(job.namespace, job.name))
-    pods += list(caches.pods.by_index((job.namespace, mine["metadata"]["uid"]))) if mine else []
-    return _queued(caches, job, caches.cluster(job.namespace, job.name), pods, settled=mine is not None)
+    cluster = caches.cluster(job.namespace, job.name)
+    pods, due = _scheduler_and_workers(caches, cluster)
+    runners = caches.pods.by_index((job.namespace, mine["metadata"]["uid"])) if mine else ()
+    due += runner_may_come(mine) and all(pod.is_finished for pod in runners)
+    return _queued(caches, job, cluster, [*pods, *runners], due, settled=mine is not None)
 
 
 def group_queue(caches: Caches, group: DaskWorkerGroup, queued: Queued | None) -> GroupQueue | None:
@@ -73,7 +76,13 @@ def group_queue(caches: Caches, group: DaskWorkerGroup, queued: Queued | None) -
 
 
 def _queued(
-    caches: Caches, of: DaskCluster | DaskJob, cluster: DaskCluster | None, pods: list[Pod], *, settled: bool = False
+    caches: Caches,
+    of: DaskCluster | DaskJob,
+    cluster: DaskCluster | None,
+    pods: list[Pod],
+    due: int,
+    *,
+    settled: bool = False,
 ) -> Queued | None:
     name = (of.metadata.get("labels") or {}).get(Label.QUEUE) or ""
     found = caches.queues.of(of.namespace, of.uid)
@@ -102,7 +111,7 @@ def _queued(
         problem=caches.queues.problem or problem,
         conflict=conflict,
         unavailable=caches.queues.problem is not None,
-        running=sum(not pod.is_finished for pod in pods),
+        running=sum(not pod.is_finished for pod in pods) + due,
         ready=cluster is not None and base is not None and _is_ready(caches, cluster, base),
     )
 
@@ -125,12 +134,19 @@ def _templates(spec: DaskClusterSpec, cluster: str) -> dict[str, Any]:
     return {SCHEDULER: spec.scheduler.spec, **groups}
 
 
-def _scheduler_and_workers(caches: Caches, cluster: DaskCluster | None) -> list[Pod]:
-    """All Pods of a cluster that are its own, terminating ones included."""
+def _scheduler_and_workers(caches: Caches, cluster: DaskCluster | None) -> tuple[list[Pod], int]:
+    """All Pods of a cluster that are its own, terminating ones included; and how many others may come yet.
+
+    Who makes workers of a group at this moment may have begun before quota was taken back.
+    """
     if cluster is None:
-        return []
-    groups = caches.groups_of(cluster.namespace, cluster.name)
-    return [*caches.scheduler_pods(cluster), *(pod for group in groups for pod in caches.workers_of(group))]
+        return [], 0
+    groups, schedulers = caches.groups_of(cluster.namespace, cluster.name), caches.scheduler_pods(cluster)
+    deployment = caches.deployment(cluster.namespace, cluster.name)
+    mine = deployment if deployment is not None and owner_uid(deployment) == cluster.uid else None
+    due = int(scheduler_may_come(mine) and all(pod.is_finished for pod in schedulers))
+    due += sum(Key("DaskWorkerGroup", group.namespace, group.name) in caches.busy for group in groups)
+    return [*schedulers, *(pod for group in groups for pod in caches.workers_of(group))], due
 
 
 def _is_ready(caches: Caches, cluster: DaskCluster, base: Workload) -> bool:

@@ -66,7 +66,7 @@ class Queues:
             index=lambda w: [(w.namespace, w.owner_uid)],
             on_change=changed,
             namespaces=namespaces,
-            labels=Label.QUEUE_ROLE,
+            label=Label.QUEUE_ROLE,
         )
         self._flavors: Informer[Flavor] = Informer(kubernetes, QUEUES["ResourceFlavor"], project=flavor)
         self._classes: Informer[PriorityClass] = Informer(

@@ -102,8 +102,12 @@ class Reconciler:
         """
         prompt = self._is_prompt(key)
         about = {"k8s.namespace.name": key.namespace, "dask.kind": key.kind, "dask.name": key.name}
-        with self._tracer.span("reconcile", about):
-            return await self._in_turn(key, prompt)
+        self._caches.busy.add(key)
+        try:
+            with self._tracer.span("reconcile", about):
+                return await self._in_turn(key, prompt)
+        finally:
+            self._caches.busy.discard(key)
 
     async def _in_turn(self, key: Key, prompt: bool) -> float | None:
         if not prompt and self._executor.is_terminating(key.namespace):

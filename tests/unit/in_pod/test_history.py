@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from tests.support.browser import FromFolder, browser
 from tests.support.dask_scheduler import MODULE, running, until
 
 from dask_resources.history import VARIABLE
@@ -276,6 +278,29 @@ async def test_pages_lead_to_one_another_and_run_nothing(kept, tmp_path):
     (record,) = records(kept)
     assert {path.name for path in reached if path.parent == record} >= {"index.html", "summary.json", "timeline.json"}
     assert "polyline" in Page(record / "index.html").tags
+
+
+def test_a_browser_shows_the_pages_from_a_folder_and_asks_nobody(kept, tmp_path):
+    async def work() -> None:
+        async with running(MODULE) as rig:
+            await worked(rig)
+            await rig.ask(end=json.dumps(FAILED))
+
+    asyncio.run(work())
+    with browser() as chromium:
+        shown = FromFolder(chromium, tmp_path / "dask")
+        page = shown.open("index.html")
+        page.get_by_role("link", name="team/train").click()
+        page.get_by_role("row", name="DeadlineExceeded").get_by_role("link").click()
+        assert page.get_by_text("ZeroDivisionError").first.is_visible()
+        bar, part = (page.locator(f".bar{each}").bounding_box() for each in ("", " span[title*=computing]"))
+        assert bar
+        assert part
+        assert part["width"] / bar["width"] == pytest.approx(0.7, abs=0.02), "styles are allowed"
+        if (report := page.get_by_role("link", name="performance report")).count():
+            report.click()
+            page.locator("canvas").first.wait_for(state="attached", timeout=30_000)
+        assert (shown.asked, shown.complaints) == ([], [])
 
 
 async def test_a_volume_that_cannot_be_written_to_is_told_and_keeps_nobody_waiting(kept):
