@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.cluster import ControlPlane, components
+from tests.cluster import ControlPlane
 from tests.cluster.processes import free_port
 from tests.e2e.support import Kubectl, Manifests, eventually
-from tests.support.clusters import or_skip
 from tests.support.controller import Controller
+from tests.support.prometheus import Prometheus, operator_target, operators, prometheus
 from tests.support.promql import filled_in
 
 from dask_constructs.monitoring.alerts import groups
@@ -38,9 +34,9 @@ EMPTY = {
         "Workers that died at work",
         "GPUs by owner",
         "Not ready",
+        "Wait for quota",
     },
 }
-Ask = Callable[[str], list[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -57,32 +53,15 @@ def operator(control_plane: ControlPlane, namespace: str, served: int) -> Iterat
 
 
 @pytest.fixture
-def ask(control_plane: ControlPlane, namespace: str, served: int, tmp_path: Path) -> Iterator[Ask]:
+def ask(control_plane: ControlPlane, namespace: str, served: int, tmp_path: Path) -> Iterator[Prometheus]:
     """Queries a Prometheus that scrapes the operator as the ServiceMonitor has it, though more often."""
-    with or_skip("Prometheus"):
-        program = components.unpacked("prometheus", "usr/bin/prometheus")
-    port = free_port()
-    (tmp_path / "rules.yaml").write_text(json.dumps({"groups": groups("https://example.org", namespace, {})}))
-    target = {"targets": [f"127.0.0.1:{served}"], "labels": {"namespace": namespace, "pod": "o-0"}}
-    scrape = {"job_name": "dask-operator", "honor_labels": True, "static_configs": [target]}
-    every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    configuration = {"global": every, "rule_files": ["rules.yaml"], "scrape_configs": [scrape]}
-    (tmp_path / "prometheus.yaml").write_text(json.dumps(configuration))
-    options = [f"--config.file={tmp_path}/prometheus.yaml", f"--storage.tsdb.path={tmp_path}/data"]
-    control_plane.processes.start("prometheus", program, *options, f"--web.listen-address=127.0.0.1:{port}")
-
-    def query(expr: str) -> list[dict[str, Any]]:
-        url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': expr})}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
-            return found
-
-    yield query
-    control_plane.processes.stop("prometheus")
+    rules = groups("https://example.org", namespace, {})
+    with prometheus(control_plane, tmp_path, rules, [operators(operator_target(served, namespace))]) as asked:
+        yield asked
 
 
 def test_panels_show_what_there_is_and_alerts_what_is_wrong(
-    ask: Ask, operator: Controller, kubectl: Kubectl, kube: Manifests, namespace: str
+    ask: Prometheus, operator: Controller, kubectl: Kubectl, kube: Manifests, namespace: str
 ) -> None:
     kubectl.apply(kube.cluster_manifest("seen", workers=2))
     kubectl.wait_ready("daskcluster", "seen")

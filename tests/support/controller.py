@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from tests.cluster import ControlPlane
 
@@ -13,9 +14,9 @@ from tests.cluster import ControlPlane
 class Controller:
     """The controller as a process that can be killed."""
 
-    def __init__(self, plane: ControlPlane, namespace: str, *arguments: str) -> None:
+    def __init__(self, plane: ControlPlane, namespace: str, *arguments: str, kubeconfig: Path | None = None) -> None:
         #: What it finds; with ``POD_NAMESPACE`` it has a key of its own there.
-        self.environment = os.environ | {"KUBECONFIG": str(plane.kubeconfig)}
+        self.environment = os.environ | {"KUBECONFIG": str(kubeconfig or plane.kubeconfig)}
         command = ["-m", "dask_controller", "run", "--namespace", namespace, "--port", "0"]
         self._command = [sys.executable, *command, *arguments]
         self.start()

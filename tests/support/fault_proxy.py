@@ -145,7 +145,7 @@ class FaultProxy:
             request.method,
             self._upstream.server + request.path_qs,
             headers=headers,
-            data=await request.read(),
+            data=await request.read() or None,  # an empty one would be of a type that the API server does not know
             timeout=aiohttp.ClientTimeout(total=None),
         ) as upstream:
             self.answered(request)

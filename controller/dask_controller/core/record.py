@@ -21,7 +21,7 @@ LONGEST_MESSAGE, LONGEST_LOG, LONGEST_EVENT = 2048, 2048, 300
 MOST_FAILED, MOST_EVENTS = 10, 30
 #: Characters of all that is told; a scheduler takes a few more, see its module's ``MOST_TOLD``.
 MOST_TOLD = 60_000
-_WORD = 200
+_LONGEST_WORD = 200
 
 
 class Failure(Struct, frozen=True, rename="camel"):
@@ -80,11 +80,21 @@ def failures(pod: Mapping[str, Any]) -> list[Failure]:
         ends = ((status.get(state) or {}).get("terminated") for state in ("state", "lastState"))
         end = next(filter(None, ends), None)
         if end is not None and end.get("exitCode"):
-            said = last_words(end.get("message"), LONGEST_LOG)
-            words = (str(end.get(field) or "")[:_WORD] for field in ("reason", "finishedAt"))
-            restarts = int(status.get("restartCount") or 0)
-            found.append(Failure(pod["metadata"]["name"], status["name"], end["exitCode"], *words, restarts, said))
+            failure = Failure(
+                pod=pod["metadata"]["name"],
+                container=status["name"],
+                exit_code=end["exitCode"],
+                reason=_word(end.get("reason")),
+                finished=_word(end.get("finishedAt")),
+                restarts=int(status.get("restartCount") or 0),
+                log=last_words(end.get("message"), LONGEST_LOG),
+            )
+            found.append(failure)
     return found
+
+
+def _word(found: object) -> str:
+    return str(found or "")[:_LONGEST_WORD]
 
 
 def happened(events: Iterable[Mapping[str, Any]]) -> tuple[Happened, ...]:
@@ -93,9 +103,13 @@ def happened(events: Iterable[Mapping[str, Any]]) -> tuple[Happened, ...]:
     def told(event: Mapping[str, Any]) -> Happened:
         about = event.get("involvedObject") or {}
         time = event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp") or ""
-        words = (str(event.get(field) or "")[:_WORD] for field in ("type", "reason"))
-        about_it = f"{about.get('kind')} {about.get('name')}"[:_WORD]
-        return Happened(str(time)[:_WORD], *words, about_it, str(event.get("message") or "")[:LONGEST_EVENT])
+        return Happened(
+            time=_word(time),
+            type=_word(event.get("type")),
+            reason=_word(event.get("reason")),
+            about=_word(f"{about.get('kind')} {about.get('name')}"),
+            message=str(event.get("message") or "")[:LONGEST_EVENT],
+        )
 
     return tuple(sorted(map(told, events), key=lambda it: (it.time, it.about, it.message))[-MOST_EVENTS:])
 
@@ -117,7 +131,7 @@ def recorded(status: DaskJobStatus, traces: Traces = NO_TRACES) -> str:
 
 def _fitting(of: Sequence[Struct], room: int) -> tuple[list[Struct], int]:
     """The first ones that fit into so many characters, and what is left of these."""
-    kept = []
+    kept = list[Struct]()
     for each in of:
         room -= len(msgspec.json.encode(each)) + 1
         if room < 0:

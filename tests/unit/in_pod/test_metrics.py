@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from types import ModuleType
 
@@ -125,3 +126,21 @@ async def test_a_scheduler_whose_image_lacks_the_package_shows_them(tmp_path):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+async def test_how_long_a_scheduler_was_deaf_is_shown(rig, metrics):
+    """distributed (2026.8.0) itself writes and reads that under two names, and shows 0."""
+
+    def longest() -> float:
+        lines = metrics.text(rig.scheduler).splitlines()
+        (value,) = (
+            line.split()[1] for line in lines if line.startswith("dask_scheduler_tick_duration_maximum_seconds")
+        )
+        return float(value)
+
+    longest()
+    time.sleep(0.6)  # noqa: ASYNC251 - that is how it gets deaf
+    await asyncio.sleep(0.1)
+    assert longest() > 0.5
+    await asyncio.sleep(0.1)
+    assert longest() < 0.5, "since it was asked last"

@@ -13,6 +13,7 @@ import logging
 import math
 import re
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -175,10 +176,29 @@ class _Page:
         return self._text
 
 
+class _Maxima(defaultdict[Any, float]):
+    """What was greatest since the last scrape, by what its reader calls it.
+
+    distributed (2026.8) notes the lengths of ticks as ``tick-duration``, and shows ``tick_duration``, which is 0.
+    """
+
+    def __getitem__(self, name: Any) -> float:
+        return super().__getitem__(_read_as(name))
+
+    def __setitem__(self, name: Any, value: float) -> None:
+        super().__setitem__(_read_as(name), value)
+
+
+def _read_as(name: Any) -> Any:
+    return "tick_duration" if name == "tick-duration" else name
+
+
 def serve(scheduler: Any) -> None:
     """Show the metrics where distributed shows none for want of ``prometheus_client``, wherever it has its page."""
     from distributed.http import prometheus
 
+    if hasattr(scheduler, "digests_max"):
+        scheduler.digests_max = _Maxima(float, scheduler.digests_max)
     scheduler._dask_gitops_metrics = _Page(scheduler)
     handler: Any = prometheus.PrometheusNotAvailableHandler
     if hasattr(handler, "_dask_gitops_none"):
