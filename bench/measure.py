@@ -17,7 +17,7 @@ from dask_crds.names import MASTER_SECRET
 from . import report
 from .api import Api, Manifest, Pods, Replicas, Watch
 from .manifests import WORKERS, cluster, counted, namespace
-from .operators import BEFORE, COMMANDS, NATIVE, NOBODY, OURS, QUEUES, THEIRS, Operator, install_crds
+from .operators import ACTIVATOR, BEFORE, COMMANDS, NATIVE, NOBODY, OURS, QUEUES, THEIRS, Operator, install_crds
 from .result import Result
 
 ALONE = "2 workers alone"
@@ -79,7 +79,7 @@ class Bench:
         self.api = Api(plane)
         self.results: list[Result] = []
         self._output: Path = options.output
-        present = NATIVE, NOBODY, OURS, THEIRS, QUEUES
+        present = NATIVE, NOBODY, OURS, THEIRS, ACTIVATOR, QUEUES
         self._operators = {name: Operator(name, plane, self._output) for name in present}
         if options.before:
             self._operators[BEFORE] = Operator(BEFORE, plane, self._output, options.before)
@@ -103,6 +103,11 @@ class Bench:
         """No operator; see that none runs. The CRDs are ours."""
         self._install_crds(OURS)
         return self._operators[NOBODY]
+
+    @property
+    def activator(self) -> Operator:
+        """Ours for sleeping clusters, to be run beside the operator."""
+        return self._operators[ACTIVATOR]
 
     @property
     def queues(self) -> Operator:

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 NATIVE, OURS, THEIRS = "native", "dask-gitops", "dask-kubernetes"
 BEFORE = "before"  #: dask-gitops from another checkout
 NOBODY = "no operator"  #: for what the objects alone take
+ACTIVATOR = "dask-activator"  #: beside ours
 QUEUES = "Kueue"  #: who does a part of the work for all in the scenario that has it
 
 #: Who writes on behalf of each: of Kubernetes itself those whose work Deployments and Jobs are.
@@ -33,6 +34,7 @@ USERS = {
     BEFORE: [BEFORE],
     OURS: [OURS],
     THEIRS: [THEIRS],
+    ACTIVATOR: [ACTIVATOR],
     QUEUES: [kueue.USER],
 }
 _RUN = ["-m", "dask_controller", "run", "--all-namespaces", "--port", "0", "--leader-elect"]
@@ -40,6 +42,8 @@ COMMANDS = {
     BEFORE: _RUN,
     OURS: _RUN,
     THEIRS: ["-m", "kopf", "run", "-m", "dask_kubernetes.operator.controller", "--all-namespaces"],
+    # An address that Kubernetes takes: it takes no loopback.
+    ACTIVATOR: ["-m", "dask_controller.activator", "--all-namespaces", "--address", "192.0.2.7", "--port", "0"],
 }
 
 

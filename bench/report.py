@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from .operators import BEFORE, NATIVE, NOBODY, OURS, THEIRS
+from .operators import ACTIVATOR, BEFORE, NATIVE, NOBODY, OURS, THEIRS
 from .result import Result
 
 
@@ -42,7 +42,7 @@ def table(results: Sequence[Result]) -> str:
     ]
     notes = []
     for what in dict.fromkeys(what for what, _ in found):
-        for who in (NATIVE, NOBODY, BEFORE, OURS, THEIRS):
+        for who in (NATIVE, NOBODY, BEFORE, OURS, THEIRS, ACTIVATOR):
             if (result := found.get((what, who))) is None:
                 continue
             old = found.get((what, BEFORE)) if who == OURS else None

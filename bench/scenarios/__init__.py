@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..measure import Bench
-from . import changed, encrypted, faults, memory, neighbours, queued, scale, schedulers
+from . import asleep, changed, encrypted, faults, memory, neighbours, queued, scale, schedulers
 
 Scenario = Callable[[Bench], None]
 
@@ -22,6 +22,7 @@ SCENARIOS: dict[str, Scenario] = {
     "silent": schedulers.silent,
     "queued": queued.queued,
     "encrypted": encrypted.encrypted,
+    "asleep": asleep.asleep,
     "killed": faults.killed,
     "behind": neighbours.behind,
     "largest": scale.largest,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 import warnings
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ class Access:
             raise Unreachable(f"Kubernetes does not answer: {error}") from error
         except (ValueError, KeyError) as error:  # kr8s' words for an unusable kubeconfig
             raise Unreachable(f"no way to Kubernetes: {error}; is there a kubeconfig, or a ServiceAccount?") from error
+        await _leave_no_copies(api.auth)
         api.timeout = httpx.Timeout(TIMEOUT)
         return cls(api, namespace or _own_namespace(api) or api.namespace)
 
@@ -215,6 +217,46 @@ class Access:
         except DaskGitopsError:  # not everybody may list
             pass
         return (NoSuchCluster if kind == "DaskCluster" else NoSuchObject)(kind, name, self.namespace, names)
+
+
+async def _leave_no_copies(auth: Any) -> None:
+    """Remove the files into which kr8s copies a kubeconfig's certificates and keys, now and at each later sign-in.
+
+    It loads them into an SSL context and never needs them again, but leaves them behind.
+    """
+    if "ssl_context" in vars(auth):  # of the same kubeconfig there is one for all
+        return
+    sign_in, load = auth.reauthenticate, auth.ssl_context
+
+    async def loaded() -> Any:
+        try:
+            return await load()
+        finally:
+            for copy in _copies(auth):
+                copy.unlink(missing_ok=True)
+
+    context = await loaded()
+
+    async def reauthenticate() -> None:
+        nonlocal context
+        await sign_in()
+        context = await loaded()
+
+    async def ssl_context() -> Any:
+        return context
+
+    auth.reauthenticate, auth.ssl_context = reauthenticate, ssl_context
+
+
+def _copies(auth: Any) -> list[Path]:
+    """Files that kr8s made; what a kubeconfig names itself is the user's."""
+    files = (
+        (auth.client_key_file, auth._user, "client-key-data"),
+        (auth.client_cert_file, auth._user, "client-certificate-data"),
+        (auth.server_ca_file, auth._cluster, "certificate-authority-data"),
+    )
+    found = [Path(str(file)) for file, section, key in files if file and key in section]
+    return [file for file in found if file.parent == Path(tempfile.gettempdir())]
 
 
 def _own_namespace(api: Any) -> str:

@@ -124,9 +124,7 @@ METRICS_READER = (Path("/metrics", "get", "how the operator does"),)
 #: What the activator needs wherever it looks after clusters; and in its own namespace, see ``DaskActivator``.
 ACTIVATOR = (
     Permission("DaskCluster", "list watch patch", "`spec.suspend` is set to false when somebody connects"),
-    Permission(
-        "EndpointSlice", "list watch create patch delete", "the Service of a sleeping cluster leads to the activator"
-    ),
+    Permission("EndpointSlice", "list watch create delete", "the Service of a sleeping cluster leads to the activator"),
     Permission("Event", "create", "tells who woke a cluster"),
 )
 ACTIVATOR_ELECTION = (Permission("Lease", "get create patch", "one replica acts, the others wait for its Lease"),)

@@ -81,6 +81,13 @@ CONDITION_SECONDS = Metric(
     ("kind", "condition", "status"),
     "How long a condition had a status, told when it changes.",
 )
+QUEUE_WAIT = Metric(
+    "dask_queue_wait_seconds",
+    "histogram",
+    ("kind",),
+    "From when quota was asked of Kueue until it was granted: `DaskCluster` or `DaskJob` is scheduler, runner and "
+    "guaranteed workers, `DaskWorkerGroup` each further worker.",
+)
 JOB_WAIT = Metric("dask_job_wait_seconds", "histogram", (), "From when a run was asked for until its runner runs.")
 JOB_DURATION = Metric(
     "dask_job_duration_seconds",

@@ -10,7 +10,7 @@ from dask_crds.names import Annotation, Component, Env, Label
 
 from . import eviction
 from .metadata import child_metadata
-from .pod import NO_SIDECAR, with_environment
+from .pod import NO_SIDECAR, with_environment, with_last_words
 from .revision import revision
 from .scheduler import DEFAULT_CLUSTER_DOMAIN, comm_address
 from .security import tls_secret, with_tls
@@ -110,6 +110,7 @@ def _runner_template(job: DaskJob, retries: int, domain: str, cluster_uid: str) 
     metadata["labels"] = NO_SIDECAR | metadata["labels"]
     address = comm_address(job.name, job.namespace, domain, tls=bool(certificates))
     pod = with_environment(job.spec.job.spec, {Env.SCHEDULER_ADDRESS: address})
+    pod = with_last_words(pod, Component.JOB_RUNNER)
     pod = with_tls(pod, Component.JOB_RUNNER, certificates, required=True)
     if pod.get("restartPolicy") is None or (pod["restartPolicy"] == "OnFailure" and not retries):
         pod["restartPolicy"] = "Never"

@@ -10,7 +10,7 @@ from dask_crds.names import Annotation, Component, Env, Label
 
 from . import eviction
 from .metadata import child_metadata
-from .pod import NO_SIDECAR, with_environment
+from .pod import NO_SIDECAR, with_environment, with_last_words
 from .scheduler import DEFAULT_CLUSTER_DOMAIN, comm_address, host
 from .security import secured_revision, with_tls
 from .worker_hook import DEFAULT_GRACE_SECONDS, with_drain
@@ -87,7 +87,7 @@ def worker_pod(
     metadata = worker_metadata(group) | {"name": name}
     metadata["labels"] = metadata["labels"] | {Label.REVISION: worker_revision(group, certificates)}
     metadata["annotations"] = metadata.get("annotations", {}) | {Annotation.WORKER_NAME: worker_name}
-    told = with_environment(group.spec.worker.spec, environment)
+    told = with_last_words(with_environment(group.spec.worker.spec, environment), Component.WORKER)
     spec = with_drain(
         with_tls(told, Component.WORKER, certificates, required=True),
         host=host(group.spec.cluster, group.namespace, domain),

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import click
 
+from dask_gitops.kubectl.case_objects import NOW, Case
 from dask_gitops.kubectl.cases import CASES
 from dask_gitops.kubectl.cause import advice
 from dask_gitops.kubectl.cli import kubectl_dask
 from dask_gitops.kubectl.rights import RIGHTS, Right, group_of, resource
+from dask_gitops.kubectl.why import why
 
 _WIDTH = 100
 
@@ -42,15 +44,20 @@ def kubectl_page(generated: str) -> str:
     lines += [
         "## What `why` finds",
         "",
-        "Each row is a test. What else the operator writes as `reason` is in [reasons](reasons.md), and `why` says the "
-        "same of it.",
+        "Each row is a test; most are also made on a real API server, or where they need a kubelet or Dask on a real "
+        "node. What else the operator writes as `reason` is in [reasons](reasons.md), and `why` says the same of it.",
         "",
-        "| what is wrong | cause | what to do |",
-        "| --- | --- | --- |",
-        *(f"| {case.title} | `{case.reason}` | {advice(case.reason)} |" for case in CASES),
+        "| what is wrong | cause | words, for example | what to do |",
+        "| --- | --- | --- | --- |",
+        *map(_row, CASES),
         "",
     ]
     return "\n".join(lines)
+
+
+def _row(case: Case) -> str:
+    words = why(case.subject, case.seen, NOW).words.replace("|", "\\|")
+    return f"| {case.title} | `{case.reason}` | {words} | {advice(case.reason)} |"
 
 
 def _help(context: click.Context) -> tuple[str, ...]:

@@ -76,6 +76,7 @@ def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
     hungry = "time.sleep(12); c.run_on_scheduler(lambda: len(b'1' * 10**9)); time.sleep(600)"
     for job in (
         kube.job_manifest("done", CLIENT + WORK),
+        kube.job_manifest("fails", CLIENT + WORK + "raise SystemExit('its last words')"),
         kube.job_manifest("late", CLIENT + WORK + "time.sleep(600)", activeDeadlineSeconds=60),
         kube.job_manifest("undone", CLIENT + WORK + "f = c.submit(lambda: 1 / 0); time.sleep(600)"),
         with_scheduler(
@@ -117,6 +118,7 @@ def test_a_record_stays_of_each_job_however_it_ends(kubectl: Kubectl, jobs: None
         name: ended(kubectl, name, reason)
         for name, reason in (
             ("done", "Completed"),
+            ("fails", "BackoffLimitExceeded"),
             ("late", "DeadlineExceeded"),
             ("undone", "ClusterFailed"),
             ("hungry", "SchedulerLost"),
@@ -128,6 +130,10 @@ def test_a_record_stays_of_each_job_however_it_ends(kubectl: Kubectl, jobs: None
 
     assert (records["done"]["outcome"], records["done"]["tasks"]["done"]) == ("Complete", 6)
     assert records["done"]["status"]["timeSpent"] == statuses["done"]["timeSpent"]
+    (end,) = records["fails"]["failures"]
+    assert (end["container"], end["exitCode"], end["log"]) == ("runner", 1, "its last words")
+    assert "BackoffLimitExceeded" in {event["reason"] for event in records["fails"]["events"]}
+    assert records["done"]["failures"] == []
     assert (records["late"]["outcome"], records["late"]["reason"]) == ("Failed", "DeadlineExceeded")
     assert (records["undone"]["outcome"], records["undone"]["tasks"]["done"]) == ("Stopped", 7)
     assert "ZeroDivisionError" in records["undone"]["errors"][0]["raised"]

@@ -181,7 +181,9 @@ class ArgoApplication:
         """Sync once more what is synced already, as the button in the user interface does."""
         # Times have seconds only, so a mark tells this sync from the last one.
         mark = [{"name": "test", "value": secrets.token_hex(4)}]
-        operation = {"operation": {"initiatedBy": {"username": "test"}, "info": mark, "sync": {"prune": True}}}
+        policy = self._kubectl.json("get", "application", self._name)["spec"]["syncPolicy"]
+        sync = {"prune": True, "syncOptions": policy.get("syncOptions", [])}  # Argo CD's API server adds these
+        operation = {"operation": {"initiatedBy": {"username": "test"}, "info": mark, "sync": sync}}
 
         def done() -> bool:
             found = self._kubectl.json("get", "application", self._name)

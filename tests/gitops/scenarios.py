@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 from typing import Any
 
+import yaml
+from tests.cluster.images import ROOT
 from tests.e2e.support import DASK_IMAGE, eventually, ready_pods
+from tests.support.controller import start_activator
+
+from dask_controller.core.ownership import applied_by
 
 from .conftest import Site
+from .git import Manifest
 
 OTHER_IMAGE = "ghcr.io/dask/dask:2026.7.1"
+WAKING = (ROOT / "docs/waking.md").read_text()
 NO_DRAIN = {"drainTimeoutSeconds": 0}  # fake nodes run no scheduler that could be asked
 
 
 class Scenarios:
+    tool: str  #: as docs call it
+
     def test_first_sync_then_another_image_and_back(self, site: Site):
         site.commit(cluster=cluster(site))
         assert images(site, "worker") == [DASK_IMAGE] * 2
@@ -134,6 +145,31 @@ class Scenarios:
             assert site.kubectl.json("get", "daskworkergroup", "big")["spec"]["worker"]["replicas"] == 1
         self.undisturbed(site, "daskcluster/c", "daskworkergroup/big", "daskautoscaler/big")
 
+    def test_a_cluster_that_is_woken_and_sleeps_again_is_no_drift(self, site: Site):
+        """Whether Git leaves ``suspend`` out, or states a first value that the tool is told to let be."""
+        start_activator(site.plane)
+        assert site.application.health()[0] != "Degraded"  # it is there
+        (said,) = re.findall(rf"of {self.tool}[ \d.]*:\n\n```yaml\n(.*?)```", WAKING, re.DOTALL)
+        self.let_suspend_be(site, yaml.safe_load(said))
+        stated = cluster(site, name="stated", suspend=True, wake="OnConnect")
+        site.commit(stated=stated, other=cluster(site, name="other", wake="OnConnect"))
+        fall_asleep(site, "other")
+        for turn in range(2):
+            for name in ("stated", "other"):
+                wake(site, name)
+            self.undisturbed(site, "daskcluster/stated", "daskcluster/other")
+            for name in ("stated", "other"):
+                found = site.kubectl.json("get", "daskcluster", name, "--show-managed-fields")["metadata"]
+                assert applied_by(found, "spec", "suspend") == "", "or idleAction would not overrule it"
+                fall_asleep(site, name)
+            self.undisturbed(site, "daskcluster/stated", "daskcluster/other")
+            site.commit(unrelated=config_map(str(turn)))
+        assert uids(site) == set()
+
+    def let_suspend_be(self, site: Site, settings: Manifest) -> None:
+        """Have the tool follow what docs/waking.md says for it."""
+        raise NotImplementedError
+
     def reasons(self, site: Site) -> str:
         """What a user of the tool reads of an unhealthy application."""
         raise NotImplementedError
@@ -187,6 +223,21 @@ def config_map(value: str = "value") -> dict[str, Any]:
 def images(site: Site, component: str, cluster: str = "c") -> list[str]:
     """Images of the Pods that are ready."""
     return [pod["spec"]["containers"][0]["image"] for pod in ready_pods(site.kubectl, cluster, component)]
+
+
+def wake(site: Site, name: str) -> None:
+    """Connect where the Service of a sleeping cluster leads, as a proxy on a node would, and wait for the cluster."""
+    doorway = site.kubectl.json("get", "endpointslice", f"{name}-scheduler-activator")
+    with socket.create_connection(("127.0.0.1", doorway["ports"][0]["port"])):
+        site.kubectl.wait_ready("daskcluster", name)
+        eventually(lambda: images(site, "worker", name) == [DASK_IMAGE] * 2)
+
+
+def fall_asleep(site: Site, name: str) -> None:
+    """As the operator does with a cluster that is idle, and wait until the activator stands in for it."""
+    idle = ["--type=merge", "-p", '{"spec": {"suspend": true}}', "--field-manager=dask-operator"]
+    site.kubectl("patch", "daskcluster", name, *idle)
+    eventually(lambda: site.kubectl("get", "endpointslice", f"{name}-scheduler-activator", "-o", "name"))
 
 
 def uid(site: Site, resource: str) -> str:

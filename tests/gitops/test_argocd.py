@@ -18,6 +18,7 @@ from dask_constructs.argocd import argocd_settings
 
 from .argocd import ARGO_NAMESPACE, ArgoCD
 from .conftest import Site
+from .git import Manifest
 from .scenarios import Scenarios, cluster, config_map, group, job, uid, uids
 
 pytestmark = pytest.mark.control_plane
@@ -30,6 +31,12 @@ def tool(control_plane: ControlPlane) -> ArgoCD:
 
 
 class TestArgoCD(Scenarios):
+    tool = "Argo CD"
+
+    def let_suspend_be(self, site: Site, settings: Manifest) -> None:
+        argocd = Kubectl(site.plane.kubectl, ARGO_NAMESPACE)
+        argocd("patch", "application", site.kubectl.namespace, "--type=merge", "-p", json.dumps({"spec": settings}))
+
     def reasons(self, site: Site) -> str:
         return site.application.health()[1]
 

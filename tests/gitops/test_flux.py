@@ -13,6 +13,7 @@ from tests.support.clusters import or_skip
 
 from .conftest import Site
 from .flux import Flux
+from .git import Manifest
 from .scenarios import Scenarios, cluster, group, job
 
 pytestmark = pytest.mark.control_plane
@@ -27,6 +28,12 @@ def tool(control_plane: ControlPlane) -> Flux:
 
 
 class TestFlux(Scenarios):
+    tool = "Flux"
+
+    def let_suspend_be(self, site: Site, settings: Manifest) -> None:
+        patch = json.dumps({"spec": settings})
+        site.kubectl("patch", "kustomization", site.kubectl.namespace, "--type=merge", "-p", patch)
+
     def reasons(self, site: Site) -> str:
         """Flux names the resource; the reason is in its conditions."""
         _, message = site.application.health()

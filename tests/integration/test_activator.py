@@ -24,6 +24,7 @@ from tests.cluster import ControlPlane
 from tests.e2e.support import Kubectl, eventually
 
 from dask_constructs.activator import NAME
+from dask_crds import names
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.usefixtures("controller")]
 
@@ -166,10 +167,17 @@ def test_a_slice_of_a_strangers_is_left_alone(kubectl: Kubectl, kube: Any, activ
         "endpoints": [{"addresses": ["192.0.2.1"]}],
         "ports": [{"name": "tcp-comm", "port": 1, "protocol": "TCP"}],
     }
-    kubectl("create", "-f", "-", input=json.dumps(theirs))
-    kubectl.apply(kube.cluster_manifest("light", workers=1, wake="OnConnect"))
+    squatting = {**theirs, "metadata": {"name": names.doorway("light")}}
+    for manifest in (theirs, squatting):
+        kubectl("create", "-f", "-", input=json.dumps(manifest))
+    kubectl.apply(kube.cluster_manifest("light", workers=1, suspend=True, wake="OnConnect"))
     asleep(kubectl, kube, "other")
     kubectl("get", "endpointslice", "theirs")
+    found = kubectl.json("get", "endpointslice", names.doorway("light"))
+    assert [e["addresses"] for e in found["endpoints"]] == [["192.0.2.1"]]
+    assert "ownerReferences" not in found["metadata"]
+    kubectl("delete", "endpointslice", names.doorway("light"))
+    eventually(lambda: door(kubectl, "light") not in (None, 1))
 
 
 @pytest.mark.usefixtures("installed")

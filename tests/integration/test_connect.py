@@ -10,6 +10,7 @@ import asyncio
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -370,3 +371,21 @@ async def test_the_side_bar_lists_wakes_adapts_suspends_and_connects(kubectl, ku
     assert started["scheduler_address"].startswith("tcp://127.0.0.1:")
     await manager.close_cluster(started["id"])
     await sidebar.close()
+
+
+async def test_no_copy_of_a_key_stays_behind(
+    control_plane: ControlPlane, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kr8s makes files of what a kubeconfig holds itself, each time that it signs in."""
+    inline, copies = tmp_path / "kubeconfig", tmp_path / "tmp"
+    inline.write_text(control_plane.kubectl("config", "view", "--raw", "--flatten"))
+    assert "client-key-data" in inline.read_text()
+    copies.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(copies))
+    for _ in range(2):  # the second time kr8s gives what it has
+        access = await Access.open(namespace, kubeconfig=str(inline))
+        assert list(copies.iterdir()) == []
+        await access.api.reauthenticate()
+        await access.api._create_session()
+        assert await access.may("list", "Pod")
+        assert list(copies.iterdir()) == []

@@ -68,7 +68,7 @@ class Cache:
                 project=keep,
                 index=lambda kept: [kept[1]],
                 on_change=lambda old, new: self.changes.append((old, new)),
-                labels="app=x",
+                label="app",
                 **self._options,
             )
             task = asyncio.create_task(informer.run())
@@ -166,12 +166,27 @@ async def test_an_object_that_is_not_selected_any_more_is_gone_and_comes_back(
 ) -> None:
     made = await kubernetes.create(config_map(namespace, "a"))
     async with Cache(proxy, namespaces=[namespace]).running() as informer:
-        await kubernetes.patch("ConfigMap", namespace, "a", {"metadata": {"labels": {"app": "y"}}})
+        await kubernetes.patch("ConfigMap", namespace, "a", {"metadata": {"labels": {"app": None}}})
         await until(lambda: not informer.store)
         informer.put(made)  # a late answer
         assert not informer.store
+        informer.put(await kubernetes.patch("ConfigMap", namespace, "a", {"data": {"n": "1"}}))
+        assert not informer.store, "no event would ever tell that it has gone"
         await kubernetes.patch("ConfigMap", namespace, "a", {"metadata": {"labels": {"app": "x"}}})
         await until(lambda: set(known(informer)) == {"a"})
+
+
+async def test_an_answer_without_the_label_says_that_it_is_gone(
+    kubernetes: Kubernetes, proxy: FaultProxy, namespace: str
+) -> None:
+    made = await kubernetes.create(config_map(namespace, "a"))
+    async with Cache(proxy, namespaces=[namespace]).running() as informer:
+        proxy.freeze()  # the cache does not hear that somebody takes the label
+        answer = await kubernetes.patch("ConfigMap", namespace, "a", {"metadata": {"labels": None}})
+        informer.put(made)
+        assert set(known(informer)) == {"a"}
+        informer.put(answer)
+        assert not informer.store
 
 
 async def test_own_writes_are_known_at_once_and_deleted_objects_do_not_come_back(

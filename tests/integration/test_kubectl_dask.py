@@ -15,39 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from tests.cluster import ControlPlane
 from tests.e2e.support import Kubectl, Manifests, eventually
 from tests.support.controller import Controller
+from tests.support.plugin import Dask
 
 from dask_gitops.kubectl import connections
-from dask_gitops.kubectl.cli import kubectl_dask
 from dask_gitops.kubectl.rights import RIGHTS, Right
 
 pytestmark = pytest.mark.control_plane
-
-
-class Dask:
-    """`kubectl dask` in one namespace."""
-
-    def __init__(self, kubeconfig: Path, namespace: str) -> None:
-        self._options = ["--kubeconfig", str(kubeconfig), "-n", namespace]
-
-    def run(self, *arguments: str) -> Result:
-        done = CliRunner().invoke(kubectl_dask, [*self._options, *arguments])
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return done
-
-    def __call__(self, *arguments: str) -> str:
-        done = self.run(*arguments)
-        assert done.exit_code == 0, done.output
-        return done.stdout
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self(*arguments, "-o", "json"))
-
-    def why(self, name: str) -> str:
-        return self.json("why", name)["reason"]
 
 
 @pytest.fixture
@@ -218,47 +195,7 @@ def started(plane: ControlPlane, *arguments: str, **how: Any) -> subprocess.Pope
     )
 
 
-# --- what goes wrong --------------------------------------------------------------------------------------------------
-
-
-def test_no_operator(dask: Dask, kubectl: Kubectl, kube: Manifests, monkeypatch: pytest.MonkeyPatch):
-    kubectl.apply(kube.cluster_manifest("alone", workers=1))
-    assert dask.why("alone") == "Progressing", "it has just been made"
-    monkeypatch.setattr("dask_gitops.kubectl.why.PATIENCE", 0.0)
-    assert dask.why("alone") == "NotObserved"
-
-
-def test_causes(control_plane: ControlPlane, dask: Dask, kubectl: Kubectl, kube: Manifests, controller: Controller):
-    """Quota, name conflict, no node, a ServiceAccount: whatever a real API server and scheduler say."""
-    kubectl("create", "service", "clusterip", "taken-scheduler", "--tcp=80:80")
-    kubectl.apply(kube.cluster_manifest("taken", workers=1))
-    kubectl.apply(kube.cluster_manifest("homeless", workers=3))
-    lost = kube.cluster_manifest("lost", workers=1)
-    lost["spec"]["worker"]["spec"]["nodeSelector"] = {"gpu": "none-has-it"}
-    kubectl.apply(lost)
-    nobody = kube.cluster_manifest("nobody", workers=1)
-    nobody["spec"]["worker"]["spec"]["serviceAccountName"] = "not-there"
-    kubectl.apply(nobody)
-    eventually(lambda: dask.why("taken") == "NameConflict")
-    eventually(lambda: dask.why("lost") == "Unschedulable")
-    assert "2 node(s) didn't match Pod's node affinity/selector" in dask("why", "lost")
-    eventually(lambda: dask.why("nobody") == "ServiceAccountNotFound")
-    kubectl.wait_ready("daskcluster", "homeless")
-    kubectl("create", "quota", "small", "--hard=pods=9")
-    dask("scale", "homeless", "30")
-    eventually(lambda: dask.why("homeless") == "QuotaExceeded")
-    assert "used now: pods 9 of 9" in dask("why", "homeless")
-    (broken,) = (root for root in dask.json("status") if root["name"] == "lost")
-    assert (broken["state"], broken["reason"]) == ("act", "Unschedulable")
-
-
-def test_refused_admission(
-    control_plane: ControlPlane, dask: Dask, kubectl: Kubectl, kube: Manifests, controller: Controller
-):
-    control_plane.kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    kubectl.apply(kube.cluster_manifest("strict", workers=1))
-    eventually(lambda: dask.why("strict") == "PodSecurity")
-    assert "allowPrivilegeEscalation" in dask("why", "strict")
+# --- names and rights -------------------------------------------------------------------------------------------------
 
 
 def test_names(dask: Dask, kubectl: Kubectl, kube: Manifests):

@@ -8,13 +8,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from bench.api import Api
+from prometheus_client.parser import text_string_to_metric_families
 from tests.cluster import ControlPlane
 from tests.cluster.images import ROOT
+from tests.cluster.processes import free_port
 from tests.e2e.support import Kubectl
 from tests.support.controller import Controller
 from tests.support.kueue import PROGRAM, intruder, kueue, local_queue, priority
@@ -94,6 +98,31 @@ def test_nothing_starts_without_quota_and_the_words_are_kueues(make_queue, kubec
     eventually(lambda: is_true(queue.workloads("base")[0], "PodsReady"))
     children = kubectl.json("get", "pods,deployments,services,configmaps,daskworkergroups")["items"]
     assert [c["metadata"]["name"] for c in children if Label.QUEUE in c["metadata"].get("labels", {})] == []
+
+
+def test_the_wait_for_quota_is_counted_once_for_each_workload(make_queue, control_plane, namespace, kubectl, kube):
+    queue, port = make_queue("1500m"), free_port()
+    controller = Controller(control_plane, namespace, "--port", str(port))
+    try:
+        kubectl.apply(queued(kube.cluster_manifest("c", **workers(3, 2))))
+        eventually(lambda: "insufficient" in why(kubectl, "daskcluster", "c"))
+        began = time.monotonic()
+        time.sleep(5)
+        queue.set_quota("4")
+        kubectl.wait_ready("daskcluster", "c")
+        eventually(lambda: waits(port, "count") == {"DaskCluster": 1, "DaskWorkerGroup": 1})
+        assert 5 <= waits(port, "sum")["DaskCluster"] <= time.monotonic() - began + 10
+        assert waits(port, "sum")["DaskWorkerGroup"] <= time.monotonic() - began - 4
+    finally:
+        controller.kill()
+
+
+def waits(port: int, what: str) -> dict[str, float]:
+    """``count`` or ``sum`` of the seconds that Workloads have waited, by the kind that they are for."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    samples = (sample for family in families for sample in family.samples)
+    return {s.labels["kind"]: s.value for s in samples if s.name == f"dask_queue_wait_seconds_{what}"}
 
 
 @pytest.mark.usefixtures("controller")

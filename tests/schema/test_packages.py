@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from rattler_build import RattlerBuildError, Stage0Recipe, VariantConfig
 
 from dask_synth.packages import python_packages
 
@@ -85,7 +86,7 @@ def test_nothing_but_packages_is_in_the_wheel(wheel: Path) -> None:
 
 
 def test_the_recipe_needs_what_the_wheel_needs(packages: Path, wheel: Path) -> None:
-    """By names that conda-forge has. It was not built: that takes conda-forge."""
+    """By names that conda-forge has. It was not built: that takes conda-forge; but see below."""
     recipe = yaml.safe_load((packages / "recipe.yaml").read_text())
     needed = [Requirement(text) for text in metadata(wheel).get_all("Requires-Dist", ())]
     client = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": "client"})]
@@ -93,6 +94,24 @@ def test_the_recipe_needs_what_the_wheel_needs(packages: Path, wheel: Path) -> N
     assert str(python) == f"python{metadata(wheel)['Requires-Python']}"
     assert {(one.name, one.specifier) for one in others} == {(one.name, one.specifier) for one in client}
     assert {line.split()[0] for line in recipe["requirements"]["host"]} >= {"hatchling", "hatch-fancy-pypi-readme"}
+
+
+def test_rattler_build_understands_the_recipe(packages: Path) -> None:
+    """As far as that goes without conda-forge: it builds nothing."""
+    text = (packages / "recipe.yaml").read_text()
+    (rendered,) = Stage0Recipe.from_yaml(text).render(VariantConfig())
+    assert str(rendered.recipe.package.version) == "0.1.0"
+    assert rendered.recipe.to_dict()["build"]["noarch"] == "python"
+    stated = yaml.safe_load(text)["requirements"]["run"]
+    assert list(rendered.recipe.to_dict()["requirements"]["run"]) == stated
+
+
+@pytest.mark.parametrize(("right", "wrong"), [("noarch: python", "noarch: snake"), ("msgspec >=", "msgspec =>=")])
+def test_it_would_find_a_mistake(packages: Path, right: str, wrong: str) -> None:
+    text = (packages / "recipe.yaml").read_text()
+    assert right in text
+    with pytest.raises(RattlerBuildError):
+        Stage0Recipe.from_yaml(text.replace(right, wrong)).render(VariantConfig())
 
 
 # --- installed --------------------------------------------------------------------------------------------------------

@@ -49,3 +49,9 @@ def start_operator(plane: ControlPlane) -> None:
     """Our operator as a process, for every namespace."""
     command = [sys.executable, "-m", "dask_controller", "run", "--all-namespaces", "--port", "0"]
     plane.processes.start("operator", *command, env={"KUBECONFIG": str(plane.kubeconfig)})
+
+
+def start_activator(plane: ControlPlane) -> None:
+    """The activator beside it, at an address that Kubernetes takes: it takes no loopback."""
+    command = ["-m", "dask_controller.activator", "--all-namespaces", "--address", "192.0.2.7", "--port", "0"]
+    plane.processes.start("activator", sys.executable, *command, env={"KUBECONFIG": str(plane.kubeconfig)})

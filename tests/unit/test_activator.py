@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tests.support.states import cluster as stated
 
 from dask_controller.activator import decide, door
+from dask_controller.activator.__main__ import allow_many_files
 from dask_controller.activator.door import Closed, Door
 
 ASLEEP = {
@@ -134,6 +136,16 @@ class TestWhereTheSchedulerIs:
     def test_addresses_of_the_newer_kind(self) -> None:
         assert decide.doorway(self.of, "fd00::9", 4000)["addressType"] == "IPv6"
         assert decide.doorway(self.of, "10.0.0.9", 4000)["addressType"] == "IPv4"
+
+
+def test_it_opens_as_many_files_as_it_may() -> None:
+    few, most = limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(few, most - 1, 1024), most))
+        allow_many_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 # --- doors ------------------------------------------------------------------------------------------------------------

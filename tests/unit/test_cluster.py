@@ -282,6 +282,15 @@ def test_a_group_that_has_not_looked_at_its_new_spec_is_not_ready():
     assert condition(cluster_status(o, plan_cluster(o, NOW), [], NOW).conditions, "Ready").status == "False"
 
 
+def test_a_group_that_has_not_heard_of_the_resumption_is_not_ready():
+    asleep = [make_condition("Ready", True, "Suspended")]
+    group = live_group(cluster(), ready_replicas=0, replicas=0, desired_replicas=0, conditions=asleep)
+    for suspend, ready in ((None, "False"), (True, "True")):
+        of = cluster(suspend=suspend)
+        o = complete(of, groups=(group,), scheduler_pods=() if suspend else (scheduler_pod(),))
+        assert condition(cluster_status(o, plan_cluster(o, NOW), [], NOW).conditions, "Ready").status == ready
+
+
 @pytest.mark.parametrize(
     ("status", "ready"),
     [

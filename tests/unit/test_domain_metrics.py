@@ -271,6 +271,17 @@ def test_a_scrape_takes_time_in_proportion(capsys: pytest.CaptureFixture[str]) -
     assert many < 25 * few
 
 
+def test_waits_for_quota_are_counted_by_who_leads_and_for_our_kinds_alone(site: Site) -> None:
+    site.caches.queues.on_admitted("DaskJob", 7.0)
+    site.caches.queues.on_admitted("a stranger's word", 7.0)
+    site.leads = False
+    site.caches.queues.on_admitted("DaskJob", 7.0)
+    text = generate_latest(site.registry).decode()
+    assert [line for line in text.splitlines() if line.startswith("dask_queue_wait_seconds_count")] == [
+        'dask_queue_wait_seconds_count{kind="DaskJob"} 1.0'
+    ]
+
+
 def test_the_page_of_metrics_has_them_all() -> None:
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
     assert page == metrics(GENERATED), "run `python -m dask_synth`"

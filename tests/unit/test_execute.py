@@ -264,7 +264,7 @@ async def test_a_pod_that_is_gone_at_once_is_forgotten() -> None:
     caches.pods.put(ended)
     (outcome,) = await execute.execute(group(), [Delete("Pod", "team", ended["metadata"]["name"], "there")], NOW)
     assert outcome.error == ""
-    assert len(caches.pods) == 0
+    assert len(caches.pods.store) == 0
 
 
 class _Handed(_Names):

@@ -12,15 +12,28 @@ from tests.support.questions import answers_of, parts
 from tests.support.states import NOW, cluster, observed_cluster, pod_spec, scheduler_pod
 from tests.unit.test_cluster import complete
 from tests.unit.test_job import Run, runner_pod
+from tests.unit.test_observe import ApiServer
 
 from dask_constructs import DaskCluster, DaskGuardrails, DaskJob, History, problems
 from dask_controller.core.actions import Plan
 from dask_controller.core.cluster import plan_cluster
 from dask_controller.core.cluster_status import cluster_status
+from dask_controller.core.pod import Container
 from dask_controller.core.questions import Progress
-from dask_controller.core.record import LONGEST_MESSAGE, recorded
+from dask_controller.core.record import (
+    LONGEST_EVENT,
+    LONGEST_LOG,
+    LONGEST_MESSAGE,
+    MOST_EVENTS,
+    MOST_TOLD,
+    Traces,
+    failed,
+    failures,
+    happened,
+    recorded,
+)
 from dask_controller.core.run_questions import Record, Recorded, RunEnded, Work
-from dask_crds.model import Bundle, DaskJobStatus, dump
+from dask_crds.model import Bundle, Condition, DaskJobStatus, dump
 from dask_crds.model import History as Stated
 from dask_resources.history import MOUNT_PATH, VARIABLE
 from dask_resources.scheduler import scheduler_deployment, scheduler_revision
@@ -245,6 +258,78 @@ def test_what_gets_into_a_record_is_bounded() -> None:
     status = DaskJobStatus(conditions=[long] * 30, last_problem="y" * 100_000, history=[])
     assert len(recorded(status)) < 16 * (LONGEST_MESSAGE + 400) + LONGEST_MESSAGE < 64 * 1024
     assert "history" not in json.loads(recorded(status))
+
+
+def ended(name: str, code: int, *, now: bool = True, message: str = "", restarts: int = 0) -> dict[str, Any]:
+    """A Pod whose container has ended, and has been started again unless that is ``now``."""
+    end = {
+        "terminated": {"exitCode": code, "reason": "Error", "finishedAt": "2026-01-01T00:00:00Z", "message": message}
+    }
+    states = {"state": end} if now else {"state": {"running": {}}, "lastState": end}
+    status = {"name": "worker", "restartCount": restarts, **states}
+    return {"metadata": {"name": name}, "status": {"containerStatuses": [status]}}
+
+
+def test_the_end_of_what_failed_is_told_and_nothing_of_what_did_not() -> None:
+    log = "\n".join(f"line {n}" for n in range(1000))
+    (end,) = failures(ended("w-0", 3, message=log))
+    assert (end.pod, end.container, end.exit_code, end.reason) == ("w-0", "worker", 3, "Error")
+    assert 1900 < len(end.log) <= LONGEST_LOG
+    assert log.endswith(f"\n{end.log}"), "whole lines"
+    (before,) = failures(ended("w-0", 1, now=False, message="bye", restarts=4))
+    assert (before.log, before.restarts) == ("bye", 4)
+    assert failures(ended("w-0", 0)) == failures({"metadata": {"name": "w-0"}}) == []
+
+
+def test_events_are_told_in_their_order_and_not_all() -> None:
+    about = {"kind": "DaskJob", "name": "j"}
+    times = [f"2026-01-01T00:00:{n:02}Z" for n in range(60)]
+    events = [
+        {"lastTimestamp": time, "type": "Normal", "reason": "R", "message": "m" * 9999, "involvedObject": about}
+        for time in reversed(times)
+    ]
+    told = happened(events)
+    assert [it.time for it in told] == times[-MOST_EVENTS:]
+    assert {(it.about, len(it.message)) for it in told} == {("DaskJob j", LONGEST_EVENT)}
+    assert happened([{}])[0].reason == ""
+
+
+def test_what_is_too_much_is_left_out_of_a_record() -> None:
+    end = failures(ended("w-0", 1, message="\n" * 10 + "\u2028" * 2000))[0]
+    traces = Traces((end,) * 30, happened([{"message": "\x01" * 900}] * 90))
+    conditions = [Condition(type="T", status="True", reason="R", last_transition_time="", message="x" * 9999)] * 16
+    text = recorded(DaskJobStatus(conditions=conditions), traces)
+    assert len(text) <= MOST_TOLD
+    assert json.loads(text)["failures"]
+    few = json.loads(recorded(DaskJobStatus(), Traces((end,), traces.events[:2])))
+    assert (len(few["failures"]), len(few["events"])) == (1, 2)
+
+
+def test_pods_that_fail_most_are_told_of() -> None:
+    def of(name: str, *containers: Container) -> Any:
+        return msgspec.structs.replace(runner_pod(), name=name, containers=containers)
+
+    pods = [of(f"p{n}", Container(name="a", exit_code=n % 2, restarts=n)) for n in range(50)]
+    assert [pod.name for pod in failed(pods)] == [f"p{n}" for n in range(49, 29, -2)]
+
+
+async def test_logs_and_events_are_read_when_the_scheduler_is_told_and_not_before() -> None:
+    run = historic().up_to_running()
+    event = {"kind": "Event", "metadata": {"name": "e"}, "reason": "BackoffLimitExceeded", "message": "too often"}
+    live = ended("hello-runner-x", 3, message="bye")
+    live = {"kind": "Pod", **live, "metadata": {"name": "hello-runner-x", "uid": "uid-hello-runner-x"}}
+    another = {**live, "metadata": {**live["metadata"], "uid": "another"}}
+    server = ApiServer(event, live, another)
+    run.pods = (runner_pod(phase="Failed", containers=(Container(name="dask", exit_code=3),)),)
+    run.runner_ends("Failed", "BackoffLimitExceeded", "too often")
+    before = run.observed
+    assert await server.observer._traced(before) is before
+    assert server.asked == []
+    run.step(NOW - 1)
+    traces = (await server.observer._traced(run.observed)).traces
+    assert [(end.pod, end.log) for end in traces.failures] == [("hello-runner-x", "bye")]
+    assert {it.reason for it in traces.events} == {"BackoffLimitExceeded"}
+    assert server.asked == ["list Pod", *["list Event"] * 3]
 
 
 def test_the_record_of_a_stranger_is_read_with_care() -> None:

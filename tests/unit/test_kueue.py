@@ -40,7 +40,8 @@ from dask_controller.core.queue import (
 )
 from dask_controller.core.queue_status import admitted
 from dask_controller.core.queue_workers import FEWEST_PENDING, Grant, GroupQueue, surplus_actions
-from dask_controller.core.queue_workload import Flavor, Workload, placement, workload
+from dask_controller.core.queue_workload import Flavor, Workload, placement, waited, workload
+from dask_controller.core.time import format_time
 from dask_controller.core.worker_group import plan_worker_group
 from dask_controller.core.worker_group_status import worker_group_status
 from dask_controller.shell.caches import Caches, Key
@@ -113,6 +114,36 @@ def test_a_workload_holds_what_counts_and_belongs_to_who_named_the_queue():
     assert Label.QUEUE not in made["metadata"]["labels"]
     (container,) = made["spec"]["podSets"][0]["template"]["spec"]["containers"]
     assert container == {"name": "dask", "image": "dask:1"}
+
+
+def at(seconds: float, *, created: float = 0.0, **types: bool) -> Workload:
+    """A Workload whose conditions have become so at that time, in seconds from now."""
+    it = workload(stored(base_workload(cluster(), QUEUE, Priority()), **types))
+    since = {"lastTransitionTime": format_time(NOW + seconds)}
+    changed = tuple({**c, **since} for c in it.conditions)
+    return msgspec.structs.replace(it, created=NOW + created, conditions=changed)
+
+
+PENDING = {"QuotaReserved": False}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "seconds"),
+    [
+        (at(1, **PENDING), at(90, **ADMITTED), 90.0),
+        (at(1, **PENDING), at(90, QuotaReserved=True, Admitted=False), None),  # admission checks are awaited
+        (at(60, QuotaReserved=True, Admitted=False), at(90, **ADMITTED), 90.0),
+        (at(90, **ADMITTED), at(90, **ADMITTED), None),
+        (at(90, **ADMITTED), at(100, **ADMITTED, Evicted=True), None),
+        (at(200, **PENDING, Admitted=False, Requeued=True), at(290, **ADMITTED, Requeued=True), 90.0),  # it was evicted
+        (at(200, **PENDING, Requeued=False), at(290, **ADMITTED, Requeued=False), 90.0),
+        (None, at(90, **ADMITTED), None),  # who has just started has seen none wait
+        (at(1, **PENDING), None, None),
+        (at(1, **PENDING), at(-5, **ADMITTED), 0.0),  # nobody's clock is ours
+    ],
+)
+def test_how_long_a_workload_has_waited(old, new, seconds):
+    assert waited(old, new) == seconds
 
 
 def test_each_run_of_a_job_is_a_workload_of_its_own():

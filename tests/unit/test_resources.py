@@ -132,6 +132,30 @@ class TestWorkerPod:
         assert labels["dask.org/component"] == "worker"
 
 
+class TestLastWords:
+    """What a container that fails has logged last comes with its Pod's status."""
+
+    def containers(self, **stated: Any) -> dict[str, Any]:
+        sidecar = {"name": "sidecar", "image": "x"}
+        spec = {"containers": [sidecar, {"name": "worker", "image": "dask:1", **stated}]}
+        worker = msgspec.structs.replace(group().spec.worker, spec=spec)
+        pod = worker_pod(
+            msgspec.structs.replace(group(), spec=msgspec.structs.replace(group().spec, worker=worker)), 0, "a"
+        )
+        return {c["name"]: c.get("terminationMessagePolicy") for c in pod["spec"]["containers"]}
+
+    def test_of_the_worker_and_of_nobody_else(self):
+        assert self.containers() == {"worker": "FallbackToLogsOnError", "sidecar": None}
+
+    @pytest.mark.parametrize("policy", ["File", "FallbackToLogsOnError"])
+    def test_what_its_user_says_counts(self, policy):
+        assert self.containers(terminationMessagePolicy=policy)["worker"] == policy
+
+    def test_of_the_runner(self):
+        (runner,) = runner_job(job())["spec"]["template"]["spec"]["containers"]
+        assert runner["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
 class TestMetadataPatch:
     """The user's labels and annotations of a live object, brought up to date."""
 

@@ -182,11 +182,31 @@ CASES: tuple[make.Case, ...] = (
         "ServiceAccountNotFound",
         'pods "w" is forbidden: error looking up service account team/x: serviceaccount "x" not found',
     ),
+    make.refused(
+        "An amount that a LimitRange does not allow",
+        "LimitRangeExceeded",
+        'pods "w" is forbidden: maximum memory usage per Container is 200Mi, but limit is 1Gi',
+    ),
+    make.refused(
+        "A template that makes no valid Pod", "Invalid", 'volumeMounts[0].name: Not found: "nowhere"', "Invalid"
+    ),
     make.Case(
         "A name that somebody else's object has",
         "NameConflict",
         "Service analytics-scheduler",
         make.cluster(("Ready", "False", "NameConflict", "Service analytics-scheduler belongs to somebody else")),
+    ),
+    make.Case(
+        "A Service that leads elsewhere",
+        "ServiceSelectsNothing",
+        "selector does not match",
+        make.cluster(("Ready", "False", "ServiceSelectsNothing", "its selector does not match the scheduler's Pod")),
+    ),
+    make.Case(
+        "A group without its cluster",
+        "ClusterNotFound",
+        "does not exist",
+        make.group(make.unready("ClusterNotFound", "DaskCluster analytics does not exist in this namespace")),
     ),
     # --- operator, scheduler, drains ----------------------------------------------------------------------------------
     make.Case(

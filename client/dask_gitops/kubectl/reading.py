@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -35,25 +32,11 @@ _KINDS = ("DaskCluster", "DaskWorkerGroup", "DaskJob", "DaskAutoscaler")
 async def opened(where: Where) -> Access:
     """Sign in as ``kubectl`` would."""
     access = await Access.open(where.namespace, context=where.context, kubeconfig=where.kubeconfig)
-    atexit.register(_forget, access.api.auth)
     if where.namespace or not where.context:
         return access
     # kr8s takes that of the kubeconfig's current context.
     named = access.api.auth.kubeconfig.get_context(where.context)
     return replace(access, namespace=text(named, "namespace") or "default")
-
-
-def _forget(auth: Any) -> None:
-    """Remove the copies that kr8s makes of a kubeconfig's own certificates and keys, and leaves behind."""
-    user, cluster = getattr(auth, "_user", {}), getattr(auth, "_cluster", {})
-    copies = (
-        (auth.client_key_file, user, "client-key-data"),
-        (auth.client_cert_file, user, "client-certificate-data"),
-        (auth.server_ca_file, cluster, "certificate-authority-data"),
-    )
-    for file, section, key in copies:
-        if file and key in section and Path(str(file)).parent == Path(tempfile.gettempdir()):
-            Path(str(file)).unlink(missing_ok=True)
 
 
 async def listed(

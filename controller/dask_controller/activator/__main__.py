@@ -7,6 +7,7 @@ import asyncio
 import importlib.metadata
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Coroutine, Iterable, Sequence
@@ -69,10 +70,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not options.address:
         parser.error("--address or the environment variable POD_IP is needed")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    allow_many_files()
     try:
         asyncio.run(_run(options))
     except ConfigError as error:
         sys.exit(f"{names.ACTIVATOR}: {error}")
+
+
+def allow_many_files() -> None:
+    """Have as many open files as we may: each cluster that sleeps is one, and containers begin with 1,024 often."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _run(options: argparse.Namespace) -> None:

@@ -73,7 +73,7 @@ class Rooms:
         self.queue, self.wakes = queue, 0
         self._kubernetes, self._address = kubernetes, address
         self._any = "::" if ipaddress.ip_address(address).version == 6 else "0.0.0.0"
-        self._doors: dict[str, Door] = {}  # by uid of the cluster
+        self._doors: dict[Key, dict[str, Door]] = {}  # by uid: another cluster may have had the name
         self._waking: dict[str, asyncio.Lock] = {}
         self.clusters: Informer[Cluster] = Informer(
             kubernetes,
@@ -90,19 +90,19 @@ class Rooms:
             index=lambda s: ((s.namespace, s.service),),
             on_change=self._slice_changed,
             namespaces=namespaces,
-            labels=names.Label.SERVICE,
+            label=names.Label.SERVICE,
         )
         self.informers = {i.resource.plural: i for i in (self.clusters, self.slices)}
 
     @property
     def connections(self) -> int:
         """How many there are at all doors, held and passed on."""
-        return sum(door.connections for door in self._doors.values())
+        return sum(door.connections for doors in self._doors.values() for door in doors.values())
 
     @property
     def doors(self) -> int:
         """How many clusters are stood in for."""
-        return len(self._doors)
+        return sum(map(len, self._doors.values()))
 
     def _changed(self, namespace: str, name: str) -> None:
         if self.queue.is_running:
@@ -129,18 +129,17 @@ class Rooms:
     async def reconcile(self, key: Key) -> float | None:
         """Have the Service of a cluster lead here while it sleeps, and only then."""
         of = self.cluster(key)
-        uids = {c.uid for c in self.clusters.by_index(key)}
         ours = next((s for s in self._slices(key) if s.ours), None)
         if of is not None and decide.stands_in(of):
-            door = self._doors.get(of.uid)
-            if door is None:
-                door = self._doors[of.uid] = await self._door(key, of.uid)
+            doors = self._doors.setdefault(key, {})
+            if (door := doors.get(of.uid)) is None:
+                door = doors[of.uid] = await self._door(key, of.uid)
             if ours is None or not decide.leads_here(ours, of, self._address, door.port):
                 await self._lead_here(of, ours, door)
             return None
         if ours is not None:
             await self._delete(ours)
-        return await self._close(key, uids)
+        return await self._close(key)
 
     async def _door(self, key: Key, uid: str) -> Door:
         async def opened() -> tuple[str, int]:
@@ -149,14 +148,9 @@ class Rooms:
         return await Door(str(key), opened).listen(self._any)
 
     async def _lead_here(self, of: Cluster, ours: Slice | None, door: Door) -> None:
-        manifest = decide.doorway(of, self._address, door.port)
-        try:
-            self.slices.put(await self._kubernetes.apply(manifest))
-        except ApiError as error:
-            if error.status != 422 or ours is None:
-                raise
-            await self._delete(ours)  # its kind of addresses cannot change
-            self.slices.put(await self._kubernetes.apply(manifest))
+        if ours is not None:
+            await self._delete(ours)
+        self.slices.put(await self._kubernetes.create(decide.doorway(of, self._address, door.port)))
         logger.info("%s sleeps: its Service leads to port %d", Key(of.namespace, of.name), door.port)
 
     async def _delete(self, ours: Slice) -> None:
@@ -164,19 +158,16 @@ class Rooms:
         await self._kubernetes.delete("EndpointSlice", ours.namespace, ours.name, uid=ours.uid)
         self.slices.remove(ours.uid)
 
-    async def _close(self, key: Key, uids: set[str]) -> float | None:
-        """Close the doors of what has that name, or had: those that nobody is led to, and at which nobody is."""
-        wait = None
-        for uid, door in list(self._doors.items()):
-            if uid not in uids and uid in self.clusters.store:
-                continue  # of another name
-            if door.connections:
-                wait = LINGER_SECONDS
-            else:
-                del self._doors[uid]
-                self._waking.pop(uid, None)
-                await door.close()
-        return wait
+    async def _close(self, key: Key) -> float | None:
+        """Close the doors of what has that name, or had: nobody is led to them; those at which somebody is, later."""
+        doors = self._doors.get(key, {})
+        for uid in [uid for uid, door in doors.items() if not door.connections]:
+            self._waking.pop(uid, None)
+            await doors.pop(uid).close()
+        if doors:
+            return LINGER_SECONDS
+        self._doors.pop(key, None)
+        return None
 
     async def _opened(self, key: Key, uid: str) -> tuple[str, int]:
         """Wake the cluster once, and say where its scheduler is when it is ready.
@@ -245,7 +236,7 @@ class Rooms:
     async def close(self) -> None:
         """Lead nobody here any more: whoever comes after this process begins anew."""
         await asyncio.gather(*(self._delete(s) for s in self.slices.store.values() if s.ours), return_exceptions=True)
-        await asyncio.gather(*(door.close() for door in self._doors.values()))
+        await asyncio.gather(*(door.close() for doors in self._doors.values() for door in doors.values()))
 
 
 def _present(old: Any, new: Any) -> Any:

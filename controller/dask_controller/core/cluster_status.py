@@ -20,6 +20,7 @@ from dask_resources.security import certificates_of, is_generated
 
 from . import children, queue_status, versions
 from .actions import Apply, Outcome, Plan, PutKey
+from .autoscaler import is_suspended
 from .children import default_group
 from .cluster_groups import missing_groups
 from .conditions import Standing, condition, is_true, merge, named_problem, readiness, unmet
@@ -207,7 +208,8 @@ def _deployment_problem(deployment: Manifest | None) -> Problem | None:
 
 
 def _workers_condition(o: ObservedCluster, counted: str) -> Condition:
-    current = [g for g in o.groups if _is_observed(g)]  # what others say is of an earlier generation
+    # What others say is of an earlier generation, or of before the cluster was resumed.
+    current = [g for g in o.groups if _is_observed(g) and (o.cluster.spec.suspend or not is_suspended(g))]
     for group in current:
         if problem := unmet(group.status.conditions, "Ready"):
             return condition("WorkersReady", False, problem.reason, f"group {group.name}: {problem.message}")

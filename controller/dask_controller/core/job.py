@@ -156,10 +156,15 @@ def _progress(run: Run, *, versions: bool) -> tuple[Question[Any], ...]:
 
 def _last_word(run: Run) -> Ask | None:
     """How the run has ended, for the record that its scheduler keeps: before that goes, or soon after the end."""
-    if not run.keeps_history or run.scheduler_life is None:
-        return None
+    return Ask((RunEnded(recorded(run.status, run.traces)),)) if has_last_word(run) else None
+
+
+def has_last_word(run: Run) -> bool:
+    """Whether the scheduler of a run that has ended is to be told so."""
+    if not run.ended or not run.keeps_history or run.scheduler_life is None:
+        return False
     since = run.now - time_or(run.status.end_time or "", 0.0)
-    return Ask((RunEnded(recorded(run.status)),)) if since < LAST_WORD_SECONDS or _tidy_up(run).actions else None
+    return since < LAST_WORD_SECONDS or bool(_tidy_up(run).actions)
 
 
 def _next_look(run: Run) -> float | None:

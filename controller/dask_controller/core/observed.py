@@ -15,6 +15,7 @@ from .pod import Manifest, Pod, Problem
 from .questions import Answers
 from .queue import Queued
 from .queue_workers import GroupQueue
+from .record import NO_TRACES, Traces
 from .signing import Signing
 
 
@@ -90,6 +91,7 @@ class ObservedJob(Struct, frozen=True, kw_only=True):
     leftovers: tuple[Pod, ...] = ()  #: of a scheduler whose cluster is gone, see ``Caches.leftover_schedulers``
     creation_problem: str = ""  #: why Kubernetes makes no Pod of the runner, by its Events
     leaving: int = 0  #: workers of the cluster that are being deleted; only known while there is such a problem
+    traces: Traces = NO_TRACES  #: only known when its scheduler is about to be told of the end
     queued: Queued | None = None  #: if it waits in a queue; then ``job`` is suspended while it has no quota
     answers: Answers | None = None
 

@@ -25,8 +25,8 @@ Manifest = Mapping[str, Any]
 
 #: Labels that are read of a Pod.
 POD_LABELS = (Label.CLUSTER, Label.COMPONENT, Label.WORKER_GROUP, Label.REVISION)
-#: Characters that are kept of a message, of of a termination message, of a word such as a reason, and of an annotation
-#: that is a name.
+#: Characters that are kept of a message, at the end of a termination message, of a word such as a reason, and of an
+#: annotation that is a name.
 LONGEST_MESSAGE, LONGEST_TERMINATION, LONGEST_WORD, LONGEST_NAME = 1024, 256, 128, 300
 #: Named ports, containers and addresses that are kept of a Pod.
 MOST_PORTS, MOST_CONTAINERS, MOST_IPS = 16, 16, 4
@@ -223,8 +223,15 @@ def _container(name: str, status: Manifest) -> Container:
         exit_code=code if isinstance(code, int) else None,
         reason=sys.intern(_text(end.get("reason"))),
         finished=_time(ended.get("finishedAt")),
-        termination_message=sys.intern(_text(end.get("message"), LONGEST_TERMINATION).strip()),
+        termination_message=sys.intern(last_words(end.get("message"))),
     )
+
+
+def last_words(message: object, longest: int = LONGEST_TERMINATION) -> str:
+    """The end of a termination message, which may be that of a log: whole lines, if one fits."""
+    text = _text(message, None).strip()
+    end = text[-longest:]
+    return end if end == text else end.partition("\n")[2] or end
 
 
 def _map(value: object) -> Manifest:
@@ -308,4 +315,5 @@ def _container_problem(pod: str, container: Manifest) -> Problem | None:
 def _ending(terminated: Manifest) -> str:
     reason = terminated.get("reason") or "Error"
     text = f"last ended with exit code {terminated.get('exitCode')} ({reason})"
-    return f"{text}: {terminated['message']}" if terminated.get("message") else text
+    said = last_words(terminated.get("message"))
+    return f"{text}: {said}" if said else text

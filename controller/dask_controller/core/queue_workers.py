@@ -150,7 +150,16 @@ def surplus_actions(
     useful = [w for w in of_use if not (w.is_evicted or w.is_finished)]
     lost = {w.name for w in there} - {w.name for w in useful}
     yield from (Delete.of(w) for w in there if w.name in lost and w.name not in used)
-    missing = max(0, wanted - queue.guaranteed) - len(useful)
+    yield from _asked_for(group, queue, useful, max(0, wanted - queue.guaranteed), used)
+    told = (told_ready(w, now, ready=w.name in ready) for w in useful if w.is_admitted)
+    yield from (patch for patch in told if patch is not None)
+
+
+def _asked_for(
+    group: DaskWorkerGroup, queue: GroupQueue, useful: Sequence[Workload], wanted: int, used: Set[str]
+) -> Iterator[Action]:
+    """What is asked for, or given back, so that as many Workloads as ``wanted`` are ``useful``."""
+    missing = wanted - len(useful)
     if missing < 0:
         # Those that wait first, and of these the ones that came last.
         idle = sorted((w for w in useful if w.name not in used), key=lambda w: (w.is_admitted, -w.created, w.name))
@@ -161,5 +170,3 @@ def surplus_actions(
         made = (surplus_workload(group, n, queue.base.queue, queue.priority) for n in count())
         free = (manifest for manifest in made if manifest["metadata"]["name"] not in taken)
         yield from (Apply(next(free), new=True) for _ in range(min(missing, max(0, most))))
-    told = (told_ready(w, now, ready=w.name in ready) for w in useful if w.is_admitted)
-    yield from (patch for patch in told if patch is not None)

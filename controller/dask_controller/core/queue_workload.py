@@ -133,6 +133,23 @@ def workload(manifest: Manifest) -> Workload:
     )
 
 
+def waited(old: Workload | None, new: Workload | None) -> float | None:
+    """Seconds from when a Workload was queued until it was admitted, if that is what has changed, else ``None``.
+
+    One that was evicted is queued again when its quota was given back, and Kueue lets it.
+    """
+    if old is None or new is None or old.uid != new.uid or old.is_admitted or not new.is_admitted:
+        return None
+
+    def since(of: Workload, type: str, status: str) -> Time:
+        found = of.condition(type)
+        return time_or(str(found.get("lastTransitionTime") or ""), 0.0) if found.get("status") == status else 0.0
+
+    again = max(since(old, "Requeued", "True"), since(old, "QuotaReserved", "False"))
+    queued = max(new.created, again) if old.condition("Requeued") else new.created
+    return max(0.0, since(new, "Admitted", "True") - queued)
+
+
 def _assigned(admission: Manifest, checks: Sequence[Manifest]) -> dict[str, Assigned]:
     updates = [update for check in checks for update in check.get("podSetUpdates") or ()]
     return {

@@ -39,6 +39,7 @@ class Run:
         creation_problem: why Kubernetes makes no Pod of the runner, by its Events.
         leaving: workers of the cluster that are being deleted; only known while there is such a problem.
         queued: the queue that it waits in, if any; without quota the job is as if suspended.
+        traces: what is left of it; only known when its scheduler is about to be told of the end.
 
         runner: the runner, if there is one.
         cluster: the job's cluster; one that is being deleted does not count.
@@ -81,6 +82,7 @@ class Run:
     def __init__(self, o: ObservedJob, now: Time) -> None:
         self.job, self.now, self.answers = o.job, now, o.answers
         self.creation_problem, self.leaving, self.queued = o.creation_problem, o.leaving, o.queued
+        self.traces = o.traces
         self._take_own(o)
         self._read_status(o.job.status)
         spec, runner = o.job.spec, self.runner

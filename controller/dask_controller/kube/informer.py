@@ -69,7 +69,7 @@ class Informer(Generic[T]):
         index: the keys under which `by_index` shall find an object.
         on_change: called with the old and the new form, ``None`` for not existing, if they differ. Must be quick.
         namespaces: those to watch, each by a stream of its own; ``None`` for all by one.
-        labels: selector.
+        label: select the objects that have it, whatever its value; ``None`` for all.
         idle_seconds: silence after which a watch is replaced.
 
     An exception from ``project``, ``index`` or ``on_change`` is logged and concerns that one object only.
@@ -86,7 +86,7 @@ class Informer(Generic[T]):
         index: Callable[[T], Iterable[Hashable]] = lambda _: (),
         on_change: Callable[[T | None, T | None], None] = lambda _old, _new: None,
         namespaces: Sequence[str] | None = None,
-        labels: str | None = None,
+        label: str | None = None,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self.resource = resource
@@ -98,7 +98,7 @@ class Informer(Generic[T]):
         self._metadata_only = metadata_only
         self._index = index
         self._on_change = on_change
-        self._labels = labels
+        self._label = label
         self._idle_seconds = idle_seconds
         self._entries: dict[str, _Entry[T]] = {}
         self._by_key: dict[Hashable, str | dict[str, None]] = {}  # a uid, or several: mostly there is one
@@ -110,9 +110,6 @@ class Informer(Generic[T]):
     def store(self) -> dict[str, T]:
         """The objects by uid."""
         return {uid: entry.value for uid, entry in self._entries.items()}
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
     def by_index(self, key: Hashable) -> list[T]:
         """The objects for which ``index`` gave ``key``."""
@@ -132,11 +129,15 @@ class Informer(Generic[T]):
         """Take in what a write was answered with, unless it is older than what is known.
 
         An object that is not in the cache and not newer than the last event has been deleted since: the events come in
-        order. An object that ``labels`` does not select must not be put. A ``Status`` is ignored.
+        order. One that has lost its ``label`` is gone as well: no event will tell of it. A ``Status`` is ignored.
         """
         if manifest.get("kind") != self.resource.kind:
             return
         uid, version, namespace = _identity(manifest)
+        if self._label is not None and self._label not in (manifest["metadata"].get("labels") or {}):
+            if uid in self._entries and self._entries[uid].version < version:
+                self.remove(uid)
+            return
         stream = self._streams.get(namespace) or self._streams.get(None)
         if stream is not None and (uid in self._entries or version > stream.version):
             self._set(self._decoded(msgspec.json.encode(manifest)))
@@ -180,7 +181,7 @@ class Informer(Generic[T]):
         """Replace what is known by what exists."""
         version, listed = 0, set[str]()
         pages = self._kubernetes.pages(
-            self.resource, stream.namespace, labels=self._labels, metadata_only=self._metadata_only
+            self.resource, stream.namespace, labels=self._label, metadata_only=self._metadata_only
         )
         async with contextlib.aclosing(pages):
             async for page in pages:
@@ -206,7 +207,7 @@ class Informer(Generic[T]):
             self.resource,
             stream.namespace,
             resource_version=str(stream.version),
-            labels=self._labels,
+            labels=self._label,
             metadata_only=self._metadata_only,
             seconds=random.randint(240, 480),
             idle_seconds=self._idle_seconds,

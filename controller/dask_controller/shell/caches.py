@@ -90,20 +90,17 @@ class Caches:
         self._taken: dict[tuple[str, str], dict[int, float]] = {}
         self.informers: dict[str, Informer[Any]] = {}
 
-        def informer(kind: str, *, labels: str | None = Label.CLUSTER, **options: Any) -> Any:
-            changed = functools.partial(self._changed, kind)
-            made = Informer(
-                kubernetes, kubernetes.kinds[kind], namespaces=namespaces, labels=labels, on_change=changed, **options
-            )
-            self.informers[kind] = made
-            return made
+        def informer(kind: str, *, label: str | None = Label.CLUSTER, **options: Any) -> Any:
+            told = {"on_change": functools.partial(self._changed, kind), **options}
+            made = Informer(kubernetes, kubernetes.kinds[kind], namespaces=namespaces, label=label, **told)
+            return self.informers.setdefault(kind, made)
 
         def children(kind: str, form: Any, **options: Any) -> Any:
             return informer(kind, form=form, project=cached_child, index=_by_cluster, **options)
 
         def resources(kind: str, index: Any) -> Any:
             project = functools.partial(cached_resource, kind)
-            return informer(kind, labels=None, form=ResourceForm, project=project, index=index)
+            return informer(kind, label=None, form=ResourceForm, project=project, index=index)
 
         self.pods: Informer[Pod] = informer("Pod", form=PodForm, project=pod, index=_pod_index)
         self.services: Informer[CachedChild] = children("Service", WholeForm)

@@ -15,8 +15,8 @@ from msgspec import Struct
 from prometheus_client import Histogram
 from prometheus_client.registry import CollectorRegistry
 
-from dask_crds.metrics import BUCKETS, METRICS, Metric
-from dask_crds.model import DaskJob, DaskJobStatus, DaskObject, Usage
+from dask_crds.metrics import BUCKETS, METRICS, QUEUE_WAIT, Metric
+from dask_crds.model import KINDS, DaskJob, DaskJobStatus, DaskObject, Usage
 from dask_crds.model.shared import Status
 from dask_crds.names import Component
 
@@ -76,6 +76,7 @@ class DomainMetrics(Witness):
             for metric in METRICS
             if metric.type == "histogram"
         }
+        caches.queues.on_admitted = self._admitted
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -102,6 +103,11 @@ class DomainMetrics(Witness):
                 counts[count.labels] = counts.get(count.labels, 0.0) + count.value
             else:
                 (histogram.labels(*count.labels) if count.labels else histogram).observe(count.value)
+
+    def _admitted(self, kind: str, seconds: float) -> None:
+        """A Workload has been admitted; whose it says it is, is one of few."""
+        if kind in KINDS and self._leading():
+            self._histograms[QUEUE_WAIT].labels(kind).observe(seconds)
 
     def gone(self, key: Key) -> None:
         """Forget a job."""

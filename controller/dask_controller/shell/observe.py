@@ -16,9 +16,11 @@ from dask_resources.scheduler import scheduler_deployment
 
 from ..core import children
 from ..core.child import is_mine
+from ..core.job import has_last_word
 from ..core.observed import Observed, ObservedCluster, ObservedGroup, ObservedJob
 from ..core.ownership import owner_uid
 from ..core.pod import LONGEST_MESSAGE, Pod, Problem, quoted
+from ..core.record import MOST_FAILED, Failure, Traces, failed, failures, happened
 from ..core.run import Run
 from ..core.time import time_or
 from ..kube.api import ApiError
@@ -184,6 +186,25 @@ class Observer:
             leaving=sum(pod.deleting for group in groups for pod in self._caches.workers_of(group)),
         )
 
+    async def _traced(self, o: ObservedJob) -> ObservedJob:
+        """With what is left of a run that has ended, if its scheduler is to note that.
+
+        The cache has no logs: Pods that have failed are read, whose status has the ends of theirs.
+        """
+        run = Run(o, self._clock())
+        if not has_last_word(run) or run.cluster is None:
+            return o
+        namespace, found = o.job.namespace, list[Failure]()
+        groups = self._caches.groups_of(namespace, o.job.name)
+        workers = (pod for group in groups for pod in self._caches.workers_of(group))
+        for pod in [*failed(run.runner.pods if run.runner else ()), *failed(workers)][:MOST_FAILED]:
+            live = await self._kubernetes.list("Pod", namespace, fields=f"metadata.name={pod.name}")
+            found += [each for it in live if it["metadata"]["uid"] == pod.uid for each in failures(it)]
+        objects = (o.job.uid, run.cluster.uid, *([run.runner.uid] if run.runner else []))
+        lists = [await self._kubernetes.list("Event", namespace, fields=f"involvedObject.uid={it}") for it in objects]
+        events = happened(event for events in lists for event in events)
+        return msgspec.structs.replace(o, traces=Traces(tuple(found), events))
+
 
 class _Looks(NamedTuple):
     """What is looked at to see what the caches cannot tell of a kind."""
@@ -208,7 +229,13 @@ _LOOKS: dict[type[Observed], _Looks] = {
         pods="pods",
     ),
     ObservedJob: _Looks(
-        looks=(Observer._unless_unreadable, Observer._explained, Observer._found_again, Observer._refused),
+        looks=(
+            Observer._unless_unreadable,
+            Observer._explained,
+            Observer._found_again,
+            Observer._refused,
+            Observer._traced,
+        ),
         is_enough=lambda _, __: False,
         pods="pods",
     ),

@@ -17,7 +17,7 @@ from dask_crds.reasons import Reason
 from dask_resources.queue import Priority
 
 from ..core.pod import Problem
-from ..core.queue_workload import Flavor, PriorityClass, Workload, flavor, priority_class, workload
+from ..core.queue_workload import Flavor, PriorityClass, Workload, flavor, priority_class, waited, workload
 from ..kube.api import ApiError
 from ..kube.client import Kubernetes
 from ..kube.informer import Informer
@@ -35,6 +35,7 @@ class Queues:
         informers: by kind; they are run once there is something to follow.
         problem: why there is nothing of it; ``None`` where there is.
         known: set when it is known whether there is; decide nothing before.
+        on_admitted: called with the kind of its owner, and the seconds that it has waited, when a Workload is admitted.
 
     Args:
         kubernetes: the client.
@@ -51,14 +52,21 @@ class Queues:
         self._kubernetes, self._namespaces = kubernetes, namespaces
         self.problem: Problem | None = Problem(Reason.QUEUE_UNAVAILABLE, "nobody has looked yet whether there is Kueue")
         self.known = asyncio.Event()
+        self.on_admitted: Callable[[str, float], object] = lambda _kind, _seconds: None
+
+        def changed(old: Workload | None, new: Workload | None) -> None:
+            if new is not None and (seconds := waited(old, new)) is not None:
+                self.on_admitted(new.owner_kind, seconds)
+            on_change(old, new)
+
         self._workloads: Informer[Workload] = Informer(
             kubernetes,
             QUEUES["Workload"],
             project=workload,
             index=lambda w: [(w.namespace, w.owner_uid)],
-            on_change=on_change,
+            on_change=changed,
             namespaces=namespaces,
-            labels=Label.QUEUE_ROLE,
+            label=Label.QUEUE_ROLE,
         )
         self._flavors: Informer[Flavor] = Informer(kubernetes, QUEUES["ResourceFlavor"], project=flavor)
         self._classes: Informer[PriorityClass] = Informer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from tests.support.browser import FromFolder, browser
 from tests.support.dask_scheduler import MODULE, running, until
 
 from dask_resources.history import VARIABLE
@@ -152,6 +154,22 @@ async def test_the_end_of_the_run_gets_into_the_record(kept):
     assert "<td class='n'>7</td><td class='n'>70 %</td>" in page
 
 
+async def test_the_logs_of_what_failed_and_events_get_into_the_record(kept):
+    end = {"pod": "w-0", "container": "worker", "exitCode": 3, "reason": "Error", "restarts": 2, "log": "<i>bye</i>"}
+    event = {"time": "t", "type": "Warning", "reason": "SchedulerLost", "about": "DaskJob train", "message": "<b>"}
+    async with running(MODULE) as rig:
+        await worked(rig)
+        await rig.ask(end=json.dumps({**FAILED, "failures": [end], "events": [event]}))
+    (record,) = records(kept)
+    told = summary(record)
+    assert (told["failures"], told["events"], told["status"]) == ([end], [event], FAILED)
+    page = (record / "index.html").read_text()
+    assert "w-0/worker</b>: exit code 3 (Error), 2 restarts" in page
+    assert "<pre>&lt;i&gt;bye&lt;/i&gt;</pre>" in page
+    assert "SchedulerLost" in page
+    assert "<b>" not in page.split("SchedulerLost")[1].split("</table>")[0]
+
+
 async def test_a_run_that_has_ended_has_a_performance_report_where_there_is_bokeh(kept):
     pytest.importorskip("bokeh")
     async with running(MODULE) as rig:
@@ -260,6 +278,29 @@ async def test_pages_lead_to_one_another_and_run_nothing(kept, tmp_path):
     (record,) = records(kept)
     assert {path.name for path in reached if path.parent == record} >= {"index.html", "summary.json", "timeline.json"}
     assert "polyline" in Page(record / "index.html").tags
+
+
+def test_a_browser_shows_the_pages_from_a_folder_and_asks_nobody(kept, tmp_path):
+    async def work() -> None:
+        async with running(MODULE) as rig:
+            await worked(rig)
+            await rig.ask(end=json.dumps(FAILED))
+
+    asyncio.run(work())
+    with browser() as chromium:
+        shown = FromFolder(chromium, tmp_path / "dask")
+        page = shown.open("index.html")
+        page.get_by_role("link", name="team/train").click()
+        page.get_by_role("row", name="DeadlineExceeded").get_by_role("link").click()
+        assert page.get_by_text("ZeroDivisionError").first.is_visible()
+        bar, part = (page.locator(f".bar{each}").bounding_box() for each in ("", " span[title*=computing]"))
+        assert bar
+        assert part
+        assert part["width"] / bar["width"] == pytest.approx(0.7, abs=0.02), "styles are allowed"
+        if (report := page.get_by_role("link", name="performance report")).count():
+            report.click()
+            page.locator("canvas").first.wait_for(state="attached", timeout=30_000)
+        assert (shown.asked, shown.complaints) == ([], [])
 
 
 async def test_a_volume_that_cannot_be_written_to_is_told_and_keeps_nobody_waiting(kept):

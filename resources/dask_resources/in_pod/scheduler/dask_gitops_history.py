@@ -111,11 +111,11 @@ class History:
             conditions = {c["type"]: c for c in status.get("conditions") or () if c["status"] == "True"}
             end = conditions.get("Complete") or conditions["Failed"]
             ending = {"outcome": end["type"], "reason": end["reason"], "message": end.get("message") or ""}
+            ending |= {part: status.pop(part, []) for part in records.TRACES}
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Malformed("expected the JSON of the status of a run that has ended") from None
-        again = self._outcome.get("status") == status
-        self._outcome = {**ending, "status": status}
-        if not again:
+        before, self._outcome = self._outcome, {**ending, "status": status}
+        if self._outcome != before:
             self._write()
             self._reporting = asyncio.ensure_future(self._reported())
         return self.place()

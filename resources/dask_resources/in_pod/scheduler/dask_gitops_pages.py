@@ -67,6 +67,8 @@ def record(summary: _Object, timeline: _Object, *, has_report: bool) -> str:
         _section("Tasks", _tasks(_object(summary.get("tasks")))),
         _section("Errors", "".join(map(_error, _objects(summary.get("errors"))))),
         _section("Conditions", _conditions(_object(summary.get("status")))),
+        _section("Containers that failed", "".join(map(_failure, _objects(summary.get("failures"))))),
+        _section("Events", _events(_objects(summary.get("events")))),
         _section("Workers that came and went", _changes(summary.get("changes"))),
         _section("Versions", _versions(_object(summary.get("versions")))),
         _section("End of the scheduler's log", _log(summary.get("log"))),
@@ -176,6 +178,19 @@ def _tasks(tasks: _Object) -> str:
 def _error(error: _Object) -> str:
     head = f"<p>{_text(error.get('time'))} <b>{_text(error.get('task'))}</b></p>"
     return f"{head}<pre>{_text(error.get('raised'))}\n\n{_text(error.get('traceback'))}</pre>"
+
+
+def _failure(end: _Object) -> str:
+    where = f"{_text(end.get('pod'))}/{_text(end.get('container'))}"
+    how = f"exit code {_text(end.get('exitCode'))} ({_text(end.get('reason'))}), {_text(end.get('restarts'))} restarts"
+    log = f"<pre>{_text(end.get('log'))}</pre>" if end.get("log") else ""
+    return f"<p>{_text(end.get('finished'))} <b>{where}</b>: {how}</p>{log}"
+
+
+def _events(events: Sequence[_Object]) -> str:
+    fields = ("time", "type", "reason", "about", "message")
+    rows = [[_text(one.get(field)) for field in fields] for one in events]
+    return _table(("time", "type", "reason", "about", "message"), rows) if rows else ""
 
 
 def _conditions(status: _Object) -> str:

@@ -22,6 +22,8 @@ SCHEMA = 1  #: of ``summary.json``; fields are only added
 LOST_SECONDS = 60.0
 MOST_READ = 4 * 2**20  #: bytes of a file of a record
 MOST_LISTED = 10_000  #: clusters in the index of a volume
+#: What the operator tells of a run's end beside the status of its job.
+TRACES = ("failures", "events")
 FILES = ("summary.json", "timeline.json", "index.html", "report.html")
 _NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 
@@ -73,7 +75,7 @@ class Store:
         for last in self._records():
             known = _read(last / "summary.json")
             if known.get("run") == summary["run"] and known.get("schema") == SCHEMA:
-                told = {field: summary[field] for field in ("outcome", "reason", "message", "status")}
+                told = {field: summary[field] for field in ("outcome", "reason", "message", "status", *TRACES)}
                 ended = known.get("ended") or known.get("written")
                 self._state(last, {**known, **told, "ended": ended}, _read(last / "timeline.json"))
                 self._tidy_up()
