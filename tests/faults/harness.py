@@ -189,8 +189,8 @@ def summary(outcomes: Iterable[Outcome], seconds: float) -> str:
 
 
 @contextlib.asynccontextmanager
-async def arena(plane: ControlPlane) -> AsyncIterator[Arena]:
-    """Where lives take place; the namespaces are gone afterwards."""
+async def arena(plane: ControlPlane, *, queued: bool = False) -> AsyncIterator[Arena]:
+    """Where lives take place, ``queued`` ones too if it has Kueue's CRDs; the namespaces are gone afterwards."""
     upstream = find(str(plane.kubeconfig))
     handler, logger = _Log(logging.WARNING), logging.getLogger("dask_controller")
     logger.addHandler(handler)
@@ -204,7 +204,7 @@ async def arena(plane: ControlPlane) -> AsyncIterator[Arena]:
             Hand(upstream, STRANGER, connections=100) as hand,
             policies(hand),
             upstream_session(upstream) as session,
-            Observer(kubernetes) as observer,
+            Observer(kubernetes, queued=queued) as observer,
         ):
             prefix = f"faults-{os.getpid()}-{time.monotonic_ns() % 10**6}"
             made = Arena(kubernetes, hand, observer, upstream, session, prefix)

@@ -15,7 +15,7 @@ from tests.support.watching import reports
 from dask_controller.kube.api import ApiError
 from dask_controller.kube.client import Kubernetes
 from dask_crds import names
-from dask_crds.kinds import KUEUE_GROUP, KUEUE_VERSION, QUEUES, RESOURCES, ApiResource
+from dask_crds.kinds import QUEUES, RESOURCES, ApiResource
 from dask_crds.names import Label
 
 Manifest = dict[str, Any]
@@ -108,10 +108,11 @@ def _short(kind: str, status: Manifest) -> str:
 
 
 class Observer:
-    """Watches all namespaces; an asynchronous context manager."""
+    """Watches all namespaces, and Workloads of Kueue if ``queued``; an asynchronous context manager."""
 
-    def __init__(self, kubernetes: Kubernetes) -> None:
+    def __init__(self, kubernetes: Kubernetes, *, queued: bool = False) -> None:
         self._kubernetes = kubernetes
+        self._kinds = (*KINDS, QUEUES["Workload"]) if queued else KINDS
         self._records: dict[str, Record] = {}
 
     def record(self, namespace: str) -> Record:
@@ -121,9 +122,8 @@ class Observer:
         return made
 
     async def __aenter__(self) -> Self:
-        kinds = [*KINDS, *([QUEUES["Workload"]] if await self._is_queued() else [])]
-        versions = await asyncio.gather(*map(self._version, kinds))
-        self._tasks = [asyncio.create_task(self._follow(*pair)) for pair in zip(kinds, versions, strict=True)]
+        versions = await asyncio.gather(*map(self._version, self._kinds))
+        self._tasks = [asyncio.create_task(self._follow(*pair)) for pair in zip(self._kinds, versions, strict=True)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -132,11 +132,6 @@ class Observer:
         for result in await asyncio.gather(*self._tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
-
-    async def _is_queued(self) -> bool:
-        with contextlib.suppress(ApiError):
-            return QUEUES["Workload"].plural in await self._kubernetes.served(KUEUE_GROUP, KUEUE_VERSION)
-        return False
 
     async def _version(self, kind: ApiResource) -> str:
         return [page.resource_version async for page in self._kubernetes.pages(kind)][-1]

@@ -396,8 +396,18 @@ def test_a_worker_that_stays_keeps_its_quota_whatever_is_noted_there():
 
 def test_no_more_wait_in_the_queue_than_is_good_for_it():
     g = group(replicas=500)
-    plan = plan_worker_group(observed_group(g, queue=quota(g, 0)), NOW)
-    assert sum(isinstance(a, Apply) for a in plan.actions) == FEWEST_PENDING
+
+    def asked(*found: Workload) -> int:
+        pods = [worker_pod(g, n, workload=w.name) for n, w in enumerate(found) if w.is_admitted]
+        plan = plan_worker_group(observed_group(g, *pods, queue=quota(g, 0, *found)), NOW)
+        return sum(isinstance(a, Apply) for a in plan.actions)
+
+    assert asked() == 4 * FEWEST_PENDING
+    assert asked(surplus(g, 0, QuotaReserved=False)) == FEWEST_PENDING - 1, "Kueue has said that there is none"
+    found = [surplus(g, n, **ADMITTED) for n in range(20)]
+    assert asked(*found) == 40
+    assert asked(*found, surplus(g, 20)) == 39
+    assert asked(*found, surplus(g, 20, QuotaReserved=False)) == 9
 
 
 def evicted_one(**fields: Any) -> tuple[ObservedGroup, str]:

@@ -25,7 +25,8 @@ from .queue import told_ready
 from .queue_workload import Workload
 from .time import Time
 
-#: Workers that wait in the queue at a time, at least: as many again as half of those that were admitted.
+#: Workers that wait in the queue at a time once Kueue has said of one that there is no quota, at least: half as many as
+#: were admitted. As long as it has not, four times as many: each round with Kueue takes time, and 500 come in five.
 FEWEST_PENDING = 4
 
 
@@ -103,6 +104,13 @@ def is_current(of: Workload, group: DaskWorkerGroup) -> bool:
     return of.revisions.get(WORKER) == pod_set(WORKER, 1, group.spec.worker.spec).revision
 
 
+def _most_pending(useful: Sequence[Workload]) -> int:
+    """How many more may be asked for now."""
+    admitted, waiting = sum(w.is_admitted for w in useful), [w for w in useful if not w.is_admitted]
+    scarce = any(w.condition("QuotaReserved").get("status") == "False" for w in waiting)
+    return max(FEWEST_PENDING, admitted // 2) * (1 if scarce else 4) - len(waiting)
+
+
 def staying(group: DaskWorkerGroup, kept: Sequence[Pod], outdated: Sequence[Pod]) -> set[str]:
     """The Workloads of workers that are not to be replaced."""
     strategy = group.spec.worker.update_strategy
@@ -157,8 +165,7 @@ def _asked_for(
         idle = sorted((w for w in useful if w.name not in used), key=lambda w: (w.is_admitted, -w.created, w.name))
         yield from map(Delete.of, idle[:-missing])
     elif missing and queue.base is not None and queue.problem is None:
-        admitted = sum(w.is_admitted for w in useful)
-        most = max(FEWEST_PENDING, admitted // 2) - (len(useful) - admitted)
+        most = _most_pending(useful)
         taken = {w.name for w in queue.surplus}
         made = (surplus_workload(group, n, queue.base.queue, queue.priority) for n in count())
         free = (manifest for manifest in made if manifest["metadata"]["name"] not in taken)

@@ -86,8 +86,7 @@ class Caches:
         places: Places | None = None,
     ) -> None:
         self.keyring, self.departed, self.places = keyring or Keyring(), departed or Departed(), places
-        self._on_change = on_change
-        self.busy: set[Key] = set()
+        self._on_change, self.busy = on_change, set[Key]()
         #: By uid: the version of a child that is as we state it, and what was applied to which one to no effect.
         self._verified: dict[str, str] = {}
         self._settled: dict[str, tuple[str, str]] = {}
