@@ -13,6 +13,7 @@ from tests.support.offline import OFFLINE
 from tests.support.states import (
     NAMESPACE,
     NOW,
+    autoscaler,
     cluster,
     condition,
     group,
@@ -33,7 +34,7 @@ from dask_controller.shell.dispatch import snapshot
 from dask_controller.shell.limited import forget
 from dask_controller.shell.places import Places
 from dask_crds import names
-from dask_crds.model import DaskJobStatus, RollingUpdate, UpdateStrategy, dump
+from dask_crds.model import DaskAutoscalerStatus, DaskJobStatus, RollingUpdate, UpdateStrategy, dump
 from dask_crds.names import Label
 from dask_crds.reasons import Reason
 from dask_resources.scheduler import scheduler_deployment
@@ -180,6 +181,16 @@ def test_workers_beyond_the_limit_are_not_made_and_the_status_says_so() -> None:
     assert ready.reason == Reason.LIMIT_REACHED
     assert ready.message == "1 of 5 workers are ready; 2 workers wait: namespace team may have 4 workers at a time"
     assert condition(status.conditions, "Stalled").status == "False"
+
+
+def test_what_an_autoscaler_asks_for_stays_and_the_limit_bounds_what_comes_of_it() -> None:
+    g, scaler = group(replicas=1), autoscaler(status=DaskAutoscalerStatus(desired_replicas=6))
+    o = observed_group(g, worker_pod(g, 0), autoscaler=scaler, places=WorkerPlaces(2, "x"))
+    plan = plan_worker_group(o, NOW)
+    assert created(plan) == [1]
+    status = worker_group_status(o, plan, [], NOW)
+    assert (status.desired_replicas, status.autoscaler) == (6, "simple")
+    assert condition(status.conditions, "Ready").message == "1 of 6 workers are ready; 4 workers wait: x"
 
 
 def test_what_terminates_has_its_place_still() -> None:
