@@ -117,6 +117,18 @@ def test_the_page_of_concepts_is_what_render_says() -> None:
     assert {pair.kind for pair in PAIRS} == set(KINDS)
 
 
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def test_each_picture_of_a_run_is_on_a_page() -> None:
+    """Those that tests make with ``UPDATE_SCREENSHOTS=1``; that others are there, the test of the site tells."""
+    shown = {name for page in PAGES for name in re.findall(r"!\[[^]]+\]\((screenshots/[\w.-]+)\)", page.read_text())}
+    assert shown
+    there = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs/screenshots").iterdir()}
+    assert there == shown
+    assert all((ROOT / "docs" / name).stat().st_size < 400_000 for name in shown)
+
+
 # --- commands ---------------------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tests.support.browser import FromFolder, browser
+from tests.support.browser import FromFolder, browser, screenshot
 from tests.support.dask_scheduler import MODULE, running, until
 
 from dask_resources.history import VARIABLE
@@ -280,13 +280,27 @@ async def test_pages_lead_to_one_another_and_run_nothing(kept, tmp_path):
     assert "polyline" in Page(record / "index.html").tags
 
 
-def test_a_browser_shows_the_pages_from_a_folder_and_asks_nobody(kept, tmp_path):
+async def pictured() -> None:
+    """Half a minute of a scheduler whose workers come and go; tasks that fail would show folders of this machine."""
+    async with running(MODULE) as rig:
+        for number, name in enumerate(("first", "second", "third")):
+            await rig.add(name)
+            await rig.client.gather(rig.client.map(time.sleep, [0.4] * 12 * (number + 1), pure=False))
+        await rig.workers["second"].close()
+        await rig.client.gather(rig.client.map(time.sleep, [0.4] * 24, pure=False))
+
+
+@pytest.mark.timeout(300)
+def test_a_browser_shows_the_pages_from_a_folder_and_asks_nobody(kept, tmp_path, monkeypatch):
     async def work() -> None:
         async with running(MODULE) as rig:
             await worked(rig)
             await rig.ask(end=json.dumps(FAILED))
 
     asyncio.run(work())
+    if os.environ.get("UPDATE_SCREENSHOTS"):
+        monkeypatch.setenv(VARIABLE, place(tmp_path, name="analytics"))
+        asyncio.run(pictured())
     with browser() as chromium:
         shown = FromFolder(chromium, tmp_path / "dask")
         page = shown.open("index.html")
@@ -300,6 +314,11 @@ def test_a_browser_shows_the_pages_from_a_folder_and_asks_nobody(kept, tmp_path)
         if (report := page.get_by_role("link", name="performance report")).count():
             report.click()
             page.locator("canvas").first.wait_for(state="attached", timeout=30_000)
+        if os.environ.get("UPDATE_SCREENSHOTS"):
+            page = shown.open("team/analytics/index.html")
+            screenshot(page, "history-index", full_page=True)
+            page.locator("td a").first.click()
+            screenshot(page, "history-record", full_page=True)
         assert (shown.asked, shown.complaints) == ([], [])
 
 
