@@ -20,8 +20,9 @@ from tests.support.states import (
 from dask_controller.core.actions import CreateWorker, Delete, Event, Outcome, Patch
 from dask_controller.core.pod import Container
 from dask_controller.core.questions import WorkerId
+from dask_controller.core.rolling import Bounds, bounds
 from dask_controller.core.time import format_time
-from dask_controller.core.worker_group import Limits, free_ordinals, limits, plan_worker_group
+from dask_controller.core.worker_group import free_ordinals, plan_worker_group
 from dask_controller.core.worker_group_status import worker_group_status
 from dask_crds.model import (
     DaskAutoscalerStatus,
@@ -696,19 +697,19 @@ def test_on_delete_leaves_outdated_workers_alone():
 @pytest.mark.parametrize(
     ("rolling", "desired", "expected"),
     [
-        (None, 4, Limits(1, 0)),
-        (None, 5, Limits(2, 0)),
-        (RollingUpdate(max_surge=0, max_unavailable="25%"), 4, Limits(0, 1)),
-        (RollingUpdate(max_surge="0%", max_unavailable=0), 4, Limits(1, 0)),
-        (RollingUpdate(max_surge="100%", max_unavailable="50%"), 3, Limits(3, 1)),
-        (RollingUpdate(max_surge=-5, max_unavailable=-1), 3, Limits(1, 0)),
-        (RollingUpdate(max_surge="some", max_unavailable="-1%"), 3, Limits(1, 0)),
-        (RollingUpdate(max_surge="", max_unavailable="%"), 3, Limits(1, 0)),
+        (None, 4, Bounds(1, 0)),
+        (None, 5, Bounds(2, 0)),
+        (RollingUpdate(max_surge=0, max_unavailable="25%"), 4, Bounds(0, 1)),
+        (RollingUpdate(max_surge="0%", max_unavailable=0), 4, Bounds(1, 0)),
+        (RollingUpdate(max_surge="100%", max_unavailable="50%"), 3, Bounds(3, 1)),
+        (RollingUpdate(max_surge=-5, max_unavailable=-1), 3, Bounds(1, 0)),
+        (RollingUpdate(max_surge="some", max_unavailable="-1%"), 3, Bounds(1, 0)),
+        (RollingUpdate(max_surge="", max_unavailable="%"), 3, Bounds(1, 0)),
     ],
 )
 def test_surge_rounds_up_and_unavailable_rounds_down(rolling, desired, expected):
     """Whatever an object may hold that is older than its bounds."""
-    assert limits(UpdateStrategy(rolling_update=rolling), desired) == expected
+    assert bounds(UpdateStrategy(rolling_update=rolling), desired) == expected
 
 
 class TestSurge:
@@ -753,7 +754,7 @@ class TestSurge:
     @pytest.mark.parametrize("surge", [0, 1, 3, "25%", "100%", "150%"])
     @pytest.mark.parametrize("unavailable", [0, 1, 20, "34%", "100%"])
     def test_any_limits(self, replicas, surge, unavailable):
-        limit = limits(
+        limit = bounds(
             UpdateStrategy(rolling_update=RollingUpdate(max_surge=surge, max_unavailable=unavailable)), replicas
         )
         most, fewest = self.update(replicas, surge, unavailable)

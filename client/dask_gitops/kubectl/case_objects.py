@@ -176,3 +176,52 @@ def refused(title: str, reason: str, words: str, given: str = "Forbidden", **see
 def with_runner(title: str, reason: str, says: str, job: Manifest, **seen: Any) -> Case:
     """A job."""
     return Case(title, reason, says, job, Seen(jobs=(job,), **seen))
+
+
+# --- what several cases have ------------------------------------------------------------------------------------------
+
+RUNNING: dict[str, Any] = {
+    "phase": "Running",
+    "conditions": [{"type": "Ready", "status": "False", "reason": "ContainersNotReady"}],
+}
+
+
+QUOTA = (
+    'pods "analytics-default-worker-1" is forbidden: '
+    "exceeded quota: compute, requested: cpu=2, used: cpu=3, limited: cpu=4"
+)
+FAILED = "Job has reached the specified backoff limit"
+POD_SECURITY = (
+    'pods "analytics-default-worker-0" is forbidden: violates PodSecurity "restricted:latest": '
+    'allowPrivilegeEscalation != false (container "worker" must set securityContext.allowPrivilegeEscalation=false)'
+)
+POLICY = (
+    "ValidatingAdmissionPolicy 'images.example.com' with binding 'images.example.com' denied request: "
+    "image docker.io/x is not from registry.example.com"
+)
+PULL = 'Back-off pulling image "registry.example.com/dask:2026.8.1": not found'
+MOUNT = 'MountVolume.SetUp failed for volume "data": secret "s3" not found'
+LIMIT = "namespace team may have 2 running clusters at a time (limit of the operator): next in line"
+MESHED: dict[str, Any] = {"spec": {"initContainers": [{"name": "istio-proxy", "restartPolicy": "Always"}]}}
+starting_worker = worker(**waiting("worker", "ContainerCreating"))
+starting_scheduler = scheduler(**waiting("scheduler", "ContainerCreating"))
+unscheduled_worker = worker(**UNSCHEDULED)
+unhealthy_worker = worker(**RUNNING)
+meshed_worker = worker(**RUNNING, **MESHED)
+failed = ("Failed", "True", "BackoffLimitExceeded", FAILED)
+held = job(("Ready", "False", "SuspendedByAnother", "Job etl-runner is held back by kueue"))
+workload = resource(
+    "Workload",
+    "job-etl-runner-1f2e3",
+    spec={"queueName": "research"},
+    status={
+        "conditions": [
+            {
+                "type": "QuotaReserved",
+                "status": "False",
+                "message": "couldn't assign flavors: insufficient quota for cpu",
+            }
+        ]
+    },
+    metadata={"ownerReferences": [{"kind": "Job", "name": "etl-runner", "uid": "uid-runner"}]},
+)

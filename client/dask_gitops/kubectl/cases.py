@@ -6,56 +6,8 @@ in those of Kubernetes.
 
 from __future__ import annotations
 
-from typing import Any
-
 from . import case_objects as make
 from .seen import Seen
-
-_RUNNING: dict[str, Any] = {
-    "phase": "Running",
-    "conditions": [{"type": "Ready", "status": "False", "reason": "ContainersNotReady"}],
-}
-
-
-_QUOTA = (
-    'pods "analytics-default-worker-1" is forbidden: '
-    "exceeded quota: compute, requested: cpu=2, used: cpu=3, limited: cpu=4"
-)
-_FAILED = "Job has reached the specified backoff limit"
-_POD_SECURITY = (
-    'pods "analytics-default-worker-0" is forbidden: violates PodSecurity "restricted:latest": '
-    'allowPrivilegeEscalation != false (container "worker" must set securityContext.allowPrivilegeEscalation=false)'
-)
-_POLICY = (
-    "ValidatingAdmissionPolicy 'images.example.com' with binding 'images.example.com' denied request: "
-    "image docker.io/x is not from registry.example.com"
-)
-_PULL = 'Back-off pulling image "registry.example.com/dask:2026.8.1": not found'
-_MOUNT = 'MountVolume.SetUp failed for volume "data": secret "s3" not found'
-_LIMIT = "namespace team may have 2 running clusters at a time (limit of the operator): next in line"
-_MESHED: dict[str, Any] = {"spec": {"initContainers": [{"name": "istio-proxy", "restartPolicy": "Always"}]}}
-_starting_worker = make.worker(**make.waiting("worker", "ContainerCreating"))
-_starting_scheduler = make.scheduler(**make.waiting("scheduler", "ContainerCreating"))
-_unscheduled_worker = make.worker(**make.UNSCHEDULED)
-_unhealthy_worker = make.worker(**_RUNNING)
-_meshed_worker = make.worker(**_RUNNING, **_MESHED)
-_failed = ("Failed", "True", "BackoffLimitExceeded", _FAILED)
-_held = make.job(("Ready", "False", "SuspendedByAnother", "Job etl-runner is held back by kueue"))
-_workload = make.resource(
-    "Workload",
-    "job-etl-runner-1f2e3",
-    spec={"queueName": "research"},
-    status={
-        "conditions": [
-            {
-                "type": "QuotaReserved",
-                "status": "False",
-                "message": "couldn't assign flavors: insufficient quota for cpu",
-            }
-        ]
-    },
-    metadata={"ownerReferences": [{"kind": "Job", "name": "etl-runner", "uid": "uid-runner"}]},
-)
 
 #: All of them.
 CASES: tuple[make.Case, ...] = (
@@ -64,7 +16,7 @@ CASES: tuple[make.Case, ...] = (
         "An image that is not there, or may not be pulled",
         "ImagePullBackOff",
         "x7k2p, container scheduler: image registry.example.com/dask:2026.8.1: Back-off",
-        make.scheduler(**make.waiting("scheduler", "ImagePullBackOff", _PULL)),
+        make.scheduler(**make.waiting("scheduler", "ImagePullBackOff", make.PULL)),
     ),
     make.with_scheduler(
         "A Secret for an environment variable that is not there",
@@ -76,8 +28,8 @@ CASES: tuple[make.Case, ...] = (
         "A Secret for a volume that is not there",
         "SecretNotFound",
         'worker-0: MountVolume.*secret "s3" not found',
-        _starting_worker,
-        events=(make.event(_starting_worker, "FailedMount", _MOUNT),),
+        make.starting_worker,
+        events=(make.event(make.starting_worker, "FailedMount", make.MOUNT),),
     ),
     make.with_scheduler(
         "A ConfigMap that is not there",
@@ -89,22 +41,26 @@ CASES: tuple[make.Case, ...] = (
         "A node without a network for the Pod",
         "FailedCreatePodSandBox",
         "no IP addresses",
-        _starting_scheduler,
-        make.event(_starting_scheduler, "FailedCreatePodSandBox", "failed to setup network: no IP addresses available"),
+        make.starting_scheduler,
+        make.event(
+            make.starting_scheduler, "FailedCreatePodSandBox", "failed to setup network: no IP addresses available"
+        ),
     ),
     make.with_workers(
         "No node has room",
         "Unschedulable",
         r"0/3 nodes .*Insufficient cpu.* \(and 1 more\)",
-        _unscheduled_worker,
+        make.unscheduled_worker,
         make.worker(1, **make.UNSCHEDULED),
     ),
     make.with_workers(
         "A node is on its way",
         "TriggeredScaleUp",
         "pod triggered scale-up",
-        _unscheduled_worker,
-        events=(make.event(_unscheduled_worker, "TriggeredScaleUp", "pod triggered scale-up: [{pool 1->2 (max: 5)}]"),),
+        make.unscheduled_worker,
+        events=(
+            make.event(make.unscheduled_worker, "TriggeredScaleUp", "pod triggered scale-up: [{pool 1->2 (max: 5)}]"),
+        ),
     ),
     make.with_workers(
         "A node that does not answer any more",
@@ -153,15 +109,17 @@ CASES: tuple[make.Case, ...] = (
         "A probe that fails",
         "Unhealthy",
         "Readiness probe failed",
-        _unhealthy_worker,
-        events=(make.event(_unhealthy_worker, "Unhealthy", "Readiness probe failed: connection refused"),),
+        make.unhealthy_worker,
+        events=(make.event(make.unhealthy_worker, "Unhealthy", "Readiness probe failed: connection refused"),),
     ),
-    make.with_workers("A service mesh between the Pods", "MeshSidecar", "istio-proxy stands between", _meshed_worker),
+    make.with_workers(
+        "A service mesh between the Pods", "MeshSidecar", "istio-proxy stands between", make.meshed_worker
+    ),
     # --- what the API server refuses ----------------------------------------------------------------------------------
     make.refused(
         "A quota that is used up",
         "QuotaExceeded",
-        _QUOTA,
+        make.QUOTA,
         "QuotaExceeded",
         quotas=(make.resource("ResourceQuota", "compute", status={"hard": {"cpu": "4"}, "used": {"cpu": "3"}}),),
     ),
@@ -170,8 +128,8 @@ CASES: tuple[make.Case, ...] = (
         "QuotaNeedsAmounts",
         'pods "w" is forbidden: failed quota: compute: must specify limits.memory for: worker',
     ),
-    make.refused("A Pod that Pod security forbids", "PodSecurity", _POD_SECURITY),
-    make.refused("A policy of the cluster", "PolicyRefused", _POLICY, "Invalid"),
+    make.refused("A Pod that Pod security forbids", "PodSecurity", make.POD_SECURITY),
+    make.refused("A policy of the cluster", "PolicyRefused", make.POLICY, "Invalid"),
     make.refused(
         "A webhook that cannot be reached",
         "WebhookFailed",
@@ -266,7 +224,7 @@ CASES: tuple[make.Case, ...] = (
         "LimitReached",
         "namespace team may have 2 running clusters at a time.*next in line",
         make.cluster(
-            ("Ready", "False", "LimitReached", _LIMIT), ("SchedulerReady", "False", "LimitReached", "in line")
+            ("Ready", "False", "LimitReached", make.LIMIT), ("SchedulerReady", "False", "LimitReached", "in line")
         ),
     ),
     make.Case(
@@ -290,20 +248,20 @@ CASES: tuple[make.Case, ...] = (
         "A job in a queue",
         "Queued",
         "queue research: couldn't assign flavors",
-        _held,
-        workloads=(_workload,),
+        make.held,
+        workloads=(make.workload,),
     ),
     make.with_runner(
         "A job beyond a limit of the operator",
         "LimitReached",
         "2 running jobs at a time.*second in line",
-        make.job(("Ready", "False", "LimitReached", _LIMIT.replace("clusters", "jobs").replace("next", "second"))),
+        make.job(("Ready", "False", "LimitReached", make.LIMIT.replace("clusters", "jobs").replace("next", "second"))),
     ),
     make.with_runner(
         "A job whose runner somebody else holds back",
         "SuspendedByAnother",
         "held back by kueue",
-        _held,
+        make.held,
     ),
     make.with_runner(
         "A job whose Pod waits behind a gate",
@@ -315,8 +273,8 @@ CASES: tuple[make.Case, ...] = (
     make.with_runner(
         "A job whose program failed",
         "Error",
-        f"{_FAILED}.*exit code 3.*KeyError",
-        make.job(_failed),
+        f"{make.FAILED}.*exit code 3.*KeyError",
+        make.job(make.failed),
         pods=(
             make.runner(
                 phase="Failed",
@@ -327,8 +285,8 @@ CASES: tuple[make.Case, ...] = (
     make.with_runner(
         "A job whose program needed more memory, its Pod gone",
         "OOMKilled",
-        _FAILED,
-        make.job(_failed, lastProblem="etl-runner-q8w2z/runner: last ended with exit code 137 (OOMKilled)"),
+        make.FAILED,
+        make.job(make.failed, lastProblem="etl-runner-q8w2z/runner: last ended with exit code 137 (OOMKilled)"),
     ),
     make.with_runner(
         "A runner that a sidecar keeps alive",

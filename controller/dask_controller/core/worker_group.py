@@ -14,14 +14,13 @@ revoked    neither kept nor draining yet, and without quota: it has to go, see `
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, islice
 
 from msgspec import Struct
 
 from dask_crds import names
-from dask_crds.model import DaskCluster, DaskWorkerGroup, RollingUpdate, UpdateStrategy
+from dask_crds.model import DaskCluster, DaskWorkerGroup, UpdateStrategy
 from dask_crds.names import Annotation, Component, Label
 from dask_resources.metadata import metadata_patch, tracked
 from dask_resources.pod import main_container
@@ -35,6 +34,7 @@ from .ownership import adoption, annotation, foreign_scheduler, number
 from .pod import Pod
 from .questions import Ask, Rank, Registered, Resume, Retire
 from .queue_workers import free, staying, surplus_actions
+from .rolling import Bounds, bounds, in_place
 from .time import Time
 
 #: A Pod that has lived for less than this is not replaced before as much time has passed again, else a broken image, an
@@ -128,35 +128,6 @@ def alive(pods: Iterable[Pod]) -> int:
     return sum(1 for pod in pods if not pod.is_finished)
 
 
-class Limits(Struct, frozen=True):
-    """Bounds of a rolling update, in Pods."""
-
-    surge: int
-    unavailable: int
-
-
-def limits(strategy: UpdateStrategy | None, desired: int) -> Limits:
-    """``maxSurge`` rounds up, ``maxUnavailable`` rounds down, and both are never zero, as in a Deployment."""
-    rolling = (strategy and strategy.rolling_update) or RollingUpdate()
-    surge = _pods(rolling.effective("max_surge"), desired, math.ceil)
-    unavailable = _pods(rolling.max_unavailable or 0, desired, math.floor)
-    return Limits(surge or (0 if unavailable else 1), unavailable)
-
-
-def in_place(strategy: UpdateStrategy | None, desired: int) -> Limits:
-    """The same where each worker needs quota, or a place: a new one takes that of the one that it replaces."""
-    stated = (strategy and strategy.rolling_update and strategy.rolling_update.max_unavailable) or 0
-    return Limits(0, max(1, _pods(stated or "25%", desired, math.floor)))
-
-
-def _pods(value: int | str, desired: int, rounded: Callable[[float], int]) -> int:
-    # An object from before there was a bound may have a percentage of any length, or none at all.
-    if isinstance(value, int):
-        return max(0, value)
-    digits = value.removesuffix("%")[:9]
-    return rounded(desired * int(digits) / 100) if digits.isascii() and digits.isdecimal() else 0
-
-
 class Decision(Struct, frozen=True, kw_only=True):
     """How many Pods to add and which ones to let go."""
 
@@ -186,7 +157,7 @@ def decide(o: ObservedGroup, b: Buckets, now: Time) -> Decision:
     # Until the last outdated one is gone: one that drains takes its place still.
     rolling = desired > 0 and not accepts_outdated and bool(b.outdated or len(current) < len(b.draining))
     bounded = o.queue is not None or o.places is not None
-    limit = (in_place if bounded else limits)(strategy, desired) if rolling else Limits(0, 0)
+    limit = (in_place if bounded else bounds)(strategy, desired) if rolling else Bounds(0, 0)
     most = desired + limit.surge
     outdated = len(b.outdated) if rolling else 0
 

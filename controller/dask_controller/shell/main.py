@@ -65,6 +65,15 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dask-controller", description="The operator for Dask on Kubernetes.")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run the operator", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    _what(run)
+    _how(run)
+    once = commands.add_parser("start", help="create a DaskJob and follow it to its end, as a scheduled job does")
+    once.add_argument("file", type=Path, help="its manifest; needs POD_NAMESPACE, JOB_NAME and JOB_UID")
+    return parser
+
+
+def _what(run: argparse.ArgumentParser) -> None:
+    """What is served, and within which bounds."""
     scope = run.add_mutually_exclusive_group(required=True)
     scope.add_argument("--all-namespaces", action="store_true", help="serve every namespace")
     scope.add_argument("--namespace", action="append", metavar="NAME", help="serve this namespace; may be repeated")
@@ -77,6 +86,18 @@ def arguments() -> argparse.ArgumentParser:
         help="beginning of labels and annotations that no child takes over from a Dask resource, besides those by "
         "which known tools track or queue; may be repeated",
     )
+    run.add_argument("--owner-label", default=Label.OWNER, metavar="KEY", help="label that tells whose a resource is")
+    run.add_argument(
+        "--limits",
+        type=_limits,
+        metavar="JSON",
+        help='how many "workers", "clusters" and running "jobs" there may be at a time, "by" "namespace" or "owner" '
+        'within one, with others for some "namespaces"; what is beyond that waits in line',
+    )
+
+
+def _how(run: argparse.ArgumentParser) -> None:
+    """How the process works and what it shows."""
     run.add_argument(
         "--leader-elect", action="store_true", help="wait for the Lease before acting; needs POD_NAMESPACE"
     )
@@ -88,14 +109,6 @@ def arguments() -> argparse.ArgumentParser:
         help="with tls.crt and tls.key: serve /metrics over TLS, to whom RBAC lets `get` that path, and not at --port",
     )
     run.add_argument("--metrics-port", type=int, default=8443, help="where, if --metrics-tls is given")
-    run.add_argument("--owner-label", default=Label.OWNER, metavar="KEY", help="label that tells whose a resource is")
-    run.add_argument(
-        "--limits",
-        type=_limits,
-        metavar="JSON",
-        help='how many "workers", "clusters" and running "jobs" there may be at a time, "by" "namespace" or "owner" '
-        'within one, with others for some "namespaces"; what is beyond that waits in line',
-    )
     run.add_argument("--workers", type=int, default=16, help="how many resources are worked on at a time")
     run.add_argument(
         "--requests",
@@ -106,9 +119,6 @@ def arguments() -> argparse.ArgumentParser:
     run.add_argument("--log-format", choices=("plain", "full", "json"), default="plain", help="format of log lines")
     run.add_argument("--trace", metavar="URL", help="send spans of reconciles to this collector by OTLP over HTTP")
     run.add_argument("--verbose", action="store_true", help="log what is done and why")
-    once = commands.add_parser("start", help="create a DaskJob and follow it to its end, as a scheduled job does")
-    once.add_argument("file", type=Path, help="its manifest; needs POD_NAMESPACE, JOB_NAME and JOB_UID")
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
