@@ -17,6 +17,8 @@ from matplotlib.patches import Patch
 COLOURS = {"base": "#2471a3", "surplus": "#c0562b", "urgent Job": "#6c757d"}
 WORKLOAD, COMPONENT = "dask.org/queue-workload", "dask.org/component"
 QUOTA_MILLICORES = 100
+#: Shown before the quota of workers is taken back, and after they have come again.
+AROUND_SECONDS = 10
 
 
 class Bar(NamedTuple):
@@ -78,6 +80,8 @@ def main(recording: Path, picture: Path) -> None:
     run = json.loads(recording.read_text())
     pods, evicted = bars(run["pods"]), evictions(run["workloads"])
     end = max(pod.ended for pod in pods)
+    taken = min(time for times in evicted.values() for time in times)
+    shown = taken - AROUND_SECONDS, max(pod.began for pod in pods) + AROUND_SECONDS
 
     plt.rcParams |= {"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "preemption"}
     plt.rcParams |= {"axes.spines.right": False, "axes.spines.top": False}
@@ -98,11 +102,13 @@ def main(recording: Path, picture: Path) -> None:
     stacked = [asked(pods, share, times) for share in COLOURS]
     quota.stackplot(times, *stacked, colors=list(COLOURS.values()), step="post", alpha=0.75, linewidth=0)
     quota.axhline(QUOTA_MILLICORES, color="black", linewidth=1, linestyle=(0, (4, 3)))
-    quota.annotate("quota", (0, QUOTA_MILLICORES), (2, 3), textcoords="offset points", fontsize=8.5)
+    quota.annotate("quota", (shown[0], QUOTA_MILLICORES), (2, 3), textcoords="offset points", fontsize=8.5)
     quota.set_ylim(0, 1.15 * QUOTA_MILLICORES)
     quota.set_ylabel("thousandths of a CPU\nthat Pods ask for")
-    quota.set_xlabel("seconds")
-    quota.set_xlim(0, end)
+    ticks = range(-AROUND_SECONDS, int(shown[1] - taken), 10)
+    quota.set_xticks([taken + tick for tick in ticks], [str(tick) for tick in ticks])
+    quota.set_xlabel("seconds since two workers have lost their quota")
+    quota.set_xlim(*shown)
     figure.savefig(picture, dpi=110, metadata={"Date": None} if picture.suffix == ".svg" else None)
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.states import NOW, cluster, group
 from tests.support.virtual_time import now, virtual_time
 
-from dask_controller.core.actions import STEP, Apply, CreateWorker, Delete, Plan
+from dask_controller.core.actions import STEP, Apply, CreateWorker, Delete, Patch, Plan
 from dask_controller.core.child import fingerprint
 from dask_controller.kube.api import NAMESPACE_TERMINATING, ApiError
 from dask_controller.kube.short_first import ShortFirst
@@ -50,6 +50,8 @@ class _Server:
 
 
 class _Caches:
+    remember = staticmethod(lambda manifest: None)
+
     class pods:
         put = staticmethod(lambda manifest: None)
         remove = staticmethod(lambda uid: None)
@@ -79,6 +81,17 @@ async def test_a_full_plan_is_followed_by_another_look_at_once() -> None:
     assert len(outcomes) == STEP
     assert _next_look(Plan(actions=CREATIONS), outcomes) == 0.0
     assert _next_look(Plan(actions=CREATIONS[:5], requeue_after=7), outcomes[:5]) == 7
+
+
+@virtual_time
+async def test_what_is_only_reported_to_others_waits_for_new_pods() -> None:
+    class Reported(_Server):
+        async def patch(self, *_: Any, **__: Any) -> Any:
+            return await self.create({"kind": "Workload", "metadata": {}})
+
+    report = Patch("Workload", "team", "w", {}, subresource="status")
+    outcomes = await executor(Reported(0.1)).execute(group(), (report, *CREATIONS[:2]), NOW)
+    assert [type(outcome.action) for outcome in outcomes] == [CreateWorker, CreateWorker, Patch]
 
 
 @virtual_time
