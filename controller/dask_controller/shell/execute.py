@@ -215,7 +215,7 @@ class Executor:
         live = await self._live(kind, metadata["namespace"], metadata["name"])
         if live is None:
             # To apply nevertheless would take over what somebody else gives that name just now.
-            raise ApiError(409, "Conflict", f"{kind} {metadata['name']} has just gone")
+            raise ApiError(409, Reason.CONFLICT, f"{kind} {metadata['name']} has just gone")
         if live["metadata"].get("deletionTimestamp") or _is_garbage(live, manifest):
             # Applying to it would succeed and be lost with it.
             raise ApiError(409, Reason.TERMINATING, f"waiting for {kind} {metadata['name']} of before to be gone")
@@ -247,7 +247,7 @@ class Executor:
                 live = await self._live(manifest["kind"], metadata["namespace"], metadata["name"])
                 if live is None or live["metadata"]["uid"] != uid:
                     message = f"{manifest['kind']} {metadata['name']} has been replaced"
-                    raise ApiError(409, "Conflict", message) from error
+                    raise ApiError(409, Reason.CONFLICT, message) from error
             raise
 
     def _remember(self, answer: dict[str, Any]) -> None:
