@@ -122,7 +122,8 @@ class Arena:
             await site.stranger.close()
         if violation is None and site.script.crashes:
             violation = f"an exception that nobody expects: {site.script.crashes[0]}"
-        if violation is None and (loops := site.script.loops(site.stranger.losses)):
+        losses = site.stranger.losses + site.queued  # a new image: it is queued anew, and so starts again
+        if violation is None and (loops := site.script.loops(losses)):
             violation = f"written again and again: {', '.join(loops)}"
         script = site.script
         return Outcome(
