@@ -14,6 +14,15 @@ from tests.e2e.support import eventually
 pytestmark = pytest.mark.node
 
 COMPUTES = "from distributed import Client; print('sum', Client(timeout=60).submit(sum, [1, 2]).result())"
+#: Ends when the worker has begun.
+KEEPS_BUSY = """
+import time
+from distributed import Client, fire_and_forget
+with Client(timeout=60) as client:
+    fire_and_forget(client.submit(time.sleep, 600))
+    while not any(client.processing().values()):
+        time.sleep(0.1)
+"""
 
 
 @pytest.fixture
@@ -36,6 +45,11 @@ def test_logs_and_connections(kubectl, kube, dask):
         "[near-default-worker"
     }
     assert dask("connect", "near", "--", sys.executable, "-c", COMPUTES).strip() == "sum 3"
+    # A worker that is busy does not go.
+    dask("connect", "near", "--", sys.executable, "-c", KEEPS_BUSY)
+    dask("scale", "near", "0")
+    eventually(lambda: json.loads(dask("why", "near", "-o", "json"))["reason"] == "Draining")
+    assert "near-default-worker-0 for" in dask("why", "near")
 
 
 def test_why_in_the_words_of_a_kubelet(kubectl, kube, dask):

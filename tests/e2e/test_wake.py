@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.cluster import images
 from tests.cluster.images import ROOT
 from tests.e2e.conftest import NAMESPACE
 from tests.e2e.support import DASK_IMAGE, Kubectl, eventually
+from tests.e2e.test_dask_versions import OLDEST
 
 pytestmark = pytest.mark.node
 
@@ -31,6 +33,8 @@ for _ in range(TRIES):
 
 @pytest.fixture(scope="module")
 def activator(node: Any, operator: Any) -> Iterator[Kubectl]:
+    if node.kind == "node":
+        node.load_image(images.dask_image(OLDEST))
     kubectl = Kubectl(node.kubectl, NAMESPACE)
     manifest = ROOT / "dist" / "activator" / "activator.yaml"
     kubectl("apply", "--server-side", "-f", str(manifest))
@@ -39,10 +43,10 @@ def activator(node: Any, operator: Any) -> Iterator[Kubectl]:
     kubectl("delete", "-f", str(manifest))
 
 
-def run(kubectl: Kubectl, name: str, cluster: str, tries: int = 1) -> None:
-    """A stock client in a Pod of its own."""
+def run(kubectl: Kubectl, name: str, cluster: str, tries: int = 1, image: str = DASK_IMAGE) -> None:
+    """A stock client in a Pod of its own, of the version of the cluster."""
     code = CLIENT.replace("ADDRESS", f"{cluster}-scheduler").replace("TRIES", str(tries))
-    container = {"name": "client", "image": DASK_IMAGE, "command": ["python3", "-c", code]}
+    container = {"name": "client", "image": image, "command": ["python3", "-c", code]}
     pod = {"restartPolicy": "Never", "containers": [container]}
     kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": pod})
 
@@ -62,13 +66,15 @@ def doors(kubectl: Kubectl) -> list[str]:
 
 
 def test_clients_get_their_results_from_clusters_that_sleep(kubectl: Kubectl, kube: Any, activator: Kubectl) -> None:
-    sleeping = ("sleeping", "dreaming")
-    for name in sleeping:
-        kubectl.apply(kube.cluster_manifest(name, workers=1, suspend=True, wake="OnConnect"))
+    sleeping = {"sleeping": f"ghcr.io/dask/dask:{OLDEST}", "dreaming": DASK_IMAGE}
+    for name, image in sleeping.items():
+        manifest = kube.cluster_manifest(name, workers=1, suspend=True, wake="OnConnect", scheduler_image=image)
+        manifest["spec"]["worker"]["spec"]["containers"][0]["image"] = image
+        kubectl.apply(manifest)
     eventually(lambda: doors(kubectl) == ["dreaming-scheduler-activator", "sleeping-scheduler-activator"])
     assert kubectl.json("get", "pods")["items"] == []  # it costs nothing
-    for name in sleeping:
-        run(kubectl, f"client-of-{name}", name, tries=3)
+    for name, image in sleeping.items():
+        run(kubectl, f"client-of-{name}", name, tries=3, image=image)
     # It dies while it holds them: that costs a try, and no result.
     eventually(lambda: kubectl.json("get", "events", "--field-selector=reason=Woken")["items"], seconds=120)
     activator("delete", "pod", "-l", "app.kubernetes.io/name=dask-activator", "--grace-period=0", "--force")
