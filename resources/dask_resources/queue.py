@@ -57,8 +57,13 @@ class PodSet(Struct, frozen=True):
 
     @property
     def revision(self) -> str:
-        """Hash of the template: another one needs other quota."""
-        return revision(self.template)
+        """Hash of what quota is for; another image, which nodes are not chosen for, needs no other."""
+        containers = {
+            field: [{key: value for key, value in each.items() if key != "image"} for each in self.template[field]]
+            for field in ("initContainers", "containers")
+            if field in self.template
+        }
+        return revision(self.template | containers)
 
 
 class Placement(Struct, frozen=True, kw_only=True):

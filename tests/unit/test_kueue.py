@@ -58,6 +58,7 @@ from dask_resources.queue import (
     base_pod_sets,
     base_workload,
     placed_pod,
+    pod_set,
     surplus_workload,
 )
 
@@ -114,6 +115,20 @@ def test_a_workload_holds_what_counts_and_belongs_to_who_named_the_queue():
     assert Label.QUEUE not in made["metadata"]["labels"]
     (container,) = made["spec"]["podSets"][0]["template"]["spec"]["containers"]
     assert container == {"name": "dask", "image": "dask:1"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "anew"),
+    [
+        ({"image": "dask:2"}, False),
+        ({"resources": {"requests": {"cpu": "2"}}}, True),
+        ({"ports": [{"containerPort": 1, "hostPort": 1}]}, True),
+    ],
+)
+def test_another_image_needs_no_other_quota(changed, anew):
+    spec = {"containers": [{"name": "dask", "image": "dask:1", "resources": {"requests": {"cpu": "1"}}}]}
+    other = {"containers": [{**spec["containers"][0], **changed}]}
+    assert (pod_set("worker", 1, spec).revision != pod_set("worker", 1, other).revision) is anew
 
 
 def at(seconds: float, *, created: float = 0.0, **types: bool) -> Workload:
