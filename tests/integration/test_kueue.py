@@ -259,6 +259,22 @@ def test_other_resources_are_queued_for_anew(make_queue, never_more_than, kubect
 
 
 @pytest.mark.usefixtures("controller")
+def test_another_image_is_run_on_the_quota_that_there_is(make_queue, never_more_than, kubectl, kube):
+    queue = make_queue("4100m")
+    with never_more_than(4100):
+        kubectl.apply(queued(kube.cluster_manifest("c", **workers(4, 2))))
+        kubectl.wait_ready("daskcluster", "c")
+        granted = {w["metadata"]["uid"] for w in queue.workloads()}
+        scheduler = queue.pods("scheduler")[0]["metadata"]["uid"]
+        patch = [{"op": "replace", "path": "/spec/worker/spec/containers/0/image", "value": "dask:2"}]
+        kubectl("patch", "daskcluster", "c", "--type=json", "--patch", json.dumps(patch))
+        eventually(lambda: [p["spec"]["containers"][0]["image"] for p in queue.pods("worker")] == ["dask:2"] * 4)
+        kubectl.wait_ready("daskcluster", "c")
+        assert {w["metadata"]["uid"] for w in queue.workloads()} == granted
+        assert queue.pods("scheduler")[0]["metadata"]["uid"] == scheduler
+
+
+@pytest.mark.usefixtures("controller")
 def test_a_label_that_comes_or_goes(make_queue, kubectl, kube):
     queue = make_queue("1")
     kubectl.apply(kube.cluster_manifest("c", **workers(2)))
