@@ -44,8 +44,8 @@ def kubectl_page(generated: str) -> str:
     lines += [
         "## What `why` finds",
         "",
-        "Each row is a test; most are also made on a real API server, or where they need a kubelet or Dask on a real "
-        "node. What else the operator writes as `reason` is in [reasons](reasons.md), and `why` says the same of it.",
+        "Each row is a test; `tests/integration/test_kubectl_why.py` makes many of them on a real API server as well, "
+        "`tests/e2e/test_kubectl_dask.py` some on a real node. What else the operator writes as `reason` is in [reasons](reasons.md), and `why` says the same of it.",
         "",
         "| what is wrong | cause | words, for example | what to do |",
         "| --- | --- | --- | --- |",
