@@ -45,7 +45,8 @@ def kubectl_page(generated: str) -> str:
         "## What `why` finds",
         "",
         "Each row is a test; `tests/integration/test_kubectl_why.py` makes many of them on a real API server as well, "
-        "`tests/e2e/test_kubectl_dask.py` some on a real node. What else the operator writes as `reason` is in [reasons](reasons.md), and `why` says the same of it.",
+        "`tests/e2e/test_kubectl_dask.py` some on a real node. What else the operator writes as `reason` is in "
+        "[reasons](reasons.md), and `why` says the same of it.",
         "",
         "| what is wrong | cause | words, for example | what to do |",
         "| --- | --- | --- | --- |",
