@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.cluster import ControlPlane, External, Node, images
@@ -17,6 +18,10 @@ from tests.support import clusters
 from tests.support.clusters import or_skip
 
 _numbers = itertools.count()
+
+# The machine may be busy: how long an example takes says nothing.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_configure() -> None:

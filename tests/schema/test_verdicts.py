@@ -81,7 +81,6 @@ def searched(server: Server, drawn: st.SearchStrategy[dict[str, Any]]) -> None:
     @seed(SEED)
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         database=None,
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),

@@ -479,7 +479,7 @@ STATUS = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(status=STATUS | JSON, containers=JSON, annotations=st.dictionaries(st.just(Annotation.LAST_APPLIED), JSON))
 def test_no_pod_is_left_out(status: Any, containers: Any, annotations: Any) -> None:
     """Security finding 8."""

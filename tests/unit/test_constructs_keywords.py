@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Required, TypedDict, get_type_hints
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 from tests.support.constructs import IMAGE, chart, errors, only
@@ -96,7 +96,6 @@ REQUIRED = {"image": IMAGE, "command": ["true"], "schedule": "@daily"}
 
 
 @pytest.mark.parametrize("declared", [ClusterProps, JobProps, CronJobProps])
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 @given(data=st.data())
 def test_no_value_makes_it_raise(declared: type, data: st.DataObject) -> None:
     needed = {keyword: value for keyword, value in REQUIRED.items() if keyword in get_type_hints(declared)}

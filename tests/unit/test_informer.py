@@ -486,7 +486,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(steps=STEPS, delay=st.sampled_from([0.0, 0.3, 2.0]), seed=st.integers(0, 2**16))
 def test_whatever_happens_it_ends_up_with_what_exists(
     steps: list[tuple[str, str, float]], delay: float, seed: int

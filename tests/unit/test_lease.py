@@ -257,7 +257,7 @@ def test_durations_must_make_sense() -> None:
         candidate(Server(), "a", duration_seconds=10)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32), bad=st.sampled_from([0.0, 0.1, 0.5, 0.9]), places=st.integers(2, 4))
 def test_never_two_at_a_time_and_always_one_again(seed: int, bad: float, places: int) -> None:
     """Requests that take long, hang, are refused or lose their answer; leaders that die or step down."""

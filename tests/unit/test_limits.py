@@ -160,7 +160,7 @@ class Lines(RuleBasedStateMachine):
 
 
 TestLines = Lines.TestCase
-TestLines.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestLines.settings = settings(max_examples=200, stateful_step_count=40)
 
 
 # --- a group ----------------------------------------------------------------------------------------------------------

@@ -640,7 +640,7 @@ class Model:
         self.subject.done(self.busy.pop(which))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(steps=STEPS, workers=st.integers(1, 6), reserved=st.integers(0, 6), per_tenant=st.none() | st.integers(0, 4))
 def test_turns_keep_what_they_promise(
     steps: list[tuple[Any, ...]], workers: int, reserved: int, per_tenant: int | None
@@ -1086,7 +1086,7 @@ RUNS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     calls=CALLS,
     runs=RUNS,

@@ -355,7 +355,6 @@ class WorkerGroupMachine(RuleBasedStateMachine):
 WorkerGroupMachine.TestCase.settings = settings(
     max_examples=int(os.environ.get("SCHEDULES", "500")),
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 TestWorkerGroup = WorkerGroupMachine.TestCase

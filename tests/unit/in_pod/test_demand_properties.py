@@ -6,14 +6,13 @@ import sys
 
 import pytest
 from distributed.utils import import_file
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.dask_scheduler import MODULE
 
 import_file(str(MODULE))  # as a scheduler loads it
 module = sys.modules["dask_gitops_demand"]
 
-patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine draws slowly
 GOAL = 5.0
 some_resources = st.dictionaries(
     st.sampled_from(["GPU", "MEM"]), st.sampled_from([1.0, 2.0, 4.0]), min_size=1, max_size=2
@@ -45,7 +44,6 @@ def shared(demand: dict, cluster: list, own: int) -> list:
     return loads
 
 
-@patiently
 @given(demands, clusters)
 def test_every_group_computes_the_same_division(demand, cluster):
     views = [shared(demand, cluster, own) for own in range(len(cluster))]
@@ -56,7 +54,6 @@ def test_every_group_computes_the_same_division(demand, cluster):
         assert all(load <= group.maximum + 1e-6 for load in others)
 
 
-@patiently
 @given(needs, st.integers(1, 60), st.floats(0.01, 300), clusters)
 def test_no_task_counts_twice_and_none_is_forgotten(need, tasks, seconds, cluster):
     for own in range(len(cluster)):
@@ -71,7 +68,6 @@ def test_no_task_counts_twice_and_none_is_forgotten(need, tasks, seconds, cluste
             assert given_threads <= wanted + 1e-6
 
 
-@patiently
 @given(demands, clusters)
 def test_a_task_goes_where_it_can_run(demand, cluster):
     for need in demand:
@@ -80,7 +76,6 @@ def test_a_task_goes_where_it_can_run(demand, cluster):
             assert all(each.offered.get(name, 0) >= amount for name, amount in need)
 
 
-@patiently
 @given(demands, groups(), st.integers(1, 60), st.floats(0, 60))
 def test_a_group_alone_never_shrinks_for_more_work(demand, group, tasks, seconds):
     before = shared(demand, [group], 0)[0].load
@@ -89,7 +84,6 @@ def test_a_group_alone_never_shrinks_for_more_work(demand, group, tasks, seconds
         assert shared(more, [group], 0)[0].load >= before - 1e-9
 
 
-@patiently
 @given(st.integers(1, 60), st.floats(0.01, 300), some_resources)
 def test_plain_tasks_never_grow_a_group_that_offers_something_beside_one_that_does_not(tasks, seconds, offered):
     demand = {frozenset(): (tasks, seconds)}

@@ -18,7 +18,7 @@ from dask_resources.worker_hook import source
 import_file(str(MODULE))
 module = sys.modules["dask_gitops_signing"]
 
-patiently = settings(deadline=None, suppress_health_check=list(HealthCheck))  # a busy machine is slow
+patiently = settings(suppress_health_check=list(HealthCheck))  # a busy machine is slow
 NOW = 1_800_000_000.0
 KEY = bytes(range(32))
 NONCE = "00112233445566778899aabbccddeeff"
