@@ -10,7 +10,7 @@ import pytest
 from tests.support.states import NOW, cluster, group
 from tests.support.virtual_time import now, virtual_time
 
-from dask_controller.core.actions import STEP, Apply, CreateWorker, Delete, Patch, Plan
+from dask_controller.core.actions import STEP, Apply, CreateWorker, Delete, Event, Patch, Plan
 from dask_controller.core.child import fingerprint
 from dask_controller.kube.api import NAMESPACE_TERMINATING, ApiError
 from dask_controller.kube.short_first import ShortFirst
@@ -28,6 +28,7 @@ from dask_controller.shell.wakeups import wake_by
 from dask_crds import names
 from dask_crds.kinds import RESOURCES
 from dask_crds.model import DaskWorkerGroup
+from dask_resources.queue import Priority, surplus_workload
 from dask_resources.scheduler import scheduler_deployment, scheduler_service, selector
 from dask_resources.worker import worker_labels, worker_pod
 
@@ -252,6 +253,16 @@ class TestApply:
         assert [outcome.action.manifest["kind"] for outcome in outcomes] == ["Service", "Deployment"]
 
     @virtual_time
+    async def test_new_workers_do_not_wait_for_what_else_fails(self) -> None:
+        """As a Workload for one more worker, while Kueue's webhook is down: those that have quota come nevertheless."""
+        g, workload = group(), surplus_workload(group(), 0, "team", Priority())
+        execute, _ = on(server := _Refusing())
+        actions = [Apply(workload, new=True), CreateWorker(g, 0), Event("ScaledUp", "one more worker")]
+        outcomes = await execute.execute(g, actions, NOW)
+        assert [(type(o.action), bool(o.error)) for o in outcomes] == [(Apply, True), (CreateWorker, False)]
+        assert [kind for kind, _ in server.there] == ["Pod"], "an Event may tell of what has failed"
+
+    @virtual_time
     async def test_a_child_from_which_somebody_took_our_label_gets_it_back_and_nothing_else(self) -> None:
         service = scheduler_service(cluster())
         execute, _ = on(server := _Names(existing(service, labels={})))
@@ -294,6 +305,15 @@ class _Replaced(_Names):
         key = manifest["kind"], manifest["metadata"]["name"]
         self.there[key] = existing(manifest, uid="another")
         raise ApiError(422, "Invalid", "metadata.uid: Invalid value: field is immutable")
+
+
+class _Refusing(_Names):
+    """An API server that takes no Workloads."""
+
+    async def create(self, manifest: Any) -> Any:
+        if manifest["kind"] == "Workload":
+            raise ApiError(500, "InternalError", "failed calling webhook")
+        return await super().create(manifest)
 
 
 class _Gone(_Names):

@@ -85,21 +85,23 @@ class Executor:
     async def execute(self, parent: DaskObject, actions: Sequence[Action], now: float) -> list[Outcome]:
         """Perform ``actions``: what is applied, that which is needed first; changes and deletions; new Pods; reports.
 
-        A failed Apply stops what follows. Actions for which there was no time have no outcome.
+        What is needed and fails stops what follows; any other Apply that fails, just the events, which may tell of it.
+        Actions for which there was no time have no outcome.
         """
         applied = [a for a in actions if isinstance(a, Apply | PutKey)]
         changed = [a for a in actions if isinstance(a, Delete) or (isinstance(a, Patch) and not a.subresource)]
         reports = [a for a in actions if isinstance(a, Patch) and a.subresource]  # nobody waits for these
         until = asyncio.get_running_loop().time() + STEP_SECONDS
         outcomes: list[Outcome] = []
-        for step in ([a for a in applied if a.needed], [a for a in applied if not a.needed]):
-            outcomes += await self._together(step, parent, now)
-            if any(outcome.error for outcome in outcomes):
-                return outcomes
+        outcomes += await self._together([a for a in applied if a.needed], parent, now)
+        if any(outcome.error for outcome in outcomes):
+            return outcomes
+        outcomes += await self._together([a for a in applied if not a.needed], parent, now)
+        stated = not any(outcome.error for outcome in outcomes)
         outcomes += await self._together(changed, parent, now, until)
         outcomes += await self._create([a for a in actions if isinstance(a, CreateWorker)], parent, now, until)
         outcomes += await self._together(reports, parent, now, until)
-        outcomes += [await self._perform(parent, a, now) for a in actions if isinstance(a, Event)]
+        outcomes += [await self._perform(parent, a, now) for a in actions if stated and isinstance(a, Event)]
         return outcomes
 
     async def _create(
