@@ -23,7 +23,8 @@ from dask_controller.core.conditions import is_true
 from dask_controller.core.observed import ObservedGroup
 from dask_controller.core.pod import Container, Pod
 from dask_controller.core.questions import Answers
-from dask_controller.core.worker_group import SHORT_LIFE_SECONDS, limits, plan_worker_group
+from dask_controller.core.rolling import bounds
+from dask_controller.core.worker_group import SHORT_LIFE_SECONDS, plan_worker_group
 from dask_controller.core.worker_group_status import worker_group_status
 from dask_crds import names
 from dask_crds.model import DaskWorkerGroup, RollingUpdate, UpdateStrategy
@@ -56,7 +57,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
         self.uids = itertools.count()
         self.versions = itertools.count()
         self.incarnations = itertools.count()
-        self.most = replicas + limits(strategy, replicas).surge
+        self.most = replicas + bounds(strategy, replicas).surge
         self.silent = False
         self.data: dict[str, int] = {}  # worker name -> unique results that only it holds
         self.retiring: set[str] = set()
@@ -101,7 +102,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
         desired, revision = self.group.spec.worker.replicas, worker_revision(self.group)
         living = self._living()
         updating = any(p.labels[Label.REVISION] != revision for p in living)
-        surge = limits(self.strategy, desired).surge if updating else 0
+        surge = bounds(self.strategy, desired).surge if updating else 0
         assert len(living) < desired + surge, f"{len(living)} of {desired} plus {surge}"
         young = [p for p in self.pods.values() if self._has_died(p) and self.now - p.created < SHORT_LIFE_SECONDS]
         assert len(living) + len([p for p in young if not p.deleting]) < desired + surge, "a hot loop"
@@ -213,7 +214,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
         desired = self.group.spec.worker.replicas
         ready = {p.name for p in observed.pods if p.ready and not p.deleting and p.name not in ledger}
         left = ready - plan.draining.keys() - {a.name for a in plan.actions if isinstance(a, Delete)}
-        enough = desired - limits(self.strategy, desired).unavailable
+        enough = desired - bounds(self.strategy, desired).unavailable
         assert len(left) == len(ready) or len(left) >= enough, f"{len(ready)} ready, then {len(left)} of {enough}"
 
     def _observe(self):
@@ -240,7 +241,7 @@ class WorkerGroupMachine(RuleBasedStateMachine):
     @rule(replicas=st.integers(0, LONGEST))
     def scale(self, replicas: int) -> None:
         self._change(msgspec.structs.replace(self.group.spec.worker, replicas=replicas))
-        self.most = max(self.most, replicas + limits(self.strategy, replicas).surge)
+        self.most = max(self.most, replicas + bounds(self.strategy, replicas).surge)
 
     @rule(image=st.sampled_from(["dask:1", "dask:2", "dask:3"]))
     def change_template(self, image: str) -> None:
