@@ -77,7 +77,7 @@ def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
     for job in (
         kube.job_manifest("done", CLIENT + WORK),
         kube.job_manifest("fails", CLIENT + WORK + "raise SystemExit('its last words')"),
-        kube.job_manifest("late", CLIENT + WORK + "time.sleep(600)", activeDeadlineSeconds=60),
+        kube.job_manifest("late", CLIENT + WORK + "time.sleep(600)", activeDeadlineSeconds=100),
         kube.job_manifest("undone", CLIENT + WORK + "f = c.submit(lambda: 1 / 0); time.sleep(600)"),
         with_scheduler(
             kube.job_manifest("hungry", CLIENT + WORK + hungry, onSchedulerLost="Fail"),

@@ -61,6 +61,7 @@ from dask_resources.queue import (
     pod_set,
     surplus_workload,
 )
+from dask_resources.worker import worker_pod as built_worker
 
 QUEUE = "team"
 FLAVOR = Flavor("spot", {"pool": "spot"}, ({"key": "spot", "operator": "Exists"},))
@@ -665,6 +666,23 @@ def test_quota_is_not_given_back_while_workers_may_be_made():
     assert snapshot(caches, c).queued.running == 0
     caches.busy.add(Key("DaskWorkerGroup", g.namespace, g.name))
     assert snapshot(caches, c).queued.running == 1
+
+
+def test_a_jobs_quota_is_not_given_back_while_its_cluster_is_made_or_its_pods_end():
+    j = in_queue(job("hello"))
+    base = stored(base_workload(j, QUEUE, Priority()), **ADMITTED)
+    caches = caches_with(base)
+    assert snapshot(caches, j).queued.running == 0
+    left = built_worker(group(), 0, "x")
+    left["metadata"] |= {"uid": "left", "resourceVersion": "1", "namespace": j.namespace}
+    left["metadata"]["annotations"] = {Annotation.WORKLOAD: base["metadata"]["name"]}
+    caches.pods.put(left)
+    assert snapshot(caches, j).queued.running == 1, "of a cluster that was deleted"
+    caches.pods.remove("left")
+    c = msgspec.structs.replace(cluster(), metadata={**cluster().metadata, "name": j.name, "namespace": j.namespace})
+    caches.clusters.put(manifest_of(c))
+    caches.busy.add(Key("DaskCluster", j.namespace, j.name))
+    assert snapshot(caches, j).queued.running == 1, "its Deployment may be under way"
 
 
 def test_what_names_no_queue_is_nothing_to_kueue():

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from dask_crds import names
 from dask_crds.model import DaskAutoscaler, DaskCluster, DaskWorkerGroup
-from dask_crds.names import Component, Label
+from dask_crds.names import Annotation, Component, Label
 
 from ..core.autoscaler import in_charge
 from ..core.cached_child import (
@@ -255,6 +255,8 @@ def _pod_index(pod: Pod) -> Iterable[Any]:
     yield pod.namespace, pod.owner_uid
     if component in (Component.SCHEDULER, Component.JOB_RUNNER):  # workers are found by their owner
         yield pod.namespace, pod.labels.get(Label.CLUSTER, ""), component
+    if pod.workload:
+        yield pod.namespace, Annotation.WORKLOAD, pod.workload
 
 
 def _version(manifest: Manifest) -> str:

@@ -41,6 +41,7 @@ def queued_job(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) -
     pods, due = scheduler_and_workers(caches, cluster)
     runners = caches.pods.by_index((job.namespace, mine["metadata"]["uid"])) if mine else ()
     due += runner_may_come(mine) and all(pod.is_finished for pod in runners)
+    due += cluster is not None and Key("DaskCluster", job.namespace, job.name) in caches.busy  # its Deployment is made
     return _queued(caches, job, cluster, [*pods, *runners], due, settled=mine is not None)
 
 
@@ -96,6 +97,9 @@ def _queued(
         text = f"at most {MOST_GROUPS} groups may have guaranteed workers: set `guaranteed: 0` in the others"
         problem = Problem(Reason.INVALID, text)
     base = next((w for w in found if name and w.name == wanted["metadata"]["name"]), None)
+    # Those of a cluster that was deleted as well: nobody else knows of them until they are gone.
+    on_base = caches.pods.by_index((of.namespace, Annotation.WORKLOAD, base.name)) if base is not None else ()
+    pods = [*{pod.uid: pod for pod in (*pods, *on_base)}.values()]
     spec = of.spec.cluster.spec if isinstance(of, DaskJob) else of.spec
     templates = {**_templates(spec, of.name), **({RUNNER: of.spec.job.spec} if isinstance(of, DaskJob) else {})}
     placements, conflict = _placements(caches, base, templates)
