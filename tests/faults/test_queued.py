@@ -16,8 +16,8 @@ from tests.support.clusters import upstream_crds
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.timeout(0)]  # each life has its own limit
 
-#: Half as many as strangers', whose lives take less.
-SCHEDULES = int(os.environ.get("SCHEDULES", "50")) // 2
+#: A quarter as many as strangers', whose lives take a third of the time.
+SCHEDULES = int(os.environ.get("SCHEDULES", "50")) // 4
 SEED = int(os.environ.get("SEED", "0"))
 
 
