@@ -82,6 +82,7 @@ def urgent() -> dict[str, Any]:
 def end(kubectl: Kubectl, job: str) -> None:
     """A Job's Pod ends before it gives its quota back: if it were deleted, Kueue would not wait for that."""
     (pod,) = kubectl.json("get", "pods", "-l", f"job-name={job}")["items"]
+    kubectl("wait", f"pod/{pod['metadata']['name']}", "--for=condition=Ready", "--timeout=60s")
     kubectl("exec", pod["metadata"]["name"], "--", "touch", "/tmp/end")
     eventually(lambda: kubectl.status("job", job).get("succeeded"), seconds=120)
 
