@@ -17,6 +17,7 @@ from ..core.pod import Pod, Problem
 from ..core.queue import Queued, has_ended, runner_may_come, scheduler_may_come
 from ..core.queue_workers import Grant, GroupQueue, below, is_current, priority_name
 from ..core.queue_workload import Workload, placement
+from ..core.worker_group import alive
 from .caches import Caches, Key
 
 
@@ -115,7 +116,7 @@ def _queued(
         problem=caches.queues.problem or problem,
         conflict=conflict,
         unavailable=caches.queues.problem is not None,
-        running=sum(not pod.is_finished for pod in pods) + due,
+        running=alive(pods) + due,
         ready=cluster is not None and base is not None and _is_ready(caches, cluster, base),
     )
 
