@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -19,14 +19,23 @@ def revision(template: Any) -> str:
 
 
 def canonical(value: Any) -> Any:
-    """Drop null, ``{}`` and ``[]``, which clients send for what others leave out; in PodSpecs the defaults, too.
+    """As `compact`, and in PodSpecs without the defaults."""
+    if isinstance(value, dict) and isinstance(value.get("containers"), list):
+        value = _pod(value)
+    return _compact(value, canonical)
+
+
+def compact(value: Any) -> Any:
+    """Drop null, ``{}`` and ``[]``, which clients send for what others leave out.
 
     Members of lists stay: there ``{}`` can mean something (an empty peer of a NetworkPolicy, say).
     """
+    return _compact(value, compact)
+
+
+def _compact(value: Any, inner: Callable[[Any], Any]) -> Any:
     if isinstance(value, dict):
-        if isinstance(value.get("containers"), list):
-            value = _pod(value)
-        items = {key: canonical(item) for key, item in value.items()}
+        items = {key: inner(item) for key, item in value.items()}
         # `emptyDir: {}` and its like choose a kind of volume: an empty object in a volume is not nothing.
         return {
             key: item
@@ -34,7 +43,7 @@ def canonical(value: Any) -> Any:
             if item is not None and ((item != [] and item != {}) or key in _CHOICES)
         }
     if isinstance(value, list):
-        return [canonical(item) for item in value]
+        return [inner(item) for item in value]
     return value
 
 

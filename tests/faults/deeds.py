@@ -381,13 +381,21 @@ async def pause_rollout(s: Stranger) -> Undo:
     return lambda: s.patch(live, {"spec": {"paused": None}})
 
 
+@deed(lasts=True)
+async def group_strategy(s: Stranger) -> Undo:
+    """Somebody holds the updates of a group. Where the cluster states no strategy, that is added, and his to end."""
+    live = await s.live("DaskWorkerGroup", names.default_group(s.cluster))
+    before = (live["spec"]["worker"].get("updateStrategy") or {}).get("type")
+    await s.patch(live, {"spec": {"worker": {"updateStrategy": {"type": "OnDelete"}}}})
+    return lambda: s.patch(live, {"spec": {"worker": {"updateStrategy": {"type": before}}}})
+
+
 _budget = functools.partial(_edit, kind="PodDisruptionBudget", of=names.scheduler)
 _budget("budget", change=lambda _: {"spec": {"maxUnavailable": 1}})
 _default = functools.partial(_edit, kind="DaskWorkerGroup", of=names.default_group)
 _default("group-image", change=lambda live: _containers(live, "spec", "worker", "spec", image="evil:1"))
 _default("group-field", change=lambda _: {"spec": {"worker": {"drainTimeoutSeconds": 77}}})
 _default("group-added", change=lambda _: {"spec": {"worker": {"metadata": {"labels": {"team": "x"}}}}})
-_default("group-strategy", change=lambda _: {"spec": {"worker": {"updateStrategy": {"type": "OnDelete"}}}})
 _default("group-garbled", change=lambda _: {"metadata": {"annotations": {Annotation.CLUSTER_REPLICAS: "many"}}})
 _GARBLED = {"metadata": {"annotations": {Annotation.REVISION: _LONG, Annotation.LAST_APPLIED: "{[nonsense"}}}
 _service("garble-service", change=lambda _: _GARBLED)

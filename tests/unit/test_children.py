@@ -38,6 +38,28 @@ def changed(manifest: dict[str, Any], **spec: Any) -> dict[str, Any]:
     return manifest
 
 
+#: What the API server fills in where nothing is stated, and what somebody makes of it where it is.
+DEFAULTS = [
+    ("dnsPolicy", "ClusterFirst", "Default"),
+    ("schedulerName", "default-scheduler", "theirs"),
+    ("containers.0.imagePullPolicy", "IfNotPresent", "Always"),
+    ("containers.0.terminationMessagePath", "/dev/termination-log", "/tmp/log"),
+    ("containers.0.ports", [{"containerPort": 1, "protocol": "TCP"}], [{"containerPort": 1, "protocol": "UDP"}]),
+    ("containers.0.readinessProbe", {"exec": {"command": ["true"]}, "periodSeconds": 10}, {"periodSeconds": 60}),
+    ("volumes", [{"name": "x", "secret": {"defaultMode": 420}}], [{"name": "x", "secret": {"defaultMode": 511}}]),
+]
+
+
+def placed(value: Any, path: str, what: Any) -> Any:
+    """The value, with something else at ``path``."""
+    *steps, last = path.split(".")
+    target = value
+    for step in steps:
+        target = target[int(step) if step.isdigit() else step]
+    target[last] = what
+    return value
+
+
 def actions(o: ObservedCluster) -> list[Any]:
     return list(plan_cluster(o, NOW).actions)
 
@@ -177,6 +199,24 @@ class TestDeployment:
         target[path[-1]] = ["theirs"] if path[-1] == "args" else "theirs"
         assert applied(plan_cluster(complete(c, deployment=deployment), NOW)) == ["Deployment"]
 
+    @pytest.mark.parametrize(("path", "default", "theirs"), DEFAULTS)
+    def test_a_default_that_is_stated_comes_back(self, path: str, default: Any, theirs: Any) -> None:
+        c = cluster()
+        placed(c.spec.scheduler.spec, path, default)
+        deployment = live(copy.deepcopy(scheduler_deployment(c)))
+        assert actions(complete(c, deployment=copy.deepcopy(deployment))) == []
+        placed(deployment["spec"]["template"]["spec"], path, theirs)
+        assert applied(plan_cluster(complete(c, deployment=deployment), NOW)) == ["Deployment"]
+
+    def test_what_the_api_server_fills_in_is_no_change(self) -> None:
+        c = cluster()
+        c.spec.scheduler.spec["containers"][0]["ports"] = [{"containerPort": 1}]
+        deployment = live(copy.deepcopy(scheduler_deployment(c)))
+        container = deployment["spec"]["template"]["spec"]["containers"][0]
+        container["ports"] = [{"protocol": "TCP", **port} for port in container["ports"]]
+        container["imagePullPolicy"] = "IfNotPresent"
+        assert actions(complete(c, deployment=deployment)) == []
+
     def test_a_removed_mount_comes_back(self) -> None:
         c = cluster()
         deployment = live(copy.deepcopy(scheduler_deployment(c)))
@@ -288,6 +328,14 @@ class TestDefaultGroup:
         (action,) = actions(o)
         assert isinstance(action, Apply)
         assert action.manifest["spec"]["worker"]["updateStrategy"] == {"type": "RollingUpdate"}
+
+    @pytest.mark.parametrize(("path", "default", "theirs"), DEFAULTS)
+    def test_a_default_of_a_pod_that_is_stated_is_set_right_too(self, path: str, default: Any, theirs: Any) -> None:
+        c = cluster()
+        placed(c.spec.worker.spec, path, default)
+        assert actions(complete(c)) == []
+        group = self.edited(c, spec=placed(copy.deepcopy(c.spec.worker.spec), path, theirs))
+        assert applied(plan_cluster(complete(c, groups=(group,)), NOW)) == ["DaskWorkerGroup"]
 
     def test_what_is_set_back_to_its_default_is_applied(self) -> None:
         """(node 1) Whether the group differs is told by what was applied last, not by what a default looks like."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 
 from dask_crds.names import Annotation, Label
-from dask_resources.revision import canonical
+from dask_resources.revision import compact
 
 from .actions import Apply, Delete, Patch
 from .compare import contains
@@ -25,7 +25,7 @@ def is_mine(o: ObservedCluster, live: Manifest) -> bool:
 
 def says(live: Manifest, desired: Manifest) -> bool:
     """Whether the spec of a child is as stated, and its labels and revision."""
-    same = contains(canonical(live["spec"]), canonical(desired["spec"]))
+    same = contains(compact(live["spec"]), compact(desired["spec"]))
     return same and is_labelled(live, desired) and is_revised(live, desired)
 
 

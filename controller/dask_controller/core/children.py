@@ -18,7 +18,7 @@ from dask_crds.names import Annotation
 from dask_crds.reasons import Reason
 from dask_resources.cluster import Child, children
 from dask_resources.metadata import metadata_patch
-from dask_resources.revision import canonical
+from dask_resources.revision import compact
 from dask_resources.scheduler import (
     extension_config_map,
     scheduler_deployment,
@@ -186,7 +186,7 @@ def _deployment_stands(live: Manifest, desired: Manifest, stated: Manifest) -> b
     template, strategy = live["spec"].get("template"), live["spec"].get("strategy")
     if strategy is not None and strategy.get("type") != desired["spec"]["strategy"]["type"]:
         return False
-    return template is None or contains(canonical(template["spec"]), canonical(stated))
+    return template is None or contains(compact(template["spec"]), compact(stated))
 
 
 def stands(o: ObservedCluster, kind: str) -> bool:

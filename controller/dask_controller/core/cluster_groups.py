@@ -10,7 +10,7 @@ from dask_crds.model import Worker, stated, without_defaults
 from dask_crds.names import Annotation
 from dask_resources.cluster import children
 from dask_resources.metadata import remembered
-from dask_resources.revision import canonical, revision
+from dask_resources.revision import compact, revision
 from dask_resources.worker_groups import StatedGroup, stated_groups
 
 from .actions import Action, Delete
@@ -82,7 +82,7 @@ def _is_handed_on(manifest: Manifest, live: Worker, desired: Manifest, wanted: W
     if not before:  # made by a release that did not note it
         return _template(live) == _template(wanted)
     there, ours = ({key: value for key, value in stated(w).items() if key != "replicas"} for w in (live, wanted))
-    return before == annotated(desired, Annotation.REVISION) and contains(canonical(there), canonical(ours))
+    return before == annotated(desired, Annotation.REVISION) and contains(compact(there), compact(ours))
 
 
 def _template(worker: Worker) -> str:

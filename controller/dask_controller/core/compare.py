@@ -15,6 +15,8 @@ _KEYS = (
     ("topologyKey", "whenUnsatisfiable"),
     ("ip",),
 )
+#: What the API server takes for a key that is left out.
+_LEFT_OUT = {"protocol": "TCP"}
 
 
 def contains(live: Any, desired: Any) -> bool:
@@ -42,13 +44,17 @@ def _pairs(live: Any, desired: list[Any]) -> Iterable[tuple[Any, Any]] | None:
     if not isinstance(live, list):
         return None
     for fields in _KEYS:
-        names_of = [tuple(item.get(field) for field in fields) if isinstance(item, Mapping) else () for item in desired]
+        names_of = [_key(item, fields) if isinstance(item, Mapping) else () for item in desired]
         if desired and all(found and found[0] is not None for found in names_of) and len(set(names_of)) == len(desired):
-            by_name = {tuple(item.get(field) for field in fields): item for item in live if isinstance(item, Mapping)}
+            by_name = {_key(item, fields): item for item in live if isinstance(item, Mapping)}
             if not all(found in by_name for found in names_of):
                 return None
             return [(by_name[found], item) for found, item in zip(names_of, desired, strict=True)]
     return zip(live, desired, strict=True) if len(live) == len(desired) else None
+
+
+def _key(item: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[Any, ...]:
+    return tuple(item.get(field) or _LEFT_OUT.get(field) for field in fields)
 
 
 def ports_beside(present: list[Any], ours: list[Any]) -> list[Any]:
