@@ -616,8 +616,12 @@ def caches_with(*manifests: dict[str, Any]) -> Caches:
     return caches
 
 
-def in_queue(of: Any) -> Any:
-    return msgspec.structs.replace(of, metadata={**of.metadata, "labels": {Label.QUEUE: QUEUE}})
+def of(value: Any, **fields: Any) -> Any:
+    return msgspec.structs.replace(value, metadata={**value.metadata, **fields})
+
+
+def in_queue(value: Any) -> Any:
+    return of(value, labels={Label.QUEUE: QUEUE})
 
 
 def manifest_of(value: Any) -> dict[str, Any]:
@@ -679,9 +683,12 @@ def test_a_jobs_quota_is_not_given_back_while_its_cluster_is_made_or_its_pods_en
     caches.pods.put(left)
     assert snapshot(caches, j).queued.running == 1, "of a cluster that was deleted"
     caches.pods.remove("left")
-    c = msgspec.structs.replace(cluster(), metadata={**cluster().metadata, "name": j.name, "namespace": j.namespace})
-    caches.clusters.put(manifest_of(c))
     caches.busy.add(Key("DaskCluster", j.namespace, j.name))
+    caches.clusters.put(manifest_of(of(cluster(), name=j.name, namespace=j.namespace)))
+    assert snapshot(caches, j).queued.running == 0, "somebody else's cluster of that name"
+    owner = {"apiVersion": names.API_VERSION, "kind": "DaskJob", "name": j.name, "uid": j.uid, "controller": True}
+    own = {"name": j.name, "namespace": j.namespace, "ownerReferences": [owner], "resourceVersion": "2"}
+    caches.clusters.put(manifest_of(of(cluster(), **own)))
     assert snapshot(caches, j).queued.running == 1, "its Deployment may be under way"
 
 

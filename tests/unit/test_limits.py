@@ -336,6 +336,22 @@ def test_jobs_run_in_turn_and_their_clusters_are_no_clusters_of_their_own() -> N
     assert world.see(second).queued is None
 
 
+def test_a_suspended_job_has_its_place_while_its_clusters_scheduler_may_be_under_way() -> None:
+    world = World(jobs=1)
+    first, second = at(job("a"), 0), at(job("b"), 1)
+    world.see(first)
+    owner = {"kind": "DaskJob", "name": "a", "uid": first.uid, "controller": True, "apiVersion": names.API_VERSION}
+    world.see(of(cluster("a", suspend=True), uid="ca", ownerReferences=[owner]))
+    suspended = msgspec.structs.replace(first, spec=msgspec.structs.replace(first.spec, suspend=True))
+    its_cluster = Key("DaskCluster", NAMESPACE, "a")
+    world.caches.busy.add(its_cluster)
+    world.see(suspended)
+    assert world.see(second).queued.limited is not None
+    world.caches.busy.discard(its_cluster)
+    world.see(suspended)
+    assert world.see(second).queued is None
+
+
 def _true(type: str) -> Any:
     found = condition(cluster_status(observed_cluster(cluster()), Plan(), [], NOW).conditions, "Ready")
     return msgspec.structs.replace(found, type=type, status="True")

@@ -21,12 +21,12 @@ from ..core import shown
 from ..core.limits import WorkerPlaces, waits
 from ..core.observed import ObservedGroup
 from ..core.ownership import owner_uid
-from ..core.queue import Queued, has_ended, runner_may_come
+from ..core.queue import Queued, has_ended
 from ..core.worker_group import alive, desired_replicas
 from ..kube.client import Kubernetes
 from .caches import Caches, Key, named
 from .places import Grant, Places, Who
-from .queued import job_uid, scheduler_and_workers
+from .queued import cluster_of, job_uid, pods_of_job, scheduler_and_workers
 
 
 def limited_cluster(
@@ -191,26 +191,22 @@ def _runs(caches: Caches, cluster: DaskCluster) -> bool:
     return alive(pods) > 0
 
 
-def _may_run(caches: Caches, cluster: DaskCluster | None) -> bool:
+def _may_run(caches: Caches, cluster: DaskCluster) -> bool:
     """Whether Pods of a cluster that has run may come yet; of one that waits that would be no reason to let it in."""
     return scheduler_and_workers(caches, cluster)[1] > 0
 
 
 def _job_runs(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) -> bool:
     """Whether anything of a job runs, likewise."""
-    cluster = caches.cluster(job.namespace, job.name)
-    if cluster is not None and job_uid(cluster) == job.uid and (not cluster.spec.suspend or _runs(caches, cluster)):
+    cluster = cluster_of(caches, job)
+    if cluster is not None and (not cluster.spec.suspend or _runs(caches, cluster)):
         return True
-    if runner is None or owner_uid(runner) != job.uid:
-        return False
-    return alive(caches.pods.by_index((job.namespace, runner["metadata"]["uid"]))) > 0
+    return alive(pods_of_job(caches, job, runner)[0]) > 0
 
 
 def _job_may_run(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) -> bool:
     """Whether Pods of a job that has run may come yet, likewise."""
-    cluster, mine = caches.cluster(job.namespace, job.name), runner is not None and owner_uid(runner) == job.uid
-    own = cluster if cluster is not None and job_uid(cluster) == job.uid else None
-    return _may_run(caches, own) or (mine and runner_may_come(runner))
+    return pods_of_job(caches, job, runner)[1] > 0
 
 
 def _readable(items: Iterable[msgspec.Raw]) -> Iterator[DaskJob]:

@@ -37,13 +37,8 @@ def queued_cluster(caches: Caches, cluster: DaskCluster) -> Queued | None:
 
 def queued_job(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) -> Queued | None:
     """What is known of a job that waits in a queue."""
-    mine = runner if runner is not None and owner_uid(runner) == job.uid else None
-    cluster = caches.cluster(job.namespace, job.name)
-    pods, due = scheduler_and_workers(caches, cluster)
-    runners = caches.pods.by_index((job.namespace, mine["metadata"]["uid"])) if mine else ()
-    due += runner_may_come(mine) and all(pod.is_finished for pod in runners)
-    due += cluster is not None and Key("DaskCluster", job.namespace, job.name) in caches.busy  # its Deployment is made
-    return _queued(caches, job, cluster, [*pods, *runners], due, settled=mine is not None)
+    settled = runner is not None and owner_uid(runner) == job.uid
+    return _queued(caches, job, cluster_of(caches, job), *pods_of_job(caches, job, runner), settled=settled)
 
 
 def group_queue(caches: Caches, group: DaskWorkerGroup, queued: Queued | None) -> GroupQueue | None:
@@ -152,6 +147,22 @@ def scheduler_and_workers(caches: Caches, cluster: DaskCluster | None) -> tuple[
     due = int(scheduler_may_come(mine) and all(pod.is_finished for pod in schedulers))
     due += sum(Key("DaskWorkerGroup", group.namespace, group.name) in caches.busy for group in groups)
     return [*schedulers, *(pod for group in groups for pod in caches.workers_of(group))], due
+
+
+def cluster_of(caches: Caches, job: DaskJob) -> DaskCluster | None:
+    """The cluster of a job, if it is there and its own."""
+    cluster = caches.cluster(job.namespace, job.name)
+    return cluster if cluster is not None and job_uid(cluster) == job.uid else None
+
+
+def pods_of_job(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) -> tuple[list[Pod], int]:
+    """All Pods of a job and of its cluster, likewise."""
+    cluster, mine = cluster_of(caches, job), runner is not None and owner_uid(runner) == job.uid
+    pods, due = scheduler_and_workers(caches, cluster)
+    runners = caches.pods.by_index((job.namespace, runner["metadata"]["uid"])) if runner is not None and mine else ()
+    due += mine and runner_may_come(runner) and all(pod.is_finished for pod in runners)
+    due += cluster is not None and Key("DaskCluster", job.namespace, job.name) in caches.busy  # its Deployment is made
+    return [*pods, *runners], due
 
 
 def _is_ready(caches: Caches, cluster: DaskCluster, base: Workload) -> bool:
