@@ -106,7 +106,8 @@ def _preempt(kubectl: Kubectl, kube: Manifests, drains: bool) -> None:
         kubectl.apply(urgent())
         eventually(lambda: kubectl.status("job", "urgent").get("active"), seconds=240)
         workers = kubectl.json("get", "pods", "-l", f"{Label.COMPONENT}=worker")["items"]
-        assert len(workers) == 2, "it had to wait until they were gone"
+        running = [pod for pod in workers if pod["status"]["phase"] not in ("Succeeded", "Failed")]
+        assert len(running) == 2, "it had to wait until they had ended"
         lost = load.lost_keys()
         if drains:
             assert lost == set()
