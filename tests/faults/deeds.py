@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Undo = Callable[[], Awaitable[object]]
 Done = Awaitable[Undo | None]
 ALL = "cluster worker-group job"
+LIMITED = f"{ALL} limited"
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ async def end_worker(s: Stranger) -> None:
     await s.patch(pod, {"status": _ended(pod, "Completed", "Succeeded")}, "status")
 
 
-@deed()
+@deed(lives=LIMITED)
 async def delete_worker(s: Stranger) -> None:
     """Somebody deletes a worker: it is replaced."""
     await s.delete(await s.pod(Component.WORKER))
@@ -183,7 +184,7 @@ def _restarted(pod: Manifest, name: str) -> Manifest:
     }
 
 
-@deed(lasts=True)
+@deed(lives=LIMITED, lasts=True)
 async def linger(s: Stranger) -> Undo:
     """All Pods that are there take long to go: their names stay taken, and what is going is asked nothing."""
     held = []
@@ -572,7 +573,7 @@ async def _suspend(s: Stranger, live: Manifest) -> Undo:
     return lambda: s.patch(live, {"spec": {"suspend": None}})
 
 
-@deed(lasts=True, loses=1)
+@deed(lives=LIMITED, lasts=True, loses=1)
 async def suspend(s: Stranger) -> Undo:
     """The cluster, or the whole job, is suspended for a while: it goes on afterwards."""
     return await _suspend(s, await s.live("DaskJob", s.name) if s.of_job else await s.live("DaskCluster", s.cluster))
@@ -614,7 +615,7 @@ async def delete_cluster(s: Stranger) -> None:
     await s.delete(await s.live("DaskCluster", s.cluster))
 
 
-@deed(lives="cluster", lasts=True, makes="*")
+@deed(lives="cluster limited-cluster", lasts=True, makes="*")
 async def replace(s: Stranger) -> Undo:
     """``kubectl replace --force``: the new cluster is there while the old scheduler still goes, and says it is idle."""
     live = await s.live("DaskCluster", s.cluster)

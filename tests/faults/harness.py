@@ -37,6 +37,10 @@ from .stranger import STRANGER, Hand, policies
 CONCURRENCY, AMONG_STRANGERS = 40, 16
 
 
+#: Resources of a life where the operator has limits, at most.
+MOST_RESOURCES = 4
+
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """How a life went."""
@@ -123,6 +127,7 @@ class Arena:
         if violation is None and site.script.crashes:
             violation = f"an exception that nobody expects: {site.script.crashes[0]}"
         losses = site.stranger.losses + site.queued  # a new image: it is queued anew, and so starts again
+        losses += (MOST_RESOURCES - 1) * bool(site.limits)  # each of several is made, and tells of itself
         if violation is None and (loops := site.script.loops(losses)):
             violation = f"written again and again: {', '.join(loops)}"
         script = site.script

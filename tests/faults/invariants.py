@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from dask_controller.core.limits import Limits
 from dask_crds.model import DaskCluster, DaskWorkerGroup, parse
 from dask_crds.names import Annotation, Component, Label, QueueRole
 from dask_resources.cluster import children
@@ -193,6 +194,43 @@ def _is_asked_for(change: Change) -> bool:
 def is_finished(pod: Manifest) -> bool:
     """Whether a Pod has ended for good."""
     return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+def most_at_a_time(record: Record, limits: Limits) -> Counter[str]:
+    """How many clusters, jobs and workers ran at a time, at most, which was never more than the limits.
+
+    A cluster runs as long as any of its Pods has not ended, terminating ones included. So does a job until its run has
+    ended; what is left of its cluster then counts no more.
+    """
+    kinds = {change.uid: change.kind for change in record.changes}
+    owners = {change.uid: controller(change.manifest) for change in record.changes}
+    ended, present, most = set[str](), dict[str, str](), Counter[str]()
+    workers = set[str]()
+
+    for change in sorted([*record.history("DaskJob"), *record.history("Pod")], key=lambda c: c.version):
+        if change.kind == "DaskJob":
+            (ended.add if ending(change.manifest) else ended.discard)(change.uid)
+            continue
+        root = change.uid
+        while owners.get(root):
+            root = owners[root]
+        if change.type == "DELETED" or is_finished(change.manifest):
+            present.pop(change.uid, None)
+            workers.discard(change.uid)
+        elif kinds.get(root) in ("DaskCluster", "DaskJob"):
+            present[change.uid] = root
+            if change.metadata["labels"].get(Label.COMPONENT) == Component.WORKER:
+                workers.add(change.uid)
+        running = Counter(kinds[uid] for uid in {*present.values()} - ended)
+        now = {"clusters": running["DaskCluster"], "jobs": running["DaskJob"], "workers": len(workers)}
+        for what, number in now.items():
+            most[what] = max(most[what], number)
+            limit = getattr(limits, what)
+            expect(number <= limit, f"{number} {what} at a time, not {limit}: {change.metadata['name']} {change.type}")
+    return most
 
 
 # --- queues -----------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from aiohttp import web
 from tests.support.fault_proxy import FaultProxy
 from tests.support.patience import Patience
 
+from dask_controller.core.limits import Limits
 from dask_controller.kube.api import ApiError
 from dask_controller.kube.client import Kubernetes
 from dask_controller.kube.credentials import Endpoint
@@ -23,10 +24,13 @@ from dask_controller.kube.workqueue import Queue
 from dask_controller.schedulers.pollers import SchedulerPollers
 from dask_controller.shell.caches import Caches, Key
 from dask_controller.shell.caller import OPERATOR
+from dask_controller.shell.limited import take_places
+from dask_controller.shell.places import Places
 from dask_controller.shell.reconcile import Reconciler
 from dask_controller.shell.wakeups import wake_by
 from dask_crds.kinds import RESOURCES
 from dask_crds.model import KINDS
+from dask_crds.names import Label
 
 from .kueue import Kueue
 from .observer import Manifest, Record, Violation
@@ -44,28 +48,34 @@ TIMEOUT_SECONDS = 4.0
 QUIET_SECONDS, QUIET_LOOKS = 1.0, 20
 #: How long anything may take; the slowest faults cost a few seconds each.
 PATIENCE_SECONDS = 90.0
+#: What a namespace may have at a time where the operator has limits.
+LIMITS = Limits(jobs=2, clusters=2, workers=4)
 #: Seconds that a place whose Pods fail at once stays empty, and after which what was refused is tried again. These are
 #: shorter than in earnest too.
 SHORT_LIFE_SECONDS = 6.0
 RETRY_SECONDS = 3.0
 
 
-async def operate(endpoint: Endpoint, namespace: str, queue: Queue[Key], *, queued: bool = False) -> None:
+async def operate(
+    endpoint: Endpoint, namespace: str, queue: Queue[Key], *, queued: bool = False, limits: Limits | None = None
+) -> None:
     """An operator until cancelled: `dask_controller.shell.main.run` for one namespace, without kopf and probes.
 
     It knows of Kueue where ``queued``.
     """
+    places = Places(limits, Label.OWNER, queue.add_after) if limits is not None else None
     async with (
         Kubernetes(endpoint, OPERATOR, timeout_seconds=TIMEOUT_SECONDS) as kubernetes,
         asyncio.TaskGroup() as tasks,
     ):
-        caches = Caches(kubernetes, [namespace], wake_by(queue.add_after))
+        caches = Caches(kubernetes, [namespace], wake_by(queue.add_after), places=places)
         for informer in caches.informers.values():
             tasks.create_task(informer.run())
         if queued:
             tasks.create_task(_follow_queues(caches))
             await caches.queues.known.wait()
         await caches.synced()
+        await _take_places(caches, kubernetes, namespace)
         for kind in KINDS:
             tasks.create_task(_waker(kubernetes, namespace, queue, kind).run())
         pollers = SchedulerPollers[Key](lambda key, _: queue.add(key))
@@ -80,6 +90,14 @@ async def _follow_queues(caches: Caches) -> None:
         try:
             await caches.queues.run()
         except ApiError:  # in earnest the process ends, and the next one asks again
+            await asyncio.sleep(0.1)
+
+
+async def _take_places(caches: Caches, kubernetes: Kubernetes, namespace: str) -> None:
+    while True:
+        try:
+            return await take_places(caches, kubernetes, [namespace])
+        except ApiError:  # likewise
             await asyncio.sleep(0.1)
 
 
@@ -103,6 +121,7 @@ class Site:
         stranger: who plays the deeds.
         queued: whether what it is about waits for quota.
         kueue: who grants that.
+        limits: those of the operator.
     """
 
     def __init__(self, arena: Arena, namespace: str, schedule: Schedule) -> None:
@@ -120,6 +139,7 @@ class Site:
             self.record.seen = schedulers.seen
         self.queued = self.scenario.startswith("queued")
         self.kueue = Kueue(arena.hand, self.record, self.script.stir)
+        self.limits = LIMITS if self.scenario.startswith("limited") else None
         self._restart = asyncio.Event()
         self._queue: Queue[Key] = Queue()
 
@@ -219,7 +239,9 @@ class Site:
             relay.answered = answered
             relay.before = self._before
             self._queue = Queue(expected=ApiError)
-            operator = asyncio.create_task(operate(relay.endpoint, self.namespace, self._queue, queued=self.queued))
+            operator = asyncio.create_task(
+                operate(relay.endpoint, self.namespace, self._queue, queued=self.queued, limits=self.limits)
+            )
             restart = asyncio.create_task(self._restart.wait())
             self.script.starts += 1
             try:

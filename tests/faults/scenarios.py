@@ -8,6 +8,7 @@ from typing import Any
 
 from dask_crds import names
 from dask_crds.names import Label, Port
+from dask_crds.reasons import Reason
 
 from .invariants import (
     check_cluster,
@@ -23,6 +24,7 @@ from .invariants import (
     is_finished,
     is_ready,
     lacking,
+    most_at_a_time,
     run,
     untrue,
 )
@@ -232,7 +234,99 @@ async def worker_group(site: Site) -> None:
     _check(site)
 
 
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+def _within_limits(site: Site, what: str) -> None:
+    """Never more ran than may; and all that may, where nothing went wrong."""
+    assert site.limits is not None
+    most, limit = most_at_a_time(site.record, site.limits), getattr(site.limits, what)
+    undisturbed = not (site.script.schedule.faults or site.strange)
+    assert most[what] == limit or not undisturbed, (
+        f"{most[what]} {what} at a time, though there were places for {limit}"
+    )
+    _check(site)
+
+
+async def _limited_jobs(site: Site) -> None:
+    """Four jobs run two at a time, all to their end but one that its user deletes while it runs."""
+    endless, ending_jobs = f"{site.name}-1", [site.name, *(f"{site.name}-{n}" for n in (2, 3))]
+    cluster = {"spec": _cluster_spec(site, 1)}
+    for name in (endless, *ending_jobs):
+        noted = {} if name == endless else {"metadata": {"annotations": {"test.dask.org/exit-code": "0"}}}
+        runner = {**noted, "spec": {**_container("runner", "dask:1"), "restartPolicy": "Never"}}
+        await site.apply(_resource("DaskJob", name, {"job": runner, "cluster": cluster}))
+
+    def ended(*wanted: str) -> bool:
+        return all(_has_ended(functools.partial(site.record.get, "DaskJob", name), "") for name in wanted)
+
+    await site.until(lambda: any(map(ended, ending_jobs)), "a job ends")
+    await site.delete("DaskJob", endless)
+    await site.until(lambda: ended(*ending_jobs), "all jobs end")
+    await site.settled()
+    await site.stranger.rest()
+    await site.settled()
+    await site.restarted_in_silence()
+    for name in ending_jobs:
+        found = site.record.get("DaskJob", name)
+        assert ending(found) == "Complete" or site.stranger.losses > 3, f"{name} has {ending(found)}"
+        await site.delete("DaskJob", name)
+    await site.empty()
+    _within_limits(site, "jobs")
+
+
+async def _limited_clusters(site: Site) -> None:
+    """Three clusters run two at a time, and share the workers that there may be; what one gives back the others get."""
+    first, second, third = site.name, f"{site.name}-1", f"{site.name}-2"
+
+    async def sized(name: str, replicas: int, **fields: Any) -> None:
+        await site.apply(_resource("DaskCluster", name, {**_cluster_spec(site, replicas), **fields}))
+
+    async def run(wanted: dict[str, int]) -> None:
+        def there() -> dict[str, int]:
+            return {name: len(_workers(site, names.default_group(name))) for name in wanted}
+
+        await site.until(lambda: there() == wanted, f"there are workers {wanted}", why=lambda: f"there are {there()}")
+
+    for name in (first, second, third):
+        await sized(name, 2)
+    waiting = functools.partial(_waiting, site, first, second, third)
+    await site.until(lambda: len(waiting()) == 1 or site.strange, "one waits for its place in line")
+    gone = next(name for name in (second, third) if name not in waiting())
+    left = third if gone == second else second
+    await site.delete("DaskCluster", gone)
+    await run({first: 2, left: 2})
+    await sized(first, 4)
+    await sized(left, 2, suspend=True)
+    await run({first: 4, left: 0})
+    await sized(left, 2)
+    await sized(first, 1)
+    await run({first: 1, left: 2})
+    await site.settled()
+    await site.stranger.rest()
+    await run({first: 1, left: 2})
+    for name in (first, left):
+        await site.until(lambda name=name: is_ready(site.record.get("DaskCluster", name)), f"{name} is ready")
+    await site.restarted_in_silence()
+    for name in (first, left):
+        await _goes(site, "DaskCluster", name)
+    await site.empty()
+    check_cluster(site.record, site.stranger.made_again)
+    _within_limits(site, "clusters")
+
+
+def _waiting(site: Site, *clusters: str) -> list[str]:
+    """Those that have been told that they wait for a limit."""
+
+    def reason(name: str) -> str:
+        status = (site.record.get("DaskCluster", name) or {}).get("status") or {}
+        return next((c["reason"] for c in status.get("conditions") or () if c["type"] == "Admitted"), "")
+
+    return [name for name in clusters if reason(name) == Reason.LIMIT_REACHED]
+
+
 CLUSTERS: dict[str, Scenario] = {"cluster": cluster}
 GROUPS: dict[str, Scenario] = {"worker-group": worker_group}
 QUEUED: dict[str, Scenario] = {"queued-cluster": cluster, "queued-job": _job}
-ALL = QUEUED | JOBS | RETRIED | CLUSTERS | GROUPS
+LIMITED: dict[str, Scenario] = {"limited-cluster": _limited_clusters, "limited-job": _limited_jobs}
+ALL = QUEUED | LIMITED | JOBS | RETRIED | CLUSTERS | GROUPS

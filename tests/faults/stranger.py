@@ -316,7 +316,7 @@ class Stranger:
 
     @property
     def of_job(self) -> bool:
-        return self.site.scenario.startswith(("job", "queued-job"))
+        return self.site.scenario.startswith(("job", "queued-job", "limited-job"))
 
     @property
     def name(self) -> str:

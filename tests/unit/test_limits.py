@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -31,7 +33,7 @@ from dask_controller.core.worker_group import plan_worker_group
 from dask_controller.core.worker_group_status import worker_group_status
 from dask_controller.shell.caches import Caches, Key
 from dask_controller.shell.dispatch import snapshot
-from dask_controller.shell.limited import forget
+from dask_controller.shell.limited import forget, take_places
 from dask_controller.shell.places import Places
 from dask_crds import names
 from dask_crds.model import DaskAutoscalerStatus, DaskJobStatus, RollingUpdate, UpdateStrategy, dump
@@ -401,6 +403,143 @@ def test_what_has_the_name_of_another_one_has_its_own_claim() -> None:
     assert world.see(another).places.count == 1, "a worker of the one before is still there"
     world.caches.pods.remove("p0")
     assert world.see(another).places.count == 2
+
+
+class Empty(SimpleNamespace):
+    """An API server without jobs."""
+
+    async def pages(self, *_: Any) -> AsyncIterator[Any]:
+        for page in getattr(self, "of_jobs", ()):
+            yield page
+
+
+def runs(world: World, of: Any) -> str:
+    """A cluster has a scheduler and a worker, whose uid is returned."""
+    world.run(of)
+    deployment = f"uid-Deployment-{names.scheduler(of.name)}"
+    sets = {
+        "kind": "ReplicaSet",
+        "metadata": _child(f"{of.name}-rs", "Deployment", deployment, {Label.CLUSTER: of.name}),
+    }
+    world.put(sets)
+    world.put(_pod(f"{of.name}-scheduler-1", "ReplicaSet", f"uid-ReplicaSet-{of.name}-rs", of.name, "scheduler"))
+    workers = group(f"{of.name}-default", cluster_name=of.name)
+    world.put({"apiVersion": names.API_VERSION, "kind": workers.kind, **dump(workers)})
+    world.put(_pod(f"{of.name}-worker-1", "DaskWorkerGroup", workers.uid, of.name, "worker"))
+    return f"uid-Pod-{of.name}-worker-1"
+
+
+def collected(world: World, of: Any) -> None:
+    """Kubernetes has collected all of a deleted cluster but its Pods."""
+    world.caches.deployments.remove(f"uid-Deployment-{names.scheduler(of.name)}")
+    world.caches.replica_sets.remove(f"uid-ReplicaSet-{of.name}-rs")
+    world.caches.groups.remove(f"uid-{of.name}-default")
+    forget(world.caches, Key("DaskCluster", NAMESPACE, of.name))
+
+
+def test_a_deleted_cluster_has_its_place_until_its_pods_are_gone() -> None:
+    world = World(clusters=1)
+    first, second = at(cluster("a"), 0), at(cluster("b"), 1)
+    world.see(first)
+    worker = runs(world, first)
+    world.see(first)
+    world.delete(first)
+    assert world.see(second).queued.limited is not None
+    collected(world, first)
+    assert world.see(second).queued.limited is not None, "what has made its Pods has gone, and they have not"
+    world.caches.pods.remove("uid-Pod-a-scheduler-1")
+    forget(world.caches, Key("DaskCluster", NAMESPACE, "a"))
+    assert world.see(second).queued.limited is not None
+    assert world.woken[-1] == Key("DaskCluster", NAMESPACE, "a"), "of workers no watch tells it"
+    world.caches.pods.remove(worker)
+    forget(world.caches, Key("DaskCluster", NAMESPACE, "a"))
+    assert world.see(second).queued is None
+    assert not world.caches.places.makers.keys() - {second.uid}
+
+
+def test_a_new_cluster_of_the_same_name_waits_for_the_pods_of_the_one_before() -> None:
+    world = World(clusters=1)
+    first = at(cluster("a"), 0)
+    world.see(first)
+    worker = runs(world, first)
+    world.see(first)
+    world.caches.clusters.remove(first.uid)
+    again = at(cluster("a"), 1, uid="another")
+    assert world.see(again).queued.limited is not None
+    collected(world, first)
+    world.caches.pods.remove("uid-Pod-a-scheduler-1")
+    assert world.see(again).queued.limited is not None
+    world.caches.pods.remove(worker)
+    assert world.see(again).queued is None
+
+
+def test_workers_of_a_users_group_are_those_of_the_cluster_that_is_there() -> None:
+    world = World(clusters=2)
+    first = at(cluster("a"), 0)
+    world.see(first)
+    users = group("mine", cluster_name="a", owned=False)
+    world.put({"apiVersion": names.API_VERSION, "kind": users.kind, **dump(users)})
+    world.put(_pod("mine-worker-1", "DaskWorkerGroup", users.uid, "a", "worker"))
+    world.see(first)
+    world.caches.clusters.remove(first.uid)
+    world.see(at(cluster("a"), 1, uid="another"))
+    assert world.see(at(cluster("b"), 2)).queued is None
+
+
+def test_a_deleted_job_has_its_place_until_its_pods_are_gone() -> None:
+    world = World(jobs=1)
+    first, second = at(job("a"), 0), at(job("b"), 1)
+    world.see(first)
+    world.put({"kind": "Job", "metadata": _child("a-runner", "DaskJob", first.uid, {Label.CLUSTER: "a"})})
+    world.put(_pod("a-runner-1", "Job", "uid-Job-a-runner", "a", "job-runner"))
+    world.see(first)
+    world.delete(first)
+    world.caches.jobs.remove("uid-Job-a-runner")
+    world.delete(first)
+    assert world.see(second).queued.limited is not None
+    world.caches.pods.remove("uid-Pod-a-runner-1")
+    world.delete(first)
+    assert world.see(second).queued is None
+
+
+async def test_whoever_begins_to_lead_counts_pods_of_what_is_gone() -> None:
+    world = World(clusters=1, jobs=1)
+    first, second = at(cluster("a"), 0), at(cluster("b"), 1)
+    worker = runs(world, first)
+    collected(world, first)
+    await take_places(world.caches, Empty(), None)
+    assert world.see(second).queued.limited is not None
+    assert world.see(at(job("j"), 1)).queued.limited is not None, "it may have been a job's"
+    assert {*world.woken} == {Key(kind, NAMESPACE, "a") for kind in ("DaskCluster", "DaskJob")}
+    for pod in ("uid-Pod-a-scheduler-1", worker):
+        world.caches.pods.remove(pod)
+    for kind in ("DaskCluster", "DaskJob"):
+        forget(world.caches, Key(kind, NAMESPACE, "a"))
+    assert world.see(second).queued is None
+    assert world.see(at(job("j"), 1)).queued is None
+
+
+async def test_whoever_begins_to_lead_counts_what_runs_once() -> None:
+    world = World(clusters=2)
+    first = at(cluster("a"), 0)
+    world.see(first)
+    runs(world, first)
+    world.caches.places = Places(Limits(clusters=2), Label.OWNER, lambda *_: None)
+    await take_places(world.caches, Empty(), None)
+    assert world.see(at(cluster("b"), 1)).queued is None
+    assert world.see(at(cluster("c"), 2)).queued.limited is not None
+
+
+def _child(name: str, owner_kind: str, owner: str, labels: dict[str, str] | None = None) -> dict[str, Any]:
+    """Metadata of what has that controller."""
+    reference = {"apiVersion": names.API_VERSION, "kind": owner_kind, "name": "x", "uid": owner, "controller": True}
+    return {"name": name, "namespace": NAMESPACE, "labels": labels or {}, "ownerReferences": [reference]}
+
+
+def _pod(name: str, owner_kind: str, owner: str, cluster: str, component: str) -> dict[str, Any]:
+    labels = {Label.CLUSTER: cluster, Label.COMPONENT: component}
+    fields = _child(name, owner_kind, owner, labels)
+    return {"kind": "Pod", "metadata": fields, "spec": {"containers": []}, "status": {"phase": "Running"}}
 
 
 def _pod_manifest(of: Any, ordinal: int) -> dict[str, Any]:

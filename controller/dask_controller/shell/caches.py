@@ -271,7 +271,7 @@ def named(children: Iterable[CachedChild], name: str) -> Manifest | None:
 
 
 def _replica_set_index(replica_set: CachedReplicaSet) -> Iterable[Any]:
-    return ((replica_set.namespace, replica_set.deployment_uid),)
+    return (replica_set.namespace, replica_set.deployment_uid), (replica_set.namespace, replica_set.uid)
 
 
 def _by_cluster(child: CachedChild) -> Iterable[Any]:

@@ -126,7 +126,7 @@ def _job(caches: Caches, job: DaskJob) -> ObservedJob:
     found: Any = next(iter(caches.clusters.by_index(key)), None)
     cluster = found.value if found is not None and isinstance(found.value, DaskCluster) else None
     runner = named(caches.jobs.by_index(key), names.runner(job.name))
-    queued = limited_job(caches, job, queued_job(caches, job, runner), runner)
+    queued = limited_job(caches, job, queued_job(caches, job, runner))
     return ObservedJob(
         job=job_as_admitted(job, queued),
         cluster=cluster,

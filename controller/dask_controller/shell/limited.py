@@ -6,7 +6,8 @@ What names a queue of Kueue is none of it: its queue decides.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,15 +19,17 @@ from dask_crds.model import DaskCluster, DaskJob, DaskObject, DaskWorkerGroup, I
 from dask_crds.names import Label
 
 from ..core import shown
-from ..core.limits import WorkerPlaces, waits
+from ..core.cached_resource import CachedResource
+from ..core.limits import LIMITED, WorkerPlaces, waits
 from ..core.observed import ObservedGroup
 from ..core.ownership import owner_uid
 from ..core.queue import Queued, has_ended
 from ..core.worker_group import alive, desired_replicas
 from ..kube.client import Kubernetes
-from .caches import Caches, Key, named
+from .caches import Caches, Key
+from .in_use import Makers, has_pods, makers, of_nobody, remains
 from .places import Grant, Places, Who
-from .queued import cluster_of, job_uid, pods_of_job, scheduler_and_workers
+from .queued import cluster_of, job_uid
 
 
 def limited_cluster(
@@ -40,9 +43,9 @@ def limited_cluster(
         queued: what is known of its queue.
         its_own: whether it is the cluster itself that is looked at: nobody else gives its place back.
     """
-    if caches.places is None or job_uid(cluster):  # a job has a place for all that is its own
+    places, key = caches.places, Key(cluster.kind, cluster.namespace, cluster.name)
+    if places is None or places.limit(key) is None or job_uid(cluster):  # a job has a place for all that is its own
         return queued
-    places = caches.places
     if queued is not None and queued.name:
         if its_own:
             places.leave(cluster.uid)
@@ -52,11 +55,12 @@ def limited_cluster(
     wants, who = int(not cluster.spec.suspend), _who(places, cluster, cluster.metadata)
     if its_own:
         forget(caches, who.key, but=cluster.uid)
-    has = _runs(caches, cluster) or _keeps_place(places, who, _may_run(caches, cluster))
+    made_by = makers(caches, key, cluster.uid)
+    has = _runs(caches, cluster, made_by) or _keeps_place(places, who, made_by)
     return _in_line(places.ask(who, wants, int(has)), queued, suspended=not wants)
 
 
-def limited_job(caches: Caches, job: DaskJob, queued: Queued | None, runner: Mapping[str, Any] | None) -> Queued | None:
+def limited_job(caches: Caches, job: DaskJob, queued: Queued | None) -> Queued | None:
     """The same of a job."""
     places = caches.places
     if places is None:
@@ -64,13 +68,16 @@ def limited_job(caches: Caches, job: DaskJob, queued: Queued | None, runner: Map
     who = _who(places, job, job.metadata)
     forget(caches, who.key, but=job.uid)
     places.jobs[who.key] = job.uid, who.owner
+    if places.limit(who.key) is None:
+        return queued
     if queued is not None and queued.name:
         places.leave(job.uid)
         return queued
     ended = has_ended(job)
     wants, has = int(not (job.spec.suspend or ended)), False
     if not ended:
-        has = _job_runs(caches, job, runner) or _keeps_place(places, who, _job_may_run(caches, job, runner))
+        made_by = makers(caches, who.key, job.uid)
+        has = _job_runs(caches, job, made_by) or _keeps_place(places, who, made_by)
     return _in_line(places.ask(who, wants, int(has)), queued, suspended=not wants)
 
 
@@ -89,16 +96,27 @@ def limited_group(caches: Caches, o: ObservedGroup) -> WorkerPlaces | None:
 
 
 def forget(caches: Caches, key: Key, *, but: str = "") -> None:
-    """Take note that a resource is gone, or going; its workers have their places until they are gone, too.
+    """Take note that a resource is gone, or going; what it has made has its places until that is gone, too.
 
     Args:
         caches: the watch caches.
         key: the resource.
         but: uid of what has that name now.
     """
-    if caches.places is not None:
-        is_group, pods = key.kind == "DaskWorkerGroup", caches.pods
-        caches.places.gone(key, lambda uid: alive(pods.by_index((key.namespace, uid))) if is_group else 0, but=but)
+    places = caches.places
+    if places is None:
+        return
+
+    def has(uid: str) -> int:
+        if key.kind == "DaskWorkerGroup":
+            return alive(caches.pods.by_index((key.namespace, uid)))
+        if not remains(caches, key, uid, but=but):
+            return 0
+        places.look_again(key)  # who watches Pods of workers wakes their group
+        return 1
+
+    if key.kind in LIMITED:
+        places.gone(key, has, but=but)
 
 
 async def take_places(caches: Caches, kubernetes: Kubernetes, namespaces: Sequence[str] | None) -> None:
@@ -111,29 +129,48 @@ async def take_places(caches: Caches, kubernetes: Kubernetes, namespaces: Sequen
     if places is None:
         return
     scopes: Sequence[str | None] = namespaces or [None]
+    there, ended = set[str](), set[Key]()
     for namespace in scopes:
         async with contextlib.aclosing(kubernetes.pages(RESOURCES["DaskJob"], namespace)) as pages:
             async for page in pages:
                 for job in _readable(page.items):
-                    _take_job(caches, places, job)
+                    there |= _take_job(caches, places, job)
+                    if has_ended(job):
+                        ended.add(Key(job.kind, job.namespace, job.name))
     for found in caches.clusters.store.values():
-        cluster = None if found.deleting else found.value
-        if isinstance(cluster, DaskCluster) and not job_uid(cluster) and not _names_queue(cluster):
-            wants = int(not cluster.spec.suspend)
-            places.ask(_who(places, cluster, cluster.metadata), wants, int(_runs(caches, cluster)), share=False)
+        there |= _take_cluster(caches, places, found)
     for found in caches.groups.store.values():
         group = None if found.deleting else found.value
         if isinstance(group, DaskWorkerGroup):
             _take_group(caches, places, group)
+    _take_remains(caches, places, frozenset(there), ended)
     places.share()
 
 
-def _take_job(caches: Caches, places: Places, job: DaskJob) -> None:
+def _take_job(caches: Caches, places: Places, job: DaskJob) -> frozenset[str]:
+    """Returns what makes its Pods."""
     who = _who(places, job, job.metadata)
     places.jobs[who.key] = job.uid, who.owner
-    if not _names_queue(job) and not has_ended(job):
-        runner = named(caches.jobs.by_index((job.namespace, job.name)), names.runner(job.name))
-        places.ask(who, int(not job.spec.suspend), int(_job_runs(caches, job, runner)), share=False)
+    made_by = makers(caches, who.key, job.uid)
+    if places.limit(who.key) is not None and not _names_queue(job) and not has_ended(job):
+        wants = int(not (job.spec.suspend or job.metadata.get("deletionTimestamp")))
+        places.ask(who, wants, int(_job_runs(caches, job, made_by)), share=False)
+    return made_by.uids
+
+
+def _take_cluster(caches: Caches, places: Places, found: CachedResource) -> frozenset[str]:
+    """The same of a cluster."""
+    key = Key(found.kind, found.namespace, found.name)
+    made_by = makers(caches, key, str(found.manifest["metadata"]["uid"]))
+    cluster = found.value
+    if (
+        places.limit(key) is not None
+        and isinstance(cluster, DaskCluster)
+        and not (job_uid(cluster) or _names_queue(cluster))
+    ):
+        wants = int(not (cluster.spec.suspend or found.deleting))
+        places.ask(_who(places, cluster, cluster.metadata), wants, int(_runs(caches, cluster, made_by)), share=False)
+    return made_by.uids
 
 
 def _take_group(caches: Caches, places: Places, group: DaskWorkerGroup) -> None:
@@ -142,6 +179,24 @@ def _take_group(caches: Caches, places: Places, group: DaskWorkerGroup) -> None:
     if cluster is None or not _names_queue(cluster):
         wants = max(has, group.status.desired_replicas or 0)
         places.ask(_whose_workers(places, group, cluster), wants, has, share=False)
+
+
+def _take_remains(caches: Caches, places: Places, there: frozenset[str], ended: Collection[Key]) -> None:
+    """What is left of those that are gone has their places; nobody knows whose they were.
+
+    Nor whether a cluster was a job's, so it has a place of either kind.
+    """
+    left = defaultdict[Key, set[str]](set)
+    for key, maker in of_nobody(caches, there):
+        of_job = key._replace(kind="DaskJob")
+        for each in (key, of_job):
+            if of_job not in ended:
+                left[each].add(maker)
+    for key, uids in left.items():
+        who = Who(key, f"what is left of {key}", "", "")
+        if places.ask(who, 0, 1, share=False) is not None:
+            places.makers[who.uid] = frozenset(uids)
+            places.look_again(key)
 
 
 def _in_line(granted: Grant | None, queued: Queued | None, *, suspended: bool) -> Queued | None:
@@ -173,40 +228,34 @@ def _names_queue(it: DaskObject) -> bool:
     return bool((it.metadata.get("labels") or {}).get(Label.QUEUE))
 
 
-def _keeps_place(places: Places, who: Who, may_run: bool) -> bool:
-    """Whether somebody has a place because Pods may come yet, of which no watch tells when that is over."""
+def _keeps_place(places: Places, who: Who, made_by: Makers) -> bool:
+    """Whether somebody has a place because Pods may come yet, of which no watch tells when that is over.
+
+    Of one that waits that would be no reason to let it in.
+    """
     granted = places.look(who.uid)
-    keeps = may_run and granted is not None and granted.places > 0
+    keeps = made_by.due and granted is not None and granted.places > 0
     if keeps:
         places.look_again(who.key)
     return keeps
 
 
-def _runs(caches: Caches, cluster: DaskCluster) -> bool:
+def _runs(caches: Caches, cluster: DaskCluster, made_by: Makers) -> bool:
     """Whether anything of a cluster runs, is about to, or is not gone yet: whoever says so has a place for it."""
-    deployment = caches.deployment(cluster.namespace, cluster.name)
-    if deployment is not None and owner_uid(deployment) == cluster.uid and deployment["spec"].get("replicas"):
-        return True
-    pods, _ = scheduler_and_workers(caches, cluster)
-    return alive(pods) > 0
+    runs = has_pods(caches, Key(cluster.kind, cluster.namespace, cluster.name), cluster.uid, made_by)
+    return runs or _has_scheduler(caches, cluster)
 
 
-def _may_run(caches: Caches, cluster: DaskCluster) -> bool:
-    """Whether Pods of a cluster that has run may come yet; of one that waits that would be no reason to let it in."""
-    return scheduler_and_workers(caches, cluster)[1] > 0
-
-
-def _job_runs(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) -> bool:
+def _job_runs(caches: Caches, job: DaskJob, made_by: Makers) -> bool:
     """Whether anything of a job runs, likewise."""
-    cluster = cluster_of(caches, job)
-    if cluster is not None and (not cluster.spec.suspend or _runs(caches, cluster)):
-        return True
-    return alive(pods_of_job(caches, job, runner)[0]) > 0
+    runs, cluster = has_pods(caches, Key(job.kind, job.namespace, job.name), job.uid, made_by), cluster_of(caches, job)
+    return runs or (cluster is not None and (not cluster.spec.suspend or _has_scheduler(caches, cluster)))
 
 
-def _job_may_run(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) -> bool:
-    """Whether Pods of a job that has run may come yet, likewise."""
-    return pods_of_job(caches, job, runner)[1] > 0
+def _has_scheduler(caches: Caches, cluster: DaskCluster) -> bool:
+    deployment = caches.deployment(cluster.namespace, cluster.name)
+    mine = deployment is not None and owner_uid(deployment) == cluster.uid
+    return mine and bool((deployment or {})["spec"].get("replicas"))
 
 
 def _readable(items: Iterable[msgspec.Raw]) -> Iterator[DaskJob]:

@@ -50,6 +50,8 @@ class Places:
         self.limits, self.owner_key, self._wake = limits, owner_key, wake
         #: Uid and owner of jobs: their clusters do not have their labels.
         self.jobs: dict[Key, tuple[str, str]] = {}
+        #: By uid of a cluster or job that has a place: what has made its Pods, see `in_use`.
+        self.makers: dict[str, frozenset[str]] = {}
         self._lines: dict[tuple[str, str, str], Line] = {}
         self._claims: dict[str, tuple[Key, tuple[str, str, str]]] = {}  # by uid
         self._uids: dict[Key, dict[str, None]] = {}
@@ -141,6 +143,7 @@ class Places:
 
     def _forget(self, uid: str) -> None:
         key, at = self._claims.pop(uid)
+        self.makers.pop(uid, None)
         self._uids[key].pop(uid, None)
         if not self._uids[key]:
             del self._uids[key]
