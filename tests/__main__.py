@@ -36,6 +36,7 @@ def check(python: str, arguments: list[str]) -> int:
     """All checks; goes on after a failure, so that one run shows everything."""
     tools = Path(python).parent
     environment = os.environ | {"PATH": f"{tools}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would compile the same modules
     # Node's warning about its own age hides ours, https://aws.github.io/jsii/user-guides/lib-user/language-specific/
     environment.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
     failed = []

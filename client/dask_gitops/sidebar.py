@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -167,22 +167,28 @@ def size(cluster: Mapping[str, Any]) -> tuple[int, int]:
     return max(int(cpu), 1), int(memory)
 
 
-def _jupyter_server_extension_points() -> list[dict[str, str]]:
-    return [{"module": "dask_gitops.sidebar"}]
+async def watch(manager: Any, warn: Callable[[DaskGitopsError], None]) -> None:
+    """Keep a manager informed, until it is cancelled.
 
-
-def _load_jupyter_server_extension(server: Any) -> None:
-    """Called by the Jupyter server as it starts."""
-    from dask_labextension.manager import manager
-
-    async def look() -> None:
-        sidebar = None
+    Args:
+        manager: see `Sidebar`.
+        warn: told why there was nothing to see.
+    """
+    sidebar = None
+    try:
         while True:
             try:
                 sidebar = sidebar or Sidebar(manager, await Access.open())
                 await sidebar.refresh()
             except DaskGitopsError as error:
-                server.log.warning("dask_gitops.sidebar: %s", error)
+                warn(error)
             await asyncio.sleep(_INTERVAL)
+    finally:
+        if sidebar is not None:
+            await sidebar.close()
 
-    server.io_loop.add_callback(look)
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    from .jupyter_server import SidebarApp
+
+    return [{"module": SidebarApp.__module__, "app": SidebarApp}]

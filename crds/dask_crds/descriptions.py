@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -12,7 +13,8 @@ from .model import KINDS
 from .model.shared import Value
 
 
-def schema_components() -> dict[str, dict[str, Any]]:
+@cache
+def schema_components() -> Mapping[str, Mapping[str, Any]]:
     """JSON Schema of each struct of the model, by the name with which others refer to it."""
     _, components = msgspec.json.schema_components(KINDS.values(), ref_template="{name}")
     for struct in _below(Value):

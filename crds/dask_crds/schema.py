@@ -134,7 +134,7 @@ def _embedded(node: Mapping[str, Any], components: Mapping[str, Any], path: str)
             yield from _embedded(child, components, f"{path}.{field}")
 
 
-def _structural(node: dict[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
+def _structural(node: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
     """Bring one msgspec JSON Schema node, and all below it, into structural form."""
     if "x-default" in node:
         rest = {key: value for key, value in node.items() if key != "x-default"}

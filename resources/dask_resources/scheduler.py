@@ -101,7 +101,7 @@ def _target_port(cluster: DaskCluster) -> int | None:
 
 def comm_port(cluster: DaskCluster) -> Mapping[str, Any] | None:
     """The port of the Service at which clients and workers find the scheduler; ``None`` if that cannot be told."""
-    ports: Sequence[Mapping[str, Any]] = scheduler_service(cluster)["spec"]["ports"]
+    ports: Sequence[Mapping[str, Any]] = _service_spec(cluster)["ports"]
     name = Port.TLS.name if certificates_of(cluster) else Port.COMM.name
     for field, value in (("name", name), ("port", Port.COMM.number)):
         found = next((port for port in ports if port.get(field) == value), None)
@@ -143,6 +143,22 @@ def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
     The port for orders is added to the user's, too: the hooks of workers find it there. With TLS the port ``tcp-comm``
     is called what it is then, and another one of that name leads to the Pod's loopback: unchanged clients forward it.
     """
+    spec = _service_spec(cluster)
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": child_metadata(
+            cluster,
+            names.scheduler(cluster.name),
+            template=cluster.spec.scheduler.service_metadata,
+            labels=selector(cluster.name),
+            annotations={Annotation.REVISION: revision(spec)},
+        ),
+        "spec": spec,
+    }
+
+
+def _service_spec(cluster: DaskCluster) -> dict[str, Any]:
     spec: ServiceSpec = cluster.spec.scheduler.service or {}
     defaults: dict[str, Any] = {
         "selector": selector(cluster.name),
@@ -166,18 +182,7 @@ def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
         ports = _named(filled["ports"])
         ports = _with_loopback_port(cluster, ports) if certificates_of(cluster) else ports
         filled["ports"] = [*ports, *_control_port(ports)]
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": child_metadata(
-            cluster,
-            names.scheduler(cluster.name),
-            template=cluster.spec.scheduler.service_metadata,
-            labels=selector(cluster.name),
-            annotations={Annotation.REVISION: revision(filled)},
-        ),
-        "spec": filled,
-    }
+    return filled
 
 
 def _named(ports: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

@@ -27,6 +27,7 @@ PAUSE = "registry.k8s.io/pause:3.10.1"
 DASK = "ghcr.io/dask/dask"
 DASK_VERSION = "2026.8.0"
 NOTEBOOK = "notebook.test/dask-gitops:1"  #: nobody publishes it
+LAB = "lab.test/dask-gitops:1"  #: the same
 OPERATOR = "ghcr.io/dask-gitops/operator:0.1.0"  #: as in dist/; a test compares them
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -125,6 +126,17 @@ def notebook_image() -> Path:
     return _installation("notebook", "client", NOTEBOOK, ROOT, {"command": ["python3"]}, f"distributed=={DASK_VERSION}")
 
 
+def lab_image() -> Path:
+    """The same with JupyterLab and Dask's extension of it: large, and for one test, see `lab_is_wanted`."""
+    packages = [f"distributed=={DASK_VERSION}", "jupyterlab", "dask-labextension", "jupyter-server-proxy"]
+    return _installation("lab", "client", LAB, ROOT, {"command": ["jupyter", "lab"]}, *packages)
+
+
+def lab_is_wanted() -> bool:
+    """Whether that has ever been made on this machine."""
+    return any((CACHE / "images").glob("lab-*.tar"))
+
+
 def _installation(
     kind: str, extra: str, reference: str, source: Path, settings: Mapping[str, Any], *packages: str
 ) -> Path:
@@ -197,6 +209,9 @@ def _python_layer(name: str, packages: Sequence[str]) -> Path:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-compile"]
     options = ["--only-binary=:all:", f"--python-version={version}", f"--target={target}", "--ignore-installed"]
     run([*pip, *options, *packages])
+    for data in ("share", "etc"):  # where Jupyter looks
+        if (target / data).exists():
+            shutil.move(target / data, layer / "usr/local" / data)
     scripts = layer / "usr/local/bin"
     scripts.mkdir(parents=True)
     for script in sorted((target / "bin").glob("*")) if (target / "bin").exists() else []:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import subprocess
 from collections.abc import Iterator
@@ -65,6 +66,7 @@ def granted(user: str, permissions: list[rbac.Permission]) -> list[dict[str, Any
     ]
 
 
+@functools.cache
 def written() -> list[dict[str, Any]]:
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     c = chart()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from dask_gitops.access import Access
 from dask_gitops.errors import MissingRight
-from dask_gitops.sidebar import Seen, Sidebar, size
+from dask_gitops.sidebar import Seen, Sidebar, size, watch
 
 UID = "5b1c0cba-1111-2222-3333-444455556666"
 
@@ -100,6 +104,29 @@ async def test_shutting_down_suspends():
     seen = Seen(api, cluster())  # type: ignore[arg-type]
     await seen.close()
     assert api.patches == [("DaskCluster", "analytics", {"spec": {"suspend": True}})]
+
+
+async def test_nothing_is_left_open_when_the_server_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    ways: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def forwarded(*_: Any) -> AsyncIterator[str]:
+        ways.append("open")
+        yield "1234"
+        ways.append("closed")
+
+    async def opened() -> Api:
+        return Api(cluster())
+
+    monkeypatch.setattr("dask_gitops.sidebar.forwarded", forwarded)
+    monkeypatch.setattr(Access, "open", opened)
+    watching = asyncio.ensure_future(watch(Manager(), print))
+    while not ways:
+        await asyncio.sleep(0)
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
+    assert ways == ["open", "closed"]
 
 
 def test_the_size_of_a_worker_is_that_of_its_container():

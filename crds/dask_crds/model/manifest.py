@@ -54,9 +54,10 @@ def without_defaults(value: Value) -> dict[str, Any]:
 
 def _members(value: Any, is_left_out: Callable[[Value, str, Any], bool]) -> Any:
     if isinstance(value, Value):
-        fields = msgspec.structs.fields(value)
-        members = [(field, _members(getattr(value, field.name), is_left_out)) for field in fields]
-        return {field.encode_name: member for field, member in members if not is_left_out(value, field.name, member)}
+        # Not `structs.fields`, which reads all annotations of a type each time.
+        fields = zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True)
+        members = [(name, key, _members(getattr(value, name), is_left_out)) for name, key in fields]
+        return {key: member for name, key, member in members if not is_left_out(value, name, member)}
     if isinstance(value, list):
         return [_members(member, is_left_out) for member in value]
     return msgspec.to_builtins(value)

@@ -92,8 +92,8 @@ def _members(path: str, value: Any) -> Problems:
             yield from _members(f"{path}[{number}]", member)
     if not isinstance(value, msgspec.Struct):
         return
-    for field in msgspec.structs.fields(value):
-        yield from _members(f"{path}.{field.encode_name}", getattr(value, field.name))
+    for name, key in zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True):
+        yield from _members(f"{path}.{key}", getattr(value, name))
     for base in type(value).__mro__:
         if check := _CHECKS.get(base):
             yield from check(path, value)
