@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from dask_crds.kinds import DASK_KINDS, KUEUE_GROUP, QUEUES, RESOURCES, REVIEWS
+from dask_crds.kinds import DASK_KINDS, KUEUE_GROUP, QUEUES, RESOURCES, REVIEWS, VISIBILITY
 from dask_crds.names import MASTER_SECRET
 
 #: API group of Roles and of their bindings.
@@ -67,7 +67,7 @@ class Path(NamedTuple):
         return {"nonResourceURLs": [self.path], "verbs": self.verbs.split()}
 
 
-_ROWS = {**RESOURCES, **REVIEWS, **QUEUES}
+_ROWS = {**RESOURCES, **REVIEWS, **QUEUES, **VISIBILITY}
 _READ = "get list watch"
 _WRITE = "list watch create patch"  # what is missing is created, what differs is patched by server-side apply
 _KINDS = " ".join(DASK_KINDS)
@@ -106,6 +106,7 @@ LEADER_ELECTION = (Permission("Lease", "get create patch", "one replica acts, th
 QUEUE_WORKLOADS = (
     Permission("Workload", f"{_WRITE} delete", "what a cluster asks a queue for, and each worker beyond its base"),
     Permission("Workload/status", "patch", "that Pods are ready, and that quota is given back, is reported there"),
+    Permission("LocalQueue/pendingworkloads", "get", "what waits is told its place in line"),
 )
 #: Likewise; they are cluster-scoped.
 QUEUE_CLASSES = (

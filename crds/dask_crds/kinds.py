@@ -203,6 +203,11 @@ QUEUES: dict[str, ApiResource] = {
     )
 }
 
+#: What Kueue tells of those that wait, if it is asked. https://kueue.sigs.k8s.io/docs/tasks/manage/monitor_pending_workloads/
+VISIBILITY: dict[str, ApiResource] = {
+    "LocalQueue": ApiResource(f"visibility.{KUEUE_GROUP}", "v1beta2", "localqueues", "LocalQueue"),
+}
+
 #: What the API server is asked about others; it keeps none of them.
 REVIEWS: dict[str, ApiResource] = {
     row.kind: row

@@ -99,6 +99,21 @@ def test_preemption_of_two_workers_loses_nothing(node, kubectl, kube, drains: bo
         Path(file).write_text(json.dumps({key: [e._asdict() for e in events] for key, events in found.items()}))
 
 
+@pytest.mark.usefixtures("queue")
+def test_kueue_is_asked_for_the_place_of_what_waits(node, kubectl, kube):
+    """So that `test_permissions` sees it. This Kueue does not answer, which changes nothing."""
+    manifest = cluster(kube, "waits", workers=9)
+    manifest["metadata"]["labels"] = {Label.QUEUE: "team"}
+    kubectl.apply(manifest)
+
+    def asked() -> bool:
+        return any(entry.get("objectRef", {}).get("subresource") == "pendingworkloads" for entry in node.audited())
+
+    eventually(asked, seconds=60)
+    assert kubectl.condition("daskcluster", "waits", "Admitted")["reason"] == "Queued"
+    kubectl("delete", "daskcluster", "waits")
+
+
 def _preempt(kubectl: Kubectl, kube: Manifests, drains: bool) -> None:
     kubectl.apply(job(kube, **({} if drains else {"drainTimeoutSeconds": 0})))
     with load_of(kubectl) as load:

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
+from dask_crds.kinds import VISIBILITY
 from tests.cluster import ControlPlane, components
 from tests.cluster.processes import free_port
+from tests.support.aggregation import aggregated
 
 (PROGRAM,) = components.KUEUE
 NAMESPACE = "kueue-system"
@@ -23,16 +25,27 @@ USER = "kueue-controller"
 API = "kueue.x-k8s.io/v1beta2"
 #: Kinds of which its webhooks are wanted: its own, and those of its integrations that are on here.
 _WEBHOOKS = ("workload", "clusterqueue", "resourceflavor", "pod", "job", "deployment")
-#: The place of a certificate is fixed, and in a folder that is root's. Nothing else of that folder is needed here.
-_IN_A_ROOM = (
-    "mount -t tmpfs none /etc && mkdir -p /etc/kueue/metrics/certs && "
-    'cp "$0"/tls.crt "$0"/tls.key /etc/kueue/metrics/certs/ && exec "$@"'
-)
+#: The places of certificates are fixed: in a folder that is root's, of which nothing else is needed here, and in one
+#: beside all others.
+_IN_A_ROOM = """set -e; room=/mnt; mount -t tmpfs none $room
+for each in /*; do case $each in /etc|/mnt|/visibility) ;; *)
+  if [ -L $each ]; then cp -P $each $room; elif [ -d $each ]; then mkdir $room$each; mount --rbind $each $room$each; fi
+esac; done
+for place in etc/kueue/metrics/certs visibility; do
+  mkdir -p $room/$place; cp "$0"/tls.crt "$0"/tls.key $room/$place/
+done
+exec chroot $room "$@"
+"""
+#: By which it tells who is in line.
+_POSITIONS = VISIBILITY["LocalQueue"]
 
 
 @contextlib.contextmanager
-def kueue(cluster: ControlPlane, **configuration: Any) -> Iterator[None]:
-    """Kueue with its default configuration, but for what is given; all of it is gone afterwards."""
+def kueue(cluster: ControlPlane, *, tells_positions: bool = False, **configuration: Any) -> Iterator[None]:
+    """Kueue with its default configuration, but for what is given; all of it is gone afterwards.
+
+    It serves the API by which it tells who is in line only where it ``tells_positions``.
+    """
     program = components.find(PROGRAM)
     if program is None:
         pytest.skip(f"no Kueue: `python -m tests.cluster {PROGRAM}` builds it")
@@ -41,8 +54,12 @@ def kueue(cluster: ControlPlane, **configuration: Any) -> Iterator[None]:
     cluster.install_crds()  # until they are served
     cluster.kubectl("apply", "-f", "-", input=json.dumps(_object("v1", "Namespace", NAMESPACE)))
     try:
-        port = _start(cluster, program, configuration)
-        with _webhooks(cluster, port):
+        health, port, visibility = (free_port() for _ in range(3))
+        if tells_positions:
+            served = {"bindAddress": "127.0.0.1", "bindPort": visibility}
+            configuration |= {"visibilityServer": served, "featureGates": {"VisibilityOnDemand": True}}
+        _start(cluster, program, health, port, configuration)
+        with _webhooks(cluster, port), _told(cluster, visibility) if tells_positions else contextlib.nullcontext():
             yield
         cluster.processes.check()
     finally:
@@ -51,8 +68,8 @@ def kueue(cluster: ControlPlane, **configuration: Any) -> Iterator[None]:
         cluster.kubectl("delete", "--timeout=60s", "-f", folder)
 
 
-def _start(cluster: ControlPlane, program: Any, configuration: Mapping[str, Any]) -> int:
-    """Start the process; the port of its webhooks."""
+def _start(cluster: ControlPlane, program: Any, health: int, port: int, configuration: Mapping[str, Any]) -> None:
+    """Start the process with these ports for probes and webhooks."""
     certificates = cluster.folder / "kueue"
     certificates.mkdir(exist_ok=True)
     cluster.pki.issue(USER, USER, groups=["system:masters"])
@@ -60,7 +77,6 @@ def _start(cluster: ControlPlane, program: Any, configuration: Mapping[str, Any]
     cluster.pki.issue("kueue", "kueue", hosts=["127.0.0.1"])
     for part in ("crt", "key"):
         shutil.copy(cluster.pki.folder / f"kueue.{part}", certificates / f"tls.{part}")
-    health, port = free_port(), free_port()
     wanted = {
         "apiVersion": "config.kueue.x-k8s.io/v1beta2",
         "kind": "Configuration",
@@ -77,9 +93,12 @@ def _start(cluster: ControlPlane, program: Any, configuration: Mapping[str, Any]
     file = certificates / "configuration.yaml"
     file.write_text(yaml.safe_dump(wanted))
     alone = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
-    command = [*alone, "sh", "-c", _IN_A_ROOM, str(certificates), str(program), f"--config={file}"]
-    cluster.processes.start(PROGRAM, *command, env={"KUBECONFIG": str(kubeconfig)})
-    return port
+    command = [*alone, "sh", "-c", _IN_A_ROOM, str(certificates), str(program)]
+    cluster.processes.start(PROGRAM, *command, f"--config={file}", f"--kubeconfig={kubeconfig}")
+
+
+def _told(cluster: ControlPlane, port: int) -> contextlib.AbstractContextManager[None]:
+    return aggregated(cluster, _POSITIONS.group, _POSITIONS.version, port=port)
 
 
 @contextlib.contextmanager

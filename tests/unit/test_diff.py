@@ -120,6 +120,7 @@ def test_a_scheduler_is_said_to_be_replaced_if_the_operator_replaces_it(after: M
     assert isinstance(value, DaskCluster)
     live = scheduler_deployment(cluster())
     live["metadata"]["uid"] = "uid"
+    live["spec"]["template"]["spec"]["dnsPolicy"] = "ClusterFirst"  # as the API server fills in
     plan = plan_cluster(observed_cluster(value, deployment=live, scheduler_pods=(scheduler_pod(),)), NOW)
     replaced = any(isinstance(a, Apply) and a.manifest["kind"] == "Deployment" for a in plan.actions)
     changes = report([manifest(cluster())], [after]).changes

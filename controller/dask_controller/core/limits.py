@@ -197,8 +197,12 @@ def waits(limit: str, position: int) -> Problem:
 
     Few are told which they are: else whoever comes or goes would have a status written for each one that waits.
     """
-    where = f"{_NTH[position]} in line" if position < TOLD else f"more than {TOLD} are before it in line"
-    return Problem(Reason.LIMIT_REACHED, f"{limit}: {where}")
+    return Problem(Reason.LIMIT_REACHED, f"{limit}: {in_line(position)}")
+
+
+def in_line(position: int) -> str:
+    """The place of what waits behind ``position`` others, in words."""
+    return f"{_NTH[position]} in line" if position < TOLD else f"more than {TOLD} are before it in line"
 
 
 def workers_wait(places: WorkerPlaces | None, wanted: int) -> Problem | None:

@@ -50,6 +50,7 @@ class Queued(Struct, frozen=True, kw_only=True):
     unavailable: bool = False  #: whether Kueue is not there to be asked
     running: int = 0  #: Pods that are not gone, or may yet come
     ready: bool = False  #: whether scheduler and guaranteed workers are
+    position: int | None = None  #: how many wait before it in its ClusterQueue, if Kueue has said so
     limited: Problem | None = None  #: in no queue: which limit of the operator it waits for
 
     @property

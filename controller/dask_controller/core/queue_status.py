@@ -6,6 +6,7 @@ from dask_crds.model import Condition
 from dask_crds.reasons import Reason
 
 from .conditions import Standing, condition
+from .limits import in_line
 from .pod import Problem
 from .queue import Queued
 from .queue_workers import GroupQueue
@@ -63,7 +64,10 @@ def _why(q: Queued) -> Problem:
         return Problem(Reason.QUOTA_REVOKED, f"Workload {q.name} of its job is gone")
     if q.base is None:
         return Problem(Reason.QUEUED, f"{queue} is about to be asked")
-    return _words(q.base, queue)
+    words = _words(q.base, queue)
+    if q.position is None or words.reason != Reason.QUEUED or q.base.is_reserved:
+        return words
+    return Problem(words.reason, f"{words.message}; {in_line(q.position)} of its ClusterQueue")
 
 
 def _stops(q: Queued) -> Problem:

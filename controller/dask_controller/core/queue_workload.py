@@ -98,6 +98,11 @@ class Workload(Struct, frozen=True, kw_only=True):
         return self._is("Finished")
 
     @property
+    def is_pending(self) -> bool:
+        """Whether it is in line for quota."""
+        return self.active and not (self.is_reserved or self.is_finished or self.deleting)
+
+    @property
     def is_admitted(self) -> bool:
         """Whether its Pods may run."""
         return self._is("Admitted") and not (self.is_evicted or self.is_finished or self.deleting)

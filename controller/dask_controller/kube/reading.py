@@ -71,10 +71,18 @@ _Listed = TypeVar("_Listed", _List, _Table)
 class Reader(Transport):
     """The half of the client that changes nothing."""
 
-    async def get(self, kind: str, namespace: str | None, name: str) -> Manifest | None:
-        """One object, or ``None`` if there is none (404)."""
+    async def get(
+        self,
+        kind: str,
+        namespace: str | None,
+        name: str,
+        *,
+        subresource: str | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Manifest | None:
+        """One object, or a subresource of it, or ``None`` if there is none (404)."""
         try:
-            return await self._call("get", self.kinds[kind], namespace, name)
+            return await self._call("get", self.kinds[kind], namespace, name, subresource, query=query)
         except ApiError as error:
             if error.status == 404:
                 return None

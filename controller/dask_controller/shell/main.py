@@ -164,6 +164,7 @@ async def run(options: argparse.Namespace) -> None:
             supervise(lease.keep(), "leadership was lost")
         await asyncio.gather(caches.keyring.load(kubernetes), caches.synced(), caches.queues.known.wait())
         await take_places(caches, kubernetes, options.namespace)
+        supervise(caches.queues.tell_positions(), "nobody tells places in the queues of Kueue any more")
         gc.freeze()  # what was read at start lives as long as we do; collecting it over and over costs most of the CPU
         supervise(_resync(kubernetes, queue, caches.keyring, options.namespace, domain), "the resync ended")
         reconciler = await stack.enter_async_context(_reconciler(options, kubernetes, caches, pollers, queue, domain))

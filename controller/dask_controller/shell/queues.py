@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dask_crds.kinds import KUEUE_GROUP, KUEUE_VERSION, QUEUES
-from dask_crds.names import Label
+from dask_crds.names import Label, QueueRole
 from dask_crds.reasons import Reason
 from dask_resources.queue import Priority
 
@@ -21,6 +21,7 @@ from ..core.queue_workload import Flavor, PriorityClass, Workload, flavor, prior
 from ..kube.api import ApiError
 from ..kube.client import Kubernetes
 from ..kube.informer import Informer
+from .positions import Positions
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Queues:
 
     Attributes:
         informers: by kind; they are run once there is something to follow.
+        positions: places in line.
         problem: why there is nothing of it; ``None`` where there is.
         known: set when it is known whether there is; decide nothing before.
         on_admitted: called with the kind of its owner, and the seconds that it has waited, when a Workload is admitted.
@@ -52,6 +54,7 @@ class Queues:
         self._kubernetes, self._namespaces = kubernetes, namespaces
         self.problem: Problem | None = Problem(Reason.QUEUE_UNAVAILABLE, "nobody has looked yet whether there is Kueue")
         self.known = asyncio.Event()
+        self.positions = Positions(kubernetes)
         self.on_admitted: Callable[[str, float], object] = lambda _kind, _seconds: None
 
         def changed(old: Workload | None, new: Workload | None) -> None:
@@ -59,6 +62,7 @@ class Queues:
                 self.on_admitted(new.owner_kind, seconds)
             on_change(old, new)
 
+        self._on_change = on_change
         self._workloads: Informer[Workload] = Informer(
             kubernetes,
             QUEUES["Workload"],
@@ -126,6 +130,16 @@ class Queues:
             await asyncio.gather(*(informer.synced.wait() for informer in self.informers.values()))
             self.problem = None  # whom it concerns looks again by itself
             self.known.set()
+
+    async def tell_positions(self) -> None:
+        """Have those looked at whose place in line is another one, until cancelled; for whoever leads alone."""
+        while True:
+            there = self._workloads.store.values() if self.problem is None else ()
+            waiting = [w for w in there if w.role == QueueRole.BASE and w.queue and w.is_pending]
+            moved, pause = await self.positions.look(waiting)
+            for each in moved:
+                self._on_change(each, each)
+            await asyncio.sleep(pause)
 
     def of(self, namespace: str, uid: str) -> tuple[Workload, ...]:
         """The Workloads whose controller has that uid, by name."""
