@@ -18,6 +18,7 @@ from dask_controller.core.time import format_time
 from dask_controller.shell.caches import Caches, Key
 from dask_controller.shell.departed import Departed
 from dask_controller.shell.domain_metrics import DomainMetrics
+from dask_crds import names
 from dask_crds.metrics import METRICS, OTHER_REASON
 from dask_crds.model import (
     Condition,
@@ -109,6 +110,19 @@ def test_an_annotation_that_a_policy_keeps_goes_before_a_label(site: Site) -> No
     marked = {"labels": {Label.OWNER: "eve"}, "annotations": {Label.OWNER: "system:serviceaccount:team:ann"}}
     site.put(dump(cluster()), metadata=marked)
     assert site.shown("dask_cluster_info") == {"team simple system:serviceaccount:team:ann": 1}
+
+
+def test_what_a_jobs_cluster_uses_is_the_jobs_owners(site: Site) -> None:
+    """Labels that say whose something is are not handed on to children."""
+    j = job("simple")
+    j.metadata["labels"] = {Label.OWNER: "ann"}
+    site.reported(j, DaskJobStatus())
+    owner = {"apiVersion": names.API_VERSION, "kind": "DaskJob", "name": "simple", "uid": j.uid, "controller": True}
+    site.put(dump(cluster()), metadata={"ownerReferences": [owner]})
+    site.put(dump(group()))
+    site.put(pod_of(0))
+    assert site.shown("dask_cluster_info") == {"team simple ann": 1}
+    assert [*site.shown("dask_usage_cpu_seconds_total")] == ["team simple worker simple-default ann"]
 
 
 def dump_status(status: Any) -> Any:

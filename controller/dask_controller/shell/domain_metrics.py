@@ -136,7 +136,8 @@ class DomainMetrics(Witness):
         owners: dict[tuple[str, str], str] = {}
         for found in caches.clusters.store.values():
             it = shown.shown(found.kept)
-            owner = owners[found.namespace, found.name] = it.owner(self._owner_label)
+            job = self._jobs.get((found.namespace, found.name)) if found.of_job else None
+            owner = owners[found.namespace, found.name] = it.owner(self._owner_label) or (job.owner if job else "")
             yield from shown.cluster(it, owner, self._pods(found, it))
             who = (found.namespace, found.name, Component.SCHEDULER, found.name, owner)
             yield from self._used(found, it, who, now)
