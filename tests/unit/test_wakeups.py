@@ -23,8 +23,9 @@ from dask_controller.shell.wakeups import (
 )
 from dask_crds import names
 from dask_crds.model import DaskObject, dump
+from dask_crds.names import Label
 from dask_resources.job import runner_job
-from dask_resources.scheduler import scheduler_deployment, selector
+from dask_resources.scheduler import scheduler_deployment, scheduler_service, selector
 from dask_resources.worker import worker_pod
 
 CLUSTER, GROUP, OTHER = (
@@ -164,8 +165,28 @@ def test_what_comes_and_goes_concerns_its_rivals(site: Site) -> None:
 
 
 def test_children_concern_their_cluster_or_job(site: Site) -> None:
-    assert site.put(scheduler_deployment(cluster())) == {CLUSTER: CLUSTER_GATHER_SECONDS}
+    deployment = scheduler_deployment(cluster())
+    by_cluster = {CLUSTER: CLUSTER_GATHER_SECONDS}
+    assert site.put(deployment) == by_cluster | dict.fromkeys((GROUP, OTHER), GATHER_SECONDS), "another operator's?"
+    assert site.put(deployment) == by_cluster
+    assert site.put(scheduler_service(cluster())) == by_cluster
     assert site.put(runner_job(job("simple"))) == {JOB: GATHER_SECONDS}
+
+
+def test_a_service_concerns_the_job_whose_program_finds_the_scheduler_by_it(site: Site) -> None:
+    """Found by tests/faults: a job that looked while it was away waited for the scheduler for ever."""
+    owner = {"apiVersion": names.API_VERSION, "kind": "DaskJob", "name": "simple", "uid": "x", "controller": True}
+    site.put(cluster(), ownerReferences=[owner])
+    service = scheduler_service(cluster())
+    assert site.put(service) == {CLUSTER: CLUSTER_GATHER_SECONDS, JOB: GATHER_SECONDS}
+    assert JOB in site.remove("Service", "uid-simple-scheduler")
+
+
+def test_a_child_that_names_another_cluster_concerns_the_one_it_has_left(site: Site) -> None:
+    service = scheduler_service(cluster())
+    site.put(service)
+    woken = site.put(service, labels={Label.CLUSTER: "other"})
+    assert woken == dict.fromkeys((CLUSTER, Key("DaskCluster", NAMESPACE, "other")), CLUSTER_GATHER_SECONDS)
 
 
 def test_without_autoscalers_a_worker_wakes_nobody_else() -> None:

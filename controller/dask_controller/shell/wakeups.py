@@ -83,11 +83,29 @@ def _replica_set(caches: Caches, old: CachedReplicaSet | None, new: CachedReplic
 
 
 def _cluster_child(caches: Caches, old: CachedChild | None, new: CachedChild | None) -> Wakeups:
-    yield Key("DaskCluster", *_newest(old, new).cluster_key), CLUSTER_GATHER_SECONDS
+    for key in _clusters(old, new):
+        yield Key("DaskCluster", *key), CLUSTER_GATHER_SECONDS
+
+
+def _service(caches: Caches, old: CachedChild | None, new: CachedChild | None) -> Wakeups:
+    """A job's program finds the scheduler by it."""
+    yield from _cluster_child(caches, old, new)
+    for key in _clusters(old, new):
+        for found in caches.clusters.by_index(key):
+            yield from _job_of(found, GATHER_SECONDS)
+
+
+def _deployment(caches: Caches, old: CachedChild | None, new: CachedChild | None) -> Wakeups:
+    """Groups leave alone what somebody else's operator runs."""
+    yield from _cluster_child(caches, old, new)
+    if old is None or new is None:
+        for key in _clusters(old, new):
+            yield from _groups(caches, *key)
 
 
 def _job(caches: Caches, old: CachedChild | None, new: CachedChild | None) -> Wakeups:
-    yield Key("DaskJob", *_newest(old, new).cluster_key), GATHER_SECONDS
+    for key in _clusters(old, new):
+        yield Key("DaskJob", *key), GATHER_SECONDS
 
 
 def _cluster(caches: Caches, old: CachedResource | None, new: CachedResource | None) -> Wakeups:
@@ -137,12 +155,19 @@ _KEYS = ("DaskCluster", "DaskJob", "DaskWorkerGroup")
 _WAKEUPS: dict[str, Callable[[Caches, Any, Any], Wakeups]] = {
     "Pod": _pod,
     "ReplicaSet": _replica_set,
+    "Service": _service,
+    "Deployment": _deployment,
     "Job": _job,
     "DaskCluster": _cluster,
     "DaskWorkerGroup": _group,
     "DaskAutoscaler": _autoscaler,
     "Workload": _workload,
 }
+
+
+def _clusters(old: CachedChild | None, new: CachedChild | None) -> set[tuple[str, str]]:
+    """The cluster that a child names, and the one that it has named before."""
+    return {child.cluster_key for child in (old, new) if child is not None}
 
 
 def _job_of(cluster: CachedResource, seconds: float) -> Wakeups:
