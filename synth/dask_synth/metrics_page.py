@@ -16,8 +16,8 @@ object, not of the operator.
 
 Shown by the replica that leads, and by no other. A series goes with its object. `owner` is the annotation
 `{Label.OWNER}` of the DaskCluster or DaskJob (on a cluster from a template: who made it), else its label of that key,
-else empty; `--owner-label` names another key. A job's cluster has the job's where it has none, a worker group its cluster's,
-and its own where that has none.
+else empty; `--owner-label` names another key. A job's cluster has the job's where it has none, and a worker group
+its cluster's, or its own where that has none.
 `reason` is one of [reasons](reasons.md) or a well-known one of Kubernetes, else `{OTHER_REASON}`.
 """
 
