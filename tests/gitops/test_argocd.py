@@ -51,6 +51,8 @@ class TestArgoCD(Scenarios):
         site.commit(cluster=cluster(site), group=group(site), job=job(site))
         site.kubectl("scale", "daskworkergroup", "big", "--replicas=3")
         site.kubectl.wait_ready("daskworkergroup", "big")
+        of_ended_job = "dask.org/cluster-name=j,dask.org/component!=job-runner"
+        eventually(lambda: not site.kubectl("get", "pods", "-l", of_ended_job, "-o", "name"))
         before = uids(site)
         manifest = site.kubectl.json("get", "daskcluster", "c")["metadata"]
         tracked = "argocd.argoproj.io/tracking-id" in manifest.get("annotations", {})
