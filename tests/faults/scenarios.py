@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -307,11 +308,13 @@ async def _limited_clusters(site: Site) -> None:
     await run({first: 1, left: 2})
     for name in (first, left):
         await site.until(lambda name=name: is_ready(site.record.get("DaskCluster", name)), f"{name} is ready")
+    await site.settled()
     await site.restarted_in_silence()
     for name in (first, left):
         await _goes(site, "DaskCluster", name)
     await site.empty()
-    check_cluster(site.record, site.stranger.made_again)
+    # One is deleted while it comes up: who has not seen that yet makes what was collected again.
+    check_cluster(site.record, site.stranger.made_again + Counter("*"))
     _within_limits(site, "clusters")
 
 
