@@ -101,7 +101,7 @@ def _target_port(cluster: DaskCluster) -> int | None:
 
 def comm_port(cluster: DaskCluster) -> Mapping[str, Any] | None:
     """The port of the Service at which clients and workers find the scheduler; ``None`` if that cannot be told."""
-    ports: Sequence[Mapping[str, Any]] = _service_spec(cluster)["ports"]
+    ports: Sequence[Mapping[str, Any]] = service_spec(cluster)["ports"]
     name = Port.TLS.name if certificates_of(cluster) else Port.COMM.name
     for field, value in (("name", name), ("port", Port.COMM.number)):
         found = next((port for port in ports if port.get(field) == value), None)
@@ -143,7 +143,7 @@ def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
     The port for orders is added to the user's, too: the hooks of workers find it there. With TLS the port ``tcp-comm``
     is called what it is then, and another one of that name leads to the Pod's loopback: unchanged clients forward it.
     """
-    spec = _service_spec(cluster)
+    spec = service_spec(cluster)
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -158,7 +158,8 @@ def scheduler_service(cluster: DaskCluster) -> dict[str, Any]:
     }
 
 
-def _service_spec(cluster: DaskCluster) -> dict[str, Any]:
+def service_spec(cluster: DaskCluster) -> dict[str, Any]:
+    """``spec`` of that Service, for those who ask for no more: its metadata takes a hash of it all."""
     spec: ServiceSpec = cluster.spec.scheduler.service or {}
     defaults: dict[str, Any] = {
         "selector": selector(cluster.name),
@@ -229,7 +230,7 @@ def _loopback_port(cluster: DaskCluster) -> int | None:
 
 def service_selects(cluster: DaskCluster) -> bool:
     """Whether the Service's selector, which its user may have written, matches the scheduler's Pod."""
-    wanted = scheduler_service(cluster)["spec"]["selector"]
+    wanted = service_spec(cluster)["selector"]
     labels = scheduler_metadata(cluster)["labels"]
     return all(labels.get(key) == value for key, value in wanted.items())
 

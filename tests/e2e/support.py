@@ -13,6 +13,14 @@ from typing import Any
 from tests.support.patience import Patience
 
 DASK_IMAGE = "ghcr.io/dask/dask:2026.8.0"
+#: What Pod security at the level ``restricted`` asks of a container.
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "runAsUser": 1000,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
 
 
 def eventually(holds: Callable[[], Any], *, seconds: float = 60) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.e2e.support import DASK_IMAGE, Kubectl, Manifests, eventually
+from tests.e2e.support import DASK_IMAGE, RESTRICTED, Kubectl, Manifests, eventually
 
 from dask_controller.core.time import parse_time
 
@@ -20,13 +20,6 @@ CLIENT = "import time; from distributed import Client; c = Client(); "
 WORK = "c.gather(c.map(time.sleep, [1] * 6, pure=False)); "
 #: How old a record may be when its scheduler is killed.
 OLDEST_SECONDS = 10
-RESTRICTED = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "runAsNonRoot": True,
-    "runAsUser": 1000,
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
 READ = """
 import json, pathlib
 print(json.dumps({str(p.relative_to("/records")): p.read_text() for p in pathlib.Path("/records").rglob("*.*")

@@ -18,7 +18,7 @@ from tests.cluster import Node, images
 from tests.cluster.images import ROOT
 from tests.cluster.processes import free_port
 from tests.e2e.conftest import NAMESPACE
-from tests.e2e.support import Kubectl, Manifests, eventually
+from tests.e2e.support import RESTRICTED, Kubectl, Manifests, eventually
 from tests.support.browser import browser
 from tests.support.notebook import NAME, Notebook
 from tests.support.rights import Trying, astray, granted
@@ -43,13 +43,6 @@ begun = time.monotonic()
 with connect("analytics", quiet=True):
     print(f"connected after {time.monotonic() - begun:.2f} s")""",
 )
-RESTRICTED = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "runAsNonRoot": True,
-    "runAsUser": 1000,
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from dask_crds.model import DaskCluster, InvalidManifest, parse
 from dask_crds.names import Label
 from dask_crds.reasons import Reason
 from dask_resources.metadata import owner_reference
-from dask_resources.scheduler import comm_port, scheduler_service
+from dask_resources.scheduler import comm_port, service_spec
 
 from ..core.conditions import is_true
 from ..core.pod import Manifest
@@ -60,7 +60,7 @@ def cluster(manifest: Manifest) -> Cluster:
         value = None
     if not isinstance(value, DaskCluster) or value.spec.wake != "OnConnect" or metadata.get("deletionTimestamp"):
         return Cluster(**known, wakes=False, suspended=False, asleep=False, port="", owner={})
-    port, spec = comm_port(value), scheduler_service(value)["spec"]
+    port, spec = comm_port(value), service_spec(value)
     led = port is not None and spec.get("clusterIP") != "None" and spec.get("type") != "ExternalName"
     return Cluster(
         **known,

@@ -60,8 +60,8 @@ def _key(item: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[Any, ...]:
 def ports_beside(present: list[Any], ours: list[Any]) -> list[Any]:
     """Our ports of a Service, and those of others that go together with them; empty if none stands in their way."""
 
-    def number(port: Mapping[str, Any]) -> tuple[Any, Any]:
-        return port.get("port"), port.get("protocol") or "TCP"
+    def number(port: Mapping[str, Any]) -> tuple[Any, ...]:
+        return _key(port, ("port", "protocol"))
 
     taken = {port.get("name"): number(port) for port in ours}
     numbers = set(taken.values())
