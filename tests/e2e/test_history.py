@@ -124,7 +124,9 @@ def test_a_record_stays_of_each_job_however_it_ends(kubectl: Kubectl, jobs: None
     assert (records["done"]["outcome"], records["done"]["tasks"]["done"]) == ("Complete", 6)
     assert records["done"]["status"]["timeSpent"] == statuses["done"]["timeSpent"]
     (end,) = records["fails"]["failures"]
-    assert (end["container"], end["exitCode"], end["log"]) == ("runner", 1, "its last words")
+    assert (end["container"], end["exitCode"]) == ("runner", 1)
+    # A client that is slow to close as Python ends complains after them.
+    assert end["log"].splitlines()[0] == "its last words"
     assert "BackoffLimitExceeded" in {event["reason"] for event in records["fails"]["events"]}
     assert records["done"]["failures"] == []
     assert (records["late"]["outcome"], records["late"]["reason"]) == ("Failed", "DeadlineExceeded")
