@@ -96,6 +96,17 @@ async def test_what_is_only_reported_to_others_waits_for_new_pods() -> None:
 
 
 @virtual_time
+async def test_workers_that_have_quota_do_not_wait_until_it_was_asked_for_more() -> None:
+    asked = [Apply(surplus_workload(group(), n, "team", Priority()), new=True) for n in range(100)]
+    server, began = _Server(0.2), now()
+    outcomes = await executor(server).execute(group(), (*asked, *CREATIONS[:100]), NOW)
+    assert now() - began <= STEP_SECONDS + 0.4
+    made = sum(isinstance(outcome.action, CreateWorker) for outcome in outcomes)
+    assert made >= 10 <= len(outcomes) - made
+    assert _next_look(Plan(actions=(*asked, *CREATIONS[:100])), outcomes) == 0.0, "the rest follows at once"
+
+
+@virtual_time
 async def test_an_exhausted_quota_costs_one_request_and_no_haste() -> None:
     server = _Server(0.001, ApiError(403, "Forbidden", "exceeded quota"))
     outcomes = await executor(server).execute(group(replicas=100_000), CREATIONS, NOW)

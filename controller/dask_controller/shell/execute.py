@@ -17,7 +17,7 @@ from dask_crds.reasons import Reason
 from dask_resources.queue import placed_pod
 from dask_resources.worker import worker_labels, worker_pod
 
-from ..core.actions import Action, Apply, CreateWorker, Delete, Event, Outcome, Patch, PutKey
+from ..core.actions import Action, Apply, CreateWorker, Delete, Event, Outcome, Patch, PutKey, described
 from ..core.child import fingerprint
 from ..core.ownership import owner_uid
 from ..kube.api import NAMESPACE_TERMINATING, ApiError
@@ -85,10 +85,12 @@ class Executor:
     async def execute(self, parent: DaskObject, actions: Sequence[Action], now: float) -> list[Outcome]:
         """Perform ``actions``: what is applied, that which is needed first; changes and deletions; new Pods; reports.
 
+        Quota for more workers is asked for beside making the Pods of those that have some: each is as many writes.
         What is needed and fails stops what follows; any other Apply that fails, just the events, which may tell of it.
         Actions for which there was no time have no outcome.
         """
-        applied = [a for a in actions if isinstance(a, Apply | PutKey)]
+        asked = [a for a in actions if _asks_for_quota(a)]
+        applied = [a for a in actions if isinstance(a, Apply | PutKey) and not _asks_for_quota(a)]
         changed = [a for a in actions if isinstance(a, Delete) or (isinstance(a, Patch) and not a.subresource)]
         reports = [a for a in actions if isinstance(a, Patch) and a.subresource]  # nobody waits for these
         until = asyncio.get_running_loop().time() + STEP_SECONDS
@@ -99,7 +101,12 @@ class Executor:
         outcomes += await self._together([a for a in applied if not a.needed], parent, now)
         stated = not any(outcome.error for outcome in outcomes)
         outcomes += await self._together(changed, parent, now, until)
-        outcomes += await self._create([a for a in actions if isinstance(a, CreateWorker)], parent, now, until)
+        asked_for, made = await asyncio.gather(
+            self._together(asked, parent, now, until),
+            self._create([a for a in actions if isinstance(a, CreateWorker)], parent, now, until),
+        )
+        stated = stated and not any(outcome.error for outcome in asked_for)
+        outcomes += [*asked_for, *made]
         outcomes += await self._together(reports, parent, now, until)
         outcomes += [await self._perform(parent, a, now) for a in actions if stated and isinstance(a, Event)]
         return outcomes
@@ -316,27 +323,16 @@ class Executor:
                 raise
 
 
+def _asks_for_quota(action: Action) -> bool:
+    """Whether a Workload of Kueue is made by it, on whose quota something runs later."""
+    return isinstance(action, Apply) and action.manifest["kind"] == "Workload"
+
+
 def _missing_labels(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
     """Those of our labels that an object of ours has lost."""
     labels = live["metadata"].get("labels") or {}
     ours = {key: value for key, value in wanted["metadata"].get("labels", {}).items() if key in _OURS}
     return {key: value for key, value in ours.items() if labels.get(key) != value}
-
-
-def described(action: Action) -> str:
-    """What was done, for the log."""
-    match action:
-        case Apply():
-            done, manifest = "created" if action.new else "applied", action.manifest
-            return f"{done} {manifest['kind']} {manifest['metadata']['name']}"
-        case CreateWorker():
-            return f"created Pod {names.worker(action.group.name, action.ordinal)}"
-        case Delete():
-            return f"deleted {action.kind} {action.name}"
-        case Patch():
-            return f"changed {action.kind} {action.name}"
-        case _:
-            return type(action).__name__
 
 
 def _is_garbage(live: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
