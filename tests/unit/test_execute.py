@@ -14,6 +14,7 @@ from dask_controller.core.actions import STEP, Apply, CreateWorker, Delete, Even
 from dask_controller.core.child import fingerprint
 from dask_controller.kube.api import NAMESPACE_TERMINATING, ApiError
 from dask_controller.kube.short_first import ShortFirst
+from dask_controller.kube.slow_start import BELIEVED_SECONDS
 from dask_controller.kube.workqueue import Queue
 from dask_controller.shell.caches import Caches, Key
 from dask_controller.shell.execute import (
@@ -112,6 +113,24 @@ async def test_an_exhausted_quota_costs_one_request_and_no_haste() -> None:
     outcomes = await executor(server).execute(group(replicas=100_000), CREATIONS, NOW)
     assert len(outcomes) == 1
     assert _next_look(Plan(actions=CREATIONS), outcomes) == 30
+
+
+@virtual_time
+async def test_a_slow_server_does_not_make_each_step_start_slowly() -> None:
+    server = _Server(0.25)
+    e, made = executor(server), list[int]()
+    for _ in range(3):
+        made.append(len(await e.execute(group(), CREATIONS, NOW)))
+    assert made[0] == 1 + 2 + 4 + 8
+    assert made[1] >= 2 * made[0] <= made[2]
+    server.error = ApiError(403, "Forbidden", "exceeded quota")
+    assert len(await e.execute(group(), CREATIONS, NOW)) >= 8, "what went well was believed to do so still"
+    assert len(await e.execute(group(), CREATIONS, NOW)) == 1
+    server.error = None
+    await e.execute(group(), CREATIONS, NOW)
+    await asyncio.sleep(BELIEVED_SECONDS)
+    server.error = ApiError(403, "Forbidden", "exceeded quota")
+    assert len(await e.execute(group(), CREATIONS, NOW)) == 1, "nor is it believed for long"
 
 
 @virtual_time

@@ -24,6 +24,7 @@ from ..kube.api import NAMESPACE_TERMINATING, ApiError
 from ..kube.client import Kubernetes
 from ..kube.managed_fields import as_applied
 from ..kube.short_first import ShortFirst
+from ..kube.slow_start import SlowStart
 from .caches import Caches, Key
 from .events import event_manifest
 
@@ -72,6 +73,7 @@ class Executor:
         self._caches = caches
         self._domain = domain
         self._short_first = short_first
+        self._slow_start = SlowStart()
         self._terminating: dict[str, float] = {}  # namespaces, and until when that is believed
 
     def is_terminating(self, namespace: str) -> bool:
@@ -114,19 +116,18 @@ class Executor:
     async def _create(
         self, creations: Sequence[CreateWorker], parent: DaskObject, now: float, until: float
     ) -> list[Outcome]:
-        """In batches of 1, 2, 4, ... as kube-controller-manager does: an exhausted quota costs a few calls, not 500.
-
-        A name that is taken ends none: the next places have other names.
-        """
+        """In batches that grow. A name that is taken ends none: the next places have other names."""
         outcomes: list[Outcome] = []
-        size = 1
+        size = self._slow_start.begin(parent.uid)
         while creations:
             batch, creations = creations[:size], creations[size:]
             done = await self._together(batch, parent, now, until)
             outcomes += done
-            if len(done) < len(batch) or any(outcome.error and outcome.reason != NAME_TAKEN for outcome in done):
+            failed = any(outcome.error and outcome.reason != NAME_TAKEN for outcome in done)
+            if failed or len(done) == len(batch):
+                size = self._slow_start.went(parent.uid, size, well=not failed)
+            if failed or len(done) < len(batch):
                 break
-            size *= 2
         return outcomes
 
     async def _together(
