@@ -134,6 +134,22 @@ async def test_a_slow_server_does_not_make_each_step_start_slowly() -> None:
 
 
 @virtual_time
+async def test_what_there_is_no_time_for_does_not_wait_for_others_either() -> None:
+    short_first = ShortFirst()
+    e = Executor(_Server(0.5), _Caches, domain="x", parallel_requests=2, short_first=short_first)  # type: ignore[arg-type]
+
+    async def somebody_small() -> None:
+        with short_first.short():
+            await asyncio.sleep(60)
+
+    small, began = asyncio.create_task(somebody_small()), now()
+    await asyncio.sleep(0)
+    await e.execute(group(), DELETIONS, NOW)
+    assert now() - began <= STEP_SECONDS + 0.7
+    small.cancel()
+
+
+@virtual_time
 async def test_in_a_namespace_that_goes_nothing_more_is_tried_for_a_while() -> None:
     """Each child that goes wakes its parent: with 1,000 clusters that was thousands of refused requests."""
     server = _Server(0.001, ApiError(403, NAMESPACE_TERMINATING, "because it is being terminated"))

@@ -11,7 +11,7 @@ LARGEST = 1024
 
 
 class SlowStart:
-    """Sizes of batches: 1, 2, 4, ... as kube-controller-manager has them. An exhausted quota costs a few calls, not 500.
+    """Sizes of batches: 1, 2, 4, ... as kube-controller-manager has them; so an exhausted quota costs few calls.
 
     Who goes on within seconds, as with the next step of a long work, begins with the size that it had reached.
     """

@@ -139,7 +139,7 @@ class Executor:
 
         async def perform(action: Action) -> Outcome | None:
             async with turn:
-                if many:
+                if many and clock() < until:
                     await self._short_first.gap()
                 return await self._perform(parent, action, now) if clock() < until else None
 
