@@ -9,7 +9,16 @@ import msgspec
 import pytest
 from tests.support.constructs import IMAGE, chart, errors, only, synth
 from tests.support.questions import answers_of, parts
-from tests.support.states import NOW, cluster, observed_cluster, pod_spec, scheduler_pod
+from tests.support.states import (
+    NOW,
+    cluster,
+    group,
+    observed_cluster,
+    observed_group,
+    pod_spec,
+    scheduler_pod,
+    worker_pod,
+)
 from tests.unit.test_cluster import complete
 from tests.unit.test_job import Run, runner_pod
 from tests.unit.test_observe import ApiServer
@@ -18,6 +27,7 @@ from dask_constructs import DaskCluster, DaskGuardrails, DaskJob, History, probl
 from dask_controller.core.actions import Plan
 from dask_controller.core.cluster import plan_cluster
 from dask_controller.core.cluster_status import cluster_status
+from dask_controller.core.observed import ObservedGroup
 from dask_controller.core.pod import Container
 from dask_controller.core.questions import Progress
 from dask_controller.core.record import (
@@ -33,6 +43,8 @@ from dask_controller.core.record import (
     recorded,
 )
 from dask_controller.core.run_questions import Record, Recorded, RunEnded, Work
+from dask_controller.core.worker_ends import failed_and_going
+from dask_controller.core.worker_group import plan_worker_group
 from dask_crds.model import Bundle, Condition, DaskJobStatus, dump
 from dask_crds.model import History as Stated
 from dask_resources.history import MOUNT_PATH, VARIABLE
@@ -330,6 +342,70 @@ async def test_logs_and_events_are_read_when_the_scheduler_is_told_and_not_befor
     assert [(end.pod, end.log) for end in traces.failures] == [("hello-runner-x", "bye")]
     assert {it.reason for it in traces.events} == {"BackoffLimitExceeded"}
     assert server.asked == ["list Pod", *["list Event"] * 3]
+
+
+def leaving(*containers: Container, history: Stated | None = KEPT, **fields: Any) -> ObservedGroup:
+    """A group whose only worker is not to be restarted in its place."""
+    of = group(replicas=1)
+    of.spec.worker.spec["restartPolicy"] = "Never"
+    pod = worker_pod(of, 0, containers=containers, **{"restart_policy": "Never", "ready": False, **fields})
+    return observed_group(of, pod, cluster=cluster(history=history) if history else cluster())
+
+
+CRASHED = Container(name="dask", exit_code=3, finished=NOW - 1)
+RESTARTED = Container(name="dask", exit_code=3, running=True, restarts=1)
+ENDED_POD = {"phase": "Failed", "finished": NOW - 1, "created": NOW - 90, "started": NOW - 90}
+
+
+@pytest.mark.parametrize(
+    ("observed", "told"),
+    [
+        (leaving(CRASHED, **ENDED_POD), True),
+        (leaving(CRASHED, history=None, **ENDED_POD), False),
+        (leaving(Container(name="dask", exit_code=0, finished=NOW - 1), **ENDED_POD), False),
+        (leaving(RESTARTED), False),  # it stays, and is read at the end of the run
+        (leaving(RESTARTED, deleting=True), True),
+        (leaving(CRASHED, deleting=True), False),  # by its deletion
+        (msgspec.structs.replace(leaving(CRASHED, **ENDED_POD), scheduler_pods=()), False),
+    ],
+)
+def test_whose_ends_are_told_before_they_go(observed: ObservedGroup, told: bool) -> None:
+    assert bool(failed_and_going(observed)) == told
+
+
+def test_a_worker_that_failed_is_replaced_after_its_scheduler_was_told_what_it_said() -> None:
+    o = leaving(CRASHED, **ENDED_POD)
+    ends = tuple(failures(ended(o.pods[0].name, 3, message="bye")))
+    o = msgspec.structs.replace(o, ends=ends)
+    first = plan_worker_group(o, NOW)
+    assert first.actions == ()
+    (told,) = json.loads(parts(first.ask).failed)
+    assert (told["pod"], told["exitCode"], told["log"]) == (o.pods[0].name, 3, "bye")
+    for answers in (answers_of(noted=Record(PATH)), answers_of(silent="not there")):
+        plan = plan_worker_group(msgspec.structs.replace(o, answers=answers), NOW)
+        assert [type(action).__name__ for action in plan.actions] == ["Delete", "CreateWorker"]
+
+
+async def test_what_a_worker_said_is_read_before_it_goes() -> None:
+    of = leaving(CRASHED, **ENDED_POD)
+    name, uid = of.pods[0].name, of.pods[0].uid
+    live = ended(name, 3, message="bye")
+    live = {"kind": "Pod", **live, "metadata": {"name": name, "uid": uid}}
+    server = ApiServer(live)
+    found = await server.observer._last_words(of)
+    assert [(end.pod, end.log) for end in found.ends] == [(name, "bye")]
+    assert server.asked == ["list Pod"]
+    stays = leaving(RESTARTED)
+    assert await server.observer._last_words(stays) is stays
+
+
+def test_that_a_pod_was_stopped_is_no_failure_and_what_came_before_is() -> None:
+    stopped = ended("w-0", 143)
+    stopped["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z"
+    assert failures(stopped) == []
+    before = ended("w-0", 1, now=False, message="bye")["status"]["containerStatuses"][0]["lastState"]
+    stopped["status"]["containerStatuses"][0]["lastState"] = before
+    assert [(end.exit_code, end.log) for end in failures(stopped)] == [(1, "bye")]
 
 
 def test_the_record_of_a_stranger_is_read_with_care() -> None:

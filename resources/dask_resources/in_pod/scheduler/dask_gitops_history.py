@@ -71,6 +71,7 @@ class History:
         self._interval, self._noted = POINT_SECONDS, 0.0
         self._most_workers = 0
         self._outcome: dict[str, Any] = {"outcome": "AtWork"}
+        self._failures: list[dict[str, Any]] = []
         self._report: str | None = None
         self._reporting: asyncio.Future[None] | None = None
         self._thread: threading.Thread | None = None
@@ -103,6 +104,16 @@ class History:
             self._write()
         planned = f"{self._place.within}/{self._life}" if self._has_worked else ""
         return {"path": self._path or planned, "problem": self._problem}
+
+    def note_failures(self, told: str) -> None:
+        """Note how workers have ended that failed and go, by the account of the operator, as JSON."""
+        try:
+            ends = json.loads(told)
+        except (ValueError, RecursionError):
+            ends = None
+        if not isinstance(ends, list):
+            raise Malformed("expected the JSON of a list of ends of containers")
+        self._failures = records.failures(self._failures, ends)
 
     def ends(self, told: str) -> dict[str, str]:
         """Note how the run has ended, by the account of the operator: the status of its job, as JSON."""
@@ -190,6 +201,7 @@ class History:
             "written": records.written_time(now),
             "ended": records.written_time(now) if ended or "status" in self._outcome else None,
             **self._outcome,
+            "failures": records.failures(self._failures, self._outcome.get("failures")),
             "tasks": {**self._status.progress(), "byPrefix": self._prefixes()},
             "seconds": {name: round(value, 1) for name, value in self._work.seconds().items()},
             "workers": {"now": len(scheduler.workers), "most": self._most_workers},

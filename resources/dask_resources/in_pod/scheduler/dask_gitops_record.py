@@ -24,6 +24,9 @@ MOST_READ = 4 * 2**20  #: bytes of a file of a record
 MOST_LISTED = 10_000  #: clusters in the index of a volume
 #: What the operator tells of a run's end beside the status of its job.
 TRACES = ("failures", "events")
+#: Ends of containers that are kept of a run, the last ones; the fields of one, and characters of a text in it.
+MOST_FAILURES, LONGEST_TEXT = 20, 2048
+FAILURE = ("pod", "container", "exitCode", "reason", "finished", "restarts", "log")
 FILES = ("summary.json", "timeline.json", "index.html", "report.html")
 _NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 
@@ -39,6 +42,19 @@ def name_of(began: float, scheduler: str) -> str:
 def written_time(when: float) -> str:
     """As Kubernetes writes it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+
+
+def failures(*told: Any) -> list[_Object]:
+    """The ends of containers in lists of such, whatever these hold: each once, as it was told last; the newest last."""
+    found: dict[tuple[str, ...], _Object] = {}
+    for end in (end for ends in told if isinstance(ends, list) for end in ends if isinstance(end, dict)):
+        kept = {
+            field: value if isinstance(value, int) else str(value or "")[-LONGEST_TEXT:]
+            for field in FAILURE
+            if (value := end.get(field)) is not None
+        }
+        found[tuple(str(kept.get(field)) for field in ("pod", "container", "finished"))] = kept
+    return sorted(found.values(), key=lambda end: str(end.get("finished") or ""))[-MOST_FAILURES:]
 
 
 class Store:
@@ -76,6 +92,7 @@ class Store:
             known = _read(last / "summary.json")
             if known.get("run") == summary["run"] and known.get("schema") == SCHEMA:
                 told = {field: summary[field] for field in ("outcome", "reason", "message", "status", *TRACES)}
+                told["failures"] = failures(known.get("failures"), summary["failures"])
                 ended = known.get("ended") or known.get("written")
                 self._state(last, {**known, **told, "ended": ended}, _read(last / "timeline.json"))
                 self._tidy_up()
