@@ -51,6 +51,7 @@ from dask_resources.history import MOUNT_PATH, VARIABLE
 from dask_resources.scheduler import scheduler_deployment, scheduler_revision
 
 KEPT = Stated(claim_name="runs", path="dask", keep=3)
+IN_BUCKET = Stated(url="s3://runs")
 PATH = "dask/team/hello/20270115T080000Z-00000000"
 
 
@@ -69,20 +70,35 @@ def test_a_job_states_it_of_its_cluster() -> None:
     assert only(c)["spec"]["cluster"]["spec"]["history"] == {"claimName": "runs"}
 
 
+def test_a_job_states_a_bucket() -> None:
+    c = chart()
+    DaskJob(c, "j", image=IMAGE, command=["true"], history=History.bucket("s3://runs/dask", keep=5))
+    assert only(c)["spec"]["cluster"]["spec"]["history"] == {"url": "s3://runs/dask", "keep": 5}
+
+
 @pytest.mark.parametrize(
     ("history", "why"),
     [
-        ({}, "history: must be History.claim(...), not {}"),
-        ("runs", "history: must be History.claim(...), not 'runs'; write History.claim('runs')"),
+        ({}, "history: must be History.claim(...) or History.bucket(...), not {}"),
+        ("runs", "history: must be History.claim(...) or History.bucket(...), not 'runs'; write History.claim('runs')"),
         (History.claim(""), "history: must name a PersistentVolumeClaim, not ''"),
         (History.claim(5), "history: must name a PersistentVolumeClaim, not 5"),  # type: ignore[arg-type]
-        (History.claim("runs", path="../x"), "history: path must be a folder within the volume, 'dask/runs' say"),
-        (History.claim("runs", path=""), "history: path must be a folder within the volume"),
+        (History.claim("runs", path="../x"), "history: path must be a folder within it, 'dask/runs' say"),
+        (History.claim("runs", path=""), "history: path must be a folder within it"),
         (History.claim("runs", path=5), "history: path must be a folder"),  # type: ignore[arg-type]
         (History.claim("runs", path="a\n"), "history: path must be a folder"),
         (History.claim("runs", path="a" * 201), "of at most 200 characters"),
         (History.claim("runs", keep=0), "history: keep must be a whole number from 1 to 1000, not 0"),
         (History.claim("runs", keep=True), "history: keep must be a whole number from 1 to 1000, not True"),
+        ("s3://runs", "not 's3://runs'; write History.bucket('s3://runs')"),
+        (History.bucket("runs"), "history: must be a folder of an object store, 's3://bucket/folder' say, not 'runs'"),
+        (History.bucket("s3://key:secret@runs"), "history: must be a folder of an object store"),
+        (History.bucket("s3://runs/../x"), "history: must be a folder of an object store"),
+        (History.bucket("s3://runs/"), "history: must be a folder of an object store"),
+        (History.bucket("http://runs"), "history: must be a folder of an object store"),
+        (History.bucket(5), "history: must be a folder of an object store"),  # type: ignore[arg-type]
+        (History.bucket("s3://runs", path="/x"), "history: path must be a folder within it"),
+        (History("runs", url="s3://runs"), "spec.history.url: must be left out beside claimName"),
         (History.claim("Runs"), "spec.history.claimName: 'Runs' must be a DNS name"),
     ],
 )
@@ -98,6 +114,8 @@ def test_mistakes_are_told(history: Any, why: str) -> None:
     [
         ({}, "spec.history.claimName: is missing"),
         ({"claimName": "runs", "path": "/x"}, "spec.history.path: '/x' is no folder within the volume"),
+        ({"claimName": "runs", "url": "s3://runs"}, "spec.history.url: must be left out beside claimName"),
+        ({"url": "file:///etc"}, "spec.history.url: 'file:///etc' is no folder of an object store"),
         ({"claimName": "runs", "keep": 0}, "spec.history.keep: 0 is less than the minimum of 1"),
     ],
 )
@@ -116,8 +134,8 @@ def test_guardrails_without_claims_allow_no_history() -> None:
 
     assert "?history" not in rules()
     without = rules(volumes=["emptyDir"])
-    assert "!object.spec.?history.hasValue()" in without
-    assert "!object.spec.cluster.spec.?history.hasValue()" in without
+    assert "!object.spec.?history.?claimName.hasValue()" in without
+    assert "!object.spec.cluster.spec.?history.?claimName.hasValue()" in without
 
 
 # --- the scheduler's Pod ----------------------------------------------------------------------------------------------
@@ -141,6 +159,18 @@ def test_the_scheduler_can_write_to_the_volume_and_is_told_where() -> None:
         "name": "simple",
         "run": "uid-simple",
     }
+
+
+def test_for_a_bucket_there_is_no_volume() -> None:
+    pod = template(history=Stated(url="s3://runs/dask"))
+    assert MOUNT_PATH not in str(pod)
+    (told,) = [each["value"] for each in pod["containers"][0]["env"] if each["name"] == VARIABLE]
+    assert (json.loads(told)["root"], json.loads(told)["path"]) == ("s3://runs/dask", "")
+    here = {"mountPath": MOUNT_PATH, "name": "mine"}
+    manifest = dump(cluster(history=Stated(url="s3://runs/dask")))
+    manifest["spec"]["scheduler"]["spec"] |= {"volumes": [{"name": "mine", "emptyDir": {}}]}
+    manifest["spec"]["scheduler"]["spec"]["containers"][0]["volumeMounts"] = [here]
+    assert problems(manifest) == []
 
 
 def test_nobody_else_gets_it() -> None:
@@ -172,6 +202,9 @@ def test_a_cluster_says_where_its_record_is() -> None:
     of = msgspec.structs.replace(of, status=told)
     o = observed_cluster(of, scheduler_pods=(scheduler_pod(),), answers=answers_of(silent="busy"))
     assert cluster_status(o, Plan(), [], NOW).bundle == told.bundle, "it stands"
+    moved = msgspec.structs.replace(o, cluster=msgspec.structs.replace(cluster(history=IN_BUCKET), status=told))
+    answered = msgspec.structs.replace(moved, answers=answers_of(record=Record("", "PermissionError: no")))
+    assert cluster_status(answered, Plan(), [], NOW).bundle == Bundle(url="s3://runs", problem="PermissionError: no")
     broken = msgspec.structs.replace(o, answers=answers_of(record=Record("", "OSError: full")))
     assert cluster_status(broken, Plan(), [], NOW).bundle == Bundle(
         claim_name="runs", path=PATH, problem="OSError: full"

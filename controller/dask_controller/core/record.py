@@ -63,8 +63,9 @@ def bundle(before: Bundle | None, history: History | None, answers: Answers | No
     said = answers.of(Recorded) if answers is not None else None
     if said is None:
         return before
-    known = before.path if before is not None and before.claim_name == history.claim_name else None
-    return Bundle(claim_name=history.claim_name, path=said.path or known, problem=said.problem or None)
+    place = history.claim_name, history.url
+    known = before.path if before is not None and (before.claim_name, before.url) == place else None
+    return Bundle(claim_name=place[0], url=place[1], path=said.path or known, problem=said.problem or None)
 
 
 def failed(pods: Iterable[Pod]) -> list[Pod]:

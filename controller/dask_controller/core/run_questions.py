@@ -30,7 +30,7 @@ class TimeAtWork(Question[Work], frozen=True):
 class Record(Struct, frozen=True):
     """Where a scheduler keeps the record of what it does."""
 
-    path: str = ""  #: within the volume; empty where there is none
+    path: str = ""  #: within the volume or store; empty where there is none
     problem: str = ""  #: why it could not be written last
 
 

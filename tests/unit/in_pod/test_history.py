@@ -28,7 +28,7 @@ FAILED = {
 }
 
 
-def place(folder: Path, **told) -> str:
+def place(folder: Path | str, **told) -> str:
     default = {"root": str(folder), "path": "dask", "keep": 3, "namespace": "team", "name": "train", "run": "uid-1"}
     return json.dumps(default | told)
 
@@ -385,6 +385,7 @@ async def test_a_volume_that_hangs_keeps_nobody_waiting(kept, monkeypatch):
     async with running(MODULE) as rig:
         await worked(rig)
         monkeypatch.setattr(sys.modules["dask_gitops_history"], "LAST_SECONDS", 0.4)
+        await until(lambda: history(rig)._store)
         history(rig)._store.write = lambda *_: time.sleep(5)
         history(rig)._write()
         start = time.monotonic()
@@ -408,7 +409,7 @@ async def test_a_timeline_has_an_end(kept):
 
 def test_no_environment_and_no_command_line_is_read():
     """Secrets are there."""
-    for name in ("history", "record", "pages"):
+    for name in ("history", "record", "pages", "places"):
         text = (MODULE.parent / f"dask_gitops_{name}.py").read_text()
         assert re.findall(r"os\.environ\S*", text) == (["os.environ.get(VARIABLE)"] if name == "history" else [])
         assert "argv" not in text

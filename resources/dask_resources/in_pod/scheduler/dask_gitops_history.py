@@ -1,6 +1,6 @@
-"""A record of what a scheduler did, in a volume: written every few seconds, so that its end costs little of it.
+"""A record of what a scheduler did, in a volume or an object store: written every few seconds, so that little is lost.
 
-The scheduler is never held up by the volume: what is to be written is gathered where it runs, in bounded time and size,
+The scheduler is never held up by either: what is to be written is gathered where it runs, in bounded time and size,
 and written by a thread. One that hangs is reported, and ends with the process. Nothing of an environment, a command
 line or an annotation gets into a record; what tasks have raised does.
 """
@@ -14,12 +14,12 @@ import os
 import socket
 import threading
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tornado.ioloop import PeriodicCallback
 
 import dask_gitops_record as records
+from dask_gitops_places import place, what
 from dask_gitops_requests import Malformed
 from dask_gitops_status import Status
 from dask_gitops_work import MOVES, Work
@@ -45,7 +45,7 @@ _logger = logging.getLogger("distributed.dask_gitops")
 class Place(NamedTuple):
     """Where the record goes, as the operator tells."""
 
-    root: str  #: of the volume
+    root: str  #: of the volume, or URL of the object store
     path: str  #: within it
     keep: int  #: newest records
     namespace: str
@@ -54,7 +54,7 @@ class Place(NamedTuple):
 
     @property
     def within(self) -> str:
-        """The folder of the cluster's records, within the volume."""
+        """The folder of the cluster's records, within the volume or object store."""
         return "/".join(part for part in (self.path, self.namespace, self.name) if part)
 
 
@@ -65,7 +65,7 @@ class History:
         self._scheduler, self._place, self._status, self._work = scheduler, place, status, work
         self._began = time.time()
         self._life = records.name_of(self._began, scheduler.id)
-        self._store = records.Store(Path(place.root, place.path), place.namespace, place.name, place.keep)
+        self._store: records.Store | None = None
         self._pod = socket.gethostname()
         self._points: list[list[float]] = []
         self._interval, self._noted = POINT_SECONDS, 0.0
@@ -80,7 +80,7 @@ class History:
             callback = PeriodicCallback(look, seconds * 1000)
             scheduler.periodic_callbacks[f"dask-gitops-{name}"] = callback  # the scheduler stops it when it closes
             callback.start()
-        self._run(self._store.close_lost, self._pod)
+        self._run("close_lost", self._pod)
 
     @classmethod
     def from_environment(cls, scheduler: Any, status: Status, work: Work) -> History | None:
@@ -260,21 +260,28 @@ class History:
         """Write the record, or add what the operator has told to that of the scheduler before."""
         if not self._has_worked:
             if "status" in self._outcome:
-                self._run(self._store.tell, self._life, self._summary(ended=True), {"columns": COLUMNS, "points": []})
+                self._run("tell", self._life, self._summary(ended=True), {"columns": COLUMNS, "points": []})
             return
         summary = self._summary(ended=ended)
         timeline = {"columns": COLUMNS, "points": list(self._points)}
-        self._run(self._store.write, self._life, summary, timeline, self._report)
+        self._run("write", self._life, summary, timeline, self._report)
 
-    def _run(self, write: Any, *given: Any) -> None:
+    def _opened(self) -> records.Store:
+        """The store; to open it may take a library that takes a second to import, or that is not there."""
+        if self._store is None:
+            to = self._place
+            self._store = records.Store(place(to.root, to.path), to.namespace, to.name, to.keep)
+        return self._store
+
+    def _run(self, method: str, *given: Any) -> None:
         """Do it in a thread that keeps nothing waiting, not even the end of the process."""
         if self._is_writing:
-            self._problem = "the volume does not answer"
+            self._problem = f"the {what(self._place.root)} does not answer"
             return
 
         def attempt() -> None:
             try:
-                written = write(*given)
+                written = getattr(self._opened(), method)(*given)
             except Exception as error:
                 if (problem := f"{type(error).__name__}: {error}"[:NAME]) != self._problem:
                     _logger.warning("dask-gitops: the record cannot be written: %s", problem)
