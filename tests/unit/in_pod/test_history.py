@@ -44,6 +44,13 @@ def history(rig):
     return rig.scheduler.__dict__["_dask_gitops"].history
 
 
+async def written(rig) -> None:
+    """What is to be written is, and all before it."""
+    await until(lambda: not history(rig)._is_writing)
+    history(rig)._write()
+    await until(lambda: not history(rig)._is_writing)
+
+
 def records(kept: Path) -> list[Path]:
     return sorted(path for path in kept.iterdir() if path.is_dir())
 
@@ -385,10 +392,14 @@ async def test_a_volume_that_hangs_keeps_nobody_waiting(kept, monkeypatch):
     async with running(MODULE) as rig:
         await worked(rig)
         monkeypatch.setattr(sys.modules["dask_gitops_history"], "LAST_SECONDS", 0.4)
-        await until(lambda: history(rig)._store)
+        monkeypatch.setattr(sys.modules["dask_gitops_history"], "ANSWER_SECONDS", 0.2)
+        await until(lambda: not history(rig)._is_writing)
         history(rig)._store.write = lambda *_: time.sleep(5)
         history(rig)._write()
         start = time.monotonic()
+        history(rig)._write()
+        assert history(rig).place()["problem"] == "", "it may take a moment"
+        await asyncio.sleep(0.3)
         history(rig)._write()
         assert history(rig).place()["problem"] == "the volume does not answer"
         assert await rig.client.submit(abs, -7) == 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 from tests.support.dask_scheduler import MODULE, running, until
-from tests.unit.in_pod.test_history import FAILED, end_of, history, nothing, place, worked
+from tests.unit.in_pod.test_history import FAILED, end_of, history, nothing, place, worked, written
 
 from dask_resources.history import VARIABLE
 
@@ -88,8 +89,7 @@ async def test_the_newest_are_kept_and_others_objects_are_left_alone(store):
 async def test_a_scheduler_that_was_killed_is_noted_by_the_next(store):
     async with running(MODULE) as rig:
         await worked(rig)
-        history(rig)._write()
-        await until(lambda: history(rig)._path)
+        await written(rig)
         history(rig).close = nothing
     (record,) = records(store)
     assert summary(store, record)["outcome"] == "AtWork"
@@ -101,6 +101,7 @@ async def test_the_end_is_told_to_a_later_scheduler_of_the_same_run(store):
     async with running(MODULE) as rig:
         await worked(rig)
     async with running(MODULE) as rig:
+        await until(lambda: not history(rig)._is_writing)
         await rig.ask(end=json.dumps(FAILED))
         await until(lambda: summary(store, records(store)[0])["outcome"] == "Failed")
     (record,) = records(store)
@@ -119,20 +120,20 @@ async def test_a_store_that_is_not_there_is_told_and_keeps_nobody_waiting(store,
     monkeypatch.setenv(VARIABLE, place(url))
     async with running(MODULE) as rig:
         await worked(rig)
-        await until(lambda: not history(rig)._is_writing)
-        history(rig)._write()
-        problem = await until(lambda: history(rig)._problem)
-        assert problem.startswith(why)
+        await written(rig)
+        assert history(rig)._problem.startswith(why)
         assert (await rig.ask(recorded=True)).record.problem
 
 
 async def test_a_store_that_does_not_answer_keeps_nobody_waiting(store, monkeypatch):
     async with running(MODULE) as rig:
         await worked(rig)
-        monkeypatch.setattr(sys.modules["dask_gitops_history"], "LAST_SECONDS", 0.4)
+        for name in ("LAST_SECONDS", "ANSWER_SECONDS"):
+            monkeypatch.setattr(sys.modules["dask_gitops_history"], name, 0.2)
         await until(lambda: not history(rig)._is_writing)
         history(rig)._store.write = lambda *_: time.sleep(5)
         history(rig)._write()
+        await asyncio.sleep(0.3)
         history(rig)._write()
         assert history(rig).place()["problem"] == "the object store does not answer"
         assert await rig.client.submit(abs, -7) == 7

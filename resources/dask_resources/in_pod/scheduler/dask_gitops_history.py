@@ -28,6 +28,8 @@ from dask_gitops_work import MOVES, Work
 VARIABLE = "DASK_GITOPS_HISTORY"
 #: How often the record is written, and how long the end of the scheduler waits for a report, and for the last time.
 WRITE_SECONDS, LAST_SECONDS = 10.0, 5.0
+#: What takes longer to write does not answer.
+ANSWER_SECONDS = 5.0
 #: How often a point of the timeline is noted, at first. There are at most so many: then every second one goes.
 POINT_SECONDS, MOST_POINTS = 1.0, 1000
 #: Task prefixes, errors, changes of workers and lines of the log in a record.
@@ -75,6 +77,7 @@ class History:
         self._report: str | None = None
         self._reporting: asyncio.Future[None] | None = None
         self._thread: threading.Thread | None = None
+        self._writing_since = 0.0
         self._path, self._problem = "", ""
         for name, look, seconds in (("point", self._note, POINT_SECONDS), ("record", self._write, WRITE_SECONDS)):
             callback = PeriodicCallback(look, seconds * 1000)
@@ -276,7 +279,8 @@ class History:
     def _run(self, method: str, *given: Any) -> None:
         """Do it in a thread that keeps nothing waiting, not even the end of the process."""
         if self._is_writing:
-            self._problem = f"the {what(self._place.root)} does not answer"
+            if time.monotonic() - self._writing_since >= ANSWER_SECONDS:
+                self._problem = f"the {what(self._place.root)} does not answer"
             return
 
         def attempt() -> None:
@@ -291,5 +295,6 @@ class History:
                 if written:
                     self._path = f"{self._place.within}/{written}"
 
+        self._writing_since = time.monotonic()
         self._thread = threading.Thread(target=attempt, name="dask-gitops-history", daemon=True)
         self._thread.start()
