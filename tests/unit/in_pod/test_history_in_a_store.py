@@ -100,6 +100,7 @@ async def test_a_scheduler_that_was_killed_is_noted_by_the_next(store):
 async def test_the_end_is_told_to_a_later_scheduler_of_the_same_run(store):
     async with running(MODULE) as rig:
         await worked(rig)
+        await written(rig)  # the library takes seconds to load
     async with running(MODULE) as rig:
         await until(lambda: not history(rig)._is_writing)
         await rig.ask(end=json.dumps(FAILED))
