@@ -57,7 +57,7 @@ def volume(name: str) -> list[dict[str, Any]]:
 
 
 def keeping(job: dict[str, Any]) -> dict[str, Any]:
-    job["spec"]["cluster"]["spec"]["history"] = {"claimName": "runs", "path": "dask", "keep": 3}
+    job["spec"]["cluster"]["spec"].setdefault("history", {"claimName": "runs", "path": "dask", "keep": 3})
     # Kubernetes' own: what is written at the end takes a moment, longer than other tests give their schedulers.
     job["spec"]["cluster"]["spec"]["scheduler"]["spec"]["terminationGracePeriodSeconds"] = 30
     return job
@@ -74,6 +74,12 @@ def replacing_workers(job: dict[str, Any]) -> dict[str, Any]:
     return job
 
 
+def in_a_bucket(job: dict[str, Any]) -> dict[str, Any]:
+    """For which the image lacks the library."""
+    job["spec"]["cluster"]["spec"]["history"] = {"url": "s3://runs/dask"}
+    return job
+
+
 @pytest.fixture
 def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
     for manifest in volume(kubectl.namespace):
@@ -83,6 +89,7 @@ def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
     for job in (
         kube.job_manifest("done", CLIENT + WORK),
         kube.job_manifest("fails", CLIENT + WORK + "raise SystemExit('its last words')"),
+        in_a_bucket(kube.job_manifest("stored", CLIENT + WORK)),
         replacing_workers(kube.job_manifest("dies", CLIENT + CRASH + WORK)),
         kube.job_manifest("late", CLIENT + WORK + "time.sleep(600)", activeDeadlineSeconds=100),
         kube.job_manifest("undone", CLIENT + WORK + "f = c.submit(lambda: 1 / 0); time.sleep(600)"),
@@ -132,6 +139,8 @@ def test_a_record_stays_of_each_job_however_it_ends(kubectl: Kubectl, jobs: None
             ("hungry", "SchedulerLost"),
         )
     }
+    unwritten = ended(kubectl, "stored", "Completed")["bundle"]
+    assert (unwritten["url"], unwritten["problem"]) == ("s3://runs/dask", "ImportError: Install s3fs to access S3")
     files = json.loads(kubectl("exec", "reader", "--", "python3", "-c", READ))
     assert not [status["bundle"] for status in statuses.values() if "problem" in status["bundle"]]
     records = {name: json.loads(files[f"{status['bundle']['path']}/summary.json"]) for name, status in statuses.items()}
