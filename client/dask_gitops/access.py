@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ class Access:
             raise Unreachable(f"Kubernetes does not answer: {error}") from error
         except (ValueError, KeyError) as error:  # kr8s' words for an unusable kubeconfig
             raise Unreachable(f"no way to Kubernetes: {error}; is there a kubeconfig, or a ServiceAccount?") from error
-        await _leave_no_copies(api.auth)
+        await _sign_in_tidily(api)
         api.timeout = httpx.Timeout(TIMEOUT)
         return cls(api, namespace or _own_namespace(api) or api.namespace)
 
@@ -140,8 +140,7 @@ class Access:
         """What a container has written, from its last lines."""
         given: dict[str, Any] = {"container": container, "tailLines": lines, "previous": "true" if previous else ""}
         params = {key: value for key, value in given.items() if value}
-        async with self._asked("get", "Pod", pod, subresource="log", params=params) as response:
-            return str(response.text)
+        return (await self._asked("get", "Pod", pod, subresource="log", params=params)).text
 
     async def require(self, verb: str, kind: str, *, subresource: str = "", name: str = "") -> None:
         """Ask whether the user may do something, where merely trying it would not say so.
@@ -163,29 +162,27 @@ class Access:
             "spec": {"resourceAttributes": {key: value for key, value in attributes.items() if value}},
         }
         with _told("create", "selfsubjectaccessreviews.authorization.k8s.io", ""):
-            async with self.api.call_api(
+            answer = await self._sent(
                 "POST", version="authorization.k8s.io/v1", url="selfsubjectaccessreviews", content=json.dumps(review)
-            ) as response:
-                return bool(response.json()["status"]["allowed"])
+            )
+        return bool(answer.json()["status"]["allowed"])
 
     async def user(self) -> str:
         """Who we are to the API server. Everybody may ask that (``system:basic-user``)."""
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
         with _told("create", "selfsubjectreviews.authentication.k8s.io", ""):
-            async with self.api.call_api(
+            answer = await self._sent(
                 "POST", version="authentication.k8s.io/v1", url="selfsubjectreviews", content=json.dumps(review)
-            ) as response:
-                return str(response.json()["status"]["userInfo"]["username"])
+            )
+        return str(answer.json()["status"]["userInfo"]["username"])
 
     async def _ask(self, verb: str, kind: str, name: str = "", **how: Any) -> dict[str, Any]:
         try:
-            async with self._asked(verb, kind, name, **how) as response:
-                answer: dict[str, Any] = response.json()
-                return answer
+            answer: dict[str, Any] = (await self._asked(verb, kind, name, **how)).json()
+            return answer
         except _Missing:
             raise await self._missing(kind, name) from None
 
-    @contextlib.asynccontextmanager
     async def _asked(
         self,
         verb: str,
@@ -196,15 +193,27 @@ class Access:
         subresource: str = "",
         everywhere: bool = False,
         **request: Any,
-    ) -> AsyncIterator[Any]:
+    ) -> httpx.Response:
         row = _ROWS[kind]
         namespace = "" if everywhere or not row.namespaced else self.namespace
         url = "/".join(filter(None, (row.plural, name, subresource)))
         with _told(verb, _resource(kind, subresource), namespace, name):
-            async with self.api.call_api(
-                method, version=row.api_version, namespace=namespace, url=url, **request
-            ) as response:
-                yield response
+            return await self._sent(method, version=row.api_version, namespace=namespace, url=url, **request)
+
+    async def _sent(self, method: str, **request: Any) -> httpx.Response:
+        """Ask, and sign in anew only where the API server no longer knows who asks.
+
+        kr8s would do so for each refusal, three times, and each time close all port-forwards with its session.
+        """
+        answer: httpx.Response
+        async with self.api.call_api(method, raise_for_status=False, **request) as answer:
+            pass  # it has been read
+        if answer.status_code == 401:
+            async with self.api.call_api(method, **request) as answer:
+                pass
+        if answer.is_error:
+            raise kr8s.ServerError(_words(answer), response=answer)
+        return answer
 
     async def _missing(self, kind: str, name: str) -> DaskGitopsError:
         if not name:  # not even the kind is there
@@ -219,14 +228,16 @@ class Access:
         return (NoSuchCluster if kind == "DaskCluster" else NoSuchObject)(kind, name, self.namespace, names)
 
 
-async def _leave_no_copies(auth: Any) -> None:
+async def _sign_in_tidily(api: Any) -> None:
     """Remove the files into which kr8s copies a kubeconfig's certificates and keys, now and at each later sign-in.
 
-    It loads them into an SSL context and never needs them again, but leaves them behind.
+    It loads them into an SSL context and never needs them again, but leaves them behind. And it closes the session that
+    it had, with all port-forwards: here they last until who uses them has done.
     """
+    auth = api.auth
     if "ssl_context" in vars(auth):  # of the same kubeconfig there is one for all
         return
-    sign_in, load = auth.reauthenticate, auth.ssl_context
+    sign_in, load, begin = auth.reauthenticate, auth.ssl_context, api._create_session
 
     async def loaded() -> Any:
         try:
@@ -245,7 +256,11 @@ async def _leave_no_copies(auth: Any) -> None:
     async def ssl_context() -> Any:
         return context
 
-    auth.reauthenticate, auth.ssl_context = reauthenticate, ssl_context
+    async def create_session() -> None:
+        api._session = None
+        await begin()
+
+    auth.reauthenticate, auth.ssl_context, api._create_session = reauthenticate, ssl_context, create_session
 
 
 def _copies(auth: Any) -> list[Path]:
@@ -269,6 +284,13 @@ def _own_namespace(api: Any) -> str:
 
 class _Missing(Exception):
     """What the API server does not have."""
+
+
+def _words(answer: httpx.Response) -> str:
+    """What the API server says of a failure."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):  # no JSON, or no Status
+        return str(answer.json()["message"])
+    return answer.text or f"HTTP status {answer.status_code}"
 
 
 @contextlib.contextmanager

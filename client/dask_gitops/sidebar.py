@@ -65,9 +65,13 @@ class Seen:
         if up and self._stack is None:
             self._stack = contextlib.AsyncExitStack()
             service = names.scheduler(str(self.manifest["metadata"]["name"]))
-            with contextlib.suppress(DaskGitopsError):  # it is listed all the same
-                forward = forwarded(self._access, service, (Port.DASHBOARD.name,))
+            forward = forwarded(self._access, service, (Port.DASHBOARD.name,))
+            try:
                 self.dashboard_link = f"http://127.0.0.1:{await self._stack.enter_async_context(forward)}/status"
+            except MissingRight:  # it is listed all the same
+                pass
+            except DaskGitopsError:  # the Pod may be there at the next look
+                await self.forget()
         elif not up:
             await self.forget()
 

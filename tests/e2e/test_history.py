@@ -18,6 +18,13 @@ pytestmark = pytest.mark.node
 
 CLIENT = "import time; from distributed import Client; c = Client(); "
 WORK = "c.gather(c.map(time.sleep, [1] * 6, pure=False)); "
+CRASH = """
+def die():
+    print("the last words of a worker", flush=True)
+    __import__("os")._exit(7)
+c.wait_for_workers(1)
+c.run(die, on_error="return")
+"""
 #: How old a record may be when its scheduler is killed.
 OLDEST_SECONDS = 10
 READ = """
@@ -61,6 +68,12 @@ def with_scheduler(job: dict[str, Any], **container: Any) -> dict[str, Any]:
     return job
 
 
+def replacing_workers(job: dict[str, Any]) -> dict[str, Any]:
+    """Of a worker that ends another Pod takes the place, and nothing is left of it in Kubernetes."""
+    job["spec"]["cluster"]["spec"]["worker"]["spec"]["restartPolicy"] = "Never"
+    return job
+
+
 @pytest.fixture
 def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
     for manifest in volume(kubectl.namespace):
@@ -70,6 +83,7 @@ def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
     for job in (
         kube.job_manifest("done", CLIENT + WORK),
         kube.job_manifest("fails", CLIENT + WORK + "raise SystemExit('its last words')"),
+        replacing_workers(kube.job_manifest("dies", CLIENT + CRASH + WORK)),
         kube.job_manifest("late", CLIENT + WORK + "time.sleep(600)", activeDeadlineSeconds=100),
         kube.job_manifest("undone", CLIENT + WORK + "f = c.submit(lambda: 1 / 0); time.sleep(600)"),
         with_scheduler(
@@ -112,6 +126,7 @@ def test_a_record_stays_of_each_job_however_it_ends(kubectl: Kubectl, jobs: None
         for name, reason in (
             ("done", "Completed"),
             ("fails", "BackoffLimitExceeded"),
+            ("dies", "Completed"),
             ("late", "DeadlineExceeded"),
             ("undone", "ClusterFailed"),
             ("hungry", "SchedulerLost"),
@@ -129,6 +144,9 @@ def test_a_record_stays_of_each_job_however_it_ends(kubectl: Kubectl, jobs: None
     assert end["log"].splitlines()[0] == "its last words"
     assert "BackoffLimitExceeded" in {event["reason"] for event in records["fails"]["events"]}
     assert records["done"]["failures"] == []
+    (end,) = records["dies"]["failures"]
+    assert (end["container"], end["exitCode"], end["restarts"]) == ("worker", 7, 0)
+    assert "the last words of a worker" in end["log"].splitlines(), "whose Pod had gone before the run ended"
     assert (records["late"]["outcome"], records["late"]["reason"]) == ("Failed", "DeadlineExceeded")
     assert (records["undone"]["outcome"], records["undone"]["tasks"]["done"]) == ("Stopped", 7)
     assert "ZeroDivisionError" in records["undone"]["errors"][0]["raised"]

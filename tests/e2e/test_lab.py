@@ -1,7 +1,8 @@
 """JupyterLab in a Pod that may do what ``dask-notebook`` may, as somebody sees it in a browser.
 
 Left out unless its image has been made, ``python -m tests.cluster lab``: it is as large as two of the others. That a
-cluster from a template ends with the Pod is tested in test_connect.py, without it.
+cluster from a template ends with the Pod is tested in test_connect.py, without it. With ``UPDATE_SCREENSHOTS=1`` the
+docs get a picture.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tests.cluster.images import ROOT
 from tests.cluster.processes import free_port
 from tests.e2e.conftest import NAMESPACE
 from tests.e2e.support import RESTRICTED, Kubectl, Manifests, eventually
-from tests.support.browser import browser
+from tests.support.browser import browser, screenshot
 from tests.support.notebook import NAME, Notebook
 from tests.support.rights import Trying, astray, granted
 
@@ -42,7 +43,20 @@ client.submit(sum, [1, 2, 3]).result()""",
 begun = time.monotonic()
 with connect("analytics", quiet=True):
     print(f"connected after {time.monotonic() - begun:.2f} s")""",
+    """def work(n):
+    time.sleep(0.2)
+    return n
+
+
+more = client.map(work, range(900))""",
 )
+#: How many colours a canvas has, of a browser: one that shows nothing has one, and one with a drawing many.
+COLOURS = """canvas => {
+    const {width, height} = canvas;
+    return new Set(new Uint32Array(canvas.getContext("2d").getImageData(0, 0, width, height).data.buffer)).size;
+}"""
+#: Seconds for which the plot has to stay as it is: longer than between two looks of the side bar.
+STAYS_SECONDS = 12
 
 
 @pytest.fixture
@@ -143,7 +157,31 @@ def woken(page: Page) -> None:
     assert float(re.findall(r"([\d.]+) s", said)[0]) < WARM_SECONDS
 
 
-def test_somebody_wakes_a_cluster_of_git_and_may_do_no_more(node: Node, kubectl: Kubectl, address: str) -> None:
+def watched(page: Page) -> None:
+    """A click in the side bar takes the cluster, another opens a plot of its dashboard, which follows the work."""
+    ran(page, 2)
+    broken: list[str] = []
+    page.on("websocket", lambda opened: opened.on("close", lambda closed: broken.append(closed.url)))
+    page.on("response", lambda answer: broken.append(f"{answer.status} {answer.url}") if answer.status >= 500 else None)
+    listed(page, "analytics").click()
+    page.locator(".dask-DashboardListing-item", has_text=re.compile("^task stream$", re.IGNORECASE)).first.click()
+    canvas = page.frame_locator("iframe[src*='dask/dashboard']").locator("canvas").first
+    canvas.wait_for()
+    eventually(lambda: canvas.evaluate(COLOURS) > 10)
+    page.wait_for_timeout(STAYS_SECONDS * 1000)
+    assert canvas.evaluate(COLOURS) > 10
+    assert broken == []
+    news = page.locator(".Toastify__toast").get_by_role("button", name="No")  # whether Jupyter's are wanted
+    if news.count():
+        news.first.click()
+        news.first.wait_for(state="detached")
+    listed(page, "analytics").scroll_into_view_if_needed()
+    screenshot(page, "jupyterlab")
+
+
+def test_somebody_wakes_a_cluster_of_git_sees_it_at_work_and_may_do_no_more(
+    node: Node, kubectl: Kubectl, address: str
+) -> None:
     with browser() as chromium:
         page = chromium.new_page(viewport={"width": 1440, "height": 860})
         page.set_default_timeout(120_000)
@@ -151,6 +189,7 @@ def test_somebody_wakes_a_cluster_of_git_and_may_do_no_more(node: Node, kubectl:
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
         page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for()  # until then it runs no cell
         woken(page)
+        watched(page)
 
     token = kubectl("exec", "lab", "--", "cat", "/var/run/secrets/kubernetes.io/serviceaccount/token").strip()
     somebody = Trying(node.kubeconfig, token)

@@ -7,6 +7,7 @@ in a Pod is what tests/e2e/test_connect.py goes.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -389,3 +390,25 @@ async def test_no_copy_of_a_key_stays_behind(
         await access.api._create_session()
         assert await access.may("list", "Pod")
         assert list(copies.iterdir()) == []
+
+
+@pytest.mark.usefixtures("laptop")
+async def test_what_is_open_stays_open_when_something_is_refused_or_a_token_has_expired(
+    kubectl: Kubectl, notebook: Notebook
+) -> None:
+    """As a port-forward, which needs a Pod on a real node, this is a WebSocket of the session: a watch."""
+    notebook.give([*rbac.NOTEBOOK, rbac.Permission("Pod", "watch", "a WebSocket")])
+    may = ("auth", "can-i", "watch", "pods", f"--as={notebook.user}")
+    eventually(lambda: kubectl(*may).strip() == "yes")
+    access = await Access.open()
+    watch = {"version": "v1", "url": "pods", "namespace": access.namespace, "params": {"watch": "true"}}
+    async with access.api.open_websocket(**watch, headers={"Origin": access.server}) as events:
+        with pytest.raises(MissingRight):  # what the side bar tries first, every few seconds
+            await access.all("DaskCluster", everywhere=True)
+        access.api._session.headers["Authorization"] = "Bearer expired"
+        assert await access.all("Pod") == []
+        container = {"name": "main", "image": "none"}
+        kubectl.apply(
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "seen"}, "spec": {"containers": [container]}}
+        )
+        assert json.loads(await events.receive_text(timeout=20))["object"]["metadata"]["name"] == "seen"

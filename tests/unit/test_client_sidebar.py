@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dask_gitops.access import Access
-from dask_gitops.errors import MissingRight
+from dask_gitops.errors import MissingRight, NotReady
 from dask_gitops.sidebar import Seen, Sidebar, size, watch
 
 UID = "5b1c0cba-1111-2222-3333-444455556666"
@@ -104,6 +104,29 @@ async def test_shutting_down_suspends():
     seen = Seen(api, cluster())  # type: ignore[arg-type]
     await seen.close()
     assert api.patches == [("DaskCluster", "analytics", {"spec": {"suspend": True}})]
+
+
+async def test_a_dashboard_that_does_not_answer_yet_is_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes: list[int | Exception] = [NotReady("", "NoReadyPod"), 1234, MissingRight("get", "pods/portforward", "lab")]
+
+    @contextlib.asynccontextmanager
+    async def forwarded(*_: Any) -> AsyncIterator[int]:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        yield outcome
+
+    monkeypatch.setattr("dask_gitops.sidebar.forwarded", forwarded)
+    seen = Seen(Api(), cluster())  # type: ignore[arg-type]
+    await seen.look()
+    assert seen.dashboard_link == ""
+    for _ in range(2):
+        await seen.look()
+        assert seen.dashboard_link == "http://127.0.0.1:1234/status"
+    await seen.forget()
+    for _ in range(2):  # a right that is missing is asked for once
+        await seen.look()
+        assert (seen.dashboard_link, outcomes) == ("", [])
 
 
 async def test_nothing_is_left_open_when_the_server_ends(monkeypatch: pytest.MonkeyPatch) -> None:
