@@ -130,7 +130,7 @@ def _ready(cluster: ControlPlane) -> None:
 
 def _without_finalizers(cluster: ControlPlane) -> None:
     """Its queues and flavors have finalizers that nobody takes away any more."""
-    for kind in ("clusterqueues", "resourceflavors", "workloads", "pods"):
+    for kind in ("clusterqueues", "resourceflavors", "admissionchecks", "workloads", "pods"):
         for found in json.loads(cluster.kubectl("get", kind, "-A", "-o", "json"))["items"]:
             metadata = found["metadata"]
             if any(finalizer.startswith("kueue.x-k8s.io/") for finalizer in metadata.get("finalizers", ())):

@@ -182,7 +182,7 @@ def _told(q: Queued, now: Time) -> Iterator[Action]:
             yield Delete.of(base)
     elif base.is_evicted:
         if gone:
-            yield _release(base, now)
+            yield release(base, now)
     elif base.is_admitted and (change := pods_ready(base, ready=q.ready)):
         yield _status(base, now, change)
 
@@ -237,9 +237,9 @@ def told_ready(of: Workload, now: Time, *, ready: bool) -> Patch | None:
     return _status(of, now, change) if change else None
 
 
-def _release(base: Workload, now: Time) -> Patch:
+def release(of: Workload, now: Time) -> Patch:
     """Give the quota of an evicted Workload back, as Kueue's own integrations do (`jobframework/reconciler.go`)."""
-    evicted = base.condition("Evicted")
+    evicted = of.condition("Evicted")
     reason, message = str(evicted.get("reason") or "Preempted"), str(evicted.get("message") or "")
     again = "True" if reason in _QUEUED_AGAIN else "False"
     changes = {
@@ -248,7 +248,7 @@ def _release(base: Workload, now: Time) -> Patch:
         "Requeued": (again, reason, message),
         "PodsReady": ("False", "WaitForStart", "not all Pods are ready"),
     }
-    return _status(base, now, changes, admission=None)
+    return _status(of, now, changes, admission=None)
 
 
 def _status(of: Workload, now: Time, changes: _Changes, **fields: Any) -> Patch:
