@@ -41,8 +41,7 @@ def start(bench: Bench, operator: Operator, size: int) -> None:
     with bench.namespace() as space:
         space.create(kueue.local_queue(QUEUE, "bench"))
         with Workloads(bench.api, space.name) as workloads:
-            pid = bench.plane.processes.running(kueue.PROGRAM).pid
-            cpu, kueues, writes = operator.cpu_seconds(), cpu_seconds(pid), _writes(bench, operator)
+            cpu, others, writes = operator.cpu_seconds(), _cpu_seconds(bench), _writes(bench, operator)
             began = time.monotonic()
             space.create(_manifest(operator, size))
             try:
@@ -51,11 +50,14 @@ def start(bench: Bench, operator: Operator, size: int) -> None:
             except TimeoutError:
                 runs = math.inf
             admitted = workloads.since(1 if operator.name == NATIVE else size + 1) - began if runs < math.inf else runs
+            waited = workloads.waited()
             bench.settle(2, "what is written afterwards")
             written = {who: numbers - writes[who] for who, numbers in _writes(bench, operator).items()}
-            used, used_by_kueue = operator.cpu_seconds() - cpu, cpu_seconds(pid) - kueues
+            used, used_by_others = operator.cpu_seconds() - cpu, _cpu_seconds(bench) - others
         detail = "; ".join(f"writes of {who}: {listed(dict(sorted(n.items())))}" for who, n in written.items())
-        detail += f"; {used_by_kueue:.1f} s of CPU of Kueue"
+        for who, seconds in sorted(used_by_others.items()):
+            detail += f"; {seconds:.1f} s of CPU of {who}"
+        detail += f"; a Workload waits for {waited:.2f} s (median)"
         bench.add(Result(f"{size:,} queued workers have quota", operator.name, admitted))
         writes_of_its_own = written[operator.name].total()
         bench.add(
@@ -73,6 +75,11 @@ def start(bench: Bench, operator: Operator, size: int) -> None:
 
 def _manifest(operator: Operator, size: int) -> Manifest:
     return queued_job("big", size, QUEUE) if operator.name == NATIVE else queued_cluster("big", size, QUEUE)
+
+
+def _cpu_seconds(bench: Bench) -> Counter[str]:
+    """CPU time so far of those that all work for."""
+    return Counter({who: cpu_seconds(bench.plane.processes.running(who).pid) for who in ("apiserver", kueue.PROGRAM)})
 
 
 def _writes(bench: Bench, operator: Operator) -> dict[str, Counter[str]]:

@@ -77,9 +77,11 @@ def _start(cluster: ControlPlane, program: Any, health: int, port: int, configur
     cluster.pki.issue("kueue", "kueue", hosts=["127.0.0.1"])
     for part in ("crt", "key"):
         shutil.copy(cluster.pki.folder / f"kueue.{part}", certificates / f"tls.{part}")
+    release = components.source(PROGRAM) / "config" / "components" / "manager" / "controller_manager_config.yaml"
     wanted = {
         "apiVersion": "config.kueue.x-k8s.io/v1beta2",
         "kind": "Configuration",
+        "controller": yaml.safe_load(release.read_text())["controller"],  # how much it does at a time
         "namespace": NAMESPACE,
         "health": {"healthProbeBindAddress": f"127.0.0.1:{health}"},
         "metrics": {"bindAddress": "0"},
