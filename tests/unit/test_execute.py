@@ -305,7 +305,7 @@ class TestApply:
         execute, _ = on(server := _Refusing())
         actions = [Apply(workload, new=True), CreateWorker(g, 0), Event("ScaledUp", "one more worker")]
         outcomes = await execute.execute(g, actions, NOW)
-        assert [(type(o.action), bool(o.error)) for o in outcomes] == [(Apply, True), (CreateWorker, False)]
+        assert [(type(o.action), bool(o.error)) for o in outcomes] == [(CreateWorker, False), (Apply, True)]
         assert [kind for kind, _ in server.there] == ["Pod"], "an Event may tell of what has failed"
 
     @virtual_time

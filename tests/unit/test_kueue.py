@@ -31,6 +31,8 @@ from dask_controller.core.cluster_status import cluster_status
 from dask_controller.core.observed import ObservedGroup
 from dask_controller.core.pod import Pod, Problem, pod
 from dask_controller.core.queue import (
+    ENDED_POLL_SECONDS,
+    GONE_POLL_SECONDS,
     Queued,
     as_admitted,
     base_actions,
@@ -274,7 +276,8 @@ def test_suspended_by_its_user_it_gives_all_back_and_not_before_its_pods_are_gon
 
 
 def test_a_run_that_has_ended_is_finished_when_its_pods_are_gone():
-    assert told(queued(base=ADMITTED, ended=True, running=1)) == []
+    assert base_actions(queued(base=ADMITTED, ended=True, running=1), NOW) == ([], GONE_POLL_SECONDS)
+    assert base_actions(queued(base=ADMITTED, ended=True, running=1, kept=True), NOW) == ([], ENDED_POLL_SECONDS)
     (patch,) = told(queued(base=ADMITTED, ended=True))
     assert patch.patch["status"]["conditions"][-1]["type"] == "Finished"
     assert told(queued(base={**ADMITTED, "Finished": True}, ended=True)) == []

@@ -103,12 +103,12 @@ class Executor:
         outcomes += await self._together([a for a in applied if not a.needed], parent, now)
         stated = not any(outcome.error for outcome in outcomes)
         outcomes += await self._together(changed, parent, now, until)
-        asked_for, made = await asyncio.gather(
-            self._together(asked, parent, now, until),
+        made, asked_for = await asyncio.gather(  # who is first has more requests under way
             self._create([a for a in actions if isinstance(a, CreateWorker)], parent, now, until),
+            self._together(asked, parent, now, until),
         )
         stated = stated and not any(outcome.error for outcome in asked_for)
-        outcomes += [*asked_for, *made]
+        outcomes += [*made, *asked_for]
         outcomes += await self._together(reports, parent, now, until)
         outcomes += [await self._perform(parent, a, now) for a in actions if stated and isinstance(a, Event)]
         return outcomes
