@@ -57,7 +57,7 @@ def volume(name: str) -> list[dict[str, Any]]:
 
 
 def keeping(job: dict[str, Any]) -> dict[str, Any]:
-    job["spec"]["cluster"]["spec"].setdefault("history", {"claimName": "runs", "path": "dask", "keep": 3})
+    job["spec"]["cluster"]["spec"]["history"] = {"claimName": "runs", "path": "dask", "keep": 3}
     # Kubernetes' own: what is written at the end takes a moment, longer than other tests give their schedulers.
     job["spec"]["cluster"]["spec"]["scheduler"]["spec"]["terminationGracePeriodSeconds"] = 30
     return job
@@ -74,12 +74,6 @@ def replacing_workers(job: dict[str, Any]) -> dict[str, Any]:
     return job
 
 
-def in_a_bucket(job: dict[str, Any]) -> dict[str, Any]:
-    """For which the image lacks the library."""
-    job["spec"]["cluster"]["spec"]["history"] = {"url": "s3://runs/dask"}
-    return job
-
-
 @pytest.fixture
 def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
     for manifest in volume(kubectl.namespace):
@@ -88,9 +82,7 @@ def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
     hungry = "time.sleep(12); c.run_on_scheduler(lambda: len(b'1' * 10**9)); time.sleep(600)"
     for job in (
         kube.job_manifest("done", CLIENT + WORK),
-        kube.job_manifest("fails", CLIENT + WORK + "raise SystemExit('its last words')"),
-        in_a_bucket(kube.job_manifest("stored", CLIENT + WORK)),
-        replacing_workers(kube.job_manifest("dies", CLIENT + CRASH + WORK)),
+        replacing_workers(kube.job_manifest("fails", CLIENT + CRASH + WORK + "raise SystemExit('its last words')")),
         kube.job_manifest("late", CLIENT + WORK + "time.sleep(600)", activeDeadlineSeconds=100),
         kube.job_manifest("undone", CLIENT + WORK + "f = c.submit(lambda: 1 / 0); time.sleep(600)"),
         with_scheduler(
@@ -104,6 +96,15 @@ def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
     kubectl("exec", "reader", "--", "sh", "-c", "rm -rf /records/*")  # of a volume of the node nobody else does
     kubectl("delete", "daskjobs,pods,pvc", "--all", "--wait=false")
     kubectl("delete", "pv", kubectl.namespace, "--wait=false")
+
+
+def test_that_an_image_lacks_the_library_of_a_bucket_is_told(kubectl: Kubectl, kube: Manifests) -> None:
+    """And what it costs: nothing."""
+    kubectl.apply(kube.cluster_manifest("stored", workers=0, history={"url": "s3://runs/dask"}))
+    told = {"url": "s3://runs/dask", "problem": "ImportError: Install s3fs to access S3"}
+    eventually(lambda: kubectl.status("daskcluster", "stored").get("bundle") == told, seconds=120)
+    kubectl.wait_ready("daskcluster", "stored")
+    kubectl("delete", "daskcluster", "stored")
 
 
 def ended(kubectl: Kubectl, name: str, reason: str) -> dict[str, Any]:
@@ -133,29 +134,25 @@ def test_a_record_stays_of_each_job_however_it_ends(kubectl: Kubectl, jobs: None
         for name, reason in (
             ("done", "Completed"),
             ("fails", "BackoffLimitExceeded"),
-            ("dies", "Completed"),
             ("late", "DeadlineExceeded"),
             ("undone", "ClusterFailed"),
             ("hungry", "SchedulerLost"),
         )
     }
-    unwritten = ended(kubectl, "stored", "Completed")["bundle"]
-    assert (unwritten["url"], unwritten["problem"]) == ("s3://runs/dask", "ImportError: Install s3fs to access S3")
     files = json.loads(kubectl("exec", "reader", "--", "python3", "-c", READ))
-    assert not [status["bundle"] for status in statuses.values() if "problem" in status["bundle"]]
+    assert {name for name, status in statuses.items() if "problem" in status.get("bundle", ["problem"])} == set()
     records = {name: json.loads(files[f"{status['bundle']['path']}/summary.json"]) for name, status in statuses.items()}
 
     assert (records["done"]["outcome"], records["done"]["tasks"]["done"]) == ("Complete", 6)
     assert records["done"]["status"]["timeSpent"] == statuses["done"]["timeSpent"]
-    (end,) = records["fails"]["failures"]
-    assert (end["container"], end["exitCode"]) == ("runner", 1)
+    worker, runner = records["fails"]["failures"]
+    assert (worker["container"], worker["exitCode"], worker["restarts"]) == ("worker", 7, 0)
+    assert "the last words of a worker" in worker["log"].splitlines(), "whose Pod had gone before the run ended"
+    assert (runner["container"], runner["exitCode"]) == ("runner", 1)
     # A client that is slow to close as Python ends complains after them.
-    assert end["log"].splitlines()[0] == "its last words"
+    assert runner["log"].splitlines()[0] == "its last words"
     assert "BackoffLimitExceeded" in {event["reason"] for event in records["fails"]["events"]}
     assert records["done"]["failures"] == []
-    (end,) = records["dies"]["failures"]
-    assert (end["container"], end["exitCode"], end["restarts"]) == ("worker", 7, 0)
-    assert "the last words of a worker" in end["log"].splitlines(), "whose Pod had gone before the run ended"
     assert (records["late"]["outcome"], records["late"]["reason"]) == ("Failed", "DeadlineExceeded")
     assert (records["undone"]["outcome"], records["undone"]["tasks"]["done"]) == ("Stopped", 7)
     assert "ZeroDivisionError" in records["undone"]["errors"][0]["raised"]
