@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import math
 import socket
 import ssl
+import statistics
 import threading
 import time
 from collections import Counter
@@ -276,6 +278,8 @@ class Workloads(Watch):
         self._there: set[str] = set()
         self._admitted: set[str] = set()
         self._admitted_since: dict[int, float] = {}
+        self._seen: dict[str, float] = {}
+        self._waits: dict[str, float] = {}
 
     @property
     def there(self) -> int:
@@ -291,12 +295,19 @@ class Workloads(Watch):
         """When so many were admitted for the first time."""
         return self._admitted_since[admitted]
 
+    def waited(self) -> float:
+        """Seconds from the creation of a Workload until it was admitted, of those that were: the median."""
+        return statistics.median(self._waits.values() or [math.inf])
+
     def _note(self, now: float, version: int, event: _Event) -> None:
         name, _, _, admitted, *_ = event.object.rows[0].cells
         there = event.type != "DELETED"
         (self._there.add if there else self._there.discard)(name)
         (self._admitted.add if there and admitted == "True" else self._admitted.discard)(name)
         self._admitted_since.setdefault(self.admitted, now)
+        since = self._seen.setdefault(name, now)
+        if name in self._admitted:
+            self._waits.setdefault(name, now - since)
 
 
 class Replicas(Watch):

@@ -78,11 +78,11 @@ def deployment(name: str, replicas: int) -> Manifest:
     }
 
 
-def queued_cluster(name: str, workers: int, queue: str) -> Manifest:
-    """A cluster whose workers are all surplus: each waits for its own quota."""
+def queued_cluster(name: str, workers: int, queue: str, *, guaranteed: int = 0) -> Manifest:
+    """A cluster whose workers are surplus, so that each waits for its own quota, but for so many."""
     manifest = dask_cluster(name, workers)
     manifest["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": queue}
-    manifest["spec"]["worker"]["guaranteed"] = 0
+    manifest["spec"]["worker"]["guaranteed"] = guaranteed
     return manifest
 
 

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from .result import Result
 ALONE = "2 workers alone"
 #: Seconds after which two workers are given up: nobody waits for a small cluster for so long.
 SMALL_PATIENCE = 120.0
+#: Seconds without a write after which all has been told, and seconds for which that is waited for.
+QUIET_SECONDS, MOST_QUIET_SECONDS = 10.0, 300.0
 
 
 @dataclass(frozen=True)
@@ -197,20 +200,32 @@ class Bench:
         self.say(f"{seconds:.0f} s: {why}")
         time.sleep(seconds)
 
+    def quiet(self, operator: Operator) -> str:
+        """Wait until nothing has been written for a while; what is to be said if that does not come to be."""
+        self.say(f"until nothing is written for {QUIET_SECONDS:.0f} s")
+        began = since = time.monotonic()
+        known = _writes(operator)
+        while time.monotonic() - since < QUIET_SECONDS:
+            if time.monotonic() - began > MOST_QUIET_SECONDS:
+                return f"it writes after {MOST_QUIET_SECONDS:.0f} s, too"
+            time.sleep(0.5)
+            if (writes := _writes(operator)) != known:
+                known, since = writes, time.monotonic()
+        return ""
+
     # --- measuring ----------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def measured(self, what: str, operator: Operator, than: str = "") -> Iterator[list[str]]:
         """Time what is inside, and what the operator needed for it; gives a list for details."""
-        cpu, writes, detail = operator.cpu_seconds(), operator.writes(), list[str]()
+        cpu, writes, detail = operator.cpu_seconds(), _writes(operator), list[str]()
         began = time.monotonic()
         try:
             yield detail
             seconds = time.monotonic() - began
         except TimeoutError:
             seconds = math.inf
-        written = operator.writes() - writes
-        written.pop("leases", None)
+        written = _writes(operator) - writes
         used, peak = operator.cpu_seconds() - cpu, operator.peak_mib()
         self.add(Result(what, operator.name, seconds, "s", than, used, peak, written.total(), "; ".join(detail)))
 
@@ -236,8 +251,8 @@ class Bench:
 
     def memory(self, operator: Operator, what: str, than: str = "") -> None:
         """Memory now, when it has become quiet."""
-        self.settle(10, "for memory")
-        detail = f"{operator.peak_mib():.0f} MiB resident at most since its start"
+        still = self.quiet(operator)
+        detail = "; ".join(filter(None, (f"{operator.peak_mib():.0f} MiB resident at most since its start", still)))
         self.add(Result(what, operator.name, operator.memory_mib(), "MiB", than, detail=detail))
 
     def share(self, operator: Operator, what: str, than: str = "") -> None:
@@ -248,11 +263,10 @@ class Bench:
     @contextlib.contextmanager
     def sampled(self, operator: Operator, what: str, than: str = "") -> Iterator[list[str]]:
         """CPU as a share of one core, and writes, in the time that is spent inside."""
-        cpu, writes, began, detail = operator.cpu_seconds(), operator.writes(), time.monotonic(), list[str]()
+        cpu, writes, began, detail = operator.cpu_seconds(), _writes(operator), time.monotonic(), list[str]()
         yield detail
         used, seconds = operator.cpu_seconds() - cpu, time.monotonic() - began
-        written = operator.writes() - writes
-        written.pop("leases", None)
+        written = _writes(operator) - writes
         detail.append(f"in {seconds:.0f} s; writes: {listed(written)}")
         share, peak = used / seconds, operator.peak_mib()
         self.add(Result(what, operator.name, share, "cores", than, used, peak, written.total(), "; ".join(detail)))
@@ -284,6 +298,13 @@ class Bench:
         """Tell who is watching."""
         minutes, seconds = divmod(round(time.monotonic() - self._began), 60)
         print(f"{minutes:3}:{seconds:02}  {text}", flush=True)
+
+
+def _writes(operator: Operator) -> Counter[str]:
+    """But for renewals of its lease."""
+    writes = operator.writes()
+    writes.pop("leases", None)
+    return writes
 
 
 def listed(numbers: dict[str, int]) -> str:

@@ -31,36 +31,44 @@ def queued(bench: Bench) -> None:
             for operator in (bench.native, ours):
                 start(bench, operator, 2)
         for _ in range(bench.options.repeat):
-            for operator in (bench.native, ours):
-                for size in bench.options.queued:
-                    start(bench, operator, size)
+            for size in bench.options.queued:
+                start(bench, bench.native, size)
+                start(bench, ours, size)
+                start(bench, ours, size, guaranteed=True)
 
 
-def start(bench: Bench, operator: Operator, size: int) -> None:
-    """Seconds until all workers have quota, and until they run; and who wrote what."""
+def start(bench: Bench, operator: Operator, size: int, *, guaranteed: bool = False) -> None:
+    """Seconds until all workers have quota, and until they run; and who wrote what.
+
+    Those that are ``guaranteed`` have it together, as a Job's Pods have.
+    """
     with bench.namespace() as space:
         space.create(kueue.local_queue(QUEUE, "bench"))
         with Workloads(bench.api, space.name) as workloads:
-            pid = bench.plane.processes.running(kueue.PROGRAM).pid
-            cpu, kueues, writes = operator.cpu_seconds(), cpu_seconds(pid), _writes(bench, operator)
+            cpu, others, writes = operator.cpu_seconds(), _cpu_seconds(bench), _writes(bench, operator)
             began = time.monotonic()
-            space.create(_manifest(operator, size))
+            space.create(_manifest(operator, size, size if guaranteed else 0))
             try:
                 space.running(size)
                 runs = time.monotonic() - began
             except TimeoutError:
                 runs = math.inf
-            admitted = workloads.since(1 if operator.name == NATIVE else size + 1) - began if runs < math.inf else runs
+            asked = 1 if operator.name == NATIVE or guaranteed else size + 1
+            admitted = workloads.since(asked) - began if runs < math.inf else runs
+            waited = workloads.waited()
             bench.settle(2, "what is written afterwards")
             written = {who: numbers - writes[who] for who, numbers in _writes(bench, operator).items()}
-            used, used_by_kueue = operator.cpu_seconds() - cpu, cpu_seconds(pid) - kueues
+            used, used_by_others = operator.cpu_seconds() - cpu, _cpu_seconds(bench) - others
         detail = "; ".join(f"writes of {who}: {listed(dict(sorted(n.items())))}" for who, n in written.items())
-        detail += f"; {used_by_kueue:.1f} s of CPU of Kueue"
-        bench.add(Result(f"{size:,} queued workers have quota", operator.name, admitted))
+        for who, seconds in sorted(used_by_others.items()):
+            detail += f"; {seconds:.1f} s of CPU of {who}"
+        detail += f"; a Workload waits for {waited:.2f} s (median)"
+        what = f"{size:,} {'guaranteed' if guaranteed else 'queued'} workers"
+        bench.add(Result(f"{what} have quota", operator.name, admitted))
         writes_of_its_own = written[operator.name].total()
         bench.add(
             Result(
-                f"{size:,} queued workers run",
+                f"{what} run",
                 operator.name,
                 runs,
                 cpu_seconds=used,
@@ -71,8 +79,15 @@ def start(bench: Bench, operator: Operator, size: int) -> None:
         )
 
 
-def _manifest(operator: Operator, size: int) -> Manifest:
-    return queued_job("big", size, QUEUE) if operator.name == NATIVE else queued_cluster("big", size, QUEUE)
+def _manifest(operator: Operator, size: int, guaranteed: int) -> Manifest:
+    if operator.name == NATIVE:
+        return queued_job("big", size, QUEUE)
+    return queued_cluster("big", size, QUEUE, guaranteed=guaranteed)
+
+
+def _cpu_seconds(bench: Bench) -> Counter[str]:
+    """CPU time so far of those that all work for."""
+    return Counter({who: cpu_seconds(bench.plane.processes.running(who).pid) for who in ("apiserver", kueue.PROGRAM)})
 
 
 def _writes(bench: Bench, operator: Operator) -> dict[str, Counter[str]]:

@@ -118,7 +118,10 @@ _MAY_SCALE = rule(
 
 
 #: Where a volume is named that the operator adds to a scheduler.
-_HISTORY = {"DaskCluster": "object.spec.?history", "DaskJob": "object.spec.cluster.spec.?history"}
+_HISTORY = {
+    "DaskCluster": "object.spec.?history.?claimName",
+    "DaskJob": "object.spec.cluster.spec.?history.?claimName",
+}
 
 
 def _may_create_pods(kind: str, starters: Sequence[str]) -> Rule:
@@ -142,7 +145,10 @@ def _pods(kind: str, options: Options) -> Iterator[Rule]:
     yield from _accounts(options.get("service_accounts", ()))
     yield _volumes(options.get("volumes", VOLUMES))
     if "persistentVolumeClaim" not in options.get("volumes", VOLUMES) and kind in _HISTORY:
-        yield rule(f"!{_HISTORY[kind]}.hasValue()", text("a history needs a persistentVolumeClaim, not allowed here"))
+        yield rule(
+            f"!{_HISTORY[kind]}.hasValue()",
+            text("a history with claimName needs a persistentVolumeClaim, not allowed here"),
+        )
     if registries := options.get("image_registries"):
         yield images_from(registries)
     levels = options.get("pod_security", ("baseline", "restricted"))

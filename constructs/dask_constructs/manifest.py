@@ -22,6 +22,7 @@ from dask_crds.model import (
     KINDS,
     LABEL_VALUE,
     PERCENTAGE,
+    STORE,
     DaskAutoscaler,
     DaskCluster,
     DaskClusterSpec,
@@ -136,7 +137,7 @@ def _taken_paths(value: DaskObject) -> Iterator[InvalidManifest]:
     if not isinstance(cluster, DaskClusterSpec):
         return
     tls = _OF_TLS if cluster.security and cluster.security.tls else {}
-    of_scheduler = _OF_SCHEDULERS | tls | (_OF_HISTORY if cluster.history else {})
+    of_scheduler = _OF_SCHEDULERS | tls | (_OF_HISTORY if cluster.history and cluster.history.claim_name else {})
     yield from _mounted_at(f"{path}.scheduler", cluster.scheduler.spec, Component.SCHEDULER, of_scheduler)
     workers = {"worker": cluster.worker.spec}
     workers |= {f"workerGroups[{number}]": group.spec for number, group in enumerate(cluster.worker_groups or ())}
@@ -220,6 +221,7 @@ _PATTERNS = {
     f"^{LABEL_VALUE}$": "is not a label: at most 63 letters, digits, '-', '_' and '.'",
     f"^{DNS_NAME}$": "must be a DNS name: a-z, 0-9, '-' and '.', at most 253 characters",
     f"^{FOLDER}$": "is no folder within the volume, such as dask/runs: no '..', and no '/' or '.' at the beginning",
+    f"^{STORE}$": "is no folder of an object store: s3://bucket/folder, gs://, az:// or abfs://, and nothing but names",
     f"^{DNS_LABEL}$": "must be a DNS label: a-z, 0-9 and '-', at most 63 characters",
     AMOUNT: "is not a Kubernetes quantity such as 500m, 1.5 or 4Gi",
 }

@@ -232,7 +232,7 @@ class ClusterOptions(WorkerOptions, total=False):
     ``Tls.secret(...)`` with certificates of your own, ``Tls.generated()`` where the operator is to make them."""
     history: Kept | None
     """Where the scheduler keeps a record of what ran (default: nowhere): ``History.claim("runs")``, a
-    PersistentVolumeClaim."""
+    PersistentVolumeClaim, or ``History.bucket("s3://runs/dask")``."""
     jupyter: bool | None
     """Serve JupyterLab beside the dashboard, at ``/jupyter``."""
     idle_timeout: Seconds | None

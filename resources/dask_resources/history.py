@@ -1,4 +1,4 @@
-"""What a scheduler needs to keep a record of what its cluster did: a volume, and to be told where.
+"""What a scheduler needs to keep a record of what its cluster did: to be told where, and a volume if it is in one.
 
 See ``dask_gitops_history`` in ``in_pod/scheduler``, which writes it.
 """
@@ -22,13 +22,13 @@ _VOLUME = "dask-gitops-history"
 
 
 def with_history(spec: dict[str, Any], cluster: DaskCluster) -> dict[str, Any]:
-    """A scheduler's PodSpec with the volume of the history, if its cluster keeps one."""
+    """A scheduler's PodSpec with what it takes to keep a history, if its cluster does."""
     history = cluster.spec.history
     if history is None:
         return spec
     main = main_container(spec, Component.SCHEDULER)
     told = {
-        "root": MOUNT_PATH,
+        "root": history.url or MOUNT_PATH,
         "path": history.path or "",
         "keep": history.effective("keep"),
         "namespace": cluster.namespace,
@@ -41,6 +41,8 @@ def with_history(spec: dict[str, Any], cluster: DaskCluster) -> dict[str, Any]:
         return {**container, "env": [*theirs, {"name": VARIABLE, "value": json.dumps(told)}]}
 
     spec = {**spec, "containers": [telling(c) if c["name"] == main else c for c in spec["containers"]]}
+    if history.claim_name is None:
+        return spec
     source = {"persistentVolumeClaim": {"claimName": history.claim_name}}
     return with_volume(spec, main, name=_VOLUME, source=source, path=MOUNT_PATH, read_only=False)
 

@@ -76,8 +76,13 @@ class Placement(Struct, frozen=True, kw_only=True):
 
     @property
     def written(self) -> str:
-        """The part that decides on nodes, as it is kept in an annotation."""
-        wanted = {"nodeSelector": dict(self.node_selector), "tolerations": list(self.tolerations)}
+        """As it is kept in an annotation."""
+        wanted = {
+            "nodeSelector": dict(self.node_selector),
+            "tolerations": list(self.tolerations),
+            "labels": dict(self.labels),
+            "annotations": dict(self.annotations),
+        }
         return json.dumps({key: value for key, value in wanted.items() if value}, sort_keys=True)
 
 

@@ -80,6 +80,7 @@ _CERT_MANAGER = "github.com/cert-manager/cert-manager"
 _PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
 _HELM = "helm.sh/helm/v4"
 _KUEUE = "sigs.k8s.io/kueue"
+_AUTOSCALER = "k8s.io/autoscaler/cluster-autoscaler/apis"
 _NETWORK_POLICIES = "sigs.k8s.io/kube-network-policies"
 MODULES = (
     Module(
@@ -228,6 +229,8 @@ MODULES = (
         ),
     ),
     Module(_KUEUE, "0.19.2", (f"{_KUEUE}/cmd/kueue",), crds="config/components/crd/bases/*.yaml"),
+    # The version that Kueue has; its name is the end of its path.
+    Module(_AUTOSCALER, "0.0.0-20240830133931-adfbe7e45277", (), crds="config/crd/*_provisioningrequests.yaml"),
     Module("sigs.k8s.io/gateway-api", "1.6.1", (), crds="config/crd/standard/*routes.yaml"),
     # Those of monitors and rules, of ten.
     Module(_PROMETHEUS_OPERATOR, "0.93.0", (), crds="example/prometheus-operator-crd/*[ol][re]s.yaml"),

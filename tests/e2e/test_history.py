@@ -18,6 +18,13 @@ pytestmark = pytest.mark.node
 
 CLIENT = "import time; from distributed import Client; c = Client(); "
 WORK = "c.gather(c.map(time.sleep, [1] * 6, pure=False)); "
+CRASH = """
+def die():
+    print("the last words of a worker", flush=True)
+    __import__("os")._exit(7)
+c.wait_for_workers(1)
+c.run(die, on_error="return")
+"""
 #: How old a record may be when its scheduler is killed.
 OLDEST_SECONDS = 10
 READ = """
@@ -61,6 +68,12 @@ def with_scheduler(job: dict[str, Any], **container: Any) -> dict[str, Any]:
     return job
 
 
+def replacing_workers(job: dict[str, Any]) -> dict[str, Any]:
+    """Of a worker that ends another Pod takes the place, and nothing is left of it in Kubernetes."""
+    job["spec"]["cluster"]["spec"]["worker"]["spec"]["restartPolicy"] = "Never"
+    return job
+
+
 @pytest.fixture
 def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
     for manifest in volume(kubectl.namespace):
@@ -69,7 +82,7 @@ def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
     hungry = "time.sleep(12); c.run_on_scheduler(lambda: len(b'1' * 10**9)); time.sleep(600)"
     for job in (
         kube.job_manifest("done", CLIENT + WORK),
-        kube.job_manifest("fails", CLIENT + WORK + "raise SystemExit('its last words')"),
+        replacing_workers(kube.job_manifest("fails", CLIENT + CRASH + WORK + "raise SystemExit('its last words')")),
         kube.job_manifest("late", CLIENT + WORK + "time.sleep(600)", activeDeadlineSeconds=100),
         kube.job_manifest("undone", CLIENT + WORK + "f = c.submit(lambda: 1 / 0); time.sleep(600)"),
         with_scheduler(
@@ -83,6 +96,15 @@ def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
     kubectl("exec", "reader", "--", "sh", "-c", "rm -rf /records/*")  # of a volume of the node nobody else does
     kubectl("delete", "daskjobs,pods,pvc", "--all", "--wait=false")
     kubectl("delete", "pv", kubectl.namespace, "--wait=false")
+
+
+def test_that_an_image_lacks_the_library_of_a_bucket_is_told(kubectl: Kubectl, kube: Manifests) -> None:
+    """And what it costs: nothing."""
+    kubectl.apply(kube.cluster_manifest("stored", workers=0, history={"url": "s3://runs/dask"}))
+    told = {"url": "s3://runs/dask", "problem": "ImportError: Install s3fs to access S3"}
+    eventually(lambda: kubectl.status("daskcluster", "stored").get("bundle") == told, seconds=120)
+    kubectl.wait_ready("daskcluster", "stored")
+    kubectl("delete", "daskcluster", "stored")
 
 
 def ended(kubectl: Kubectl, name: str, reason: str) -> dict[str, Any]:
@@ -118,15 +140,17 @@ def test_a_record_stays_of_each_job_however_it_ends(kubectl: Kubectl, jobs: None
         )
     }
     files = json.loads(kubectl("exec", "reader", "--", "python3", "-c", READ))
-    assert not [status["bundle"] for status in statuses.values() if "problem" in status["bundle"]]
+    assert {name for name, status in statuses.items() if "problem" in status.get("bundle", ["problem"])} == set()
     records = {name: json.loads(files[f"{status['bundle']['path']}/summary.json"]) for name, status in statuses.items()}
 
     assert (records["done"]["outcome"], records["done"]["tasks"]["done"]) == ("Complete", 6)
     assert records["done"]["status"]["timeSpent"] == statuses["done"]["timeSpent"]
-    (end,) = records["fails"]["failures"]
-    assert (end["container"], end["exitCode"]) == ("runner", 1)
+    worker, runner = records["fails"]["failures"]
+    assert (worker["container"], worker["exitCode"], worker["restarts"]) == ("worker", 7, 0)
+    assert "the last words of a worker" in worker["log"].splitlines(), "whose Pod had gone before the run ended"
+    assert (runner["container"], runner["exitCode"]) == ("runner", 1)
     # A client that is slow to close as Python ends complains after them.
-    assert end["log"].splitlines()[0] == "its last words"
+    assert runner["log"].splitlines()[0] == "its last words"
     assert "BackoffLimitExceeded" in {event["reason"] for event in records["fails"]["events"]}
     assert records["done"]["failures"] == []
     assert (records["late"]["outcome"], records["late"]["reason"]) == ("Failed", "DeadlineExceeded")

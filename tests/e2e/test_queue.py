@@ -107,7 +107,10 @@ def test_kueue_is_asked_for_the_place_of_what_waits(node, kubectl, kube):
     kubectl.apply(manifest)
 
     def asked() -> bool:
-        return any(entry.get("objectRef", {}).get("subresource") == "pendingworkloads" for entry in node.audited())
+        by_operator = (entry for entry in node.audited() if entry["user"]["username"].endswith(":dask-operator"))
+        about = (entry.get("objectRef", {}) for entry in by_operator)
+        here = (what for what in about if what.get("namespace") == kubectl.namespace)
+        return any(what.get("subresource") == "pendingworkloads" for what in here)
 
     eventually(asked, seconds=60)
     assert kubectl.condition("daskcluster", "waits", "Admitted")["reason"] == "Queued"

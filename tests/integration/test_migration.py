@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,11 +12,11 @@ from pathlib import Path
 
 import dask_kubernetes.operator as upstream  # type: ignore[import-untyped]
 import pytest
-import yaml
 from dask_kubernetes.operator.kubecluster.kubecluster import make_cluster_spec  # type: ignore[import-untyped]
 from tests.cluster import ControlPlane, images
 from tests.e2e.support import Kubectl, eventually
 from tests.support import clusters
+from tests.support.checkers import documents
 from tests.support.controller import Controller
 
 pytestmark = pytest.mark.control_plane
@@ -77,11 +78,11 @@ def test_an_operator_that_is_newer_than_the_crds_says_so_and_goes_on_with_the_ri
     plane: ControlPlane, tmp_path: Path
 ) -> None:
     for path in (images.ROOT / "dist" / "crds").glob("*.yaml"):
-        crd = yaml.safe_load(path.read_text())
+        (crd,) = documents(path)
         if crd["kind"] == "CustomResourceDefinition":
             schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
             schema["properties"]["status"]["properties"].pop("workers", None)  # of DaskClusters: as if it were new
-            (tmp_path / path.name).write_text(yaml.safe_dump(crd))
+            (tmp_path / path.name).write_text(json.dumps(crd))
     plane.install_crds(tmp_path)
     plane.kubectl("create", "namespace", "team")
     kubectl = Kubectl(plane.kubectl, "team")

@@ -77,9 +77,11 @@ def _start(cluster: ControlPlane, program: Any, health: int, port: int, configur
     cluster.pki.issue("kueue", "kueue", hosts=["127.0.0.1"])
     for part in ("crt", "key"):
         shutil.copy(cluster.pki.folder / f"kueue.{part}", certificates / f"tls.{part}")
+    release = components.source(PROGRAM) / "config" / "components" / "manager" / "controller_manager_config.yaml"
     wanted = {
         "apiVersion": "config.kueue.x-k8s.io/v1beta2",
         "kind": "Configuration",
+        "controller": yaml.safe_load(release.read_text())["controller"],  # how much it does at a time
         "namespace": NAMESPACE,
         "health": {"healthProbeBindAddress": f"127.0.0.1:{health}"},
         "metrics": {"bindAddress": "0"},
@@ -130,7 +132,7 @@ def _ready(cluster: ControlPlane) -> None:
 
 def _without_finalizers(cluster: ControlPlane) -> None:
     """Its queues and flavors have finalizers that nobody takes away any more."""
-    for kind in ("clusterqueues", "resourceflavors", "workloads", "pods"):
+    for kind in ("clusterqueues", "resourceflavors", "admissionchecks", "workloads", "pods"):
         for found in json.loads(cluster.kubectl("get", kind, "-A", "-o", "json"))["items"]:
             metadata = found["metadata"]
             if any(finalizer.startswith("kueue.x-k8s.io/") for finalizer in metadata.get("finalizers", ())):

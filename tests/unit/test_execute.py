@@ -14,6 +14,7 @@ from dask_controller.core.actions import STEP, Apply, CreateWorker, Delete, Even
 from dask_controller.core.child import fingerprint
 from dask_controller.kube.api import NAMESPACE_TERMINATING, ApiError
 from dask_controller.kube.short_first import ShortFirst
+from dask_controller.kube.slow_start import BELIEVED_SECONDS
 from dask_controller.kube.workqueue import Queue
 from dask_controller.shell.caches import Caches, Key
 from dask_controller.shell.execute import (
@@ -96,11 +97,56 @@ async def test_what_is_only_reported_to_others_waits_for_new_pods() -> None:
 
 
 @virtual_time
+async def test_workers_that_have_quota_do_not_wait_until_it_was_asked_for_more() -> None:
+    asked = [Apply(surplus_workload(group(), n, "team", Priority()), new=True) for n in range(100)]
+    server, began = _Server(0.2), now()
+    outcomes = await executor(server).execute(group(), (*asked, *CREATIONS[:100]), NOW)
+    assert now() - began <= STEP_SECONDS + 0.4
+    made = sum(isinstance(outcome.action, CreateWorker) for outcome in outcomes)
+    assert made >= 10 <= len(outcomes) - made
+    assert _next_look(Plan(actions=(*asked, *CREATIONS[:100])), outcomes) == 0.0, "the rest follows at once"
+
+
+@virtual_time
 async def test_an_exhausted_quota_costs_one_request_and_no_haste() -> None:
     server = _Server(0.001, ApiError(403, "Forbidden", "exceeded quota"))
     outcomes = await executor(server).execute(group(replicas=100_000), CREATIONS, NOW)
     assert len(outcomes) == 1
     assert _next_look(Plan(actions=CREATIONS), outcomes) == 30
+
+
+@virtual_time
+async def test_a_slow_server_does_not_make_each_step_start_slowly() -> None:
+    server = _Server(0.25)
+    e, made = executor(server), list[int]()
+    for _ in range(3):
+        made.append(len(await e.execute(group(), CREATIONS, NOW)))
+    assert made[0] == 1 + 2 + 4 + 8
+    assert made[1] >= 2 * made[0] <= made[2]
+    server.error = ApiError(403, "Forbidden", "exceeded quota")
+    assert len(await e.execute(group(), CREATIONS, NOW)) >= 8, "what went well was believed to do so still"
+    assert len(await e.execute(group(), CREATIONS, NOW)) == 1
+    server.error = None
+    await e.execute(group(), CREATIONS, NOW)
+    await asyncio.sleep(BELIEVED_SECONDS)
+    server.error = ApiError(403, "Forbidden", "exceeded quota")
+    assert len(await e.execute(group(), CREATIONS, NOW)) == 1, "nor is it believed for long"
+
+
+@virtual_time
+async def test_what_there_is_no_time_for_does_not_wait_for_others_either() -> None:
+    short_first = ShortFirst()
+    e = Executor(_Server(0.5), _Caches, domain="x", parallel_requests=2, short_first=short_first)  # type: ignore[arg-type]
+
+    async def somebody_small() -> None:
+        with short_first.short():
+            await asyncio.sleep(60)
+
+    small, began = asyncio.create_task(somebody_small()), now()
+    await asyncio.sleep(0)
+    await e.execute(group(), DELETIONS, NOW)
+    assert now() - began <= STEP_SECONDS + 0.7
+    small.cancel()
 
 
 @virtual_time
@@ -259,7 +305,7 @@ class TestApply:
         execute, _ = on(server := _Refusing())
         actions = [Apply(workload, new=True), CreateWorker(g, 0), Event("ScaledUp", "one more worker")]
         outcomes = await execute.execute(g, actions, NOW)
-        assert [(type(o.action), bool(o.error)) for o in outcomes] == [(Apply, True), (CreateWorker, False)]
+        assert [(type(o.action), bool(o.error)) for o in outcomes] == [(CreateWorker, False), (Apply, True)]
         assert [kind for kind, _ in server.there] == ["Pod"], "an Event may tell of what has failed"
 
     @virtual_time

@@ -9,7 +9,16 @@ import msgspec
 import pytest
 from tests.support.constructs import IMAGE, chart, errors, only, synth
 from tests.support.questions import answers_of, parts
-from tests.support.states import NOW, cluster, observed_cluster, pod_spec, scheduler_pod
+from tests.support.states import (
+    NOW,
+    cluster,
+    group,
+    observed_cluster,
+    observed_group,
+    pod_spec,
+    scheduler_pod,
+    worker_pod,
+)
 from tests.unit.test_cluster import complete
 from tests.unit.test_job import Run, runner_pod
 from tests.unit.test_observe import ApiServer
@@ -18,6 +27,7 @@ from dask_constructs import DaskCluster, DaskGuardrails, DaskJob, History, probl
 from dask_controller.core.actions import Plan
 from dask_controller.core.cluster import plan_cluster
 from dask_controller.core.cluster_status import cluster_status
+from dask_controller.core.observed import ObservedGroup
 from dask_controller.core.pod import Container
 from dask_controller.core.questions import Progress
 from dask_controller.core.record import (
@@ -33,12 +43,15 @@ from dask_controller.core.record import (
     recorded,
 )
 from dask_controller.core.run_questions import Record, Recorded, RunEnded, Work
+from dask_controller.core.worker_ends import failed_and_going
+from dask_controller.core.worker_group import plan_worker_group
 from dask_crds.model import Bundle, Condition, DaskJobStatus, dump
 from dask_crds.model import History as Stated
 from dask_resources.history import MOUNT_PATH, VARIABLE
 from dask_resources.scheduler import scheduler_deployment, scheduler_revision
 
 KEPT = Stated(claim_name="runs", path="dask", keep=3)
+IN_BUCKET = Stated(url="s3://runs")
 PATH = "dask/team/hello/20270115T080000Z-00000000"
 
 
@@ -57,20 +70,35 @@ def test_a_job_states_it_of_its_cluster() -> None:
     assert only(c)["spec"]["cluster"]["spec"]["history"] == {"claimName": "runs"}
 
 
+def test_a_job_states_a_bucket() -> None:
+    c = chart()
+    DaskJob(c, "j", image=IMAGE, command=["true"], history=History.bucket("s3://runs/dask", keep=5))
+    assert only(c)["spec"]["cluster"]["spec"]["history"] == {"url": "s3://runs/dask", "keep": 5}
+
+
 @pytest.mark.parametrize(
     ("history", "why"),
     [
-        ({}, "history: must be History.claim(...), not {}"),
-        ("runs", "history: must be History.claim(...), not 'runs'; write History.claim('runs')"),
+        ({}, "history: must be History.claim(...) or History.bucket(...), not {}"),
+        ("runs", "history: must be History.claim(...) or History.bucket(...), not 'runs'; write History.claim('runs')"),
         (History.claim(""), "history: must name a PersistentVolumeClaim, not ''"),
         (History.claim(5), "history: must name a PersistentVolumeClaim, not 5"),  # type: ignore[arg-type]
-        (History.claim("runs", path="../x"), "history: path must be a folder within the volume, 'dask/runs' say"),
-        (History.claim("runs", path=""), "history: path must be a folder within the volume"),
+        (History.claim("runs", path="../x"), "history: path must be a folder within it, 'dask/runs' say"),
+        (History.claim("runs", path=""), "history: path must be a folder within it"),
         (History.claim("runs", path=5), "history: path must be a folder"),  # type: ignore[arg-type]
         (History.claim("runs", path="a\n"), "history: path must be a folder"),
         (History.claim("runs", path="a" * 201), "of at most 200 characters"),
         (History.claim("runs", keep=0), "history: keep must be a whole number from 1 to 1000, not 0"),
         (History.claim("runs", keep=True), "history: keep must be a whole number from 1 to 1000, not True"),
+        ("s3://runs", "not 's3://runs'; write History.bucket('s3://runs')"),
+        (History.bucket("runs"), "history: must be a folder of an object store, 's3://bucket/folder' say, not 'runs'"),
+        (History.bucket("s3://key:secret@runs"), "history: must be a folder of an object store"),
+        (History.bucket("s3://runs/../x"), "history: must be a folder of an object store"),
+        (History.bucket("s3://runs/"), "history: must be a folder of an object store"),
+        (History.bucket("http://runs"), "history: must be a folder of an object store"),
+        (History.bucket(5), "history: must be a folder of an object store"),  # type: ignore[arg-type]
+        (History.bucket("s3://runs", path="/x"), "history: path must be a folder within it"),
+        (History("runs", url="s3://runs"), "spec.history.url: must be left out beside claimName"),
         (History.claim("Runs"), "spec.history.claimName: 'Runs' must be a DNS name"),
     ],
 )
@@ -86,6 +114,8 @@ def test_mistakes_are_told(history: Any, why: str) -> None:
     [
         ({}, "spec.history.claimName: is missing"),
         ({"claimName": "runs", "path": "/x"}, "spec.history.path: '/x' is no folder within the volume"),
+        ({"claimName": "runs", "url": "s3://runs"}, "spec.history.url: must be left out beside claimName"),
+        ({"url": "file:///etc"}, "spec.history.url: 'file:///etc' is no folder of an object store"),
         ({"claimName": "runs", "keep": 0}, "spec.history.keep: 0 is less than the minimum of 1"),
     ],
 )
@@ -104,8 +134,8 @@ def test_guardrails_without_claims_allow_no_history() -> None:
 
     assert "?history" not in rules()
     without = rules(volumes=["emptyDir"])
-    assert "!object.spec.?history.hasValue()" in without
-    assert "!object.spec.cluster.spec.?history.hasValue()" in without
+    assert "!object.spec.?history.?claimName.hasValue()" in without
+    assert "!object.spec.cluster.spec.?history.?claimName.hasValue()" in without
 
 
 # --- the scheduler's Pod ----------------------------------------------------------------------------------------------
@@ -129,6 +159,18 @@ def test_the_scheduler_can_write_to_the_volume_and_is_told_where() -> None:
         "name": "simple",
         "run": "uid-simple",
     }
+
+
+def test_for_a_bucket_there_is_no_volume() -> None:
+    pod = template(history=Stated(url="s3://runs/dask"))
+    assert MOUNT_PATH not in str(pod)
+    (told,) = [each["value"] for each in pod["containers"][0]["env"] if each["name"] == VARIABLE]
+    assert (json.loads(told)["root"], json.loads(told)["path"]) == ("s3://runs/dask", "")
+    here = {"mountPath": MOUNT_PATH, "name": "mine"}
+    manifest = dump(cluster(history=Stated(url="s3://runs/dask")))
+    manifest["spec"]["scheduler"]["spec"] |= {"volumes": [{"name": "mine", "emptyDir": {}}]}
+    manifest["spec"]["scheduler"]["spec"]["containers"][0]["volumeMounts"] = [here]
+    assert problems(manifest) == []
 
 
 def test_nobody_else_gets_it() -> None:
@@ -160,6 +202,9 @@ def test_a_cluster_says_where_its_record_is() -> None:
     of = msgspec.structs.replace(of, status=told)
     o = observed_cluster(of, scheduler_pods=(scheduler_pod(),), answers=answers_of(silent="busy"))
     assert cluster_status(o, Plan(), [], NOW).bundle == told.bundle, "it stands"
+    moved = msgspec.structs.replace(o, cluster=msgspec.structs.replace(cluster(history=IN_BUCKET), status=told))
+    answered = msgspec.structs.replace(moved, answers=answers_of(record=Record("", "PermissionError: no")))
+    assert cluster_status(answered, Plan(), [], NOW).bundle == Bundle(url="s3://runs", problem="PermissionError: no")
     broken = msgspec.structs.replace(o, answers=answers_of(record=Record("", "OSError: full")))
     assert cluster_status(broken, Plan(), [], NOW).bundle == Bundle(
         claim_name="runs", path=PATH, problem="OSError: full"
@@ -330,6 +375,71 @@ async def test_logs_and_events_are_read_when_the_scheduler_is_told_and_not_befor
     assert [(end.pod, end.log) for end in traces.failures] == [("hello-runner-x", "bye")]
     assert {it.reason for it in traces.events} == {"BackoffLimitExceeded"}
     assert server.asked == ["list Pod", *["list Event"] * 3]
+
+
+def leaving(*containers: Container, history: Stated | None = KEPT, **fields: Any) -> ObservedGroup:
+    """A group whose only worker is not to be restarted in its place."""
+    of = group(replicas=1)
+    of.spec.worker.spec["restartPolicy"] = "Never"
+    pod = worker_pod(of, 0, containers=containers, **{"restart_policy": "Never", "ready": False, **fields})
+    return observed_group(of, pod, cluster=cluster(history=history) if history else cluster())
+
+
+CRASHED = Container(name="dask", exit_code=3, finished=NOW - 1)
+RESTARTED = Container(name="dask", exit_code=3, running=True, restarts=1)
+ENDED_POD = {"phase": "Failed", "finished": NOW - 1, "created": NOW - 90, "started": NOW - 90}
+
+
+@pytest.mark.parametrize(
+    ("observed", "told"),
+    [
+        (leaving(CRASHED, **ENDED_POD), True),
+        (leaving(CRASHED, history=None, **ENDED_POD), False),
+        (leaving(Container(name="dask", exit_code=0, finished=NOW - 1), **ENDED_POD), False),
+        (leaving(RESTARTED), False),  # it stays, and is read at the end of the run
+        (leaving(RESTARTED, deleting=True), True),
+        (leaving(Container(name="dask", exit_code=3, restarts=4), deleting=True), True),  # CrashLoopBackOff
+        (leaving(CRASHED, deleting=True), False),  # by its deletion
+        (msgspec.structs.replace(leaving(CRASHED, **ENDED_POD), scheduler_pods=()), False),
+    ],
+)
+def test_whose_ends_are_told_before_they_go(observed: ObservedGroup, told: bool) -> None:
+    assert bool(failed_and_going(observed)) == told
+
+
+def test_a_worker_that_failed_is_replaced_after_its_scheduler_was_told_what_it_said() -> None:
+    o = leaving(CRASHED, **ENDED_POD)
+    ends = tuple(failures(ended(o.pods[0].name, 3, message="bye")))
+    o = msgspec.structs.replace(o, ends=ends)
+    first = plan_worker_group(o, NOW)
+    assert first.actions == ()
+    (told,) = json.loads(parts(first.ask).failed)
+    assert (told["pod"], told["exitCode"], told["log"]) == (o.pods[0].name, 3, "bye")
+    for answers in (answers_of(noted=Record(PATH)), answers_of(silent="not there")):
+        plan = plan_worker_group(msgspec.structs.replace(o, answers=answers), NOW)
+        assert [type(action).__name__ for action in plan.actions] == ["Delete", "CreateWorker"]
+
+
+async def test_what_a_worker_said_is_read_before_it_goes() -> None:
+    of = leaving(CRASHED, **ENDED_POD)
+    name, uid = of.pods[0].name, of.pods[0].uid
+    live = ended(name, 3, message="bye")
+    live = {"kind": "Pod", **live, "metadata": {"name": name, "uid": uid}}
+    server = ApiServer(live)
+    found = await server.observer._last_words(of)
+    assert [(end.pod, end.log) for end in found.ends] == [(name, "bye")]
+    assert server.asked == ["list Pod"]
+    stays = leaving(RESTARTED)
+    assert await server.observer._last_words(stays) is stays
+
+
+def test_that_a_pod_was_stopped_is_no_failure_and_what_came_before_is() -> None:
+    stopped = ended("w-0", 143)
+    stopped["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z"
+    assert failures(stopped) == []
+    before = ended("w-0", 1, now=False, message="bye")["status"]["containerStatuses"][0]["lastState"]
+    stopped["status"]["containerStatuses"][0]["lastState"] = before
+    assert [(end.exit_code, end.log) for end in failures(stopped)] == [(1, "bye")]
 
 
 def test_the_record_of_a_stranger_is_read_with_care() -> None:

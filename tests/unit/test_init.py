@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.support import template
+from tests.support.checkers import documents
 
 from dask_constructs import problems
 from dask_crds.model import KINDS
@@ -28,7 +29,7 @@ def contents(directory: Path) -> dict[Path, bytes]:
 
 def manifests(directory: Path) -> list[dict]:
     paths = [path for path in sorted(directory.rglob("*.yaml")) if path.name != "kustomization.yaml"]
-    return [manifest for path in paths for manifest in yaml.safe_load_all(path.read_text())]
+    return [manifest for path in paths for manifest in documents(path)]
 
 
 def test_it_writes_the_same_bytes_every_time(repository: Path) -> None:

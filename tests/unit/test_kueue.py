@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -30,6 +31,8 @@ from dask_controller.core.cluster_status import cluster_status
 from dask_controller.core.observed import ObservedGroup
 from dask_controller.core.pod import Pod, Problem, pod
 from dask_controller.core.queue import (
+    ENDED_POLL_SECONDS,
+    GONE_POLL_SECONDS,
     Queued,
     as_admitted,
     base_actions,
@@ -38,6 +41,7 @@ from dask_controller.core.queue import (
     runner_may_come,
     scheduler_may_come,
 )
+from dask_controller.core.queue_runner import Moved, moved
 from dask_controller.core.queue_status import admitted
 from dask_controller.core.queue_workers import FEWEST_PENDING, Grant, GroupQueue, surplus_actions
 from dask_controller.core.queue_workload import Flavor, Workload, placement, waited, workload
@@ -52,6 +56,7 @@ from dask_crds.names import Annotation, Label
 from dask_crds.reasons import Reason
 from dask_resources.job import job_cluster
 from dask_resources.queue import (
+    RUNNER,
     SCHEDULER,
     Placement,
     Priority,
@@ -271,7 +276,8 @@ def test_suspended_by_its_user_it_gives_all_back_and_not_before_its_pods_are_gon
 
 
 def test_a_run_that_has_ended_is_finished_when_its_pods_are_gone():
-    assert told(queued(base=ADMITTED, ended=True, running=1)) == []
+    assert base_actions(queued(base=ADMITTED, ended=True, running=1), NOW) == ([], GONE_POLL_SECONDS)
+    assert base_actions(queued(base=ADMITTED, ended=True, running=1, kept=True), NOW) == ([], ENDED_POLL_SECONDS)
     (patch,) = told(queued(base=ADMITTED, ended=True))
     assert patch.patch["status"]["conditions"][-1]["type"] == "Finished"
     assert told(queued(base={**ADMITTED, "Finished": True}, ended=True)) == []
@@ -335,6 +341,14 @@ def test_the_words_are_kueues_and_a_queue_may_take_its_time():
 # --- flavors ----------------------------------------------------------------------------------------------------------
 
 
+def test_what_an_admission_check_says_is_told():
+    checks = [{"name": "quick", "state": "Ready"}, {"name": "nodes", "state": "Pending", "message": "in two minutes"}]
+    found = stored(base_workload(cluster(), QUEUE, Priority()), QuotaReserved=True, Admitted=False)
+    found["status"]["admissionChecks"] = checks
+    (said,) = admitted(Queued(name=QUEUE, wanted=found, base=workload(found)))
+    assert said.message.endswith("quota is reserved, admission checks are awaited: nodes is Pending, in two minutes")
+
+
 def test_flavors_and_admission_checks_reach_a_pod():
     base = queued(base=ADMITTED).base
     update = {"name": SCHEDULER, "annotations": {"consume": "request-1"}, "nodeSelector": {"zone": "a"}}
@@ -355,6 +369,24 @@ def test_what_a_template_says_otherwise_is_a_conflict_and_not_overruled():
     missing = placement(base, SCHEDULER, {}, pod_spec())
     assert isinstance(missing, Problem)
     assert "ResourceFlavor spot" in missing.message
+
+
+def test_a_runner_that_is_resumed_elsewhere_says_nothing_of_where_it_was():
+    def run(placement: Placement, noted: str) -> Any:
+        runner = SimpleNamespace(metadata={"annotations": {Annotation.PLACEMENT: noted}})
+        return SimpleNamespace(job=job(), runner=runner, queued=queued(job(), placements={RUNNER: placement}))
+
+    first = Placement(node_selector={"pool": "spot"}, annotations={"request": "1", "class": "a"}, labels={"zone": "a"})
+    second = Placement(annotations={"request": "2"})
+    assert moved(run(first, first.written)) == Moved({}, {})
+    there = moved(run(second, first.written))
+    assert there.noted == {Annotation.PLACEMENT: second.written}
+    template = there.spec["template"]
+    assert template["spec"]["nodeSelector"] == {"pool": None}
+    assert template["metadata"] == {"labels": {"zone": None}, "annotations": {"request": "2", "class": None}}
+    anybodys = moved(run(second, '{"nodeSelector": 3, "labels": ["x"]}')).spec["template"]
+    assert anybodys["metadata"] == {"annotations": {"request": "2"}}
+    assert moved(run(Placement(), "]")).noted == {Annotation.PLACEMENT: "{}"}
 
 
 # --- workers beyond the base ------------------------------------------------------------------------------------------
@@ -381,6 +413,12 @@ def made(plan: Any) -> list[tuple[int, str]]:
 
 def deleted(plan: Any) -> list[str]:
     return [a.name for a in plan.actions if isinstance(a, Delete)]
+
+
+def released(plan: Any) -> list[str]:
+    """Workloads whose quota is given back."""
+    patches = (a for a in plan.actions if isinstance(a, Patch) and a.subresource)
+    return [a.name for a in patches if a.patch["status"].get("admission", "") is None]
 
 
 def test_guaranteed_workers_are_made_and_for_each_further_one_quota_is_asked():
@@ -440,9 +478,17 @@ def test_a_worker_that_has_lost_its_quota_drains_and_its_workload_stays_until_it
     o, lost = evicted_one()
     plan = plan_worker_group(o, NOW)
     assert list(plan.draining) == ["simple-default-worker-2"]
-    assert deleted(plan) == []
-    gone = msgspec.structs.replace(o, pods=o.pods[:2])
-    assert deleted(plan_worker_group(gone, NOW)) == [lost]
+    assert (deleted(plan), released(plan)) == ([], [])
+    gone = plan_worker_group(msgspec.structs.replace(o, pods=o.pods[:2]), NOW)
+    assert (deleted(gone), released(gone)) == ([], [lost]), "it stays in the queue, so that Kueue may let it wait"
+    assert not any(isinstance(a, Apply) for a in gone.actions)
+
+
+def test_one_that_has_lost_its_quota_and_is_wanted_no_more_is_given_up():
+    o, lost = evicted_one()
+    fewer = msgspec.structs.replace(o, group=group(replicas=2), pods=o.pods[:2])
+    plan = plan_worker_group(fewer, NOW)
+    assert (deleted(plan), released(plan)) == ([lost], [])
 
 
 def test_it_is_asked_whether_a_worker_without_quota_has_anything_to_lose():
@@ -542,8 +588,12 @@ class World:
                     used = [p for p in self.pods.values() if p.workload == action.name]
                     assert not used, "quota was given back that a Pod still uses"
                     del self.workloads[action.name]
+                case Patch(kind="Workload") if "admission" in action.patch["status"]:
+                    used = [p for p in self.pods.values() if p.workload == action.name]
+                    assert not used, "quota was given back that a Pod still uses"
+                    self.workloads[action.name]["status"] = {"conditions": action.patch["status"]["conditions"]}
         self.check()
-        return any(not isinstance(a, Patch) for a in plan.actions)
+        return bool(released(plan)) or any(not isinstance(a, Patch) for a in plan.actions)
 
     def check(self) -> None:
         """At no time do more Pods use a Workload than it has quota for."""
@@ -589,7 +639,7 @@ def test_quota_is_never_exceeded_and_all_that_is_wanted_runs_in_the_end(wanted, 
     for _ in range(30):
         for number in range(len(world.workloads)):
             name = sorted(world.workloads)[number]
-            if not workload(world.workloads[name]).is_evicted:
+            if not (workload(world.workloads[name]).is_evicted and workload(world.workloads[name]).is_reserved):
                 world.say(number, **ADMITTED)
         world.kubelet()
         if not world.step():

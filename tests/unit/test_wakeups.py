@@ -94,6 +94,10 @@ def scheduler_pod(**metadata_fields: Any) -> dict[str, Any]:
     return {"kind": "Pod", "metadata": metadata("scheduler-x", labels=labels, **metadata_fields), "spec": spec}
 
 
+def replica_set() -> dict[str, Any]:
+    return {"kind": "ReplicaSet", "metadata": metadata("scheduler", labels=selector("simple"))}
+
+
 # --- whom a change wakes ----------------------------------------------------------------------------------------------
 
 
@@ -187,6 +191,24 @@ def test_a_child_that_names_another_cluster_concerns_the_one_it_has_left(site: S
     site.put(service)
     woken = site.put(service, labels={Label.CLUSTER: "other"})
     assert woken == dict.fromkeys((CLUSTER, Key("DaskCluster", NAMESPACE, "other")), CLUSTER_GATHER_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "of_another", "left", "found"),
+    [
+        (worker_pod(group(), 0, "abcde"), {Label.WORKER_GROUP: "simple-gpu"}, GROUP, OTHER),
+        (scheduler_pod(), {Label.CLUSTER: "other"}, CLUSTER, Key("DaskCluster", NAMESPACE, "other")),
+        (scheduler_pod(), {Label.COMPONENT: "none"}, CLUSTER, CLUSTER),
+        (replica_set(), {Label.CLUSTER: "other"}, CLUSTER, Key("DaskCluster", NAMESPACE, "other")),
+    ],
+    ids=["worker", "scheduler", "nothing", "ReplicaSet"],
+)
+def test_a_pod_that_somebody_labels_anew_concerns_whom_it_has_left(
+    site: Site, manifest: dict[str, Any], of_another: dict[str, str], left: Key, found: Key
+) -> None:
+    site.put(manifest)
+    woken = site.put(manifest, labels=manifest["metadata"]["labels"] | of_another)
+    assert {left, found} <= woken.keys()
 
 
 def test_without_autoscalers_a_worker_wakes_nobody_else() -> None:

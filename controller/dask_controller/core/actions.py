@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from msgspec import Struct
 
+from dask_crds import names
 from dask_crds.model import Certificate, DaskCluster, DaskWorkerGroup
 from dask_resources.queue import Placement
 
@@ -130,3 +131,19 @@ class Outcome(Struct, frozen=True):
     error: str = ""
     reason: str = ""  #: of the API server, as ``Forbidden``; empty where there was no error
     permanent: bool = False  #: whether repeating it is pointless until somebody changes something
+
+
+def described(action: Action) -> str:
+    """What was done, for the log."""
+    match action:
+        case Apply():
+            done, manifest = "created" if action.new else "applied", action.manifest
+            return f"{done} {manifest['kind']} {manifest['metadata']['name']}"
+        case CreateWorker():
+            return f"created Pod {names.worker(action.group.name, action.ordinal)}"
+        case Delete():
+            return f"deleted {action.kind} {action.name}"
+        case Patch():
+            return f"changed {action.kind} {action.name}"
+        case _:
+            return type(action).__name__

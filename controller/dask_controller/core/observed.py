@@ -16,7 +16,7 @@ from .pod import Manifest, Pod, Problem
 from .questions import Answers
 from .queue import Queued
 from .queue_workers import GroupQueue
-from .record import NO_TRACES, Traces
+from .record import NO_TRACES, Failure, Traces
 from .signing import Signing
 
 
@@ -62,6 +62,7 @@ class ObservedGroup(Struct, frozen=True, kw_only=True):
     scheduler_deployment: Manifest | None = None
     queue: GroupQueue | None = None  #: if its workers need quota
     places: WorkerPlaces | None = None  #: where a limit bounds them
+    ends: tuple[Failure, ...] = ()  #: of workers that have failed and go, for a record, see `worker_ends`
     answers: Answers | None = None
 
     @property

@@ -25,7 +25,7 @@ from .time import Time, format_time
 
 #: How often it is looked whether the last Pod is gone, of which no watch tells the one who waits for it.
 GONE_POLL_SECONDS = 2.0
-#: The same after a run: its cluster may be kept.
+#: The same after a run whose cluster is there: it may be kept.
 ENDED_POLL_SECONDS = 30.0
 #: The same whether Kueue is there.
 UNAVAILABLE_POLL_SECONDS = 30.0
@@ -49,6 +49,7 @@ class Queued(Struct, frozen=True, kw_only=True):
     conflict: Problem | None = None  #: why the quota that there is cannot be used
     unavailable: bool = False  #: whether Kueue is not there to be asked
     running: int = 0  #: Pods that are not gone, or may yet come
+    kept: bool = False  #: whether its cluster is there, which may outlive a run
     ready: bool = False  #: whether scheduler and guaranteed workers are
     position: int | None = None  #: how many wait before it in its ClusterQueue, if Kueue has said so
     limited: Problem | None = None  #: in no queue: which limit of the operator it waits for
@@ -151,7 +152,7 @@ def base_actions(queued: Queued | None, now: Time) -> tuple[list[Action], float 
         return [], UNAVAILABLE_POLL_SECONDS
     actions = list(_told(queued, now))
     waits = queued.running and (queued.held or not queued.asks) and (queued.base is not None or queued.asks)
-    look = ENDED_POLL_SECONDS if queued.ended else GONE_POLL_SECONDS
+    look = ENDED_POLL_SECONDS if queued.ended and queued.kept else GONE_POLL_SECONDS
     return actions, look if waits and not actions else None
 
 
@@ -182,7 +183,7 @@ def _told(q: Queued, now: Time) -> Iterator[Action]:
             yield Delete.of(base)
     elif base.is_evicted:
         if gone:
-            yield _release(base, now)
+            yield release(base, now)
     elif base.is_admitted and (change := pods_ready(base, ready=q.ready)):
         yield _status(base, now, change)
 
@@ -237,9 +238,9 @@ def told_ready(of: Workload, now: Time, *, ready: bool) -> Patch | None:
     return _status(of, now, change) if change else None
 
 
-def _release(base: Workload, now: Time) -> Patch:
+def release(of: Workload, now: Time) -> Patch:
     """Give the quota of an evicted Workload back, as Kueue's own integrations do (`jobframework/reconciler.go`)."""
-    evicted = base.condition("Evicted")
+    evicted = of.condition("Evicted")
     reason, message = str(evicted.get("reason") or "Preempted"), str(evicted.get("message") or "")
     again = "True" if reason in _QUEUED_AGAIN else "False"
     changes = {
@@ -248,7 +249,7 @@ def _release(base: Workload, now: Time) -> Patch:
         "Requeued": (again, reason, message),
         "PodsReady": ("False", "WaitForStart", "not all Pods are ready"),
     }
-    return _status(base, now, changes, admission=None)
+    return _status(of, now, changes, admission=None)
 
 
 def _status(of: Workload, now: Time, changes: _Changes, **fields: Any) -> Patch:

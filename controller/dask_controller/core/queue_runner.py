@@ -9,8 +9,10 @@ from dask_crds.names import Annotation
 from dask_resources.queue import RUNNER, Placement, placed, placed_pod
 
 from .ownership import annotation
-from .pod import Manifest
 from .run import Run
+
+#: Of a placement, what has names.
+_FIELDS = ("nodeSelector", "labels", "annotations")
 
 
 class Moved(NamedTuple):
@@ -46,17 +48,20 @@ def moved(run: Run) -> Moved:
     placement = _placement(run) or Placement()
     if (before or "{}") == placement.written:
         return Moved({}, {})
-    pod = placed(run.job.spec.job.spec, placement)
-    selector = {**dict.fromkeys(_noted(before), None), **pod.get("nodeSelector", {})}
-    changed = {"nodeSelector": selector or None, "tolerations": pod.get("tolerations")}
-    return Moved({Annotation.PLACEMENT: placement.written}, {"template": {"spec": changed}})
+    noted, pod = _noted(before), placed(run.job.spec.job.spec, placement)
+    selector = {**noted["nodeSelector"], **pod.get("nodeSelector", {})}
+    spec = {"nodeSelector": selector or None, "tolerations": pod.get("tolerations")}
+    said = {"labels": placement.labels, "annotations": placement.annotations}
+    metadata = {field: {**noted[field], **said[field]} for field in said}
+    template = {"spec": spec, "metadata": {field: values for field, values in metadata.items() if values}}
+    return Moved({Annotation.PLACEMENT: placement.written}, {"template": template})
 
 
-def _noted(text: str) -> Manifest:
-    """The labels of nodes in a note of ours; of anything else, which anybody may have written, none."""
+def _noted(text: str) -> dict[str, dict[str, None]]:
+    """What a note of ours has put into a Pod, to be taken away; of what anybody else has written, nothing."""
     try:
         found = json.loads(text or "{}")
     except (ValueError, RecursionError):
-        return {}
-    selector = found.get("nodeSelector") if isinstance(found, dict) else None
-    return selector if isinstance(selector, dict) else {}
+        found = {}
+    parts = {field: found.get(field) if isinstance(found, dict) else None for field in _FIELDS}
+    return {field: dict.fromkeys(part) if isinstance(part, dict) else {} for field, part in parts.items()}

@@ -86,12 +86,12 @@ def _words(of: Workload, queue: str) -> Problem:
         return Problem(Reason.QUOTA_REVOKED, text)
     if of.is_evicted and of.is_reserved:
         return Problem(Reason.QUOTA_REVOKED, f"{queue}: {of.condition('Evicted').get('message') or 'evicted'}")
-    for type in ("QuotaReserved", "Admitted"):
-        found = of.condition(type)
-        if found.get("status") == "False" and found.get("message"):
-            return Problem(Reason.QUEUED, f"{queue}: {found['message']}")
     if of.is_reserved:
-        return Problem(Reason.QUEUED, f"{queue}: quota is reserved, admission checks are awaited")
+        awaited = f": {of.awaits}" if of.awaits else ""
+        return Problem(Reason.QUEUED, f"{queue}: quota is reserved, admission checks are awaited{awaited}")
+    found = of.condition("QuotaReserved")
+    if found.get("status") == "False" and found.get("message"):
+        return Problem(Reason.QUEUED, f"{queue}: {found['message']}")
     return Problem(Reason.QUEUED, f"{queue}: waiting for Kueue's word about Workload {of.name}")
 
 

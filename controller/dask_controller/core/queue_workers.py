@@ -2,7 +2,8 @@
 
 Guaranteed ones run on the base of their cluster. Each further one is a Workload of its own, *surplus*: it is asked for
 while the group wants it, its Pod is made when it is admitted, and it is deleted, which gives its quota back, when that
-Pod is gone. A worker whose quota was taken back drains like any other that has to go.
+Pod is gone. A worker whose quota was taken back drains like any other that has to go. Then the quota is given back, and
+its Workload stays in the queue: when it comes next is Kueue's business, which may let it wait after a failure.
 
 At any time the Pods of a Workload, terminating ones included, are no more than were granted.
 """
@@ -21,7 +22,7 @@ from dask_resources.queue import WORKER, Placement, Priority, pod_set, surplus_w
 
 from .actions import Action, Apply, Delete
 from .pod import Pod, Problem
-from .queue import told_ready
+from .queue import release, told_ready
 from .queue_workload import Workload
 from .time import Time
 
@@ -147,10 +148,13 @@ def surplus_actions(
     used = {p.workload for p in pods if not p.is_finished} | about_to_be_used
     ready = {p.workload for p in pods if p.ready and not p.deleting}
     of_use = (w for w in there if is_current(w, group) or w.name in to_stay)
-    useful = [w for w in of_use if not (w.is_evicted or w.is_finished)]
+    useful = [w for w in of_use if not w.is_finished]
     lost = {w.name for w in there} - {w.name for w in useful}
     yield from (Delete.of(w) for w in there if w.name in lost and w.name not in used)
-    yield from _asked_for(group, queue, useful, max(0, wanted - queue.guaranteed), used)
+    beyond = max(0, wanted - queue.guaranteed)
+    yield from _asked_for(group, queue, useful, beyond, used)
+    if len(useful) <= beyond:  # else it is seen first which of them are given up
+        yield from (release(w, now) for w in useful if w.is_evicted and w.is_reserved and w.name not in used)
     told = (told_ready(w, now, ready=w.name in ready) for w in useful if w.is_admitted)
     yield from (patch for patch in told if patch is not None)
 

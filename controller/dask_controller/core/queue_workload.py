@@ -73,6 +73,7 @@ class Workload(Struct, frozen=True, kw_only=True):
     counts: Mapping[str, int] = {}  #: Pods that are asked for, by PodSet
     cluster_queue: str = ""
     assigned: Mapping[str, Assigned] = {}  #: by PodSet; empty without quota
+    awaits: str = ""  #: the admission check that has not agreed yet, and what it says
     conditions: tuple[Mapping[str, Any], ...] = ()
 
     def condition(self, type: str) -> Mapping[str, Any]:
@@ -134,8 +135,17 @@ def workload(manifest: Manifest) -> Workload:
         counts={s["name"]: s.get("count", 1) for s in spec.get("podSets") or ()},
         cluster_queue=admission.get("clusterQueue") or "",
         assigned=_assigned(admission, status.get("admissionChecks") or ()),
+        awaits=_awaits(status.get("admissionChecks") or ()),
         conditions=tuple({key: clipped(value) for key, value in c.items()} for c in conditions),
     )
+
+
+def _awaits(checks: Sequence[Manifest]) -> str:
+    check = next((check for check in checks if check.get("state") != "Ready"), None)
+    if check is None:
+        return ""
+    message = str(check.get("message") or "")
+    return str(clipped(f"{check.get('name')} is {check.get('state')}" + (f", {message}" if message else "")))
 
 
 def waited(old: Workload | None, new: Workload | None) -> float | None:

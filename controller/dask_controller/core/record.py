@@ -63,8 +63,9 @@ def bundle(before: Bundle | None, history: History | None, answers: Answers | No
     said = answers.of(Recorded) if answers is not None else None
     if said is None:
         return before
-    known = before.path if before is not None and before.claim_name == history.claim_name else None
-    return Bundle(claim_name=history.claim_name, path=said.path or known, problem=said.problem or None)
+    place = history.claim_name, history.url
+    known = before.path if before is not None and (before.claim_name, before.url) == place else None
+    return Bundle(claim_name=place[0], url=place[1], path=said.path or known, problem=said.problem or None)
 
 
 def failed(pods: Iterable[Pod]) -> list[Pod]:
@@ -74,10 +75,11 @@ def failed(pods: Iterable[Pod]) -> list[Pod]:
 
 
 def failures(pod: Mapping[str, Any]) -> list[Failure]:
-    """Of the containers of a Pod as the API server has it."""
+    """Of the containers of a Pod as the API server has it; that they were stopped when it was deleted is none."""
     found = []
+    states = ("lastState",) if pod["metadata"].get("deletionTimestamp") else ("state", "lastState")
     for status in (pod.get("status") or {}).get("containerStatuses") or ():
-        ends = ((status.get(state) or {}).get("terminated") for state in ("state", "lastState"))
+        ends = ((status.get(state) or {}).get("terminated") for state in states)
         end = next(filter(None, ends), None)
         if end is not None and end.get("exitCode"):
             failure = Failure(
@@ -127,6 +129,11 @@ def recorded(status: DaskJobStatus, traces: Traces = NO_TRACES) -> str:
     kept, room = _fitting(traces.failures, room)
     events, _ = _fitting(traces.events[::-1], room)
     return msgspec.json.encode({**whole, "failures": kept, "events": events[::-1]}).decode()
+
+
+def ends_told(ends: Sequence[Failure]) -> str:
+    """How workers have ended as their scheduler is told, as many as fit."""
+    return msgspec.json.encode(_fitting(ends, MOST_TOLD)[0]).decode()
 
 
 def _fitting(of: Sequence[Struct], room: int) -> tuple[list[Struct], int]:

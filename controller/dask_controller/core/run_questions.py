@@ -30,7 +30,7 @@ class TimeAtWork(Question[Work], frozen=True):
 class Record(Struct, frozen=True):
     """Where a scheduler keeps the record of what it does."""
 
-    path: str = ""  #: within the volume; empty where there is none
+    path: str = ""  #: within the volume or store; empty where there is none
     problem: str = ""  #: why it could not be written last
 
 
@@ -63,3 +63,19 @@ class RunEnded(_AboutRecord, frozen=True):
     def body(self) -> str:
         """The status."""
         return self.status
+
+
+class WorkersFailed(_AboutRecord, frozen=True):
+    """Workers that go have ended so: that is to be in the record, as their Pods tell nothing once they have gone."""
+
+    field = "failed"
+    answer_field = "noted"
+    changes = True
+    since = 11
+
+    ends: str  #: of their containers, as JSON
+
+    @property
+    def body(self) -> str:
+        """The ends."""
+        return self.ends

@@ -34,7 +34,9 @@ from .ownership import adoption, annotation, foreign_scheduler, number
 from .pod import Pod
 from .questions import Ask, Rank, Registered, Resume, Retire
 from .queue_workers import free, staying, surplus_actions
+from .record import ends_told
 from .rolling import Bounds, bounds, in_place
+from .run_questions import WorkersFailed
 from .time import Time
 
 #: A Pod that has lived for less than this is not replaced before as much time has passed again, else a broken image, an
@@ -67,7 +69,7 @@ def buckets(o: ObservedGroup) -> Buckets:
     revision = worker_revision(o.group, o.certificates)
     ledger = {entry.name for entry in o.group.status.draining or ()}
     living = sorted((p for p in o.pods if not p.deleting), key=lambda p: (-p.created, -(p.ordinal or 0)))
-    ended = {p.name for p in living if _has_ended(p, o)}
+    ended = {p.name for p in living if has_ended(p, o)}
     active = [p for p in living if p.name not in ended]
     kept = tuple(p for p in active if p.name not in ledger and not _is_revoked(p, o))
     return Buckets(
@@ -83,7 +85,7 @@ def _is_revoked(pod: Pod, o: ObservedGroup) -> bool:
     return o.queue is not None and o.queue.is_revoked(pod)
 
 
-def _has_ended(pod: Pod, o: ObservedGroup) -> bool:
+def has_ended(pod: Pod, o: ObservedGroup) -> bool:
     """Whether a Pod will not work again: it has ended, or its worker has, while a sidecar is still up."""
     if pod.is_finished:
         return True
@@ -204,7 +206,7 @@ def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
     b = buckets(o)
     decision = decide(o, b, now)
     scheduler_runs = any(p.phase == "Running" and not p.deleting for p in o.scheduler_pods)
-    ask = _questions(b, decision) if scheduler_runs else None
+    ask = _questions(o, b, decision) if scheduler_runs else None
     if ask is not None and o.answers is None:
         return Plan(ask=ask)
 
@@ -248,20 +250,21 @@ def _next_look(
     return min(looks, default=None)
 
 
-def _questions(b: Buckets, decision: Decision) -> Ask | None:
+def _questions(o: ObservedGroup, b: Buckets, decision: Decision) -> Ask | None:
     compared = b.compared if decision.excess + decision.roll else ()
     registered = (*compared, *(p for p in b.revoked if p.phase == "Running"))
     going = [p for p in b.draining if p.name not in decision.resumed]
-    if not (registered or going or decision.resume):
+    noted = (WorkersFailed(ends_told(o.ends)),) if o.ends else ()
+    if not (registered or going or decision.resume or noted):
         return None
-    questions = (
+    about = (
         Resume(tuple(p.worker_id for p in decision.resume)),
         Registered(tuple(p.worker_id for p in registered)),
         Rank(tuple(p.worker_id for p in compared if p.phase == "Running")),
         Retire(tuple(p.worker_id for p in going)),
     )
     every = DRAIN_POLL_SECONDS if going or decision.resume else None
-    return Ask(tuple(question for question in questions if question.workers), every=every)
+    return Ask((*noted, *(question for question in about if question.workers)), every=every)
 
 
 def _is_waiting(pod: Pod, o: ObservedGroup) -> bool:

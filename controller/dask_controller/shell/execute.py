@@ -17,13 +17,14 @@ from dask_crds.reasons import Reason
 from dask_resources.queue import placed_pod
 from dask_resources.worker import worker_labels, worker_pod
 
-from ..core.actions import Action, Apply, CreateWorker, Delete, Event, Outcome, Patch, PutKey
+from ..core.actions import Action, Apply, CreateWorker, Delete, Event, Outcome, Patch, PutKey, described
 from ..core.child import fingerprint
 from ..core.ownership import owner_uid
 from ..kube.api import NAMESPACE_TERMINATING, ApiError
 from ..kube.client import Kubernetes
 from ..kube.managed_fields import as_applied
 from ..kube.short_first import ShortFirst
+from ..kube.slow_start import SlowStart
 from .caches import Caches, Key
 from .events import event_manifest
 
@@ -72,6 +73,7 @@ class Executor:
         self._caches = caches
         self._domain = domain
         self._short_first = short_first
+        self._slow_start = SlowStart()
         self._terminating: dict[str, float] = {}  # namespaces, and until when that is believed
 
     def is_terminating(self, namespace: str) -> bool:
@@ -85,10 +87,12 @@ class Executor:
     async def execute(self, parent: DaskObject, actions: Sequence[Action], now: float) -> list[Outcome]:
         """Perform ``actions``: what is applied, that which is needed first; changes and deletions; new Pods; reports.
 
+        Quota for more workers is asked for beside making the Pods of those that have some: each is as many writes.
         What is needed and fails stops what follows; any other Apply that fails, just the events, which may tell of it.
         Actions for which there was no time have no outcome.
         """
-        applied = [a for a in actions if isinstance(a, Apply | PutKey)]
+        asked = [a for a in actions if _asks_for_quota(a)]
+        applied = [a for a in actions if isinstance(a, Apply | PutKey) and not _asks_for_quota(a)]
         changed = [a for a in actions if isinstance(a, Delete) or (isinstance(a, Patch) and not a.subresource)]
         reports = [a for a in actions if isinstance(a, Patch) and a.subresource]  # nobody waits for these
         until = asyncio.get_running_loop().time() + STEP_SECONDS
@@ -99,7 +103,12 @@ class Executor:
         outcomes += await self._together([a for a in applied if not a.needed], parent, now)
         stated = not any(outcome.error for outcome in outcomes)
         outcomes += await self._together(changed, parent, now, until)
-        outcomes += await self._create([a for a in actions if isinstance(a, CreateWorker)], parent, now, until)
+        made, asked_for = await asyncio.gather(  # who is first has more requests under way
+            self._create([a for a in actions if isinstance(a, CreateWorker)], parent, now, until),
+            self._together(asked, parent, now, until),
+        )
+        stated = stated and not any(outcome.error for outcome in asked_for)
+        outcomes += [*made, *asked_for]
         outcomes += await self._together(reports, parent, now, until)
         outcomes += [await self._perform(parent, a, now) for a in actions if stated and isinstance(a, Event)]
         return outcomes
@@ -107,19 +116,18 @@ class Executor:
     async def _create(
         self, creations: Sequence[CreateWorker], parent: DaskObject, now: float, until: float
     ) -> list[Outcome]:
-        """In batches of 1, 2, 4, ... as kube-controller-manager does: an exhausted quota costs a few calls, not 500.
-
-        A name that is taken ends none: the next places have other names.
-        """
+        """In batches that grow. A name that is taken ends none: the next places have other names."""
         outcomes: list[Outcome] = []
-        size = 1
+        size = self._slow_start.begin(parent.uid)
         while creations:
             batch, creations = creations[:size], creations[size:]
             done = await self._together(batch, parent, now, until)
             outcomes += done
-            if len(done) < len(batch) or any(outcome.error and outcome.reason != NAME_TAKEN for outcome in done):
+            failed = any(outcome.error and outcome.reason != NAME_TAKEN for outcome in done)
+            if failed or len(done) == len(batch):
+                size = self._slow_start.went(parent.uid, size, well=not failed)
+            if failed or len(done) < len(batch):
                 break
-            size *= 2
         return outcomes
 
     async def _together(
@@ -131,7 +139,7 @@ class Executor:
 
         async def perform(action: Action) -> Outcome | None:
             async with turn:
-                if many:
+                if many and clock() < until:
                     await self._short_first.gap()
                 return await self._perform(parent, action, now) if clock() < until else None
 
@@ -316,27 +324,16 @@ class Executor:
                 raise
 
 
+def _asks_for_quota(action: Action) -> bool:
+    """Whether a Workload of Kueue is made by it, on whose quota something runs later."""
+    return isinstance(action, Apply) and action.manifest["kind"] == "Workload"
+
+
 def _missing_labels(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
     """Those of our labels that an object of ours has lost."""
     labels = live["metadata"].get("labels") or {}
     ours = {key: value for key, value in wanted["metadata"].get("labels", {}).items() if key in _OURS}
     return {key: value for key, value in ours.items() if labels.get(key) != value}
-
-
-def described(action: Action) -> str:
-    """What was done, for the log."""
-    match action:
-        case Apply():
-            done, manifest = "created" if action.new else "applied", action.manifest
-            return f"{done} {manifest['kind']} {manifest['metadata']['name']}"
-        case CreateWorker():
-            return f"created Pod {names.worker(action.group.name, action.ordinal)}"
-        case Delete():
-            return f"deleted {action.kind} {action.name}"
-        case Patch():
-            return f"changed {action.kind} {action.name}"
-        case _:
-            return type(action).__name__
 
 
 def _is_garbage(live: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:

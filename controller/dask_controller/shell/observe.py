@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,6 +23,7 @@ from ..core.pod import LONGEST_MESSAGE, Pod, Problem, quoted
 from ..core.record import MOST_FAILED, Failure, Traces, failed, failures, happened
 from ..core.run import Run
 from ..core.time import time_or
+from ..core.worker_ends import failed_and_going
 from ..kube.api import ApiError
 from ..kube.client import Kubernetes
 from .caches import Caches
@@ -187,23 +188,31 @@ class Observer:
         )
 
     async def _traced(self, o: ObservedJob) -> ObservedJob:
-        """With what is left of a run that has ended, if its scheduler is to note that.
-
-        The cache has no logs: Pods that have failed are read, whose status has the ends of theirs.
-        """
+        """With what is left of a run that has ended, if its scheduler is to note that."""
         run = Run(o, self._clock())
         if not has_last_word(run) or run.cluster is None:
             return o
-        namespace, found = o.job.namespace, list[Failure]()
+        namespace = o.job.namespace
         groups = self._caches.groups_of(namespace, o.job.name)
         workers = (pod for group in groups for pod in self._caches.workers_of(group))
-        for pod in [*failed(run.runner.pods if run.runner else ()), *failed(workers)][:MOST_FAILED]:
-            live = await self._kubernetes.list("Pod", namespace, fields=f"metadata.name={pod.name}")
-            found += [each for it in live if it["metadata"]["uid"] == pod.uid for each in failures(it)]
+        found = await self._ends([*failed(run.runner.pods if run.runner else ()), *failed(workers)][:MOST_FAILED])
         objects = (o.job.uid, run.cluster.uid, *([run.runner.uid] if run.runner else []))
         lists = [await self._kubernetes.list("Event", namespace, fields=f"involvedObject.uid={it}") for it in objects]
         events = happened(event for events in lists for event in events)
-        return msgspec.structs.replace(o, traces=Traces(tuple(found), events))
+        return msgspec.structs.replace(o, traces=Traces(found, events))
+
+    async def _last_words(self, o: ObservedGroup) -> ObservedGroup:
+        """With how workers have ended that failed and go, if their scheduler keeps a record."""
+        leaving = failed_and_going(o)
+        return msgspec.structs.replace(o, ends=await self._ends(leaving)) if leaving else o
+
+    async def _ends(self, pods: Iterable[Pod]) -> tuple[Failure, ...]:
+        """How containers of these Pods have ended, with the ends of their logs, which the cache does not have."""
+        found = list[Failure]()
+        for pod in pods:
+            live = await self._kubernetes.list("Pod", pod.namespace, fields=f"metadata.name={pod.name}")
+            found += [each for it in live if it["metadata"]["uid"] == pod.uid for each in failures(it)]
+        return tuple(found)
 
 
 class _Looks(NamedTuple):
@@ -224,8 +233,8 @@ _LOOKS: dict[type[Observed], _Looks] = {
         pods="scheduler_pods",
     ),
     ObservedGroup: _Looks(
-        looks=(Observer._with_cluster, Observer._unless_unreadable, Observer._explained),
-        is_enough=lambda _, o: o.cluster is not None,
+        looks=(Observer._with_cluster, Observer._unless_unreadable, Observer._explained, Observer._last_words),
+        is_enough=lambda _, o: o.cluster is not None and not failed_and_going(o),
         pods="pods",
     ),
     ObservedJob: _Looks(

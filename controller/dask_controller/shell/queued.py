@@ -112,6 +112,7 @@ def _queued(
         conflict=conflict,
         unavailable=caches.queues.problem is not None,
         running=alive(pods) + due,
+        kept=cluster is not None,
         position=caches.queues.positions.of(base) if base is not None else None,
         ready=cluster is not None and base is not None and _is_ready(caches, cluster, base),
     )

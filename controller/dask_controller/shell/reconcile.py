@@ -17,7 +17,7 @@ from dask_crds.reasons import Reason
 from dask_crds.validation import too_large
 from dask_resources.metadata import without
 
-from ..core.actions import STEP, CreateWorker, Outcome, Plan
+from ..core.actions import STEP, CreateWorker, Outcome, Plan, described
 from ..core.conditions import condition, events, merge
 from ..core.observed import Observed
 from ..core.pod import Problem
@@ -30,7 +30,7 @@ from .accounts import Accounts
 from .addresses import scheduler_address
 from .caches import Caches, Key
 from .dispatch import decisions, snapshot
-from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor, described
+from .execute import NAME_TAKEN, TERMINATING_SECONDS, Executor
 from .keyring import KEY_REFUSED
 from .limited import forget
 from .observe import UNEXPLAINED_SECONDS, Observer, has_waiting_pods

@@ -53,7 +53,12 @@ def how_soon(caches: Caches, key: Key, generation: int | None, seen: int | None)
 
 
 def _pod(caches: Caches, old: Pod | None, new: Pod | None) -> Wakeups:
-    pod = _newest(old, new)
+    yield from _labelled(caches, _newest(old, new))
+    if old is not None and new is not None and old.labels != new.labels:
+        yield from _labelled(caches, old)  # whom it has left
+
+
+def _labelled(caches: Caches, pod: Pod) -> Wakeups:
     cluster = pod.labels.get(Label.CLUSTER, "")
     match pod.labels.get(Label.COMPONENT):
         case Component.WORKER:
@@ -78,8 +83,8 @@ def _scheduler(caches: Caches, namespace: str, cluster: str) -> Wakeups:
 
 
 def _replica_set(caches: Caches, old: CachedReplicaSet | None, new: CachedReplicaSet | None) -> Wakeups:
-    replica_set = _newest(old, new)
-    yield from _scheduler(caches, replica_set.namespace, replica_set.cluster)
+    for namespace, cluster in {(found.namespace, found.cluster) for found in (old, new) if found is not None}:
+        yield from _scheduler(caches, namespace, cluster)
 
 
 def _cluster_child(caches: Caches, old: CachedChild | None, new: CachedChild | None) -> Wakeups:

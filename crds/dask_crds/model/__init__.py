@@ -35,7 +35,7 @@ from .cluster import (
     SchedulerUpdateStrategy,
     WorkerGroup,
 )
-from .history import FOLDER, MAX_FOLDER, MOST_RECORDS, Bundle, History
+from .history import FOLDER, MAX_FOLDER, MAX_STORE, MOST_RECORDS, STORE, Bundle, History
 from .job import (
     DaskJob,
     DaskJobSpec,
@@ -79,11 +79,13 @@ __all__ = [
     "KINDS",
     "LABEL_VALUE",
     "MAX_FOLDER",
+    "MAX_STORE",
     "MAX_WORKERS",
     "MAX_WORKER_GROUPS",
     "MOST_RECORDS",
     "NOTHING_TO_UPDATE",
     "PERCENTAGE",
+    "STORE",
     "UNOBSERVED",
     "WAKE_NEEDS_ADDRESS",
     "AutoscalerBehavior",

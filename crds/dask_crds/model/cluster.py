@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from .. import names
 from .autoscaler import BOUNDS_RULE, Autoscaling
-from .history import Bundle, History
+from .history import PLACE_RULE, Bundle, History
 from .security import Certificate, Security
 from .shared import (
     LABEL_KEYS,
@@ -141,7 +141,7 @@ class DaskClusterSpec(Value, frozen=True, kw_only=True):
     """What ends a suspension. `OnConnect`: a client that connects to the scheduler's Service, as well; this needs the
     activator (`dist/activator`), and a Service with a cluster IP. Omitted: `Manual`, whoever sets `suspend`."""
     security: Security | None = None
-    history: History | None = None
+    history: Annotated[History | None, Meta(extra_json_schema=rules(PLACE_RULE))] = None
 
 
 class DaskClusterStatus(Status, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ from ..model import (
     DaskObject,
     DaskWorkerGroup,
     DaskWorkerGroupSpec,
+    History,
     InvalidManifest,
     JobTemplate,
     PodFailurePolicy,
@@ -44,6 +45,7 @@ from ..model import (
 )
 from ..schema import structural
 from . import metadata
+from .history import history
 from .pods import DEFAULT_GRACE_SECONDS, containers, pod, pod_annotations
 from .rules import KEY, LABEL, LONGEST_NAME, unique
 from .services import service
@@ -329,6 +331,7 @@ _CHECKS: dict[type, Callable[[str, Any], Problems]] = {
     DaskClusterSpec: _cluster,
     DaskJobSpec: _job,
     DaskWorkerGroupSpec: _worker_group,
+    History: history,
     JobTemplate: _runner,
     PodFailurePolicy: _failure_policy,
     RollingUpdate: _rolling_update,

@@ -28,7 +28,7 @@ FAILED = {
 }
 
 
-def place(folder: Path, **told) -> str:
+def place(folder: Path | str, **told) -> str:
     default = {"root": str(folder), "path": "dask", "keep": 3, "namespace": "team", "name": "train", "run": "uid-1"}
     return json.dumps(default | told)
 
@@ -42,6 +42,13 @@ def kept(tmp_path, monkeypatch) -> Path:
 
 def history(rig):
     return rig.scheduler.__dict__["_dask_gitops"].history
+
+
+async def written(rig) -> None:
+    """What is to be written is, and all before it."""
+    await until(lambda: not history(rig)._is_writing)
+    history(rig)._write()
+    await until(lambda: not history(rig)._is_writing)
 
 
 def records(kept: Path) -> list[Path]:
@@ -170,6 +177,55 @@ async def test_the_logs_of_what_failed_and_events_get_into_the_record(kept):
     assert "<b>" not in page.split("SchedulerLost")[1].split("</table>")[0]
 
 
+def end_of(pod: str, minute: int = 0, **more) -> dict:
+    found = {"pod": pod, "container": "worker", "exitCode": 137, "reason": "OOMKilled"}
+    return {**found, "finished": f"2026-01-01T00:{minute:02}:00Z", "restarts": 0, "log": f"{pod} <says> bye", **more}
+
+
+async def test_workers_that_failed_and_were_replaced_are_in_the_record(kept):
+    async with running(MODULE) as rig:
+        await worked(rig)
+        for _ in range(2):  # it is told again until the Pod has gone
+            assert (await rig.ask(failed=json.dumps([end_of("w-0")]))).noted.path
+        await until(lambda: history(rig)._path)
+        history(rig)._write()
+        await until(lambda: summary(records(kept)[0])["failures"] == [end_of("w-0")])
+        still_there = end_of("w-1", 1)
+        await rig.ask(end=json.dumps({**FAILED, "failures": [end_of("w-0"), still_there]}))
+    (record,) = records(kept)
+    assert summary(record)["failures"] == [end_of("w-0"), still_there]
+    assert "w-0 &lt;says&gt; bye" in (record / "index.html").read_text()
+
+
+async def test_the_end_that_a_later_scheduler_is_told_keeps_what_is_known_of_workers(kept):
+    async with running(MODULE) as rig:
+        await worked(rig)
+        await rig.ask(failed=json.dumps([end_of("w-0")]))
+    async with running(MODULE) as rig:
+        await rig.ask(end=json.dumps({**FAILED, "failures": [end_of("w-1", 1)]}))
+        await until(lambda: summary(records(kept)[0])["outcome"] == "Failed")
+    assert summary(records(kept)[0])["failures"] == [end_of("w-0"), end_of("w-1", 1)]
+
+
+async def test_the_ends_of_workers_are_bounded_and_the_oldest_are_left_out(kept):
+    async with running(MODULE) as rig:
+        await worked(rig)
+        for minute in range(50):
+            await rig.ask(failed=json.dumps([end_of(f"w-{minute}", minute, log="x" * 9000, more="y" * 9000)]))
+    kept_ends = summary(records(kept)[0])["failures"]
+    assert [end["pod"] for end in kept_ends] == [f"w-{n}" for n in range(30, 50)]
+    assert {len(end["log"]) for end in kept_ends} == {2048}
+    assert "more" not in kept_ends[0]
+
+
+@pytest.mark.parametrize("told", ["{", "{}", "5", "x" * 70_000, 5])
+async def test_ends_of_workers_that_make_no_sense_are_refused(kept, told):
+    async with running(MODULE) as rig:
+        status, answer = await rig.post("ask", {"questions": [{"failed": told}]})
+        assert status == 200
+        assert "error" in answer["answers"][0]
+
+
 async def test_a_run_that_has_ended_has_a_performance_report_where_there_is_bokeh(kept):
     pytest.importorskip("bokeh")
     async with running(MODULE) as rig:
@@ -231,6 +287,21 @@ async def test_a_scheduler_that_was_killed_is_noted_by_the_next(kept):
 
 async def nothing() -> None:
     pass
+
+
+async def test_what_another_pod_has_not_written_for_a_minute_was_killed(kept):
+    names = [f"2026010{n}T000000Z-0000000{n}" for n in (1, 2)]
+    now = time.time()
+    for name, seconds in zip(names, (30, 90), strict=True):
+        (kept / name).mkdir(parents=True)
+        written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - seconds))
+        told = {"schema": 1, "pod": "another", "outcome": "AtWork", "written": written, "ended": None}
+        (kept / name / "summary.json").write_text(json.dumps(told))
+    async with running(MODULE) as rig:
+        await until(lambda: summary(kept / names[1])["outcome"] == "Lost")
+        await until(lambda: not history(rig)._is_writing)
+    assert summary(kept / names[0])["outcome"] == "AtWork"
+    assert summary(kept / names[1])["ended"] == summary(kept / names[1])["written"]
 
 
 async def test_the_newest_are_kept_and_what_is_somebody_elses_is_left_alone(kept, tmp_path):
@@ -336,9 +407,14 @@ async def test_a_volume_that_hangs_keeps_nobody_waiting(kept, monkeypatch):
     async with running(MODULE) as rig:
         await worked(rig)
         monkeypatch.setattr(sys.modules["dask_gitops_history"], "LAST_SECONDS", 0.4)
+        monkeypatch.setattr(sys.modules["dask_gitops_history"], "ANSWER_SECONDS", 0.2)
+        await until(lambda: not history(rig)._is_writing)
         history(rig)._store.write = lambda *_: time.sleep(5)
         history(rig)._write()
         start = time.monotonic()
+        history(rig)._write()
+        assert history(rig).place()["problem"] == "", "it may take a moment"
+        await asyncio.sleep(0.3)
         history(rig)._write()
         assert history(rig).place()["problem"] == "the volume does not answer"
         assert await rig.client.submit(abs, -7) == 7
@@ -359,7 +435,7 @@ async def test_a_timeline_has_an_end(kept):
 
 def test_no_environment_and_no_command_line_is_read():
     """Secrets are there."""
-    for name in ("history", "record", "pages"):
+    for name in ("history", "record", "pages", "places"):
         text = (MODULE.parent / f"dask_gitops_{name}.py").read_text()
         assert re.findall(r"os\.environ\S*", text) == (["os.environ.get(VARIABLE)"] if name == "history" else [])
         assert "argv" not in text

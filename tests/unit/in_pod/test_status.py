@@ -22,7 +22,7 @@ async def test_state_tells_workers_and_tasks(rig):
     future = rig.client.submit(time.sleep, 0.3)
     await until(lambda: rig.state_of("a").processing)
     state = await rig.get("state")
-    assert (state["version"], state["id"], state["idle_seconds"]) == ("10", rig.scheduler.id, None)
+    assert (state["version"], state["id"], state["idle_seconds"]) == ("11", rig.scheduler.id, None)
     (worker,) = state["workers"]
     assert {"name": "a", "status": "running", "processing": 1, "resources": {"GPU": 2}}.items() <= worker.items()
     assert state["tasks"] == {"total": 1, "processing": 1, "queued": 0, "unrunnable": 0}

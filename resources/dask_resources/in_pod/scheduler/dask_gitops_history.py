@@ -1,6 +1,6 @@
-"""A record of what a scheduler did, in a volume: written every few seconds, so that its end costs little of it.
+"""A record of what a scheduler did, in a volume or an object store: written every few seconds, so that little is lost.
 
-The scheduler is never held up by the volume: what is to be written is gathered where it runs, in bounded time and size,
+The scheduler is never held up by either: what is to be written is gathered where it runs, in bounded time and size,
 and written by a thread. One that hangs is reported, and ends with the process. Nothing of an environment, a command
 line or an annotation gets into a record; what tasks have raised does.
 """
@@ -14,12 +14,12 @@ import os
 import socket
 import threading
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tornado.ioloop import PeriodicCallback
 
 import dask_gitops_record as records
+from dask_gitops_places import place, what
 from dask_gitops_requests import Malformed
 from dask_gitops_status import Status
 from dask_gitops_work import MOVES, Work
@@ -28,6 +28,8 @@ from dask_gitops_work import MOVES, Work
 VARIABLE = "DASK_GITOPS_HISTORY"
 #: How often the record is written, and how long the end of the scheduler waits for a report, and for the last time.
 WRITE_SECONDS, LAST_SECONDS = 10.0, 5.0
+#: What takes longer to write does not answer.
+ANSWER_SECONDS = 5.0
 #: How often a point of the timeline is noted, at first. There are at most so many: then every second one goes.
 POINT_SECONDS, MOST_POINTS = 1.0, 1000
 #: Task prefixes, errors, changes of workers and lines of the log in a record.
@@ -45,7 +47,7 @@ _logger = logging.getLogger("distributed.dask_gitops")
 class Place(NamedTuple):
     """Where the record goes, as the operator tells."""
 
-    root: str  #: of the volume
+    root: str  #: of the volume, or URL of the object store
     path: str  #: within it
     keep: int  #: newest records
     namespace: str
@@ -54,7 +56,7 @@ class Place(NamedTuple):
 
     @property
     def within(self) -> str:
-        """The folder of the cluster's records, within the volume."""
+        """The folder of the cluster's records, within the volume or object store."""
         return "/".join(part for part in (self.path, self.namespace, self.name) if part)
 
 
@@ -65,21 +67,23 @@ class History:
         self._scheduler, self._place, self._status, self._work = scheduler, place, status, work
         self._began = time.time()
         self._life = records.name_of(self._began, scheduler.id)
-        self._store = records.Store(Path(place.root, place.path), place.namespace, place.name, place.keep)
+        self._store: records.Store | None = None
         self._pod = socket.gethostname()
         self._points: list[list[float]] = []
         self._interval, self._noted = POINT_SECONDS, 0.0
         self._most_workers = 0
         self._outcome: dict[str, Any] = {"outcome": "AtWork"}
+        self._failures: list[dict[str, Any]] = []
         self._report: str | None = None
         self._reporting: asyncio.Future[None] | None = None
         self._thread: threading.Thread | None = None
+        self._writing_since = 0.0
         self._path, self._problem = "", ""
         for name, look, seconds in (("point", self._note, POINT_SECONDS), ("record", self._write, WRITE_SECONDS)):
             callback = PeriodicCallback(look, seconds * 1000)
             scheduler.periodic_callbacks[f"dask-gitops-{name}"] = callback  # the scheduler stops it when it closes
             callback.start()
-        self._run(self._store.close_lost, self._pod)
+        self._run("close_lost", self._pod)
 
     @classmethod
     def from_environment(cls, scheduler: Any, status: Status, work: Work) -> History | None:
@@ -103,6 +107,16 @@ class History:
             self._write()
         planned = f"{self._place.within}/{self._life}" if self._has_worked else ""
         return {"path": self._path or planned, "problem": self._problem}
+
+    def note_failures(self, told: str) -> None:
+        """Note how workers have ended that failed and go, by the account of the operator, as JSON."""
+        try:
+            ends = json.loads(told)
+        except (ValueError, RecursionError):
+            ends = None
+        if not isinstance(ends, list):
+            raise Malformed("expected the JSON of a list of ends of containers")
+        self._failures = records.failures(self._failures, ends)
 
     def ends(self, told: str) -> dict[str, str]:
         """Note how the run has ended, by the account of the operator: the status of its job, as JSON."""
@@ -190,6 +204,7 @@ class History:
             "written": records.written_time(now),
             "ended": records.written_time(now) if ended or "status" in self._outcome else None,
             **self._outcome,
+            "failures": records.failures(self._failures, self._outcome.get("failures")),
             "tasks": {**self._status.progress(), "byPrefix": self._prefixes()},
             "seconds": {name: round(value, 1) for name, value in self._work.seconds().items()},
             "workers": {"now": len(scheduler.workers), "most": self._most_workers},
@@ -248,21 +263,29 @@ class History:
         """Write the record, or add what the operator has told to that of the scheduler before."""
         if not self._has_worked:
             if "status" in self._outcome:
-                self._run(self._store.tell, self._life, self._summary(ended=True), {"columns": COLUMNS, "points": []})
+                self._run("tell", self._life, self._summary(ended=True), {"columns": COLUMNS, "points": []})
             return
         summary = self._summary(ended=ended)
         timeline = {"columns": COLUMNS, "points": list(self._points)}
-        self._run(self._store.write, self._life, summary, timeline, self._report)
+        self._run("write", self._life, summary, timeline, self._report)
 
-    def _run(self, write: Any, *given: Any) -> None:
+    def _opened(self) -> records.Store:
+        """The store; to open it may take a library that takes a second to import, or that is not there."""
+        if self._store is None:
+            to = self._place
+            self._store = records.Store(place(to.root, to.path), to.namespace, to.name, to.keep)
+        return self._store
+
+    def _run(self, method: str, *given: Any) -> None:
         """Do it in a thread that keeps nothing waiting, not even the end of the process."""
         if self._is_writing:
-            self._problem = "the volume does not answer"
+            if time.monotonic() - self._writing_since >= ANSWER_SECONDS:
+                self._problem = f"the {what(self._place.root)} does not answer"
             return
 
         def attempt() -> None:
             try:
-                written = write(*given)
+                written = getattr(self._opened(), method)(*given)
             except Exception as error:
                 if (problem := f"{type(error).__name__}: {error}"[:NAME]) != self._problem:
                     _logger.warning("dask-gitops: the record cannot be written: %s", problem)
@@ -272,5 +295,6 @@ class History:
                 if written:
                     self._path = f"{self._place.within}/{written}"
 
+        self._writing_since = time.monotonic()
         self._thread = threading.Thread(target=attempt, name="dask-gitops-history", daemon=True)
         self._thread.start()

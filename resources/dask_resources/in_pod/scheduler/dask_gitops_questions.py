@@ -32,10 +32,12 @@ class Extension:
         self.encryption = partial(encryption, scheduler)
         self.guard = Guard.from_environment()
 
-    def recorded(self, end: str | None = None) -> dict[str, str]:
-        """Where the record is; after it was told how the run has ended, if it is."""
+    def recorded(self, end: str | None = None, failed: str | None = None) -> dict[str, str]:
+        """Where the record is; after it was told how the run has ended, or how workers have that failed, if it is."""
         if self.history is None:
             return {}
+        if failed is not None:
+            self.history.note_failures(failed)
         return self.history.place() if end is None else self.history.ends(end)
 
     def versions(self) -> dict[str, list[dict[str, str]]]:
@@ -74,7 +76,7 @@ def _pods(request: dict[str, Any], field: str) -> list[Pod] | None:
     return None if request.get(field) is None else read_pods(request, field)
 
 
-def _end(request: dict[str, Any], field: str) -> str | None:
+def _told(request: dict[str, Any], field: str) -> str | None:
     told = request.get(field)
     if told is not None and not (isinstance(told, str) and len(told) <= MOST_TOLD):
         raise Malformed(f"{field} is a text of at most {MOST_TOLD:,} characters")
@@ -99,7 +101,8 @@ QUESTIONS = (
     Question("work", _flag, "work", lambda asked, _: asked.work.seconds()),
     Question("versions", _flag, "versions", lambda asked, _: asked.versions()),
     Question("recorded", _flag, "record", lambda asked, _: asked.recorded()),
-    Question("end", _end, "ending", lambda asked, end: asked.recorded(end), True),
+    Question("failed", _told, "noted", lambda asked, ends: asked.recorded(failed=ends), True),
+    Question("end", _told, "ending", lambda asked, end: asked.recorded(end), True),
     Question("encryption", _flag, "encryption", lambda asked, _: asked.encryption()),
     Question("registered", _pods, "registered", lambda asked, pods: asked.workers.registered(pods)),
     Question("rank", _pods, "ranked", lambda asked, pods: asked.workers.cheapest_first(pods)),

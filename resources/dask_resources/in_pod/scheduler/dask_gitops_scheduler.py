@@ -26,7 +26,7 @@ from dask_gitops_http import Ask, Route
 from dask_gitops_questions import Extension, extension
 from dask_gitops_requests import Forbidden, Malformed, Pod, is_number, read_groups, read_pods
 
-VERSION = "10"
+VERSION = "11"
 PREFIX = "/dask-gitops/v1"
 
 #: Header of a request whose workers share their addresses with nobody. Older hooks send the addresses of nodes as well.
