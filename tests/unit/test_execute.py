@@ -108,6 +108,17 @@ async def test_workers_that_have_quota_do_not_wait_until_it_was_asked_for_more()
 
 
 @virtual_time
+async def test_both_at_a_time_stand_back_for_nobody_but_shorter_work() -> None:
+    asked = [Apply(surplus_workload(group(), n, "team", Priority()), new=True) for n in range(200)]
+    short_first = ShortFirst()
+    e = Executor(_Server(0.01), _Caches, domain="x", parallel_requests=2, short_first=short_first)  # type: ignore[arg-type]
+    with short_first.short():
+        began = now()
+        await e.execute(group(), (*asked, *CREATIONS), NOW)
+    assert now() - began <= 0.35
+
+
+@virtual_time
 async def test_an_exhausted_quota_costs_one_request_and_no_haste() -> None:
     server = _Server(0.001, ApiError(403, "Forbidden", "exceeded quota"))
     outcomes = await executor(server).execute(group(replicas=100_000), CREATIONS, NOW)

@@ -133,6 +133,11 @@ class Outcome(Struct, frozen=True):
     permanent: bool = False  #: whether repeating it is pointless until somebody changes something
 
 
+def asks_for_quota(action: Action) -> bool:
+    """Whether a Workload of Kueue is made by it, on whose quota something runs later."""
+    return isinstance(action, Apply) and action.manifest["kind"] == "Workload"
+
+
 def described(action: Action) -> str:
     """What was done, for the log."""
     match action:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
@@ -17,7 +18,7 @@ from dask_crds.reasons import Reason
 from dask_resources.queue import placed_pod
 from dask_resources.worker import worker_labels, worker_pod
 
-from ..core.actions import Action, Apply, CreateWorker, Delete, Event, Outcome, Patch, PutKey, described
+from ..core.actions import Action, Apply, CreateWorker, Delete, Event, Outcome, Patch, PutKey, asks_for_quota, described
 from ..core.child import fingerprint
 from ..core.ownership import owner_uid
 from ..kube.api import NAMESPACE_TERMINATING, ApiError
@@ -69,7 +70,7 @@ class Executor:
     ) -> None:
         self._kubernetes = kubernetes
         self._parallel_requests = parallel_requests
-        self._long_plans = 0  # that are being executed
+        self._long_plans = Counter[str]()  # that are being executed, by whose they are
         self._caches = caches
         self._domain = domain
         self._short_first = short_first
@@ -91,8 +92,8 @@ class Executor:
         What is needed and fails stops what follows; any other Apply that fails, just the events, which may tell of it.
         Actions for which there was no time have no outcome.
         """
-        asked = [a for a in actions if _asks_for_quota(a)]
-        applied = [a for a in actions if isinstance(a, Apply | PutKey) and not _asks_for_quota(a)]
+        asked = [a for a in actions if asks_for_quota(a)]
+        applied = [a for a in actions if isinstance(a, Apply | PutKey) and not asks_for_quota(a)]
         changed = [a for a in actions if isinstance(a, Delete) or (isinstance(a, Patch) and not a.subresource)]
         reports = [a for a in actions if isinstance(a, Patch) and a.subresource]  # nobody waits for these
         until = asyncio.get_running_loop().time() + STEP_SECONDS
@@ -103,10 +104,10 @@ class Executor:
         outcomes += await self._together([a for a in applied if not a.needed], parent, now)
         stated = not any(outcome.error for outcome in outcomes)
         outcomes += await self._together(changed, parent, now, until)
-        made, asked_for = await asyncio.gather(  # who is first has more requests under way
-            self._create([a for a in actions if isinstance(a, CreateWorker)], parent, now, until),
-            self._together(asked, parent, now, until),
-        )
+        new = [a for a in actions if isinstance(a, CreateWorker)]
+        with self._long(parent) if len(asked) + len(new) > FEW else contextlib.nullcontext():
+            both = self._create(new, parent, now, until), self._together(asked, parent, now, until)
+            made, asked_for = await asyncio.gather(*both)
         stated = stated and not any(outcome.error for outcome in asked_for)
         outcomes += [*made, *asked_for]
         outcomes += await self._together(reports, parent, now, until)
@@ -143,19 +144,21 @@ class Executor:
                     await self._short_first.gap()
                 return await self._perform(parent, action, now) if clock() < until else None
 
-        with self._long() if many else contextlib.nullcontext():
-            turn = asyncio.Semaphore(max(self._parallel_requests, MOST_PARALLEL_REQUESTS // max(1, self._long_plans)))
+        with self._long(parent) if many else contextlib.nullcontext():
+            share = MOST_PARALLEL_REQUESTS // max(1, len(self._long_plans))
+            turn = asyncio.Semaphore(max(self._parallel_requests, share))
             return [outcome for outcome in await asyncio.gather(*map(perform, actions)) if outcome is not None]
 
     @contextlib.contextmanager
-    def _long(self) -> Iterator[None]:
-        """Meanwhile a plan with many actions is executed."""
-        self._long_plans += 1
+    def _long(self, of: DaskObject) -> Iterator[None]:
+        """Meanwhile a plan with many actions is executed, of which there may be parts at the same time."""
+        within = of.uid in self._long_plans
+        self._long_plans[of.uid] += 1
         try:
-            with self._short_first.long():
+            with contextlib.nullcontext() if within else self._short_first.long():
                 yield
         finally:
-            self._long_plans -= 1
+            self._long_plans -= Counter([of.uid])
 
     async def _perform(self, parent: DaskObject, action: Action, now: float) -> Outcome:
         try:
@@ -322,11 +325,6 @@ class Executor:
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-
-
-def _asks_for_quota(action: Action) -> bool:
-    """Whether a Workload of Kueue is made by it, on whose quota something runs later."""
-    return isinstance(action, Apply) and action.manifest["kind"] == "Workload"
 
 
 def _missing_labels(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
