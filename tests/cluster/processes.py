@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -89,9 +90,17 @@ class Processes:
             process.wait()
 
 
+#: Ports below those of connections and those of NodePorts: what takes one of these is a server.
+_PORTS = range(20_000, 30_000)
+_given = set[int]()
+
+
 def free_port() -> int:
-    """A TCP port on localhost that is free now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A TCP port on localhost that is free now, and that nobody else is given in this process."""
+    while True:
+        port = secrets.choice(_PORTS)  # Hypothesis seeds `random`, in all processes alike
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port

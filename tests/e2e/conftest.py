@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,8 +55,3 @@ def kubectl(node, namespace: str, operator: Operator) -> Kubectl:
 def kube(node, namespace: str, monkeypatch: pytest.MonkeyPatch) -> Manifests:
     monkeypatch.setenv("KUBECONFIG", str(node.kubeconfig))  # where KubeCluster looks
     return Manifests(node.kubeconfig, namespace)
-
-
-@pytest.fixture
-def example() -> Callable[[str], Path]:
-    return lambda name: ROOT / "dist" / "examples" / name

@@ -82,8 +82,7 @@ def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
     hungry = "time.sleep(12); c.run_on_scheduler(lambda: len(b'1' * 10**9)); time.sleep(600)"
     for job in (
         kube.job_manifest("done", CLIENT + WORK),
-        kube.job_manifest("fails", CLIENT + WORK + "raise SystemExit('its last words')"),
-        replacing_workers(kube.job_manifest("dies", CLIENT + CRASH + WORK)),
+        replacing_workers(kube.job_manifest("fails", CLIENT + CRASH + WORK + "raise SystemExit('its last words')")),
         kube.job_manifest("late", CLIENT + WORK + "time.sleep(600)", activeDeadlineSeconds=100),
         kube.job_manifest("undone", CLIENT + WORK + "f = c.submit(lambda: 1 / 0); time.sleep(600)"),
         with_scheduler(
@@ -97,6 +96,15 @@ def jobs(kubectl: Kubectl, kube: Manifests) -> Iterator[None]:
     kubectl("exec", "reader", "--", "sh", "-c", "rm -rf /records/*")  # of a volume of the node nobody else does
     kubectl("delete", "daskjobs,pods,pvc", "--all", "--wait=false")
     kubectl("delete", "pv", kubectl.namespace, "--wait=false")
+
+
+def test_that_an_image_lacks_the_library_of_a_bucket_is_told(kubectl: Kubectl, kube: Manifests) -> None:
+    """And what it costs: nothing."""
+    kubectl.apply(kube.cluster_manifest("stored", workers=0, history={"url": "s3://runs/dask"}))
+    told = {"url": "s3://runs/dask", "problem": "ImportError: Install s3fs to access S3"}
+    eventually(lambda: kubectl.status("daskcluster", "stored").get("bundle") == told, seconds=120)
+    kubectl.wait_ready("daskcluster", "stored")
+    kubectl("delete", "daskcluster", "stored")
 
 
 def ended(kubectl: Kubectl, name: str, reason: str) -> dict[str, Any]:
@@ -126,27 +134,25 @@ def test_a_record_stays_of_each_job_however_it_ends(kubectl: Kubectl, jobs: None
         for name, reason in (
             ("done", "Completed"),
             ("fails", "BackoffLimitExceeded"),
-            ("dies", "Completed"),
             ("late", "DeadlineExceeded"),
             ("undone", "ClusterFailed"),
             ("hungry", "SchedulerLost"),
         )
     }
     files = json.loads(kubectl("exec", "reader", "--", "python3", "-c", READ))
-    assert not [status["bundle"] for status in statuses.values() if "problem" in status["bundle"]]
+    assert {name for name, status in statuses.items() if "problem" in status.get("bundle", ["problem"])} == set()
     records = {name: json.loads(files[f"{status['bundle']['path']}/summary.json"]) for name, status in statuses.items()}
 
     assert (records["done"]["outcome"], records["done"]["tasks"]["done"]) == ("Complete", 6)
     assert records["done"]["status"]["timeSpent"] == statuses["done"]["timeSpent"]
-    (end,) = records["fails"]["failures"]
-    assert (end["container"], end["exitCode"]) == ("runner", 1)
+    worker, runner = records["fails"]["failures"]
+    assert (worker["container"], worker["exitCode"], worker["restarts"]) == ("worker", 7, 0)
+    assert "the last words of a worker" in worker["log"].splitlines(), "whose Pod had gone before the run ended"
+    assert (runner["container"], runner["exitCode"]) == ("runner", 1)
     # A client that is slow to close as Python ends complains after them.
-    assert end["log"].splitlines()[0] == "its last words"
+    assert runner["log"].splitlines()[0] == "its last words"
     assert "BackoffLimitExceeded" in {event["reason"] for event in records["fails"]["events"]}
     assert records["done"]["failures"] == []
-    (end,) = records["dies"]["failures"]
-    assert (end["container"], end["exitCode"], end["restarts"]) == ("worker", 7, 0)
-    assert "the last words of a worker" in end["log"].splitlines(), "whose Pod had gone before the run ended"
     assert (records["late"]["outcome"], records["late"]["reason"]) == ("Failed", "DeadlineExceeded")
     assert (records["undone"]["outcome"], records["undone"]["tasks"]["done"]) == ("Stopped", 7)
     assert "ZeroDivisionError" in records["undone"]["errors"][0]["raised"]

@@ -24,17 +24,6 @@ def test_kubectl_scale(kubectl, kube):
     eventually(lambda: len(ready_pods(kubectl, "scaled", "worker")) == 2)
 
 
-def test_example_job_succeeds_and_its_cluster_goes(kubectl, example):
-    kubectl.apply_file(example("dask-job.yaml"))
-    name = "hello"
-    eventually(lambda: kubectl.status("daskjob", name).get("jobStatus") == "Successful", seconds=180)
-    assert "result: 285" in kubectl("logs", f"job/{name}-runner")
-    eventually(lambda: kubectl("get", "daskcluster", "-o", "name").strip() == "")
-    status = kubectl.status("daskjob", name)
-    assert status["startTime"] <= status["endTime"]
-    assert status["jobRunnerPodName"].startswith(f"{name}-runner")
-
-
 def test_failing_job_fails_under_the_default_restart_policy(kubectl, kube):
     """dask-kubernetes: restartPolicy defaults to OnFailure, so a failing job never ends."""
     kubectl.apply(kube.job_manifest("sad", "raise SystemExit(3)"))

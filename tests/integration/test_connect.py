@@ -361,7 +361,9 @@ async def test_the_side_bar_lists_wakes_adapts_suspends_and_connects(kubectl, ku
     assert model["dashboard_link"].startswith("http://127.0.0.1:")
     assert model["memory"] == "200.00 MiB"
     manager.adapt_cluster(model["id"], 1, 3)
-    model = await listed("analytics", 2)
+    while "adapt" not in model:
+        await asyncio.sleep(0.5)
+        model = await listed("analytics", 2)
     assert model["adapt"] == {"minimum": 1, "maximum": 3}
     await manager.close_cluster(model["id"])
     await listed("analytics (suspended)", 0)

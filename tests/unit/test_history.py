@@ -398,6 +398,7 @@ ENDED_POD = {"phase": "Failed", "finished": NOW - 1, "created": NOW - 90, "start
         (leaving(Container(name="dask", exit_code=0, finished=NOW - 1), **ENDED_POD), False),
         (leaving(RESTARTED), False),  # it stays, and is read at the end of the run
         (leaving(RESTARTED, deleting=True), True),
+        (leaving(Container(name="dask", exit_code=3, restarts=4), deleting=True), True),  # CrashLoopBackOff
         (leaving(CRASHED, deleting=True), False),  # by its deletion
         (msgspec.structs.replace(leaving(CRASHED, **ENDED_POD), scheduler_pods=()), False),
     ],

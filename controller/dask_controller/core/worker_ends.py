@@ -24,5 +24,5 @@ def failed_and_going(o: ObservedGroup) -> list[Pod]:
 def _has_failed(pod: Pod, o: ObservedGroup) -> bool:
     """Whether a Pod that goes has a container that did not end well; of one that is deleted, before that was asked."""
     if pod.deleting:
-        return any(c.exit_code and c.running for c in pod.containers)
+        return any(c.exit_code and c.finished is None for c in pod.containers)
     return any(c.exit_code for c in pod.containers) and has_ended(pod, o)

@@ -289,6 +289,21 @@ async def nothing() -> None:
     pass
 
 
+async def test_what_another_pod_has_not_written_for_a_minute_was_killed(kept):
+    names = [f"2026010{n}T000000Z-0000000{n}" for n in (1, 2)]
+    now = time.time()
+    for name, seconds in zip(names, (30, 90), strict=True):
+        (kept / name).mkdir(parents=True)
+        written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - seconds))
+        told = {"schema": 1, "pod": "another", "outcome": "AtWork", "written": written, "ended": None}
+        (kept / name / "summary.json").write_text(json.dumps(told))
+    async with running(MODULE) as rig:
+        await until(lambda: summary(kept / names[1])["outcome"] == "Lost")
+        await until(lambda: not history(rig)._is_writing)
+    assert summary(kept / names[0])["outcome"] == "AtWork"
+    assert summary(kept / names[1])["ended"] == summary(kept / names[1])["written"]
+
+
 async def test_the_newest_are_kept_and_what_is_somebody_elses_is_left_alone(kept, tmp_path):
     names = [f"2026010{n}T000000Z-0000000{n}" for n in range(1, 6)]
     for name in names:

@@ -31,9 +31,6 @@ class Place(Protocol):
     def has(self, path: str) -> bool:
         """Whether there is such a file."""
 
-    def written(self, path: str) -> float:
-        """When a file was written last, in seconds since the epoch."""
-
     def delete(self, folder: str, names: Iterable[str]) -> None:
         """Delete files of these names, and their folder if nothing else is in it."""
 
@@ -73,10 +70,6 @@ class Volume:
     def has(self, path: str) -> bool:
         """See `Place`."""
         return (self._top / path).exists()
-
-    def written(self, path: str) -> float:
-        """See `Place`."""
-        return (self._top / path).stat().st_mtime
 
     def delete(self, folder: str, names: Iterable[str]) -> None:
         """See `Place`."""
@@ -130,11 +123,6 @@ class ObjectStore:
     def has(self, path: str) -> bool:
         """See `Place`."""
         return bool(self._files.isfile(self._path(path)))
-
-    def written(self, path: str) -> float:
-        """See `Place`."""
-        when: float = self._files.modified(self._path(path)).timestamp()
-        return when
 
     def delete(self, folder: str, names: Iterable[str]) -> None:
         """See `Place`."""

@@ -7,6 +7,7 @@ here, are ever changed or deleted: others may have theirs in the same place.
 
 from __future__ import annotations
 
+import calendar
 import json
 import re
 import time
@@ -25,6 +26,7 @@ TRACES = ("failures", "events")
 MOST_FAILURES, LONGEST_TEXT = 20, 2048
 FAILURE = ("pod", "container", "exitCode", "reason", "finished", "restarts", "log")
 FILES = ("summary.json", "timeline.json", "index.html", "report.html")
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 _NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 
 _Object = dict[str, Any]
@@ -38,7 +40,15 @@ def name_of(began: float, scheduler: str) -> str:
 
 def written_time(when: float) -> str:
     """As Kubernetes writes it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+    return time.strftime(_TIME, time.gmtime(when))
+
+
+def _time(written: Any) -> float:
+    """Likewise read; long ago if it is no time."""
+    try:
+        return calendar.timegm(time.strptime(str(written), _TIME))
+    except ValueError:
+        return 0.0
 
 
 def failures(*told: Any) -> list[_Object]:
@@ -104,8 +114,7 @@ class Store:
             summary = self._read(record, "summary.json")
             if summary.get("schema") != SCHEMA or summary.get("ended"):
                 continue
-            written = self._place.written(self._file(record, "summary.json"))
-            if summary.get("pod") == pod or time.time() - written > LOST_SECONDS:
+            if summary.get("pod") == pod or time.time() - _time(summary.get("written")) > LOST_SECONDS:
                 lost = {**summary, "outcome": "Lost", "ended": summary.get("written")}
                 self._state(record, lost, self._read(record, "timeline.json"))
 
