@@ -24,6 +24,7 @@ from .machine import (
 )
 from .modules import (
     ARGO_CD,
+    AUTOSCALER,
     CERT_MANAGER,
     CONTROL_PLANE,
     FLUX,
@@ -42,6 +43,7 @@ from .releases import NotPublished, download, forced, to_download
 __all__ = [
     "ARGO_CD",
     "ARGO_CD_PACKAGES",
+    "AUTOSCALER",
     "CACHE",
     "CERT_MANAGER",
     "CONTROL_PLANE",

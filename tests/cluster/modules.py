@@ -80,6 +80,7 @@ _CERT_MANAGER = "github.com/cert-manager/cert-manager"
 _PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
 _HELM = "helm.sh/helm/v4"
 _KUEUE = "sigs.k8s.io/kueue"
+#: In the version that Kueue has.
 _AUTOSCALER = "k8s.io/autoscaler/cluster-autoscaler/apis"
 _NETWORK_POLICIES = "sigs.k8s.io/kube-network-policies"
 MODULES = (
@@ -229,7 +230,6 @@ MODULES = (
         ),
     ),
     Module(_KUEUE, "0.19.2", (f"{_KUEUE}/cmd/kueue",), crds="config/components/crd/bases/*.yaml"),
-    # The version that Kueue has; its name is the end of its path.
     Module(_AUTOSCALER, "0.0.0-20240830133931-adfbe7e45277", (), crds="config/crd/*_provisioningrequests.yaml"),
     Module("sigs.k8s.io/gateway-api", "1.6.1", (), crds="config/crd/standard/*routes.yaml"),
     # Those of monitors and rules, of ten.
@@ -255,6 +255,7 @@ FLUX = ("source-controller", "kustomize-controller")
 KEDA = ("keda-operator", "keda-adapter")
 CERT_MANAGER = ("cert-manager-controller",)
 KUEUE = ("kueue",)
+AUTOSCALER = ("apis",)
 GATEWAY_API = ("gateway-api",)
 PROMETHEUS_OPERATOR = ("prometheus-operator",)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.cluster import ControlPlane
+from tests.cluster import ControlPlane, components
 from tests.e2e.support import Kubectl
 from tests.support.clusters import upstream_crds
 from tests.support.kueue import API, cluster_queue, kueue
@@ -30,7 +30,7 @@ SPOT = {"key": "spot", "operator": "Exists", "effect": "NoSchedule"}
 
 @pytest.fixture(scope="module")
 def installed(control_plane: ControlPlane) -> Iterator[None]:
-    with upstream_crds(control_plane, "apis"), kueue(control_plane):
+    with upstream_crds(control_plane, *components.AUTOSCALER), kueue(control_plane):
         yield
 
 
