@@ -14,7 +14,7 @@ import pytest
 from tests.cluster import ControlPlane, components
 from tests.e2e.support import Kubectl
 from tests.support.clusters import upstream_crds
-from tests.support.kueue import API, cluster_queue, kueue
+from tests.support.kueue import API, built, cluster_queue, kueue
 from tests.support.queues import Queue, eventually, is_true, items, queued, why, workers
 
 pytestmark = pytest.mark.control_plane
@@ -30,6 +30,7 @@ SPOT = {"key": "spot", "operator": "Exists", "effect": "NoSchedule"}
 
 @pytest.fixture(scope="module")
 def installed(control_plane: ControlPlane) -> Iterator[None]:
+    built()
     with upstream_crds(control_plane, *components.AUTOSCALER), kueue(control_plane):
         yield
 

@@ -8,6 +8,7 @@ import os
 import shutil
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,15 +41,21 @@ exec chroot $room "$@"
 _POSITIONS = VISIBILITY["LocalQueue"]
 
 
+def built() -> Path:
+    """Kueue's program; where it was not built the test is left out."""
+    program = components.find(PROGRAM)
+    if program is None:
+        pytest.skip(f"no Kueue: `python -m tests.cluster {PROGRAM}` builds it")
+    return program
+
+
 @contextlib.contextmanager
 def kueue(cluster: ControlPlane, *, tells_positions: bool = False, **configuration: Any) -> Iterator[None]:
     """Kueue with its default configuration, but for what is given; all of it is gone afterwards.
 
     It serves the API by which it tells who is in line only where it ``tells_positions``.
     """
-    program = components.find(PROGRAM)
-    if program is None:
-        pytest.skip(f"no Kueue: `python -m tests.cluster {PROGRAM}` builds it")
+    program = built()
     folder = str(components.crds(PROGRAM))
     cluster.kubectl("apply", "--server-side", "-f", folder)
     cluster.install_crds()  # until they are served
