@@ -38,16 +38,16 @@ class Drained(Struct, frozen=True, kw_only=True):
     notes: dict[str, str]  #: what the ledger says of those that stay, by name
 
 
-def drained(o: ObservedGroup, pods: Iterable[Pod], resumed: Set[str], now: Time, *, scheduler_runs: bool) -> Drained:
+def drained(o: ObservedGroup, pods: Iterable[Pod], resumed: Set[str], now: Time) -> Drained:
     """Look over the Pods in the ledger; ``resumed`` are the names of those that are wanted again."""
     begun = since(o, now)
     due, late, notes = list[Pod](), dict[str, str](), dict[str, str]()
     for pod in pods:
         if pod.name in resumed:
-            if why := _why_paused(pod, o, scheduler_runs=scheduler_runs):
+            if why := _why_paused(pod, o):
                 notes[pod.name] = f"{_WANTED_AGAIN}: {why}"
             continue
-        state = _retirement(pod, o) if scheduler_runs else "unknown"
+        state = _retirement(pod, o) if o.scheduler_runs else "unknown"
         if state in ("retired", "unknown"):
             due.append(pod)
         elif now - begun[pod.name] >= drain_timeout(o.group):
@@ -100,12 +100,12 @@ def _retirement(pod: Pod, o: ObservedGroup) -> str:
     return f"it says: {state}" if is_wanted(state) else state
 
 
-def _why_paused(pod: Pod, o: ObservedGroup, *, scheduler_runs: bool) -> str:
+def _why_paused(pod: Pod, o: ObservedGroup) -> str:
     """Why a Pod that is wanted again may still be paused; empty once it works.
 
     A scheduler's module that does not tell what became of it has been told all the same.
     """
-    if not scheduler_runs or o.answers is None:
+    if not o.scheduler_runs or o.answers is None:
         return "there is none now"
     if o.answers.silent:
         return o.answers.silent

@@ -66,6 +66,11 @@ class ObservedGroup(Struct, frozen=True, kw_only=True):
     answers: Answers | None = None
 
     @property
+    def scheduler_runs(self) -> bool:
+        """Whether there is a scheduler to be asked."""
+        return any(pod.phase == "Running" and not pod.deleting for pod in self.scheduler_pods)
+
+    @property
     def certificates(self) -> str:
         """Name of the Secret with the certificates by which its scheduler goes; empty where that speaks plain TCP.
 

@@ -16,7 +16,7 @@ def failed_and_going(o: ObservedGroup) -> list[Pod]:
     Pods that stay are read when the run has ended.
     """
     keeps = o.cluster is not None and o.cluster.spec.history is not None
-    if not keeps or not any(p.phase == "Running" and not p.deleting for p in o.scheduler_pods):
+    if not keeps or not o.scheduler_runs:
         return []
     return sorted((p for p in o.pods if _has_failed(p, o)), key=lambda p: -p.created)[:MOST_LEAVING]
 

@@ -205,16 +205,15 @@ def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
         return Plan()
     b = buckets(o)
     decision = decide(o, b, now)
-    scheduler_runs = any(p.phase == "Running" and not p.deleting for p in o.scheduler_pods)
-    ask = _questions(o, b, decision) if scheduler_runs else None
+    ask = _questions(o, b, decision) if o.scheduler_runs else None
     if ask is not None and o.answers is None:
         return Plan(ask=ask)
 
     chosen = [*victims(b, decision, o), *b.revoked]
-    drains = scheduler_runs and drain_timeout(o.group) > 0
+    drains = o.scheduler_runs and drain_timeout(o.group) > 0
     at_once = [p for p in chosen if not drains or _is_waiting(p, o)]
     begun = [p for p in chosen if drains and not _is_waiting(p, o)][: max(0, MOST_DRAINING - len(b.draining))]
-    gone = drained(o, b.draining, decision.resumed, now, scheduler_runs=scheduler_runs)
+    gone = drained(o, b.draining, decision.resumed, now)
     ended = chain((p for p in b.finished if replaceable_at(p, o, now) <= now), gone.due)
     grace = stop_seconds(o.group)
     new = _creations(o, free_ordinals(o.pods, min(decision.create, STEP), o.taken))

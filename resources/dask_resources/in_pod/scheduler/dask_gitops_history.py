@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tornado.ioloop import PeriodicCallback
@@ -83,7 +84,7 @@ class History:
             callback = PeriodicCallback(look, seconds * 1000)
             scheduler.periodic_callbacks[f"dask-gitops-{name}"] = callback  # the scheduler stops it when it closes
             callback.start()
-        self._run("close_lost", self._pod)
+        self._run(lambda store: store.close_lost(self._pod))
 
     @classmethod
     def from_environment(cls, scheduler: Any, status: Status, work: Work) -> History | None:
@@ -261,13 +262,16 @@ class History:
 
     def _write(self, *, ended: bool = False) -> None:
         """Write the record, or add what the operator has told to that of the scheduler before."""
+        life = self._life
         if not self._has_worked:
             if "status" in self._outcome:
-                self._run("tell", self._life, self._summary(ended=True), {"columns": COLUMNS, "points": []})
+                end, nothing = self._summary(ended=True), {"columns": COLUMNS, "points": []}
+                self._run(lambda store: store.tell(life, end, nothing))
             return
         summary = self._summary(ended=ended)
         timeline = {"columns": COLUMNS, "points": list(self._points)}
-        self._run("write", self._life, summary, timeline, self._report)
+        report = self._report
+        self._run(lambda store: store.write(life, summary, timeline, report))
 
     def _opened(self) -> records.Store:
         """The store; to open it may take a library that takes a second to import, or that is not there."""
@@ -276,7 +280,7 @@ class History:
             self._store = records.Store(place(to.root, to.path), to.namespace, to.name, to.keep)
         return self._store
 
-    def _run(self, method: str, *given: Any) -> None:
+    def _run(self, write: Callable[[records.Store], str | None]) -> None:
         """Do it in a thread that keeps nothing waiting, not even the end of the process."""
         if self._is_writing:
             if time.monotonic() - self._writing_since >= ANSWER_SECONDS:
@@ -285,7 +289,7 @@ class History:
 
         def attempt() -> None:
             try:
-                written = getattr(self._opened(), method)(*given)
+                written = write(self._opened())
             except Exception as error:
                 if (problem := f"{type(error).__name__}: {error}"[:NAME]) != self._problem:
                     _logger.warning("dask-gitops: the record cannot be written: %s", problem)
