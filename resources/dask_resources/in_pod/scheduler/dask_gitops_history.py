@@ -109,7 +109,7 @@ class History:
         planned = f"{self._place.within}/{self._life}" if self._has_worked else ""
         return {"path": self._path or planned, "problem": self._problem}
 
-    def note_failures(self, told: str) -> None:
+    def note_failures(self, told: str) -> dict[str, str]:
         """Note how workers have ended that failed and go, by the account of the operator, as JSON."""
         try:
             ends = json.loads(told)
@@ -118,6 +118,7 @@ class History:
         if not isinstance(ends, list):
             raise Malformed("expected the JSON of a list of ends of containers")
         self._failures = records.failures(self._failures, ends)
+        return self.place()
 
     def ends(self, told: str) -> dict[str, str]:
         """Note how the run has ended, by the account of the operator: the status of its job, as JSON."""

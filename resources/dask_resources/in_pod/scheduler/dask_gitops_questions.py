@@ -32,13 +32,15 @@ class Extension:
         self.encryption = partial(encryption, scheduler)
         self.guard = Guard.from_environment()
 
-    def recorded(self, end: str | None = None, failed: str | None = None) -> dict[str, str]:
-        """Where the record is; after it was told how the run has ended, or how workers have that failed, if it is."""
+    def recorded(self, end: str | None = None) -> dict[str, str]:
+        """Where the record is; after it was told how the run has ended, if it is."""
         if self.history is None:
             return {}
-        if failed is not None:
-            self.history.note_failures(failed)
         return self.history.place() if end is None else self.history.ends(end)
+
+    def noted(self, failed: str) -> dict[str, str]:
+        """Likewise, after the record was told how workers have ended that failed."""
+        return {} if self.history is None else self.history.note_failures(failed)
 
     def versions(self) -> dict[str, list[dict[str, str]]]:
         """The sets of versions by role, clients that are there now apart from all that have ever been."""
@@ -101,7 +103,7 @@ QUESTIONS = (
     Question("work", _flag, "work", lambda asked, _: asked.work.seconds()),
     Question("versions", _flag, "versions", lambda asked, _: asked.versions()),
     Question("recorded", _flag, "record", lambda asked, _: asked.recorded()),
-    Question("failed", _told, "noted", lambda asked, ends: asked.recorded(failed=ends), True),
+    Question("failed", _told, "noted", lambda asked, ends: asked.noted(ends), True),
     Question("end", _told, "ending", lambda asked, end: asked.recorded(end), True),
     Question("encryption", _flag, "encryption", lambda asked, _: asked.encryption()),
     Question("registered", _pods, "registered", lambda asked, pods: asked.workers.registered(pods)),
