@@ -158,6 +158,8 @@ CASES = [
     Case("the scheduler is replaced", {f"{REPLACED}{{{CLUSTER}}}": "0x10 1x50"}, 15, LOST),
     Case("it is told of a cluster for the first time", {f"{REPLACED}{{{CLUSTER}}}": "_x10 1x50"}, 15, LOST),
     Case("its container restarts", {f"{RESTARTED}{{{CLUSTER}}}": "0x10 1x50"}, 15, LOST),
+    Case("that of a young cluster restarts", {f"{RESTARTED}{{{CLUSTER}}}": "_x10 0x3 1x50"}, 15, LOST),
+    Case("one is told of for the first time that restarted long ago", {f"{RESTARTED}{{{CLUSTER}}}": "_x10 3x50"}, 15),
     Case("that was long ago", {f"{RESTARTED}{{{CLUSTER}}}": "0x10 1x50", f"{REPLACED}{{{CLUSTER}}}": "0x10 1x50"}, 40),
     Case(
         "another replica leads, whose counter begins anew",

@@ -127,7 +127,7 @@ def _of_clusters(thresholds: Options) -> Iterator[Alert]:
         "DaskSchedulerLost",
         f"{has_happened('dask_cluster_scheduler_replacements_total', 'namespace, cluster')} or "
         "max by (namespace, cluster) (dask_cluster_scheduler_restarts)"
-        " > max by (namespace, cluster) (dask_cluster_scheduler_restarts offset 15m)",
+        " > min by (namespace, cluster) (min_over_time(dask_cluster_scheduler_restarts[15m]))",
         0,
         "warning",
         f"Cluster {_CLUSTER} has lost its scheduler.",
