@@ -289,7 +289,7 @@ async def nothing() -> None:
     pass
 
 
-async def test_what_another_pod_has_not_written_for_a_minute_was_killed(kept):
+async def test_what_another_pod_has_not_written_for_a_minute_was_killed(kept, monkeypatch):
     names = [f"2026010{n}T000000Z-0000000{n}" for n in (1, 2)]
     now = time.time()
     for name, seconds in zip(names, (30, 90), strict=True):
@@ -300,8 +300,11 @@ async def test_what_another_pod_has_not_written_for_a_minute_was_killed(kept):
     async with running(MODULE) as rig:
         await until(lambda: summary(kept / names[1])["outcome"] == "Lost")
         await until(lambda: not history(rig)._is_writing)
-    assert summary(kept / names[0])["outcome"] == "AtWork"
-    assert summary(kept / names[1])["ended"] == summary(kept / names[1])["written"]
+        assert summary(kept / names[0])["outcome"] == "AtWork"
+        assert summary(kept / names[1])["ended"] == summary(kept / names[1])["written"]
+        monkeypatch.setattr(time, "time", lambda: now + 60)
+        history(rig)._look_back()
+        await until(lambda: summary(kept / names[0])["outcome"] == "Lost")
 
 
 async def test_the_newest_are_kept_and_what_is_somebody_elses_is_left_alone(kept, tmp_path):

@@ -104,13 +104,14 @@ class Store:
                 return last
         return self.write(record, summary, timeline, None)
 
-    def close_lost(self, pod: str) -> None:
+    def close_lost(self, pod: str, life: str) -> None:
         """Note of records whose schedulers were killed that they were.
 
         Args:
             pod: who asks; an earlier scheduler of the same Pod is surely gone.
+            life: its own record.
         """
-        for record in self._records():
+        for record in filter(life.__ne__, self._records()):
             summary = self._read(record, "summary.json")
             if summary.get("schema") != SCHEMA or summary.get("ended"):
                 continue
