@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import re
 import sys
 import time
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -424,6 +426,56 @@ async def test_a_volume_that_hangs_keeps_nobody_waiting(kept, monkeypatch):
         assert time.monotonic() - start < 1
         start = time.monotonic()
     assert time.monotonic() - start < 4
+
+
+class Full:
+    """A volume with room for so many files."""
+
+    def __init__(self, volume, files: int) -> None:
+        self._volume, self._files = volume, files
+
+    def __getattr__(self, name):
+        return getattr(self._volume, name)
+
+    def write(self, path: str, text: str) -> None:
+        if sum(1 for one in self._volume._top.rglob("*") if one.is_file()) >= self._files:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._volume.write(path, text)
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """A store of at most two records, in a volume for as many files as asked for."""
+    monkeypatch.syspath_prepend(str(MODULE.parent))
+    places, module = import_module("dask_gitops_places"), import_module("dask_gitops_record")
+    return lambda files=99: module.Store(Full(places.Volume(tmp_path), files), "team", "train", 2)
+
+
+def record(store, name: str) -> str:
+    return store.write(name, {"schema": 1, "outcome": "Stopped", "ended": "x"}, {"columns": [], "points": []}, None)
+
+
+def test_a_full_volume_has_room_for_the_next_record_when_the_oldest_has_gone(tmp_path, stored):
+    names = [f"2026010{n}T000000Z-0000000{n}" for n in (1, 2, 3)]
+    for name in names:
+        record(stored(files=2 * 3 + 2 + 1), name)
+    assert [path.name for path in records(tmp_path / "team/train")] == names[1:]
+
+
+def test_what_was_half_written_goes_with_its_record(tmp_path, stored):
+    names = [f"2026010{n}T000000Z-0000000{n}" for n in (1, 2, 3)]
+    record(stored(), names[0])
+    (tmp_path / "team/train" / names[0] / ".report.html.new").write_text("of a scheduler that was killed")
+    for name in names[1:]:
+        record(stored(), name)
+    assert [path.name for path in records(tmp_path / "team/train")] == names[1:]
+
+
+def test_a_record_of_a_clock_that_is_behind_is_not_the_one_to_go(tmp_path, stored):
+    names = [f"2026010{n}T000000Z-0000000{n}" for n in (1, 2, 3)]
+    for name in (*names[1:], names[0]):
+        record(stored(), name)
+    assert [path.name for path in records(tmp_path / "team/train")] == [names[0], names[2]]
 
 
 async def test_a_timeline_has_an_end(kept):
