@@ -478,6 +478,14 @@ def test_a_record_of_a_clock_that_is_behind_is_not_the_one_to_go(tmp_path, store
     assert [path.name for path in records(tmp_path / "team/train")] == [names[0], names[2]]
 
 
+def test_what_is_no_unicode_hides_nothing(tmp_path, stored):
+    """The name of a file in the scheduler's log, say."""
+    name = "20260101T000000Z-00000001"
+    told = {"schema": 1, "outcome": "Stopped", "ended": "x", "log": ["cannot read \udcff.csv"]}
+    stored().write(name, told, {"columns": [], "points": []}, None)
+    assert "cannot read ?.csv" in (tmp_path / "team/train" / name / "index.html").read_text()
+
+
 async def test_a_timeline_has_an_end(kept):
     async with running(MODULE) as rig:
         recorder = history(rig)

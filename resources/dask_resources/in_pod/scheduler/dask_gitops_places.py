@@ -65,7 +65,7 @@ class Volume:
         file.parent.mkdir(parents=True, exist_ok=True)
         new = _unfinished(file)
         try:
-            new.write_text(text, encoding="utf-8")
+            new.write_text(text, encoding="utf-8", errors="replace")
             os.replace(new, file)
         except OSError:
             new.unlink(missing_ok=True)  # in a full volume it would take what room is left
@@ -128,7 +128,7 @@ class ObjectStore:
         """With its type, by which a browser shows a page."""
         type, _ = mimetypes.guess_type(path)
         told: dict[str, Any] = {"ContentType": type} if type and self._names_type else {}
-        self._files.pipe_file(self._path(path), text.encode(), **told)
+        self._files.pipe_file(self._path(path), text.encode(errors="replace"), **told)
 
     def has(self, path: str) -> bool:
         """See `Place`."""
