@@ -478,6 +478,19 @@ def test_a_record_of_a_clock_that_is_behind_is_not_the_one_to_go(tmp_path, store
     assert [path.name for path in records(tmp_path / "team/train")] == [names[0], names[2]]
 
 
+def test_an_index_of_somebody_else_is_left_alone_and_ours_is_kept_up(tmp_path, stored):
+    """A record may be in the root of a volume or bucket, which may hold a site."""
+    (tmp_path / "index.html").write_text("<h1>Ours for years</h1>")
+    record(stored(), "20260101T000000Z-00000001")
+    assert (tmp_path / "index.html").read_text() == "<h1>Ours for years</h1>"
+    assert Page(tmp_path / "team/train/index.html").links
+    (tmp_path / "index.html").unlink()
+    record(stored(), "20260102T000000Z-00000002")
+    (tmp_path / "team/other/20260101T000000Z-00000001").mkdir(parents=True)
+    record(stored(), "20260103T000000Z-00000003")
+    assert Page(tmp_path / "index.html").links == ["team/other/index.html", "team/train/index.html"]
+
+
 def test_what_is_no_unicode_hides_nothing(tmp_path, stored):
     """The name of a file in the scheduler's log, say."""
     name = "20260101T000000Z-00000001"

@@ -166,7 +166,9 @@ class Store:
         """Leave this one and the newest others, and write the indexes."""
         kept = [(name, self._read(name, "summary.json")) for name in self._make_room(record)]
         self._place.write(f"{self._folder}/index.html", pages.cluster(self._namespace, self._name, kept))
-        self._place.write("index.html", pages.volume(self._clusters()[:MOST_LISTED]))
+        there = self._place.read("index.html")
+        if not there or pages.OF_ALL.encode() in there:  # it may be the root of a volume that holds a site
+            self._place.write("index.html", pages.volume(self._clusters()[:MOST_LISTED]))
 
     def _clusters(self) -> list[str]:
         """All that have records, as ``<namespace>/<name>``."""
