@@ -83,7 +83,7 @@ class History:
         for name, look, seconds in (
             ("point", self._note, POINT_SECONDS),
             ("record", self._write, WRITE_SECONDS),
-            ("lost", self._look_back, records.LOST_SECONDS + WRITE_SECONDS),
+            ("lost", self._look_back, records.LOST_SECONDS + WRITE_SECONDS / 2),  # between two of the writes
         ):
             callback = PeriodicCallback(look, seconds * 1000)
             scheduler.periodic_callbacks[f"dask-gitops-{name}"] = callback  # the scheduler stops it when it closes
