@@ -242,8 +242,14 @@ def metadata_patch(desired: Mapping[str, Any], last_applied: str) -> dict[str, A
 
 def _users(text: str) -> dict[str, dict[str, Any]]:
     """What `written` has made, as far as ``text`` is that: anybody may have put something else into the annotation."""
+    return {field: keys for field, keys in noted(text).items() if isinstance(keys, dict)}
+
+
+def noted(text: str) -> dict[str, Any]:
+    """The object that an annotation of ours holds as JSON; empty for what cannot be ours."""
     try:
         found = json.loads(text or "{}")
+        json.dumps(found, ensure_ascii=False).encode()  # no half of a character, which nothing can be sent with
     except (ValueError, RecursionError):
         return {}
-    return {field: keys for field, keys in found.items() if isinstance(keys, dict)} if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) else {}

@@ -387,6 +387,8 @@ def test_a_runner_that_is_resumed_elsewhere_says_nothing_of_where_it_was():
     anybodys = moved(run(second, '{"nodeSelector": 3, "labels": ["x"]}')).spec["template"]
     assert anybodys["metadata"] == {"annotations": {"request": "2"}}
     assert moved(run(Placement(), "]")).noted == {Annotation.PLACEMENT: "{}"}
+    half = moved(run(second, r'{"labels": {"\ud800": "a"}}'))  # of a character: no request can hold it
+    assert half.spec["template"]["metadata"] == {"annotations": {"request": "2"}}
 
 
 # --- workers beyond the base ------------------------------------------------------------------------------------------

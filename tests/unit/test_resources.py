@@ -75,15 +75,29 @@ class TestExtension:
         assert spec["volumes"] == [*volumes, {"name": name, "configMap": {"name": "module"}}]
         assert [mount["name"] for mount in spec["containers"][0]["volumeMounts"]] == [name]
 
-    @pytest.mark.parametrize("value", ['["mine"]', "mine"])
+    @pytest.mark.parametrize("value", ['["mine"]', "mine", "['mine']", "('mine',)", "'mine'"])
     def test_the_users_own_list_is_kept(self, value):
+        """Also one in Python's form, which Dask reads: it became the name of a module that there is not."""
         env = [{"name": PRELOAD_VARIABLE, "value": value}]
         assert env_of(self.mounted(env=env)["containers"][0])[PRELOAD_VARIABLE] == json.dumps(["mine", PATH])
 
-    def test_nested_arguments_get_one_more(self):
+    @pytest.mark.parametrize("value", ["", "[]", "None", "null", "()"])
+    def test_a_list_of_nothing_is_nothing(self, value):
+        env = [{"name": PRELOAD_VARIABLE, "value": value}]
+        assert env_of(self.mounted(env=env)["containers"][0])[PRELOAD_VARIABLE] == json.dumps([PATH])
+
+    @pytest.mark.parametrize("value", ["[" * 100_000, "-" * 100_000, "{1}", "{(1,): 2}", "b'x'"], ids=lambda v: v[:9])
+    def test_what_is_no_list_ends_nobody(self, value):
+        env = [{"name": name, "value": value} for name in (PRELOAD_VARIABLE, PRELOAD_ARGV_VARIABLE)]
+        found = env_of(self.mounted(env=env)["containers"][0])
+        assert json.loads(found[PRELOAD_VARIABLE]) == [value, PATH]
+        assert found[PRELOAD_ARGV_VARIABLE] == value
+
+    @pytest.mark.parametrize("value", ['[["--x"]]', "[['--x']]", "(('--x',),)"])
+    def test_nested_arguments_get_one_more(self, value):
         env = [
             {"name": PRELOAD_VARIABLE, "value": '["mine"]'},
-            {"name": PRELOAD_ARGV_VARIABLE, "value": '[["--x"]]'},
+            {"name": PRELOAD_ARGV_VARIABLE, "value": value},
         ]
         assert env_of(self.mounted(env=env)["containers"][0])[PRELOAD_ARGV_VARIABLE] == '[["--x"], []]'
 
@@ -203,6 +217,7 @@ class TestMetadataPatch:
             '{"labels": null}',
             '{"a": 1}',
             "9" * 5000,
+            '{"labels": {"\\ud800": "half of a character"}}',
             '{"labels":' * 1_000_000,
             "[" * 4000,
             "sha256:0",
