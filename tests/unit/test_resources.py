@@ -244,6 +244,15 @@ class TestMetadataPatch:
         patch = metadata_patch(self.desired(**{Annotation.REVISION: "x", "a": "1"}), "")
         assert patch["labels"] == {"a": "1"}
 
+    def test_a_template_that_was_copied_from_a_live_object_keeps_no_account_of_the_next(self):
+        """A cluster with the note of its limit had no workers, and its runner waited for them."""
+        live = {Annotation.MOST_WORKERS: "0", Annotation.SUSPENDED: "by-job", Annotation.WORKLOAD: "x", "team": "x"}
+        j = job()
+        its = msgspec.structs.replace(j.spec.cluster, metadata=TemplateMetadata(annotations=live))
+        j = msgspec.structs.replace(j, spec=msgspec.structs.replace(j.spec, cluster=its))
+        annotations = job_cluster(j)["metadata"]["annotations"]
+        assert {key for key in annotations if key in live} == {"team"}
+
     def test_long_metadata_is_remembered_by_its_digest(self):
         long = {f"a{n}": "x" for n in range(LONGEST_REMEMBERED // 5)}
         memory = remembered(self.applied(**long))
