@@ -25,6 +25,7 @@ from dask_resources.metadata import (
 from dask_resources.pod import NO_SIDECAR
 from dask_resources.revision import revision
 from dask_resources.scheduler import (
+    leads_to,
     scheduler_deployment,
     scheduler_metadata,
     scheduler_service,
@@ -488,6 +489,18 @@ class TestListening:
 
     def test_it_has_started_when_it_listens(self) -> None:
         assert self.probe()["tcpSocket"] == {"port": 8786}
+
+    def test_of_several_ports_of_a_name_the_one_counts_that_kubernetes_takes(self):
+        """The last counted: the scheduler was ready when its proxy listened, or never."""
+        ports = [{"name": "c", "protocol": "UDP", "containerPort": 7}, {"name": "c", "containerPort": 9786}]
+        pod = {
+            "containers": [
+                {"name": "s", "ports": ports},
+                {"name": "proxy", "ports": [{**ports[1], "containerPort": 1}]},
+            ]
+        }
+        assert leads_to({"port": 8786, "targetPort": "c"}, pod) == 9786
+        assert leads_to({"port": 8786, "targetPort": "c", "protocol": "SCTP"}, pod) is None
 
     def test_where_its_service_leads_to(self) -> None:
         assert (
