@@ -178,6 +178,24 @@ def child_metadata(
     }
 
 
+#: By which we keep account of an object; never the user's, though a template may be copied from a live object, and
+#: anybody may list them in an annotation.
+_OURS = {
+    Label.RUN_ID,
+    Annotation.CLUSTER_REPLICAS,
+    Annotation.LAST_APPLIED,
+    Annotation.MOST_WORKERS,
+    Annotation.PLACEMENT,
+    Annotation.REVISION,
+    Annotation.SCHEDULER_ID,
+    Annotation.SUSPENDED,
+    Annotation.TEMPLATE,
+    Annotation.TLS_SECRET,
+    Annotation.WORKER_NAME,
+    Annotation.WORKLOAD,
+}
+
+
 def users_metadata(
     owner: DaskObject, template: TemplateMetadata | None = None, defaults: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, str]]:
@@ -188,7 +206,8 @@ def users_metadata(
         "labels": inherited(owner.metadata.get("labels")) | (template.labels or {}),
         "annotations": {**(defaults or {}), **annotations},
     }
-    return {field: keys for field, keys in found.items() if keys}
+    users = {field: {key: keys[key] for key in keys if key not in _OURS} for field, keys in found.items()}
+    return {field: keys for field, keys in users.items() if keys}
 
 
 def written(users: Mapping[str, Mapping[str, str]]) -> str:
@@ -208,16 +227,6 @@ def remembered(text: str) -> str:
     if len(text) <= LONGEST_REMEMBERED:
         return text
     return f"sha256:{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()}"
-
-
-#: Never the user's, whatever a template or somebody's annotation lists; not all are in ``desired`` below.
-_OURS = {
-    Annotation.REVISION,
-    Annotation.WORKER_NAME,
-    Annotation.SCHEDULER_ID,
-    Label.RUN_ID,
-    Annotation.CLUSTER_REPLICAS,
-}
 
 
 def metadata_patch(desired: Mapping[str, Any], last_applied: str) -> dict[str, Any] | None:
@@ -242,8 +251,14 @@ def metadata_patch(desired: Mapping[str, Any], last_applied: str) -> dict[str, A
 
 def _users(text: str) -> dict[str, dict[str, Any]]:
     """What `written` has made, as far as ``text`` is that: anybody may have put something else into the annotation."""
+    return {field: keys for field, keys in noted(text).items() if isinstance(keys, dict)}
+
+
+def noted(text: str) -> dict[str, Any]:
+    """The object that an annotation of ours holds as JSON; empty for what cannot be ours."""
     try:
         found = json.loads(text or "{}")
+        json.dumps(found, ensure_ascii=False).encode()  # no half of a character, which nothing can be sent with
     except (ValueError, RecursionError):
         return {}
-    return {field: keys for field, keys in found.items() if isinstance(keys, dict)} if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) else {}

@@ -113,10 +113,12 @@ def comm_port(cluster: DaskCluster) -> Mapping[str, Any] | None:
 def leads_to(port: Mapping[str, Any], pod: PodSpec) -> int | None:
     """Number of the Pod's port that a Service's port leads to; ``None`` if the Pod has none of the name."""
     target = port.get("targetPort") or port.get("port")
-    ports = (stated for container in pod["containers"] for stated in container.get("ports") or ())
-    numbers = {stated.get("name"): stated.get("containerPort") for stated in ports}
-    number = numbers.get(target) if isinstance(target, str) else target
-    return number if isinstance(number, int) else None
+    if isinstance(target, str):  # of several the first, as for Kubernetes (``FindPort``)
+        wanted = target, port.get("protocol") or "TCP"
+        ports = (stated for container in pod["containers"] for stated in container.get("ports") or ())
+        found = (stated for stated in ports if (stated.get("name"), stated.get("protocol") or "TCP") == wanted)
+        target = next((stated.get("containerPort") for stated in found), None)
+    return target if isinstance(target, int) else None
 
 
 def _listening(spec: dict[str, Any], port: int | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ See ``docs/decisions/0003-scheduler-extension.md``.
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -29,6 +30,9 @@ KEY_FILE_VARIABLE = "DASK_GITOPS_KEY_FILE"
 PORT_VARIABLE = "DASK_GITOPS_PORT"
 #: Where the module has a scheduler with TLS listen at the loopback as well.
 LOOPBACK_PORT_VARIABLE = "DASK_GITOPS_LOOPBACK_PORT"
+
+#: Characters of a list in Python's own form that is read: a longer one may exhaust the parser.
+_LONGEST_LITERAL = 4096
 
 _VOLUME, _SECURITY_VOLUME = "dask-gitops", "dask-gitops-security"
 
@@ -142,14 +146,22 @@ def _with_preload(env: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _extended(variable: dict[str, Any]) -> dict[str, Any]:
     """The user's own variable with ours appended; one from a ConfigMap or Secret is theirs to decide."""
-    if variable["name"] not in (PRELOAD_VARIABLE, PRELOAD_ARGV_VARIABLE) or not variable.get("value"):
+    if variable["name"] not in (PRELOAD_VARIABLE, PRELOAD_ARGV_VARIABLE) or variable.get("valueFrom"):
         return variable
-    try:
-        listed = json.loads(variable["value"])
-    except ValueError:
-        listed = [variable["value"]]
-    listed = listed if isinstance(listed, list) else [listed]
+    listed = _listed(variable.get("value") or "")
     if variable["name"] == PRELOAD_VARIABLE:
         return {**variable, "value": json.dumps([*listed, _path()])}
     nested = any(isinstance(item, list) for item in listed)
     return {**variable, "value": json.dumps([*listed, []])} if nested else variable
+
+
+def _listed(text: str) -> list[Any]:
+    """The list that Dask finds in a variable: a literal of Python, else a text (``dask.config.interpret_value``)."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            found = json.loads(json.dumps(ast.literal_eval(text if len(text) <= _LONGEST_LITERAL else "")))
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            found = None if text.lower() == "none" else text
+    return found if isinstance(found, list) else [found] if found else []

@@ -15,14 +15,14 @@ from tests.support.offline import OFFLINE
 from tests.support.states import autoscaler, cluster, group, job, metadata
 
 from dask_controller.core.cached_child import LARGEST_CHILD_BYTES, CachedChild
-from dask_controller.core.cached_resource import CachedResource
+from dask_controller.core.cached_resource import CachedResource, cached_resource
 from dask_controller.core.compare import contains
 from dask_controller.core.ownership import foreign_scheduler, owner_uid
 from dask_controller.core.pod import LONGEST_MESSAGE, LONGEST_TERMINATION, Container, Pod, pod
 from dask_controller.core.runner import Runner
 from dask_controller.shell.caches import Caches
 from dask_crds import names
-from dask_crds.model import dump
+from dask_crds.model import InvalidManifest, dump, parse
 from dask_crds.names import Annotation, Label
 from dask_crds.validation import LARGEST_SPEC_BYTES
 from dask_resources.job import runner_job
@@ -488,3 +488,37 @@ def test_no_pod_is_left_out(status: Any, containers: Any, annotations: Any) -> N
     manifest["metadata"]["annotations"] = annotations
     assert pod(manifest).name == "simple-default-worker-0"
     assert kept(manifest).name == "simple-default-worker-0"
+
+
+def deep(levels: int) -> dict[str, Any]:
+    """What anybody may put where a schema says that anything goes."""
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"f:a": value}
+    return value
+
+
+@pytest.mark.parametrize("levels", [300, 700, 900])
+class TestDepth:
+    """Between what the decoder takes and what Python's stack takes, a resource was not looked after any more."""
+
+    def test_managed_fields_may_have_any(self, levels: int) -> None:
+        manifest = dump(cluster())
+        managed = [{"manager": "x", "fieldsV1": deep(levels)}]
+        found = parse({**manifest, "metadata": {**manifest["metadata"], "managedFields": managed, "labels": None}})
+        assert found.metadata["managedFields"] is managed
+        assert "labels" not in found.metadata
+        assert found.spec == cluster().spec
+
+    def test_a_spec_may_not_and_then_it_is_there_and_unreadable(self, levels: int) -> None:
+        """One that is left out of the cache counts as gone, and its workers go."""
+        manifest = dump(cluster())
+        claim = {
+            "metadata": {"managedFields": [{"fieldsV1": deep(levels)}]},
+            "spec": {"accessModes": ["ReadWriteOnce"]},
+        }
+        volume = {"name": "scratch", "ephemeral": {"volumeClaimTemplate": claim}}
+        manifest["spec"]["scheduler"]["spec"]["volumes"] = [volume]
+        with pytest.raises(InvalidManifest, match="levels"):
+            parse(manifest)
+        assert cached_resource("DaskCluster", manifest).unreadable

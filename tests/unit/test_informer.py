@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.virtual_time import virtual_time
 
+from dask_controller.kube.answers import decoded
 from dask_controller.kube.api import ApiError, Manifest
 from dask_controller.kube.informer import Informer
 from dask_controller.kube.reading import Page, WatchEvent
@@ -546,3 +547,9 @@ def test_whatever_happens_it_ends_up_with_what_exists(
             assert set(cache._by_key) == {key for kept in heard.values() for key in (kept[0][0], ("size", kept[2]))}
 
     run()
+
+
+def test_an_answer_in_another_encoding_is_no_answer_of_an_api_server() -> None:
+    """A proxy's word in Latin-1 ended the watch, and with it the process."""
+    with pytest.raises(ApiError, match="what answers is not a Kubernetes API server"):
+        decoded('{"message": "refusé"}'.encode("latin-1"), 502)

@@ -51,7 +51,7 @@ from dask_controller.core.worker_group_status import worker_group_status
 from dask_controller.shell.caches import Caches, Key
 from dask_controller.shell.dispatch import snapshot
 from dask_crds import names
-from dask_crds.model import DaskWorkerGroupStatus, DrainingWorker, dump
+from dask_crds.model import DaskWorkerGroupStatus, DrainingWorker, TemplateMetadata, dump
 from dask_crds.names import Annotation, Label
 from dask_crds.reasons import Reason
 from dask_resources.job import job_cluster
@@ -387,6 +387,8 @@ def test_a_runner_that_is_resumed_elsewhere_says_nothing_of_where_it_was():
     anybodys = moved(run(second, '{"nodeSelector": 3, "labels": ["x"]}')).spec["template"]
     assert anybodys["metadata"] == {"annotations": {"request": "2"}}
     assert moved(run(Placement(), "]")).noted == {Annotation.PLACEMENT: "{}"}
+    half = moved(run(second, r'{"labels": {"\ud800": "a"}}'))  # of a character: no request can hold it
+    assert half.spec["template"]["metadata"] == {"annotations": {"request": "2"}}
 
 
 # --- workers beyond the base ------------------------------------------------------------------------------------------
@@ -434,6 +436,21 @@ def test_a_worker_is_made_when_its_quota_is_there():
     found = surplus(g, 0, **ADMITTED), surplus(g, 1, QuotaReserved=False)
     plan = plan_worker_group(observed_group(g, worker_pod(g, 0, workload=BASE), queue=quota(g, 1, *found)), NOW)
     assert made(plan) == [(1, found[0].name)]
+
+
+def test_whose_quota_a_worker_uses_is_not_its_templates_to_say():
+    """A template that was copied from a live Pod: each worker seemed to have no quota, and went as soon as it came."""
+    stale = TemplateMetadata(annotations={Annotation.WORKLOAD: "simple-default-surplus-7", "team": "x"})
+    g = group(replicas=2)
+    worker = msgspec.structs.replace(g.spec.worker, metadata=stale)
+    g = msgspec.structs.replace(g, spec=msgspec.structs.replace(g.spec, worker=worker))
+    new = placed_pod(built_worker(g, 0, "abcde"), Placement(), BASE)
+    assert new["metadata"]["annotations"][Annotation.WORKLOAD] == BASE
+    assert new["metadata"]["annotations"]["team"] == "x"
+    old = worker_pod(g, 0, workload=BASE, last_applied="")
+    plan = plan_worker_group(observed_group(g, old, queue=quota(g, 1)), NOW)
+    patch = next(a.patch["metadata"] for a in plan.actions if isinstance(a, Patch))
+    assert Annotation.WORKLOAD not in patch["annotations"], "of one that runs it stays, too"
 
 
 def test_a_worker_that_stays_keeps_its_quota_whatever_is_noted_there():

@@ -25,6 +25,7 @@ from dask_resources.metadata import (
 from dask_resources.pod import NO_SIDECAR
 from dask_resources.revision import revision
 from dask_resources.scheduler import (
+    leads_to,
     scheduler_deployment,
     scheduler_metadata,
     scheduler_service,
@@ -75,15 +76,29 @@ class TestExtension:
         assert spec["volumes"] == [*volumes, {"name": name, "configMap": {"name": "module"}}]
         assert [mount["name"] for mount in spec["containers"][0]["volumeMounts"]] == [name]
 
-    @pytest.mark.parametrize("value", ['["mine"]', "mine"])
+    @pytest.mark.parametrize("value", ['["mine"]', "mine", "['mine']", "('mine',)", "'mine'"])
     def test_the_users_own_list_is_kept(self, value):
+        """Also one in Python's form, which Dask reads: it became the name of a module that there is not."""
         env = [{"name": PRELOAD_VARIABLE, "value": value}]
         assert env_of(self.mounted(env=env)["containers"][0])[PRELOAD_VARIABLE] == json.dumps(["mine", PATH])
 
-    def test_nested_arguments_get_one_more(self):
+    @pytest.mark.parametrize("value", ["", "[]", "None", "null", "()"])
+    def test_a_list_of_nothing_is_nothing(self, value):
+        env = [{"name": PRELOAD_VARIABLE, "value": value}]
+        assert env_of(self.mounted(env=env)["containers"][0])[PRELOAD_VARIABLE] == json.dumps([PATH])
+
+    @pytest.mark.parametrize("value", ["[" * 100_000, "-" * 100_000, "{1}", "{(1,): 2}", "b'x'"], ids=lambda v: v[:9])
+    def test_what_is_no_list_ends_nobody(self, value):
+        env = [{"name": name, "value": value} for name in (PRELOAD_VARIABLE, PRELOAD_ARGV_VARIABLE)]
+        found = env_of(self.mounted(env=env)["containers"][0])
+        assert json.loads(found[PRELOAD_VARIABLE]) == [value, PATH]
+        assert found[PRELOAD_ARGV_VARIABLE] == value
+
+    @pytest.mark.parametrize("value", ['[["--x"]]', "[['--x']]", "(('--x',),)"])
+    def test_nested_arguments_get_one_more(self, value):
         env = [
             {"name": PRELOAD_VARIABLE, "value": '["mine"]'},
-            {"name": PRELOAD_ARGV_VARIABLE, "value": '[["--x"]]'},
+            {"name": PRELOAD_ARGV_VARIABLE, "value": value},
         ]
         assert env_of(self.mounted(env=env)["containers"][0])[PRELOAD_ARGV_VARIABLE] == '[["--x"], []]'
 
@@ -203,6 +218,7 @@ class TestMetadataPatch:
             '{"labels": null}',
             '{"a": 1}',
             "9" * 5000,
+            '{"labels": {"\\ud800": "half of a character"}}',
             '{"labels":' * 1_000_000,
             "[" * 4000,
             "sha256:0",
@@ -228,6 +244,15 @@ class TestMetadataPatch:
         assert metadata_patch(self.desired(a="1"), ours) == metadata_patch(self.desired(a="1"), "")
         patch = metadata_patch(self.desired(**{Annotation.REVISION: "x", "a": "1"}), "")
         assert patch["labels"] == {"a": "1"}
+
+    def test_a_template_that_was_copied_from_a_live_object_keeps_no_account_of_the_next(self):
+        """A cluster with the note of its limit had no workers, and its runner waited for them."""
+        live = {Annotation.MOST_WORKERS: "0", Annotation.SUSPENDED: "by-job", Annotation.WORKLOAD: "x", "team": "x"}
+        j = job()
+        its = msgspec.structs.replace(j.spec.cluster, metadata=TemplateMetadata(annotations=live))
+        j = msgspec.structs.replace(j, spec=msgspec.structs.replace(j.spec, cluster=its))
+        annotations = job_cluster(j)["metadata"]["annotations"]
+        assert {key for key in annotations if key in live} == {"team"}
 
     def test_long_metadata_is_remembered_by_its_digest(self):
         long = {f"a{n}": "x" for n in range(LONGEST_REMEMBERED // 5)}
@@ -464,6 +489,18 @@ class TestListening:
 
     def test_it_has_started_when_it_listens(self) -> None:
         assert self.probe()["tcpSocket"] == {"port": 8786}
+
+    def test_of_several_ports_of_a_name_the_one_counts_that_kubernetes_takes(self):
+        """The last counted: the scheduler was ready when its proxy listened, or never."""
+        ports = [{"name": "c", "protocol": "UDP", "containerPort": 7}, {"name": "c", "containerPort": 9786}]
+        pod = {
+            "containers": [
+                {"name": "s", "ports": ports},
+                {"name": "proxy", "ports": [{**ports[1], "containerPort": 1}]},
+            ]
+        }
+        assert leads_to({"port": 8786, "targetPort": "c"}, pod) == 9786
+        assert leads_to({"port": 8786, "targetPort": "c", "protocol": "SCTP"}, pod) is None
 
     def test_where_its_service_leads_to(self) -> None:
         assert (

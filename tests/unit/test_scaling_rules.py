@@ -128,6 +128,19 @@ def test_what_was_removed_in_a_period_may_come_back():
     assert run(20, 5) == 12
 
 
+def test_what_was_noted_by_a_clock_that_was_wrong_holds_nothing_up():
+    """An operator whose node was a day ahead: nothing was removed, and nothing added, for a day after its successor."""
+    day = 24 * 3600
+    run = Run(up=rules(pods(4, 60)), down=rules(window=300), current=10)
+    assert run(14, day) == 14
+    assert run(10, day) == 14, "within the window"
+    assert run(20, 0) == 18, "as many more as in any minute"
+    run = Run(down=rules(window=300), current=10)
+    assert run(10, day) == 10
+    assert run(2, day) == 10
+    assert run(2, 0) == 2
+
+
 def test_disabled_in_one_direction():
     run = Run(up=rules(select="Disabled"), current=5)
     assert run(9, 0) == 5

@@ -331,6 +331,15 @@ class TestWantedAgain:
     def told(g, **states):
         return answers_of(resumption={worker_pod(g, int(n[1:])).worker_name: state for n, state in states.items()})
 
+    @pytest.mark.parametrize("since", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
+    def test_a_time_that_no_calendar_has_in_utc_ends_nobody(self, since):
+        """What could be read could not be written again, and the group was not looked after any more."""
+        word = "waiting for the scheduler's word to work again"
+        entry = DrainingWorker(name="simple-default-worker-1", since=since, message=word)
+        g = group(replicas=2, status=DaskWorkerGroupStatus(draining=[entry]))
+        g, _, _ = self.look(g, on=(0, 1), answers=answers_of(silent="it hangs"))
+        assert [entry.since for entry in g.status.draining] == [format_time(NOW)]
+
     def test_a_silent_scheduler_is_asked_until_it_answers(self):
         """Scaled 4 -> 2 -> 4: `Ready` was True, and tasks ran on two of them, for ever."""
         g = group(replicas=4, status=draining(2, 3))

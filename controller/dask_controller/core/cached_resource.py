@@ -102,10 +102,11 @@ def _readable(kind: str, manifest: Manifest) -> tuple[DaskObject | None, bytes, 
         if not whole:
             body |= {"metadata": reduced(metadata), "status": _reduced_status(status)}
         kept = msgspec.json.encode({"apiVersion": names.API_VERSION, "kind": kind, **body})
-        if b"null" in kept:  # explicit nulls count as absent
+        # Explicit nulls count as absent, and what may have any depth is seen to have none.
+        if b"null" in kept or b"fieldsV1" in kept:
             kept = msgspec.json.encode(dump(parse(msgspec.json.decode(kept))))
         return msgspec.json.decode(kept, type=KINDS[kind]), kept, whole
-    except (msgspec.DecodeError, InvalidManifest):
+    except (msgspec.DecodeError, InvalidManifest, RecursionError):
         return None, b"", False
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, NamedTuple
 
 from dask_crds.names import Annotation
+from dask_resources.metadata import noted
 from dask_resources.queue import RUNNER, Placement, placed, placed_pod
 
 from .ownership import annotation
@@ -32,9 +32,9 @@ def placed_runner(job: dict[str, Any], run: Run) -> dict[str, Any]:
     if placement is None:
         return job
     metadata = job["metadata"]
-    noted = {**metadata.get("annotations", {}), Annotation.PLACEMENT: placement.written}
+    annotations = {**metadata.get("annotations", {}), Annotation.PLACEMENT: placement.written}
     spec = {**job["spec"], "template": placed_pod(job["spec"]["template"], placement)}
-    return {**job, "metadata": {**metadata, "annotations": noted}, "spec": spec}
+    return {**job, "metadata": {**metadata, "annotations": annotations}, "spec": spec}
 
 
 def moved(run: Run) -> Moved:
@@ -48,20 +48,17 @@ def moved(run: Run) -> Moved:
     placement = _placement(run) or Placement()
     if (before or "{}") == placement.written:
         return Moved({}, {})
-    noted, pod = _noted(before), placed(run.job.spec.job.spec, placement)
-    selector = {**noted["nodeSelector"], **pod.get("nodeSelector", {})}
+    gone, pod = _noted(before), placed(run.job.spec.job.spec, placement)
+    selector = {**gone["nodeSelector"], **pod.get("nodeSelector", {})}
     spec = {"nodeSelector": selector or None, "tolerations": pod.get("tolerations")}
     said = {"labels": placement.labels, "annotations": placement.annotations}
-    metadata = {field: {**noted[field], **said[field]} for field in said}
+    metadata = {field: {**gone[field], **said[field]} for field in said}
     template = {"spec": spec, "metadata": {field: values for field, values in metadata.items() if values}}
     return Moved({Annotation.PLACEMENT: placement.written}, {"template": template})
 
 
 def _noted(text: str) -> dict[str, dict[str, None]]:
     """What a note of ours has put into a Pod, to be taken away; of what anybody else has written, nothing."""
-    try:
-        found = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        found = {}
-    parts = {field: found.get(field) if isinstance(found, dict) else None for field in _FIELDS}
+    found = noted(text)
+    parts = {field: found.get(field) for field in _FIELDS}
     return {field: dict.fromkeys(part) if isinstance(part, dict) else {} for field, part in parts.items()}

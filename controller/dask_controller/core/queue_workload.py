@@ -6,7 +6,6 @@ its quota until whoever runs its Pods says that they are gone.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ from msgspec import Struct
 
 from dask_crds.names import Annotation, Label
 from dask_crds.reasons import Reason
+from dask_resources.metadata import noted
 from dask_resources.queue import Placement
 
 from .cached_child import clipped
@@ -179,11 +179,7 @@ def _assigned(admission: Manifest, checks: Sequence[Manifest]) -> dict[str, Assi
 
 def noted_revisions(text: str) -> dict[str, str]:
     """The templates of a Workload, each by its hash, from our annotation; of what anybody else wrote there, none."""
-    try:
-        found = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        return {}
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    return {key: str(value) for key, value in noted(text).items()}
 
 
 def flavor(manifest: Manifest) -> Flavor:

@@ -21,7 +21,6 @@ from dask_crds.model import (
     DaskAutoscalerStatus,
     Recommendation,
     ScaleEvent,
-    ScalingPolicy,
     ScalingRules,
 )
 from dask_crds.reasons import Reason
@@ -59,7 +58,8 @@ def scale(spec: DaskAutoscalerSpec, status: DaskAutoscalerStatus, *, current: in
     up, down = behavior.scale_up or ScalingRules(), behavior.scale_down or ScalingRules()
     start, target = bounded(spec, current), bounded(spec, wanted)
     past = status.recommendations or [Recommendation(replicas=current)]
-    events = status.scale_events or []
+    longest = _longest_period(up, down)
+    events = [event for event in status.scale_events or () if _is_near(event.time, longest, now)]
 
     up_window, down_window = _window(up, UP_WINDOW_SECONDS), _window(down, DOWN_WINDOW_SECONDS)
     lowest = min([target, *_within(past, up_window, now)])
@@ -83,7 +83,7 @@ def scale(spec: DaskAutoscalerSpec, status: DaskAutoscalerStatus, *, current: in
         stabilized=stabilized,
         limited=limited,
         recommendations=_remembered(past, target, up_window, down_window, now),
-        scale_events=_events(events, replicas - current, (*(up.policies or ()), *(down.policies or ())), now),
+        scale_events=_events(events, replicas - current, longest, now),
     )
 
 
@@ -146,14 +146,15 @@ def _starts(rules: ScalingRules, current: int, events: Sequence[ScaleEvent], now
         yield max(0, current - sum(event.change for event in events if time_or(event.time, 0.0) > cutoff))
 
 
-def _events(
-    events: Sequence[ScaleEvent], change: int, policies: Sequence[ScalingPolicy], now: Time
-) -> list[ScaleEvent]:
+def _longest_period(*rules: ScalingRules) -> int:
+    return max((policy.period_seconds for each in rules for policy in each.policies or ()), default=0)
+
+
+def _events(events: Sequence[ScaleEvent], change: int, longest: int, now: Time) -> list[ScaleEvent]:
     """The events that some policy still looks at, with the present one."""
-    longest = max((policy.period_seconds for policy in policies), default=0)
     if not longest:
         return []
-    kept = {event.time: event.change for event in events if time_or(event.time, 0.0) > now - longest}
+    kept = {event.time: event.change for event in events}
     if change:
         step = max(1, longest // _EVENTS_PER_PERIOD)
         time = format_time(math.ceil(now / step) * step)  # rounded up: it must not be forgotten too early
@@ -161,12 +162,17 @@ def _events(
     return [ScaleEvent(time=time, change=change) for time, change in kept.items() if change]
 
 
+def _is_near(noted: str, window: int, now: Time) -> bool:
+    """Whether what was noted matters still; in a future as far away it was noted by a clock that was wrong."""
+    return abs(now - time_or(noted, 0.0)) < window
+
+
 # --- stabilization windows --------------------------------------------------------------------------------------------
 
 
 def _within(past: Sequence[Recommendation], window: int, now: Time) -> list[int]:
     """What was recommended at any time of a window, not counting the present moment."""
-    return [r.replicas for r in past if (time_or(r.until, 0.0) if r.until else now) > now - window]
+    return [r.replicas for r in past if (_is_near(r.until, window, now) if r.until else window > 0)]
 
 
 def _remembered(
@@ -180,7 +186,7 @@ def _remembered(
 
     def matters(entry: Recommendation) -> bool:
         window = down_window if entry.replicas > wanted else up_window
-        return entry.replicas != wanted and time_or(entry.until or "", 0.0) > now - window
+        return entry.replicas != wanted and _is_near(entry.until or "", window, now)
 
     ended = [Recommendation(replicas=r.replicas, until=r.until or format_time(now)) for r in past]
     return [*filter(matters, ended), Recommendation(replicas=wanted)]

@@ -11,8 +11,12 @@ Time = float
 
 
 def parse_time(text: str) -> Time:
-    """The time that an RFC 3339 string names."""
-    return datetime.fromisoformat(text).timestamp()
+    """The time that an RFC 3339 string names.
+
+    Raises:
+        ValueError, OverflowError: it names none, or one that cannot be written in UTC, as the zone has moved its year.
+    """
+    return datetime.fromisoformat(text).astimezone(UTC).timestamp()
 
 
 def created(metadata: Mapping[str, Any]) -> Time:

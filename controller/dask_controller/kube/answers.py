@@ -66,7 +66,7 @@ def decoded(content: bytes | Raw, status: int, form: type[_T] = dict[str, Any]) 
             return msgspec.json.decode(content, type=form)
         except RecursionError:
             return msgspec.json.decode(_shallow(bytes(content)), type=form)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(status, "BadAnswer", "what answers is not a Kubernetes API server") from error
 
 

@@ -7,7 +7,7 @@ nothing but constraints, and ``Meta(extra_json_schema=...)`` those that only Kub
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import msgspec
 
@@ -162,10 +162,20 @@ def parse(manifest: dict[str, Any]) -> DaskObject:
             "", f"{manifest.get('apiVersion')} {kind} is not one of {', '.join(KINDS)} of {names.API_VERSION}"
         )
     try:
-        return _as_observed(msgspec.convert(without_nulls(manifest), KINDS[kind]))
+        return _as_observed(msgspec.convert(_without_nulls(manifest), KINDS[kind]))
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
         raise InvalidManifest(path.rstrip("`"), message) from None
+
+
+def _without_nulls(manifest: dict[str, Any]) -> dict[str, Any]:
+    """As `without_nulls`, but for ``managedFields``, which anybody may write as deep as they like."""
+    metadata = manifest.get("metadata")
+    if not isinstance(metadata, dict) or "managedFields" not in metadata:
+        return cast("dict[str, Any]", without_nulls(manifest))
+    managed = metadata["managedFields"]
+    data = without_nulls({**manifest, "metadata": {**metadata, "managedFields": None}})
+    return {**data, "metadata": {**data["metadata"], **({} if managed is None else {"managedFields": managed})}}
 
 
 def _as_observed(value: DaskObject) -> DaskObject:

@@ -63,10 +63,20 @@ def _members(value: Any, is_left_out: Callable[[Value, str, Any], bool]) -> Any:
     return msgspec.to_builtins(value)
 
 
-def without_nulls(value: Any) -> Any:
-    """The data without fields that are null."""
+#: Levels of objects and lists in a manifest: no field is as deep, and what is makes Python's stack end.
+DEEPEST = 100
+
+
+def without_nulls(value: Any, levels: int = DEEPEST) -> Any:
+    """The data without fields that are null.
+
+    Raises:
+        InvalidManifest: it has more ``levels``.
+    """
+    if not levels:
+        raise InvalidManifest("", f"has more than {DEEPEST} levels of objects and lists")
     if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+        return {key: without_nulls(item, levels - 1) for key, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [without_nulls(item) for item in value]
+        return [without_nulls(item, levels - 1) for item in value]
     return value
