@@ -462,6 +462,8 @@ def test_no_more_wait_in_the_queue_than_is_good_for_it():
     assert asked(*found) == 40
     assert asked(*found, surplus(g, 20)) == 39
     assert asked(*found, surplus(g, 20, QuotaReserved=False)) == 9
+    off = [msgspec.structs.replace(surplus(g, n, QuotaReserved=False), active=False) for n in range(FEWEST_PENDING)]
+    assert asked(*off) == 4 * FEWEST_PENDING, "those that Kueue, or somebody, has given up are not in line"
 
 
 def evicted_one(**fields: Any) -> tuple[ObservedGroup, str]:

@@ -106,8 +106,8 @@ def is_current(of: Workload, group: DaskWorkerGroup) -> bool:
 
 
 def _most_pending(useful: Sequence[Workload]) -> int:
-    """How many more may be asked for now."""
-    admitted, waiting = sum(w.is_admitted for w in useful), [w for w in useful if not w.is_admitted]
+    """How many more may be asked for now. One that is not active is not in line, and may stay so for ever."""
+    admitted, waiting = sum(w.is_admitted for w in useful), [w for w in useful if w.active and not w.is_admitted]
     scarce = any(w.condition("QuotaReserved").get("status") == "False" for w in waiting)
     return max(FEWEST_PENDING, admitted // 2) * (1 if scarce else 4) - len(waiting)
 
