@@ -43,7 +43,7 @@ from dask_controller.core.queue import (
 )
 from dask_controller.core.queue_runner import Moved, moved
 from dask_controller.core.queue_status import admitted
-from dask_controller.core.queue_workers import FEWEST_PENDING, Grant, GroupQueue, surplus_actions
+from dask_controller.core.queue_workers import FEWEST_PENDING, Grant, GroupQueue, below, surplus_actions
 from dask_controller.core.queue_workload import Flavor, Workload, placement, waited, workload
 from dask_controller.core.time import format_time
 from dask_controller.core.worker_group import plan_worker_group
@@ -464,6 +464,27 @@ def test_no_more_wait_in_the_queue_than_is_good_for_it():
     assert asked(*found, surplus(g, 20, QuotaReserved=False)) == 9
     off = [msgspec.structs.replace(surplus(g, n, QuotaReserved=False), active=False) for n in range(FEWEST_PENDING)]
     assert asked(*off) == 4 * FEWEST_PENDING, "those that Kueue, or somebody, has given up are not in line"
+
+
+def test_who_waits_in_another_queue_or_with_another_priority_is_asked_for_anew():
+    g = group(replicas=3)
+    admitted, waits, off = surplus(g, 0, **ADMITTED), surplus(g, 1, QuotaReserved=False), surplus(g, 2)
+    pods = worker_pod(g, 0, workload=admitted.name)
+    q = quota(g, 0, admitted, waits, msgspec.structs.replace(off, active=False))
+
+    def deleted_with(priority: Priority, **fields: Any) -> list[str]:
+        queue = msgspec.structs.replace(q, priority=priority, **fields)
+        return deleted(plan_worker_group(observed_group(g, pods, queue=queue), NOW))
+
+    assert deleted_with(Priority(-1)) == []
+    for priority in (Priority(9, "high"), Priority(-1, "low"), Priority(9)):
+        assert deleted_with(priority) == [waits.name]
+    assert deleted_with(Priority(), problem=Problem(Reason.QUEUE_UNAVAILABLE, "no such class")) == []
+    assert deleted_with(Priority(-1), base=msgspec.structs.replace(q.base, queue="other")) == [waits.name]
+
+
+def test_surplus_of_a_base_with_the_lowest_priority_that_there_is_has_one_that_can_be_written():
+    assert below(workload(stored(base_workload(cluster(), QUEUE, Priority(-(2**31)))))) == Priority(-(2**31))
 
 
 def evicted_one(**fields: Any) -> tuple[ObservedGroup, str]:

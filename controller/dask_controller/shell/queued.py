@@ -15,7 +15,7 @@ from dask_resources.worker_groups import stated_groups
 from ..core.ownership import annotation, owner_uid
 from ..core.pod import Pod, Problem
 from ..core.queue import Queued, has_ended, runner_may_come, scheduler_may_come
-from ..core.queue_workers import Grant, GroupQueue, below, is_current, priority_name
+from ..core.queue_workers import Grant, GroupQueue, below, is_current, priority_name, revision_of
 from ..core.queue_workload import Workload, placement
 from ..core.worker_group import alive
 from .caches import Caches, Key
@@ -47,6 +47,7 @@ def group_queue(caches: Caches, group: DaskWorkerGroup, queued: Queued | None) -
     if queued is None or not queued.name:
         return GroupQueue(surplus=surplus, left=True) if surplus else None
     base, grants, holding, problem = queued.base, dict[str, Grant](), dict[str, int](), queued.conflict
+    revision = revision_of(group) if surplus else ""
     if base is not None and base.is_admitted and group.name in base.assigned:
         holding[base.name] = base.assigned[group.name].count
         grants[base.name] = Grant(holding[base.name], queued.placements.get(group.name, Placement()))
@@ -56,7 +57,7 @@ def group_queue(caches: Caches, group: DaskWorkerGroup, queued: Queued | None) -
             where = placement(each, WORKER, caches.queues.flavors, group.spec.worker.spec)
             if isinstance(where, Problem):
                 problem = problem or where
-            elif is_current(each, group):
+            elif is_current(each, revision):
                 grants[each.name] = Grant(1, where)
     priority = caches.queues.priority(priority_name(group), below(base) if base is not None else Priority())
     if isinstance(priority, Problem):
