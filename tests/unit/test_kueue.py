@@ -772,6 +772,14 @@ def test_what_names_no_queue_is_nothing_to_kueue():
     assert snapshot(caches, g).queue is None
 
 
+def test_what_waits_keeps_its_place_when_its_priority_class_is_gone():
+    c = of(cluster(), labels={Label.QUEUE: QUEUE, Label.PRIORITY_CLASS: "high"})
+    waiting = caches_with(manifest_of(c), stored(base_workload(c, QUEUE, Priority(9, "high")), QuotaReserved=False))
+    assert base_actions(snapshot(waiting, c).queued, NOW)[0] == []
+    nothing = caches_with(manifest_of(c))
+    assert base_actions(snapshot(nothing, c).queued, NOW)[0] == [], "nothing is asked for with a priority of nobody's"
+
+
 def test_surplus_workers_rank_below_the_base_or_by_their_own_class():
     c, g = in_queue(cluster()), group()
     caches = caches_with(manifest_of(c), manifest_of(g), stored(base_workload(c, QUEUE, Priority(7)), **ADMITTED))

@@ -89,7 +89,9 @@ def _queued(
     class_name = (of.metadata.get("labels") or {}).get(Label.PRIORITY_CLASS) or ""
     priority = caches.queues.priority(class_name, Priority())
     problem = priority if isinstance(priority, Problem) else None
-    wanted = base_workload(of, name, priority if isinstance(priority, Priority) else Priority(0, class_name))
+    if isinstance(priority, Problem):  # what was asked for by a class that is gone, or not there yet, stays in line
+        priority = Priority(next((w.priority for w in found if w.priority_class == class_name), 0), class_name)
+    wanted = base_workload(of, name, priority)
     if len(wanted["spec"]["podSets"]) > MOST_GROUPS + 2:
         text = f"at most {MOST_GROUPS} groups may have guaranteed workers: set `guaranteed: 0` in the others"
         problem = Problem(Reason.INVALID, text)
