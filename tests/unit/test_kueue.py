@@ -127,14 +127,26 @@ def test_a_workload_holds_what_counts_and_belongs_to_who_named_the_queue():
     ("changed", "anew"),
     [
         ({"image": "dask:2"}, False),
+        ({"name": "main"}, False),
+        ({"ports": [{"containerPort": 8787, "name": "dashboard"}]}, False),
+        ({"resources": {"requests": {"cpu": 1}}}, False),
+        ({"resources": {"requests": {"cpu": "1000m"}}}, False),
         ({"resources": {"requests": {"cpu": "2"}}}, True),
+        ({"resources": {"requests": {"cpu": "1", "example.com/gpu": 1}}}, True),
+        ({"resources": {"requests": {"cpu": "1"}, "claims": [{"name": "gpu"}]}}, True),
         ({"ports": [{"containerPort": 1, "hostPort": 1}]}, True),
     ],
 )
-def test_another_image_needs_no_other_quota(changed, anew):
+def test_what_takes_the_same_quota_on_the_same_nodes_needs_no_other(changed, anew):
     spec = {"containers": [{"name": "dask", "image": "dask:1", "resources": {"requests": {"cpu": "1"}}}]}
     other = {"containers": [{**spec["containers"][0], **changed}]}
     assert (pod_set("worker", 1, spec).revision != pod_set("worker", 1, other).revision) is anew
+
+
+def test_ports_of_the_node_are_stated_and_no_others():
+    spec = {"containers": [{"name": "dask", "image": "dask:1", "ports": [{"containerPort": 1}]}]}
+    assert "ports" not in pod_set("worker", 1, spec).template["containers"][0]
+    assert pod_set("worker", 1, {**spec, "hostNetwork": True}).template["containers"][0]["ports"]
 
 
 def at(seconds: float, *, created: float = 0.0, **types: bool) -> Workload:
