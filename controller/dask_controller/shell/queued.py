@@ -86,11 +86,7 @@ def _queued(
     found = caches.queues.of(of.namespace, of.uid)
     if not name and not found:
         return None
-    class_name = (of.metadata.get("labels") or {}).get(Label.PRIORITY_CLASS) or ""
-    priority = caches.queues.priority(class_name, Priority())
-    problem = priority if isinstance(priority, Problem) else None
-    if isinstance(priority, Problem):  # what was asked for by a class that is gone, or not there yet, stays in line
-        priority = Priority(next((w.priority for w in found if w.priority_class == class_name), 0), class_name)
+    priority, problem = _priority(caches, of, found)
     wanted = base_workload(of, name, priority)
     if len(wanted["spec"]["podSets"]) > MOST_GROUPS + 2:
         text = f"at most {MOST_GROUPS} groups may have guaranteed workers: set `guaranteed: 0` in the others"
@@ -119,6 +115,17 @@ def _queued(
         position=caches.queues.positions.of(base) if base is not None else None,
         ready=cluster is not None and base is not None and _is_ready(caches, cluster, base),
     )
+
+
+def _priority(
+    caches: Caches, of: DaskCluster | DaskJob, found: tuple[Workload, ...]
+) -> tuple[Priority, Problem | None]:
+    """Of the base; where its class is gone, or not there yet, what was asked for already stays in line."""
+    class_name = (of.metadata.get("labels") or {}).get(Label.PRIORITY_CLASS) or ""
+    priority = caches.queues.priority(class_name, Priority())
+    if isinstance(priority, Priority):
+        return priority, None
+    return Priority(next((w.priority for w in found if w.priority_class == class_name), 0), class_name), priority
 
 
 def _placements(
