@@ -51,7 +51,7 @@ from dask_controller.core.worker_group_status import worker_group_status
 from dask_controller.shell.caches import Caches, Key
 from dask_controller.shell.dispatch import snapshot
 from dask_crds import names
-from dask_crds.model import DaskWorkerGroupStatus, DrainingWorker, dump
+from dask_crds.model import DaskWorkerGroupStatus, DrainingWorker, WorkerGroup, dump
 from dask_crds.names import Annotation, Label
 from dask_crds.reasons import Reason
 from dask_resources.job import job_cluster
@@ -799,6 +799,21 @@ def test_a_jobs_quota_is_not_given_back_while_its_cluster_is_made_or_its_pods_en
     own = {"name": j.name, "namespace": j.namespace, "ownerReferences": [owner], "resourceVersion": "2"}
     caches.clusters.put(manifest_of(of(cluster(), **own)))
     assert snapshot(caches, j).queued.running == 1, "its Deployment may be under way"
+
+
+def test_a_base_is_ready_without_a_group_that_its_user_has_taken_away(monkeypatch):
+    """Kueue would evict the whole cluster: it reads of a base that has not recovered."""
+    monkeypatch.setattr(Caches, "scheduler_pods", lambda _caches, of: (scheduler_pod(of.name),))
+    gpu = WorkerGroup(name="gpu", spec=pod_spec("worker"), replicas=1)
+    before, after = (in_queue(cluster(replicas=1, worker_groups=groups)) for groups in ([gpu], None))
+    base = stored(base_workload(before, QUEUE, Priority()), **ADMITTED)
+    worker = built_worker(group(replicas=1), 0, "x")
+    worker["metadata"] |= {"uid": "w", "resourceVersion": "1", "namespace": before.namespace}
+    worker["metadata"]["annotations"] = {Annotation.WORKLOAD: base["metadata"]["name"]}
+    worker["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    seen = caches_with(base, manifest_of(group(replicas=1)), worker)
+    assert not snapshot(seen, before).queued.ready, "a group that is to come"
+    assert snapshot(seen, after).queued.ready
 
 
 def test_what_names_no_queue_is_nothing_to_kueue():

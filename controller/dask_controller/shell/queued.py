@@ -178,12 +178,13 @@ def pods_of_job(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) 
 
 
 def _is_ready(caches: Caches, cluster: DaskCluster, base: Workload) -> bool:
-    """Whether the scheduler is ready, and of each group as many as are guaranteed and wanted."""
+    """Whether the scheduler is ready, and of each group that is stated as many as are guaranteed and wanted."""
     groups = {group.name: group for group in caches.groups_of(cluster.namespace, cluster.name)}
+    stated = _templates(cluster.spec, cluster.name)
 
     def enough(name: str) -> bool:
         if (group := groups.get(name)) is None:
-            return False
+            return name not in stated
         ready = sum(p.ready and not p.deleting and p.workload == base.name for p in caches.workers_of(group))
         wanted = group.status.desired_replicas
         return ready >= min(base.counts[name], group.spec.worker.size if wanted is None else wanted)
