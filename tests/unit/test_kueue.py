@@ -43,7 +43,7 @@ from dask_controller.core.queue import (
 )
 from dask_controller.core.queue_runner import Moved, moved
 from dask_controller.core.queue_status import admitted
-from dask_controller.core.queue_workers import FEWEST_PENDING, UNTOLD_SECONDS, Grant, GroupQueue, below, surplus_actions
+from dask_controller.core.queue_workers import FEWEST_PENDING, Grant, GroupQueue, below, surplus_actions
 from dask_controller.core.queue_workload import Flavor, Workload, placement, waited, workload
 from dask_controller.core.time import format_time
 from dask_controller.core.worker_group import plan_worker_group
@@ -476,30 +476,6 @@ def test_no_more_wait_in_the_queue_than_is_good_for_it():
     assert asked(*found, surplus(g, 20, QuotaReserved=False)) == 9
     off = [msgspec.structs.replace(surplus(g, n, QuotaReserved=False), active=False) for n in range(FEWEST_PENDING)]
     assert asked(*off) == 4 * FEWEST_PENDING, "those that Kueue, or somebody, has given up are not in line"
-
-
-def test_while_a_group_grows_it_is_told_later_that_its_workers_are_ready():
-    g = group(replicas=3)
-
-    def seen(*found: Workload, now: float = NOW, since: float = NOW) -> tuple[list[str], float | None]:
-        """Workloads of which it is told, and when it is looked again."""
-        dated = [with_time(w, since) for w in found]
-        pods = [worker_pod(g, n, workload=w.name) for n, w in enumerate(dated) if w.is_admitted]
-        plan = plan_worker_group(observed_group(g, *pods, queue=quota(g, 0, *dated)), now)
-        return [a.name for a in plan.actions if isinstance(a, Patch) and a.subresource], plan.requeue_after
-
-    def with_time(of: Workload, since: float) -> Workload:
-        dated = [{**c, "lastTransitionTime": format_time(since)} for c in of.conditions]
-        return msgspec.structs.replace(of, conditions=tuple(dated))
-
-    first, second, third = (surplus(g, n, **ADMITTED) for n in range(3))
-    assert seen(first, second) == ([], UNTOLD_SECONDS)
-    assert seen(first, second, now=NOW + 4) == ([], UNTOLD_SECONDS - 4)
-    assert seen(first, second, now=NOW + UNTOLD_SECONDS) == ([first.name, second.name], None)
-    assert seen(first, second, since=NOW + 60)[0] == [first.name, second.name], "its clock is another one"
-    assert seen(first, second, third) == ([first.name, second.name, third.name], None)
-    scarce = surplus(g, 2, QuotaReserved=False)
-    assert seen(first, second, scarce)[0] == [first.name, second.name], "Kueue may be waiting for it"
 
 
 def test_who_waits_in_another_queue_or_with_another_priority_is_asked_for_anew():

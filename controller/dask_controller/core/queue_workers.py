@@ -11,7 +11,7 @@ At any time the Pods of a Workload, terminating ones included, are no more than 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import count, islice, repeat
 
 from msgspec import Struct
@@ -25,14 +25,11 @@ from .actions import Action, Apply, Delete
 from .pod import Pod, Problem
 from .queue import release, told_ready
 from .queue_workload import Workload
-from .time import Time, time_or
+from .time import Time
 
 #: Workers that wait in the queue at a time once Kueue has said of one that there is no quota, at least: half as many as
 #: were admitted. As long as it has not, four times as many: each round with Kueue takes time, and 500 come in five.
 FEWEST_PENDING = 4
-#: Seconds after its admission for which a worker's `PodsReady` may wait while its group grows. It is one write in three
-#: of a surplus worker, and nobody needs it soon: what does not say it in time is evicted, but time is minutes.
-UNTOLD_SECONDS = 20.0
 
 
 class Grant(Struct, frozen=True):
@@ -122,33 +119,11 @@ def _waits_elsewhere(of: Workload, queue: GroupQueue) -> bool:
     return (of.queue, of.priority, of.priority_class) != wanted
 
 
-def _is_scarce(waiting: Iterable[Workload]) -> bool:
-    """Whether Kueue has said of any that there is no quota, or that others have to be ready before."""
-    return any(w.active and w.condition("QuotaReserved").get("status") == "False" for w in waiting)
-
-
-def untold(queue: GroupQueue | None, pods: Sequence[Pod], wanted: int, now: Time) -> dict[str, float]:
-    """Workloads of whose workers it is not told yet that they are ready, and for how many seconds more.
-
-    First all are to come. Where some cannot, Kueue may be waiting for this very word.
-    """
-    ready = _ready(pods)
-    if queue is None or sum(ready.values()) >= wanted or _is_scarce(w for w in queue.surplus if not w.is_admitted):
-        return {}
-    new = (w for w in queue.surplus if w.is_admitted and w.name in ready and not w.condition("PodsReady"))
-    ages = {w.name: now - time_or(str(w.condition("Admitted").get("lastTransitionTime")), 0.0) for w in new}
-    return {name: UNTOLD_SECONDS - age for name, age in ages.items() if 0 <= age < UNTOLD_SECONDS}
-
-
-def _ready(pods: Iterable[Pod]) -> Counter[str]:
-    """How many workers are ready, by Workload."""
-    return Counter(p.workload for p in pods if p.ready and not p.deleting)
-
-
 def _most_pending(useful: Sequence[Workload]) -> int:
     """How many more may be asked for now. One that is not active is not in line, and may stay so for ever."""
     admitted, waiting = sum(w.is_admitted for w in useful), [w for w in useful if w.active and not w.is_admitted]
-    return max(FEWEST_PENDING, admitted // 2) * (1 if _is_scarce(waiting) else 4) - len(waiting)
+    scarce = any(w.condition("QuotaReserved").get("status") == "False" for w in waiting)
+    return max(FEWEST_PENDING, admitted // 2) * (1 if scarce else 4) - len(waiting)
 
 
 def staying(group: DaskWorkerGroup, kept: Sequence[Pod], outdated: Sequence[Pod]) -> set[str]:
@@ -166,7 +141,6 @@ def surplus_actions(
     now: Time,
     about_to_be_used: Set[str] = frozenset(),
     to_stay: Set[str] = frozenset(),
-    untold: Container[str] = (),
 ) -> Iterator[Action]:
     """What is to be told to Kueue about the workers beyond the base.
 
@@ -178,7 +152,6 @@ def surplus_actions(
         now: the time.
         about_to_be_used: Workloads on which Pods are made now.
         to_stay: Workloads of Pods that are not to be replaced: whatever is noted at these, they are not asked for anew.
-        untold: Workloads of whose workers it is told later that they are ready.
     """
     if queue is None or queue.unavailable:
         return
@@ -187,7 +160,7 @@ def surplus_actions(
         yield from map(Delete.of, there)
         return
     used = {p.workload for p in pods if not p.is_finished} | about_to_be_used
-    ready = _ready(pods)
+    ready = {p.workload for p in pods if p.ready and not p.deleting}
     revision = revision_of(group)
     of_use = (w for w in there if is_current(w, revision) or w.name in to_stay)
     useful = [w for w in of_use if not (w.is_finished or _waits_elsewhere(w, queue))]
@@ -197,7 +170,7 @@ def surplus_actions(
     yield from _asked_for(group, queue, useful, beyond, used)
     if len(useful) <= beyond:  # else it is seen first which of them are given up
         yield from (release(w, now) for w in useful if w.is_evicted and w.is_reserved and w.name not in used)
-    told = (told_ready(w, now, ready=w.name in ready) for w in useful if w.is_admitted and w.name not in untold)
+    told = (told_ready(w, now, ready=w.name in ready) for w in useful if w.is_admitted)
     yield from (patch for patch in told if patch is not None)
 
 

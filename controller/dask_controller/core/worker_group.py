@@ -33,7 +33,7 @@ from .observed import ObservedGroup
 from .ownership import adoption, annotation, foreign_scheduler, number
 from .pod import Pod
 from .questions import Ask, Rank, Registered, Resume, Retire
-from .queue_workers import free, staying, surplus_actions, untold
+from .queue_workers import free, staying, surplus_actions
 from .record import ends_told
 from .rolling import Bounds, bounds, in_place
 from .run_questions import WorkersFailed
@@ -217,21 +217,18 @@ def plan_worker_group(o: ObservedGroup, now: Time) -> Plan:
     ended = chain((p for p in b.finished if replaceable_at(p, o, now) <= now), gone.due)
     grace = stop_seconds(o.group)
     new = _creations(o, free_ordinals(o.pods, min(decision.create, STEP), o.taken))
-    used, desired = {worker.workload for worker in new}, desired_replicas(o)
-    later = untold(o.queue, o.pods, desired, now)
+    used = {worker.workload for worker in new}
     actions = step(
         # As they were seen: one that has begun to run meanwhile, or was taken from the group, is left alone.
         (Delete.of(p, version=p.resource_version, grace_seconds=grace) for p in chain(at_once, ended)),
         chain(_adoption(o), _relabelled(o, (*b.kept, *b.draining))),
         new,
         timeouts(o, gone.late),
-        surplus_actions(o.group, o.queue, o.pods, desired, now, used, staying(o.group, b.kept, b.outdated), later),
+        surplus_actions(o.group, o.queue, o.pods, desired_replicas(o), now, used, staying(o.group, b.kept, b.outdated)),
     )
     # Those that are deleted now stay in the ledger until they are seen to be gone: the deletion may fail.
     draining = gone.notes | {p.name: "" for p in (*begun, *gone.due)}
-    looks = (_next_look(o, b, begun, draining, now), *later.values())
-    look = min((each for each in looks if each is not None), default=None)
-    return Plan(actions=actions, requeue_after=look, draining=draining)
+    return Plan(actions=actions, requeue_after=_next_look(o, b, begun, draining, now), draining=draining)
 
 
 def _creations(o: ObservedGroup, places: Sequence[int]) -> list[CreateWorker]:
