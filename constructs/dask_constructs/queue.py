@@ -13,14 +13,18 @@ from constructs import Construct
 
 from dask_crds.kinds import KUEUE_GROUP, KUEUE_VERSION
 from dask_crds.kubernetes.core_v1 import Toleration
+from dask_crds.validation.syntax import any_name, labels_and_annotations
 
 from .manifest import api_object, cluster_scoped
 from .resource import DaskConstruct
-from .values import Named, Namespace, Text, reference
+from .values import Amount, Name, Named, Namespace, Text, reference
 
 _API_VERSION = f"{KUEUE_GROUP}/{KUEUE_VERSION}"
 #: The LocalQueue that Kueue puts every Job and Pod of a namespace into that names none, ours as well.
 _CAPTURES = "default"
+_LONGEST_LABEL = 63
+#: Labels and tolerations of a ResourceFlavor, each, by Kueue's schema.
+_MOST_OF_NODES = 8
 
 
 def local_queue(scope: Construct, id: str, name: str, namespace: str | None, cluster_queue: str) -> ApiObject:
@@ -30,10 +34,22 @@ def local_queue(scope: Construct, id: str, name: str, namespace: str | None, clu
     return api_object(scope, id, {"apiVersion": _API_VERSION, "kind": "LocalQueue", "metadata": metadata, "spec": spec})
 
 
+def local_queue_problems(name: str) -> Iterator[str]:
+    """What keeps clusters and jobs from using a LocalQueue of that name."""
+    yield from (message for _, message in any_name("", name))
+    if name == _CAPTURES:
+        yield (
+            f"{_CAPTURES!r} makes Kueue queue each Pod and Job of the namespace by itself, those of Dask clusters "
+            "too: choose another name"
+        )
+    if len(name) > _LONGEST_LABEL:
+        yield f"must have at most {_LONGEST_LABEL} characters, has {len(name)}: it is named by a label"
+
+
 class ResourceFlavorProps(TypedDict, total=False):
     """Keyword arguments of ``ResourceFlavor``."""
 
-    name: Required[Text]
+    name: Required[Name]
     """Name of the flavor."""
     node_labels: Mapping[Text, str] | None
     """Labels of the nodes that quota of this flavor is for: Pods that get it run there."""
@@ -44,12 +60,12 @@ class ResourceFlavorProps(TypedDict, total=False):
 class ClusterQueueProps(TypedDict, total=False):
     """Keyword arguments of ``ClusterQueue``."""
 
-    name: Required[Text]
+    name: Required[Name]
     """Name of the queue."""
-    quota: Required[Mapping[Text, Mapping[Text, str | int]]]
+    quota: Required[Mapping[Name, Mapping[Text, Amount]]]
     """How much there is, by flavor and resource: ``{"spot": {"cpu": 64, "memory": "256Gi"}}``. Flavors are tried in
     this order, and all have the same resources."""
-    cohort: Text | None
+    cohort: Name | None
     """Queues of the same cohort lend one another what they do not use."""
     preemption: Literal["Never", "LowerPriority", "LowerOrNewerEqualPriority"] | None
     """Whose quota in this queue is taken back for who waits (default ``LowerPriority``: so workers beyond the
@@ -78,8 +94,15 @@ class ResourceFlavor(DaskConstruct):
         options = self._accepted(props, ResourceFlavorProps)
         self.name: str = options.get("name", "refused")
         stated = {"nodeLabels": options.get("node_labels"), "tolerations": options.get("tolerations")}
-        spec = {field: value for field, value in stated.items() if value}
+        self._spec = spec = {field: value for field, value in stated.items() if value}
         cluster_scoped(self, "Resource", _manifest("ResourceFlavor", self.name, spec))
+
+    def _problems(self) -> Iterator[str]:
+        for path, message in labels_and_annotations("", self._spec.get("nodeLabels"), None):
+            yield f"{path.replace('.labels', 'node_labels')}: {message}"
+        for field, keyword in (("nodeLabels", "node_labels"), ("tolerations", "tolerations")):
+            if (has := len(self._spec.get(field, ()))) > _MOST_OF_NODES:
+                yield f"{keyword}: at most {_MOST_OF_NODES} are possible, not {has}"
 
 
 class ClusterQueue(DaskConstruct):
@@ -114,6 +137,8 @@ class ClusterQueue(DaskConstruct):
 
     def _problems(self) -> Iterator[str]:
         covered = [list(amounts) for amounts in self._quota.values()]
+        if not all(covered or [[]]):
+            yield "quota: must have a flavor, and each flavor a resource: of what is not named here nothing is granted"
         if any(resources != covered[0] for resources in covered):
             yield "quota: all flavors must have the same resources, in the same order"
 
@@ -128,14 +153,12 @@ class LocalQueue(DaskConstruct):
         super().__init__(scope, id)
         options = self._accepted(props, LocalQueueProps)
         self.name: str = options.get("name", "refused")
-        local_queue(self, "Resource", self.name, options.get("namespace"), options.get("cluster_queue", "refused"))
+        self._cluster_queue: str = options.get("cluster_queue", "refused")
+        local_queue(self, "Resource", self.name, options.get("namespace"), self._cluster_queue)
 
     def _problems(self) -> Iterator[str]:
-        if self.name == _CAPTURES:
-            yield (
-                f"name: {_CAPTURES!r} makes Kueue queue each Pod and Job of the namespace by itself, those of Dask "
-                "clusters too: choose another name"
-            )
+        yield from (f"name: {problem}" for problem in local_queue_problems(self.name))
+        yield from (f"cluster_queue: {message}" for _, message in any_name("", self._cluster_queue))
 
 
 def _manifest(kind: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:

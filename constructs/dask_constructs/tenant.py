@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Required, TypedDict, Unpack
 
 from cdk8s import ApiObject
@@ -17,11 +17,11 @@ from .cron_job import starter_account
 from .manifest import api_object, cluster_scoped
 from .network import COMPUTING, SCRAPED
 from .peers import ASKED, DNS, AddressBlock, Peer, components, peer, to_api_server
-from .queue import local_queue
+from .queue import local_queue, local_queue_problems
 from .rbac import RBAC_GROUP
 from .resource import DaskConstruct
 from .restricted import RESTRICTED_NAMESPACE
-from .values import Count, Named, Namespace, Secret, Text, reference
+from .values import Amount, Count, Named, Namespace, Secret, Text, reference
 
 #: ServiceAccount for the scheduled jobs of the namespace: who may only edit makes no Roles.
 STARTER = "dask-job-starter"
@@ -49,7 +49,7 @@ class TenantProps(TypedDict, total=False):
 
     namespace: Required[Namespace]
     """Name of the namespace."""
-    quota: Mapping[Text, str | int] | None
+    quota: Mapping[Text, Amount] | None
     """``hard`` of the ResourceQuota, ``{"requests.cpu": "64", "pods": "200"}`` say. Services with a load balancer or a
     port of the nodes are 0 unless it says otherwise."""
     maximum_clusters: Count | None
@@ -107,7 +107,8 @@ class DaskTenant(DaskConstruct):
         self._permissions(options.get("groups", ()), options.get("deployer", "deployer"))
         self._notebooks(options.get("notebooks", ()), options.get("notebook_secrets", ()))
         starter_account(self, STARTER, self.namespace)
-        if queue := options.get("queue"):
+        self._queue: str = options.get("queue", "")
+        if queue := self._queue:
             local_queue(self, "queue", queue, self.namespace, queue)
         for name, spec in network_policies(
             options.get("client_namespaces", ()),
@@ -117,6 +118,10 @@ class DaskTenant(DaskConstruct):
             options.get("metrics_namespaces", ()),
         ).items():
             self._object(f"network-{name}", "networking.k8s.io/v1", "NetworkPolicy", name, spec=spec)
+
+    def _problems(self) -> Iterator[str]:
+        if self._queue:
+            yield from (f"queue: {problem}" for problem in local_queue_problems(self._queue))
 
     @property
     def namespace(self) -> str:

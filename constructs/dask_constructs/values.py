@@ -16,6 +16,7 @@ from msgspec import Meta
 from dask_crds.kubernetes.core_v1 import EnvVarSource
 from dask_crds.model import MAX_WORKERS
 from dask_crds.quantity import parse_quantity
+from dask_crds.validation.syntax import any_name
 
 from .keywords import Plain
 
@@ -109,6 +110,16 @@ def written(quantity: Any) -> str:
     return f"{milli}m" if milli % 1000 else str(milli // 1000)
 
 
+def _amount(given: Any) -> object:
+    if isinstance(given, str) and parse_quantity(given) < 0:
+        raise ValueError(f"must not be less than 0, not {given!r}")
+    return given
+
+
+Amount = Annotated[
+    str | int,
+    Plain(str | Annotated[int, Meta(ge=0)], "a whole number, or a quantity such as '500m' or '64Gi'", _amount),
+]
 Cores = Annotated[int | float | str | CpuAmount, Plain(str, "a number of CPUs", _cores)]
 Memory = Annotated[int | float | str | Size, Plain(str, "a quantity of memory", memory_quantity)]
 
@@ -126,6 +137,13 @@ def _name_of(*kinds: str) -> Callable[[Any], object]:
     return read
 
 
+def _dns_name(name: Any) -> Any:
+    if isinstance(name, str) and name:
+        for _, message in any_name("", name):
+            raise ValueError(message)
+    return name
+
+
 def reference(*kinds: str) -> Plain:
     """The name of an object of one of the kinds, which may be handed in itself."""
     what = " or ".join(kinds)
@@ -134,6 +152,7 @@ def reference(*kinds: str) -> Plain:
 
 
 Text = Annotated[str, Meta(min_length=1)]
+Name = Annotated[str, Plain(Text, "a name", _dns_name)]
 ServiceAccount = Annotated[str | Named, reference("ServiceAccount")]
 Cluster = Annotated[str | Named, reference("DaskCluster")]
 ClusterOrJob = Annotated[str | Named, reference("DaskCluster", "DaskJob")]

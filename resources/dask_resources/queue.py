@@ -17,6 +17,7 @@ from dask_crds.kinds import QUEUES
 from dask_crds.kubernetes import PodSpec
 from dask_crds.model import DaskCluster, DaskClusterSpec, DaskJob, DaskObject, DaskWorkerGroup
 from dask_crds.names import Annotation, Label, QueueRole
+from dask_crds.quantity import parse_quantity
 
 from .metadata import owner_reference
 from .revision import revision
@@ -38,6 +39,8 @@ _RELEVANT = (
     "tolerations",
     "topologySpreadConstraints",
 )
+#: Fields with quantities.
+_AMOUNTS = ("limits", "overhead", "requests")
 _OF_CONTAINER = ("name", "image", "ports", "resources", "restartPolicy")
 
 
@@ -57,13 +60,11 @@ class PodSet(Struct, frozen=True):
 
     @property
     def revision(self) -> str:
-        """Hash of what quota is for; another image, which nodes are not chosen for, needs no other."""
-        containers = {
-            field: [{key: value for key, value in each.items() if key != "image"} for each in self.template[field]]
-            for field in ("initContainers", "containers")
-            if field in self.template
-        }
-        return revision(self.template | containers)
+        """Hash of what quota is for: the same for another image or name, and for an amount that is written otherwise.
+
+        Where it changes a cluster stops, with all that it holds.
+        """
+        return revision(_counted(self.template))
 
 
 class Placement(Struct, frozen=True, kw_only=True):
@@ -92,8 +93,35 @@ def pod_set(name: str, count: int, spec: PodSpec | Mapping[str, Any]) -> PodSet:
     for field in ("initContainers", "containers"):
         containers: list[Mapping[str, Any]] = spec.get(field) or []  # type: ignore[assignment]
         if containers:
-            template[field] = [{key: each[key] for key in _OF_CONTAINER if each.get(key)} for each in containers]
+            template[field] = [_container(each, all_ports=bool(spec.get("hostNetwork"))) for each in containers]
     return PodSet(name, count, template)
+
+
+def _container(given: Mapping[str, Any], *, all_ports: bool) -> dict[str, Any]:
+    """What matters of a container; of its ports those that it takes of its node."""
+    kept = {key: given[key] for key in _OF_CONTAINER if given.get(key)}
+    ports = [port for port in kept.pop("ports", ()) if all_ports or port.get("hostPort")]
+    return {**kept, "ports": ports} if ports else kept
+
+
+def _counted(value: Any, within: str = "") -> Any:
+    """A template without what quota does not depend on."""
+    if isinstance(value, list):
+        return [_counted(each, within) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    if within in _AMOUNTS:
+        return {key: _number(amount) for key, amount in value.items()}
+    left_out = ("image", "name") if within in ("initContainers", "containers") else ()
+    return {key: _counted(each, key) for key, each in value.items() if key not in left_out}
+
+
+def _number(amount: Any) -> str:
+    """A quantity as everybody else writes it as well: ``1`` for ``"1000m"``."""
+    try:
+        return f"{parse_quantity(amount).normalize():f}"
+    except ValueError:  # it is refused elsewhere
+        return str(amount)
 
 
 def base_pod_sets(of: DaskCluster | DaskJob) -> list[PodSet]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from dask_constructs import ClusterQueue, DaskCluster, DaskCronJob, DaskJob, Das
 from dask_crds.names import Label
 
 IMAGE = "dask:1"
+QUOTA = {"f": {"cpu": 1}}
 QUEUED = {Label.QUEUE: "research", Label.PRIORITY_CLASS: "prod"}
 
 
@@ -64,6 +66,41 @@ def test_what_would_take_in_every_pod_is_told() -> None:
     c = chart()
     LocalQueue(c, "queue", name="default", cluster_queue="research")
     with pytest.raises(RuntimeError, match="each Pod and Job of the namespace by itself"):
+        synth(c)
+
+
+def test_nor_does_a_tenant_have_such_a_queue() -> None:
+    c = chart()
+    DaskTenant(c, "tenant", namespace="analytics", queue=ClusterQueue(c, "q", name="default", quota=QUOTA))
+    with pytest.raises(RuntimeError, match="queue: 'default' makes Kueue queue each Pod and Job"):
+        synth(c)
+
+
+@pytest.mark.parametrize(
+    ("of", "props", "message"),
+    [
+        (LocalQueue, {"name": "Team A", "cluster_queue": "q"}, "name: 'Team A' must be a DNS name"),
+        (LocalQueue, {"name": "a" * 64, "cluster_queue": "q"}, "name: must have at most 63 characters"),
+        (LocalQueue, {"name": "a", "cluster_queue": "Team A"}, "cluster_queue: 'Team A' must be a DNS name"),
+        (DaskTenant, {"namespace": "a", "queue": "Team A"}, "queue: 'Team A' must be a DNS name"),
+        (DaskTenant, {"namespace": "a", "queue": "a" * 64}, "queue: must have at most 63 characters"),
+        (DaskTenant, {"namespace": "a", "quota": {"pods": "lots"}}, "'lots' is not a Kubernetes quantity"),
+        (ResourceFlavor, {"name": "on_demand"}, "name: 'on_demand' must be a DNS name"),
+        (ResourceFlavor, {"name": "a", "node_labels": {"pool": "no label"}}, "node_labels.pool: 'no label' is not a"),
+        (ResourceFlavor, {"name": "a", "node_labels": dict.fromkeys("abcdefghi", "")}, "node_labels: at most 8"),
+        (ClusterQueue, {"name": "a", "quota": {}}, "quota: must have a flavor"),
+        (ClusterQueue, {"name": "a", "quota": {"f": {}}}, "quota: must have a flavor, and each flavor a resource"),
+        (ClusterQueue, {"name": "a", "quota": {"On Demand": {"cpu": 1}}}, "'On Demand' must be a DNS name"),
+        (ClusterQueue, {"name": "a", "quota": {"f": {"memory": "64 Gi"}}}, "'64 Gi' is not a Kubernetes quantity"),
+        (ClusterQueue, {"name": "a", "quota": {"f": {"cpu": -1}}}, "must be a whole number, or a quantity"),
+        (ClusterQueue, {"name": "a", "quota": {"f": {"cpu": "-1"}}}, "must not be less than 0"),
+        (ClusterQueue, {"name": "a", "cohort": "A B", "quota": QUOTA}, "cohort: 'A B' must be a DNS name"),
+    ],
+)
+def test_what_kueue_would_refuse_is_told_at_synth(of: Any, props: dict[str, Any], message: str) -> None:
+    c = chart()
+    of(c, "it", **props)
+    with pytest.raises(RuntimeError, match=re.escape(message)):
         synth(c)
 
 

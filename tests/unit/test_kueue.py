@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.support.offline import OFFLINE
 from tests.support.questions import answers_of
@@ -43,7 +43,7 @@ from dask_controller.core.queue import (
 )
 from dask_controller.core.queue_runner import Moved, moved
 from dask_controller.core.queue_status import admitted
-from dask_controller.core.queue_workers import FEWEST_PENDING, Grant, GroupQueue, surplus_actions
+from dask_controller.core.queue_workers import FEWEST_PENDING, Grant, GroupQueue, below, surplus_actions
 from dask_controller.core.queue_workload import Flavor, Workload, placement, waited, workload
 from dask_controller.core.time import format_time
 from dask_controller.core.worker_group import plan_worker_group
@@ -51,7 +51,7 @@ from dask_controller.core.worker_group_status import worker_group_status
 from dask_controller.shell.caches import Caches, Key
 from dask_controller.shell.dispatch import snapshot
 from dask_crds import names
-from dask_crds.model import DaskWorkerGroupStatus, DrainingWorker, TemplateMetadata, dump
+from dask_crds.model import DaskWorkerGroupStatus, DrainingWorker, TemplateMetadata, WorkerGroup, dump
 from dask_crds.names import Annotation, Label
 from dask_crds.reasons import Reason
 from dask_resources.job import job_cluster
@@ -127,14 +127,26 @@ def test_a_workload_holds_what_counts_and_belongs_to_who_named_the_queue():
     ("changed", "anew"),
     [
         ({"image": "dask:2"}, False),
+        ({"name": "main"}, False),
+        ({"ports": [{"containerPort": 8787, "name": "dashboard"}]}, False),
+        ({"resources": {"requests": {"cpu": 1}}}, False),
+        ({"resources": {"requests": {"cpu": "1000m"}}}, False),
         ({"resources": {"requests": {"cpu": "2"}}}, True),
+        ({"resources": {"requests": {"cpu": "1", "example.com/gpu": 1}}}, True),
+        ({"resources": {"requests": {"cpu": "1"}, "claims": [{"name": "gpu"}]}}, True),
         ({"ports": [{"containerPort": 1, "hostPort": 1}]}, True),
     ],
 )
-def test_another_image_needs_no_other_quota(changed, anew):
+def test_what_takes_the_same_quota_on_the_same_nodes_needs_no_other(changed, anew):
     spec = {"containers": [{"name": "dask", "image": "dask:1", "resources": {"requests": {"cpu": "1"}}}]}
     other = {"containers": [{**spec["containers"][0], **changed}]}
     assert (pod_set("worker", 1, spec).revision != pod_set("worker", 1, other).revision) is anew
+
+
+def test_ports_of_the_node_are_stated_and_no_others():
+    spec = {"containers": [{"name": "dask", "image": "dask:1", "ports": [{"containerPort": 1}]}]}
+    assert "ports" not in pod_set("worker", 1, spec).template["containers"][0]
+    assert pod_set("worker", 1, {**spec, "hostNetwork": True}).template["containers"][0]["ports"]
 
 
 def at(seconds: float, *, created: float = 0.0, **types: bool) -> Workload:
@@ -479,6 +491,29 @@ def test_no_more_wait_in_the_queue_than_is_good_for_it():
     assert asked(*found) == 40
     assert asked(*found, surplus(g, 20)) == 39
     assert asked(*found, surplus(g, 20, QuotaReserved=False)) == 9
+    off = [msgspec.structs.replace(surplus(g, n, QuotaReserved=False), active=False) for n in range(FEWEST_PENDING)]
+    assert asked(*off) == 4 * FEWEST_PENDING, "those that Kueue, or somebody, has given up are not in line"
+
+
+def test_who_waits_in_another_queue_or_with_another_priority_is_asked_for_anew():
+    g = group(replicas=3)
+    admitted, waits, off = surplus(g, 0, **ADMITTED), surplus(g, 1, QuotaReserved=False), surplus(g, 2)
+    pods = worker_pod(g, 0, workload=admitted.name)
+    q = quota(g, 0, admitted, waits, msgspec.structs.replace(off, active=False))
+
+    def deleted_with(priority: Priority, **fields: Any) -> list[str]:
+        queue = msgspec.structs.replace(q, priority=priority, **fields)
+        return deleted(plan_worker_group(observed_group(g, pods, queue=queue), NOW))
+
+    assert deleted_with(Priority(-1)) == []
+    for priority in (Priority(9, "high"), Priority(-1, "low"), Priority(9)):
+        assert deleted_with(priority) == [waits.name]
+    assert deleted_with(Priority(), problem=Problem(Reason.QUEUE_UNAVAILABLE, "no such class")) == []
+    assert deleted_with(Priority(-1), base=msgspec.structs.replace(q.base, queue="other")) == [waits.name]
+
+
+def test_surplus_of_a_base_with_the_lowest_priority_that_there_is_has_one_that_can_be_written():
+    assert below(workload(stored(base_workload(cluster(), QUEUE, Priority(-(2**31)))))) == Priority(-(2**31))
 
 
 def evicted_one(**fields: Any) -> tuple[ObservedGroup, str]:
@@ -637,6 +672,7 @@ class World:
     st.integers(0, 2),
     st.lists(st.tuples(st.sampled_from(["admit", "evict", "kubelet", "step", "crash", "scale"]), st.integers(0, 5))),
 )
+@example(2, 1, [("evict", 0), ("admit", 0), ("scale", 0), ("crash", 1), ("scale", 1), ("step", 0)])
 def test_quota_is_never_exceeded_and_all_that_is_wanted_runs_in_the_end(wanted, guaranteed, happens):
     world = World(wanted, guaranteed)
     for what, number in happens:
@@ -662,7 +698,8 @@ def test_quota_is_never_exceeded_and_all_that_is_wanted_runs_in_the_end(wanted, 
         if not world.step():
             break
     assert len(world.pods) == wanted
-    assert len(world.workloads) == max(0, wanted - guaranteed)
+    # A worker that began while one of the base was still going keeps its own quota; nobody's quota is kept.
+    assert set(world.workloads) == {pod.workload for pod in world.pods.values()} - {BASE}
 
 
 # --- from caches ------------------------------------------------------------------------------------------------------
@@ -759,11 +796,34 @@ def test_a_jobs_quota_is_not_given_back_while_its_cluster_is_made_or_its_pods_en
     assert snapshot(caches, j).queued.running == 1, "its Deployment may be under way"
 
 
+def test_a_base_is_ready_without_a_group_that_its_user_has_taken_away(monkeypatch):
+    """Kueue would evict the whole cluster: it reads of a base that has not recovered."""
+    monkeypatch.setattr(Caches, "scheduler_pods", lambda _caches, of: (scheduler_pod(of.name),))
+    gpu = WorkerGroup(name="gpu", spec=pod_spec("worker"), replicas=1)
+    before, after = (in_queue(cluster(replicas=1, worker_groups=groups)) for groups in ([gpu], None))
+    base = stored(base_workload(before, QUEUE, Priority()), **ADMITTED)
+    worker = built_worker(group(replicas=1), 0, "x")
+    worker["metadata"] |= {"uid": "w", "resourceVersion": "1", "namespace": before.namespace}
+    worker["metadata"]["annotations"] = {Annotation.WORKLOAD: base["metadata"]["name"]}
+    worker["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    seen = caches_with(base, manifest_of(group(replicas=1)), worker)
+    assert not snapshot(seen, before).queued.ready, "a group that is to come"
+    assert snapshot(seen, after).queued.ready
+
+
 def test_what_names_no_queue_is_nothing_to_kueue():
     c, g = cluster(), group()
     caches = caches_with(manifest_of(c), manifest_of(g))
     assert snapshot(caches, c).queued is None
     assert snapshot(caches, g).queue is None
+
+
+def test_what_waits_keeps_its_place_when_its_priority_class_is_gone():
+    c = of(cluster(), labels={Label.QUEUE: QUEUE, Label.PRIORITY_CLASS: "high"})
+    waiting = caches_with(manifest_of(c), stored(base_workload(c, QUEUE, Priority(9, "high")), QuotaReserved=False))
+    assert base_actions(snapshot(waiting, c).queued, NOW)[0] == []
+    nothing = caches_with(manifest_of(c))
+    assert base_actions(snapshot(nothing, c).queued, NOW)[0] == [], "nothing is asked for with a priority of nobody's"
 
 
 def test_surplus_workers_rank_below_the_base_or_by_their_own_class():

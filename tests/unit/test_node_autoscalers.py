@@ -12,7 +12,7 @@ from tests.support.drainability import SAFE_TO_EVICT, verdicts
 from tests.support.states import NOW, cluster, group, observed_cluster, observed_group, scheduler_pod
 from tests.support.states import worker_pod as live_worker
 
-from dask_constructs import DaskCronJob, DaskJob, DaskOperator
+from dask_constructs import DaskActivator, DaskCronJob, DaskJob, DaskOperator
 from dask_controller.core.actions import Patch
 from dask_controller.core.cluster import plan_cluster
 from dask_controller.core.worker_group import plan_worker_group
@@ -81,6 +81,7 @@ def of_installation() -> dict[str, tuple[Manifest, list[Manifest]]]:
     """The Pods of an operator, and of a schedule."""
     c = chart("team")
     DaskOperator(c, "operator")
+    DaskActivator(c, "activator")
     DaskCronJob(c, "nightly", name="nightly", image=IMAGE, command=["true"], schedule="@daily")
     return pods_of(synth(c))
 
@@ -93,6 +94,7 @@ VERDICTS: Mapping[str, dict[str, str]] = {
     "job-runner": {"NotSafeToEvict": "blocked: NotSafeToEvictAnnotation", "LocalStorage": STORED},
     "job-starter": {},
     "operator": {},
+    "activator": {},
 }
 
 

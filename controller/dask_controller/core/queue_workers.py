@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
-from itertools import count, repeat
+from itertools import count, islice, repeat
 
 from msgspec import Struct
 
+from dask_crds import names
 from dask_crds.model import DaskWorkerGroup
 from dask_crds.names import Label
 from dask_resources.queue import WORKER, Placement, Priority, pod_set, surplus_workload
@@ -97,17 +98,30 @@ def below(base: Workload) -> Priority:
     Of what has the same priority Kueue preempts what was admitted last, in whole seconds, and base and surplus are
     often admitted in one second. So the base ranks higher, else all would go where two workers had sufficed.
     """
-    return Priority(base.priority - 1)
+    return Priority(max(base.priority - 1, -(2**31)))
 
 
-def is_current(of: Workload, group: DaskWorkerGroup) -> bool:
-    """Whether a surplus Workload was made of what the template says now, as far as that matters to quota."""
-    return of.revisions.get(WORKER) == pod_set(WORKER, 1, group.spec.worker.spec).revision
+def revision_of(group: DaskWorkerGroup) -> str:
+    """Hash of what the template says now, as far as that matters to quota; taken once for hundreds of Workloads."""
+    return pod_set(WORKER, 1, group.spec.worker.spec).revision
+
+
+def is_current(of: Workload, revision: str) -> bool:
+    """Whether a surplus Workload was made of the template with that hash."""
+    return of.revisions.get(WORKER) == revision
+
+
+def _waits_elsewhere(of: Workload, queue: GroupQueue) -> bool:
+    """Whether a Workload that is in line has another place there than it would be given now."""
+    if queue.base is None or queue.problem is not None or not of.is_pending:
+        return False
+    wanted = queue.base.queue, queue.priority.value, queue.priority.class_name
+    return (of.queue, of.priority, of.priority_class) != wanted
 
 
 def _most_pending(useful: Sequence[Workload]) -> int:
-    """How many more may be asked for now."""
-    admitted, waiting = sum(w.is_admitted for w in useful), [w for w in useful if not w.is_admitted]
+    """How many more may be asked for now. One that is not active is not in line, and may stay so for ever."""
+    admitted, waiting = sum(w.is_admitted for w in useful), [w for w in useful if w.active and not w.is_admitted]
     scarce = any(w.condition("QuotaReserved").get("status") == "False" for w in waiting)
     return max(FEWEST_PENDING, admitted // 2) * (1 if scarce else 4) - len(waiting)
 
@@ -147,8 +161,9 @@ def surplus_actions(
         return
     used = {p.workload for p in pods if not p.is_finished} | about_to_be_used
     ready = {p.workload for p in pods if p.ready and not p.deleting}
-    of_use = (w for w in there if is_current(w, group) or w.name in to_stay)
-    useful = [w for w in of_use if not w.is_finished]
+    revision = revision_of(group)
+    of_use = (w for w in there if is_current(w, revision) or w.name in to_stay)
+    useful = [w for w in of_use if not (w.is_finished or _waits_elsewhere(w, queue))]
     lost = {w.name for w in there} - {w.name for w in useful}
     yield from (Delete.of(w) for w in there if w.name in lost and w.name not in used)
     beyond = max(0, wanted - queue.guaranteed)
@@ -171,6 +186,6 @@ def _asked_for(
     elif missing and queue.base is not None and queue.problem is None:
         most = _most_pending(useful)
         taken = {w.name for w in queue.surplus}
-        made = (surplus_workload(group, n, queue.base.queue, queue.priority) for n in count())
-        free = (manifest for manifest in made if manifest["metadata"]["name"] not in taken)
-        yield from (Apply(next(free), new=True) for _ in range(min(missing, max(0, most))))
+        numbers = (n for n in count() if names.surplus_workload(group.name, n) not in taken)
+        for number in islice(numbers, min(missing, max(0, most))):
+            yield Apply(surplus_workload(group, number, queue.base.queue, queue.priority), new=True)

@@ -15,7 +15,7 @@ from dask_resources.worker_groups import stated_groups
 from ..core.ownership import annotation, owner_uid
 from ..core.pod import Pod, Problem
 from ..core.queue import Queued, has_ended, runner_may_come, scheduler_may_come
-from ..core.queue_workers import Grant, GroupQueue, below, is_current, priority_name
+from ..core.queue_workers import Grant, GroupQueue, below, is_current, priority_name, revision_of
 from ..core.queue_workload import Workload, placement
 from ..core.worker_group import alive
 from .caches import Caches, Key
@@ -47,6 +47,7 @@ def group_queue(caches: Caches, group: DaskWorkerGroup, queued: Queued | None) -
     if queued is None or not queued.name:
         return GroupQueue(surplus=surplus, left=True) if surplus else None
     base, grants, holding, problem = queued.base, dict[str, Grant](), dict[str, int](), queued.conflict
+    revision = revision_of(group) if surplus else ""
     if base is not None and base.is_admitted and group.name in base.assigned:
         holding[base.name] = base.assigned[group.name].count
         grants[base.name] = Grant(holding[base.name], queued.placements.get(group.name, Placement()))
@@ -56,7 +57,7 @@ def group_queue(caches: Caches, group: DaskWorkerGroup, queued: Queued | None) -
             where = placement(each, WORKER, caches.queues.flavors, group.spec.worker.spec)
             if isinstance(where, Problem):
                 problem = problem or where
-            elif is_current(each, group):
+            elif is_current(each, revision):
                 grants[each.name] = Grant(1, where)
     priority = caches.queues.priority(priority_name(group), below(base) if base is not None else Priority())
     if isinstance(priority, Problem):
@@ -85,10 +86,8 @@ def _queued(
     found = caches.queues.of(of.namespace, of.uid)
     if not name and not found:
         return None
-    class_name = (of.metadata.get("labels") or {}).get(Label.PRIORITY_CLASS) or ""
-    priority = caches.queues.priority(class_name, Priority())
-    problem = priority if isinstance(priority, Problem) else None
-    wanted = base_workload(of, name, priority if isinstance(priority, Priority) else Priority(0, class_name))
+    priority, problem = _priority(caches, of, found)
+    wanted = base_workload(of, name, priority)
     if len(wanted["spec"]["podSets"]) > MOST_GROUPS + 2:
         text = f"at most {MOST_GROUPS} groups may have guaranteed workers: set `guaranteed: 0` in the others"
         problem = Problem(Reason.INVALID, text)
@@ -116,6 +115,17 @@ def _queued(
         position=caches.queues.positions.of(base) if base is not None else None,
         ready=cluster is not None and base is not None and _is_ready(caches, cluster, base),
     )
+
+
+def _priority(
+    caches: Caches, of: DaskCluster | DaskJob, found: tuple[Workload, ...]
+) -> tuple[Priority, Problem | None]:
+    """Of the base; where its class is gone, or not there yet, what was asked for already stays in line."""
+    class_name = (of.metadata.get("labels") or {}).get(Label.PRIORITY_CLASS) or ""
+    priority = caches.queues.priority(class_name, Priority())
+    if isinstance(priority, Priority):
+        return priority, None
+    return Priority(next((w.priority for w in found if w.priority_class == class_name), 0), class_name), priority
 
 
 def _placements(
@@ -168,12 +178,13 @@ def pods_of_job(caches: Caches, job: DaskJob, runner: Mapping[str, Any] | None) 
 
 
 def _is_ready(caches: Caches, cluster: DaskCluster, base: Workload) -> bool:
-    """Whether the scheduler is ready, and of each group as many as are guaranteed and wanted."""
+    """Whether the scheduler is ready, and of each group that is stated as many as are guaranteed and wanted."""
     groups = {group.name: group for group in caches.groups_of(cluster.namespace, cluster.name)}
+    stated = _templates(cluster.spec, cluster.name)
 
     def enough(name: str) -> bool:
         if (group := groups.get(name)) is None:
-            return False
+            return name not in stated
         ready = sum(p.ready and not p.deleting and p.workload == base.name for p in caches.workers_of(group))
         wanted = group.status.desired_replicas
         return ready >= min(base.counts[name], group.spec.worker.size if wanted is None else wanted)
