@@ -58,7 +58,7 @@ def manifest(
 
 async def make(
     access: Access, template: str, name: str, *, workers: int | None, keep: bool, note: Callable[[str], None]
-) -> None:
+) -> str:
     """Make a cluster.
 
     Args:
@@ -68,6 +68,9 @@ async def make(
         workers: see `manifest`.
         keep: whether it outlives the Pod that we run in.
         note: where words go that are worth keeping.
+
+    Returns:
+        Its uid.
 
     Raises:
         NoSuchCluster: there is no such template.
@@ -80,7 +83,8 @@ async def make(
         after = found["spec"].get("noClientTimeout")
         ends = f"{after} s after its last client has left" if after else "when it is deleted"
         note(f"{name}: it belongs to no Pod, as we run in none of {access.namespace}; left behind it ends {ends}")
-    await access.create("DaskCluster", manifest(found, name, user=await access.user(), workers=workers, pod=pod))
+    wanted = manifest(found, name, user=await access.user(), workers=workers, pod=pod)
+    return str((await access.create("DaskCluster", wanted))["metadata"]["uid"])
 
 
 async def _own_pod(access: Access) -> dict[str, Any] | None:
