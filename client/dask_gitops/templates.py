@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dask_crds import names
+from dask_crds.inheritance import repeated
 from dask_crds.names import Annotation, Label
 
 from .access import Access
@@ -41,14 +42,15 @@ def manifest(
         workers: so many, unless the template lets them follow the load; ``None``: as many as it states.
         pod: with which the cluster goes.
     """
-    of = template["metadata"]["name"]
+    said = template["metadata"]
+    of = said["name"]
     spec = {**template["spec"], "suspend": False}
     if workers is not None and not spec.get("autoscaler"):
         spec["worker"] = {**spec["worker"], "replicas": workers}
     metadata: dict[str, Any] = {
         "name": name,
-        "labels": {Label.MADE_FROM: of},
-        "annotations": {Annotation.OWNER: user},
+        "labels": {**repeated(said.get("labels")), Label.MADE_FROM: of},
+        "annotations": {**repeated(said.get("annotations")), Annotation.OWNER: user},
     }
     if pod is not None:
         owner = {"apiVersion": "v1", "kind": "Pod", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
