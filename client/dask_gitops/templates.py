@@ -25,7 +25,7 @@ def name_of(name: str | None, template: str | None) -> str:
     Raises:
         ValueError: both are given, or neither.
     """
-    if (name is None) == (template is None):
+    if bool(name) == bool(template):
         raise ValueError("either the name of a cluster, or template= to make one from")
     return name or f"{template}-{''.join(secrets.choice(_LETTERS) for _ in range(_SUFFIX))}"
 

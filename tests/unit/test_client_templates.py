@@ -71,6 +71,6 @@ def test_a_name_is_given_or_made_up() -> None:
     names = {templates.name_of(None, "small") for _ in range(100)}
     assert len(names) == 100
     assert all(len(name) == len("small-abcde") and name.startswith("small-") for name in names)
-    for both in (("a", "b"), (None, None)):
+    for both in (("a", "b"), (None, None), ("", None), ("", "")):
         with pytest.raises(ValueError, match="either the name"):
             templates.name_of(*both)
