@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import pytest
 from click.testing import CliRunner, Result
@@ -146,7 +147,7 @@ def test_a_pipe_that_is_closed_is_no_fault_of_kubernetes(
         pods = [{"metadata": {"name": name}} for name in "ab"]
         await logs.show(Access(Api("one", "two"), "lab"), pods, asked)
 
-    monkeypatch.setattr(logs.click, "echo", closed)
+    monkeypatch.setattr(click, "echo", closed)
     monkeypatch.setattr(commands, "show_logs", show_logs)
     with pytest.raises(BrokenPipeError):
         cli._do("show_logs")
