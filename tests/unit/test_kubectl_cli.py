@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from dask_gitops.access import Access
 from dask_gitops.errors import NoSuchObject, Unreachable
-from dask_gitops.kubectl import cli, commands, logs
+from dask_gitops.kubectl import cli, commands, connections, logs
 from dask_gitops.kubectl.cli import kubectl_dask
 from dask_gitops.kubectl.reading import UnknownKind, chosen, parted
 from dask_gitops.kubectl.seen import Seen
@@ -165,3 +165,9 @@ def test_an_empty_name_is_nobodys(name: str) -> None:
     """A variable that is not set: it was asked for all of a kind, and changed none in words of Kubernetes."""
     with pytest.raises(UnknownKind, match="the name is missing"):
         parted(name, "DaskJob", "DaskCluster")
+
+
+@pytest.mark.parametrize(("script", "status"), [("exit 3", 3), ("kill -9 $$", 137)])
+async def test_a_command_that_is_connected_ends_with_its_own_status(script: str, status: int) -> None:
+    """Out of memory, say, was 247, which no shell and no pipeline knows."""
+    assert await connections._run(["sh", "-c", script], {}) == status
