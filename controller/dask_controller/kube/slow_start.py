@@ -27,7 +27,9 @@ class SlowStart:
     def went(self, whose: str, size: int, *, well: bool) -> int:
         """Size of the next batch after one of ``size``; after one that failed it starts anew."""
         now = _now()
-        self._reached = {key: reached for key, reached in self._reached.items() if key != whose and reached[1] > now}
+        self._reached.pop(whose, None)
+        while self._reached and next(iter(self._reached.values()))[1] <= now:  # they are in the order of their time
+            del self._reached[next(iter(self._reached))]
         if not well:
             return 1
         larger = min(2 * size, LARGEST)

@@ -45,7 +45,7 @@ COLUMNS = ("seconds", "workers", "processing", "waiting", "done", "memory")
 _logger = logging.getLogger("distributed.dask_gitops")
 
 
-class Place(NamedTuple):
+class Destination(NamedTuple):
     """Where the record goes, as the operator tells."""
 
     root: str  #: of the volume, or URL of the object store
@@ -64,8 +64,8 @@ class Place(NamedTuple):
 class History:
     """Keeps the record of a scheduler."""
 
-    def __init__(self, scheduler: Any, place: Place, status: Status, work: Work) -> None:
-        self._scheduler, self._place, self._status, self._work = scheduler, place, status, work
+    def __init__(self, scheduler: Any, destination: Destination, status: Status, work: Work) -> None:
+        self._scheduler, self._destination, self._status, self._work = scheduler, destination, status, work
         self._began = time.time()
         self._life = records.name_of(self._began, scheduler.id)
         self._store: records.Store | None = None
@@ -93,11 +93,11 @@ class History:
         if not told:
             return None
         try:
-            place = Place(**json.loads(told))
+            destination = Destination(**json.loads(told))
         except (ValueError, TypeError) as error:
             _logger.error("dask-gitops: %s: %s", VARIABLE, error)
             return None
-        return cls(scheduler, place, status, work)
+        return cls(scheduler, destination, status, work)
 
     def place(self) -> dict[str, str]:
         """Where the record is within its volume, empty before there is any; and why it could not be written last.
@@ -106,7 +106,7 @@ class History:
         """
         if not self._path and self._has_worked and not self._is_writing:
             self._write()
-        planned = f"{self._place.within}/{self._life}" if self._has_worked else ""
+        planned = f"{self._destination.within}/{self._life}" if self._has_worked else ""
         return {"path": self._path or planned, "problem": self._problem}
 
     def note_failures(self, told: str) -> dict[str, str]:
@@ -199,7 +199,7 @@ class History:
         scheduler = self._scheduler
         return {
             "schema": records.SCHEMA,
-            **{name: getattr(self._place, name) for name in ("namespace", "name", "run")},
+            **{name: getattr(self._destination, name) for name in ("namespace", "name", "run")},
             "scheduler": scheduler.id,
             "pod": self._pod,
             "began": records.written_time(self._began),
@@ -277,7 +277,7 @@ class History:
     def _opened(self) -> records.Store:
         """The store; to open it may take a library that takes a second to import, or that is not there."""
         if self._store is None:
-            to = self._place
+            to = self._destination
             self._store = records.Store(place(to.root, to.path), to.namespace, to.name, to.keep)
         return self._store
 
@@ -285,7 +285,7 @@ class History:
         """Do it in a thread that keeps nothing waiting, not even the end of the process."""
         if self._is_writing:
             if time.monotonic() - self._writing_since >= ANSWER_SECONDS:
-                self._problem = f"the {what(self._place.root)} does not answer"
+                self._problem = f"the {what(self._destination.root)} does not answer"
             return
 
         def attempt() -> None:
@@ -298,7 +298,7 @@ class History:
             else:
                 self._problem = ""
                 if written:
-                    self._path = f"{self._place.within}/{written}"
+                    self._path = f"{self._destination.within}/{written}"
 
         self._writing_since = time.monotonic()
         self._thread = threading.Thread(target=attempt, name="dask-gitops-history", daemon=True)
