@@ -387,14 +387,28 @@ def test_the_notebooks_of_a_tenant_wake_clusters_and_change_nothing_else(control
 def test_the_activator_wakes_clusters_and_changes_nothing_else(actors: Actors) -> None:
     c = chart()
     DaskActivator(c, "activator")
-    kinds = ("ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+    kinds = (
+        "DaskCluster",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    )
     user, told = "system:serviceaccount:dask-operator:dask-activator", "the activator may resume clusters"
+    elsewhere = ("-n", "default")  # where no template's policies are
+    DaskCluster(c, "git", name="dozing", namespace="default", image=IMAGE)
     read = granted(user, [rbac.Permission("DaskCluster", "get", "")])  # as kubectl does before it patches
+    for each in read:
+        each["metadata"]["namespace"] = "default"
     manifests = yaml.safe_dump_all([*read, *(m for m in synth(c) if m["kind"] in kinds)])
     actors.plane.kubectl("apply", "-f", "-", input=manifests)
+
+    def said(change: dict[str, Any]) -> str:
+        return actors.patches(user, "daskcluster/dozing", change, *elsewhere)
+
     absent = {"apiVersion": "v1", "kind": "Pod", "name": "absent", "uid": "a"}
     try:
-        eventually(lambda: told in actors.patches(user, "daskcluster/of-git", {"spec": {"suspend": True}}), seconds=60)
+        eventually(lambda: told in said({"spec": {"suspend": True}}), seconds=60)
         for change in (
             {"spec": {"workerGroups": [{"name": "more", "spec": template()["spec"]["worker"]["spec"]}]}},
             {"spec": {"idleTimeout": 0}},
@@ -402,8 +416,8 @@ def test_the_activator_wakes_clusters_and_changes_nothing_else(actors: Actors) -
             {"metadata": {"ownerReferences": [absent]}},
             {"metadata": {"finalizers": ["example.com/stay"]}},
         ):
-            assert told in actors.patches(user, "daskcluster/of-git", change)
-        assert actors.patches(user, "daskcluster/of-git", {"spec": {"suspend": False}}) == ""
+            assert told in said(change)
+        assert said({"spec": {"suspend": False}}) == ""
     finally:
         actors.plane.kubectl("delete", "-f", "-", input=manifests)
 
