@@ -144,6 +144,10 @@ CASES = [
         {f'dask_cluster_condition{{{CLUSTER}, condition="Ready", status="True", reason="Suspended"}}': "1x40"},
         30,
     ),
+    Case("it waits in a queue", {NOT_READY % "Queued": "1x40"}, 30),
+    Case("somebody more important has its quota", {NOT_READY % "QuotaRevoked": "1x40"}, 30),
+    Case("it waits in line for others to end", {NOT_READY % "LimitReached": "1x40"}, 30),
+    Case("it waited long, and starts", {NOT_READY % "Queued": "1x20 _x20", NOT_READY % "Progressing": "_x21 1x20"}, 30),
     Case(
         "workers are awaited, and so the cluster is not ready",
         {
@@ -158,6 +162,8 @@ CASES = [
     Case("the scheduler is replaced", {f"{REPLACED}{{{CLUSTER}}}": "0x10 1x50"}, 15, LOST),
     Case("it is told of a cluster for the first time", {f"{REPLACED}{{{CLUSTER}}}": "_x10 1x50"}, 15, LOST),
     Case("its container restarts", {f"{RESTARTED}{{{CLUSTER}}}": "0x10 1x50"}, 15, LOST),
+    Case("that of a young cluster restarts", {f"{RESTARTED}{{{CLUSTER}}}": "_x10 0x3 1x50"}, 15, LOST),
+    Case("one is told of for the first time that restarted long ago", {f"{RESTARTED}{{{CLUSTER}}}": "_x10 3x50"}, 15),
     Case("that was long ago", {f"{RESTARTED}{{{CLUSTER}}}": "0x10 1x50", f"{REPLACED}{{{CLUSTER}}}": "0x10 1x50"}, 40),
     Case(
         "another replica leads, whose counter begins anew",
@@ -218,12 +224,24 @@ CASES = [
         fires("DaskJobWaits", "The runner of job team/j does not start.", **OF_JOB),
     ),
     Case(
-        "it is suspended by its manifest, or a queue",
+        "it is suspended",
         {
             f'dask_job_status{{{JOB}, status="JobCreated"}}': "1x60",
             f'dask_job_condition{{{JOB}, condition="Suspended", status="True", reason="Suspended"}}': "1x60",
         },
         45,
+    ),
+    *(
+        Case(
+            f"it waits for its turn: {reason}",
+            {
+                f'dask_job_status{{{JOB}, status="JobCreated"}}': "1x60",
+                f'dask_job_condition{{{JOB}, condition="Suspended", status="False", reason="NotSuspended"}}': "1x60",
+                f'dask_job_condition{{{JOB}, condition="Ready", status="False", reason="{reason}"}}': "1x60",
+            },
+            45,
+        )
+        for reason in ("Queued", "QuotaRevoked", "LimitReached")
     ),
     Case(
         "a job stands still",

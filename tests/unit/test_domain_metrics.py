@@ -17,7 +17,7 @@ from tests.support.states import NOW, autoscaler, cluster, group, job
 from dask_controller.core.time import format_time
 from dask_controller.shell.caches import Caches, Key
 from dask_controller.shell.departed import Departed
-from dask_controller.shell.domain_metrics import DomainMetrics
+from dask_controller.shell.domain_metrics import OWNER_SECONDS, DomainMetrics
 from dask_crds import names
 from dask_crds.metrics import METRICS, OTHER_REASON
 from dask_crds.model import (
@@ -123,6 +123,37 @@ def test_what_a_jobs_cluster_uses_is_the_jobs_owners(site: Site) -> None:
     site.put(pod_of(0))
     assert site.shown("dask_cluster_info") == {"team simple ann": 1}
     assert [*site.shown("dask_usage_cpu_seconds_total")] == ["team simple worker simple-default ann"]
+
+
+def test_what_is_used_is_nobodys_before_it_is_known_whose_it_is(site: Site) -> None:
+    """A total that is shown for a moment without its owner would count twice: such moments add up by `increase`."""
+    j = job("simple")
+    j.metadata["labels"] = {Label.OWNER: "ann"}
+    owner = {"apiVersion": names.API_VERSION, "kind": "DaskJob", "name": "simple", "uid": j.uid, "controller": True}
+    accounted = Usage(cpu_seconds=1000.0, memory_gib_seconds=10.0, until=SINCE)
+    status = {"status": dump_status(DaskClusterStatus(usage=accounted))}
+    site.put(dump(group()))
+    site.put(pod_of(0))
+    site.put({**dump(cluster()), **status}, metadata={"ownerReferences": [owner]})
+    assert site.shown("dask_usage_cpu_seconds_total") == {}, "nobody has told of the job yet"
+    site.reported(j, DaskJobStatus())
+    shown = site.shown("dask_usage_cpu_seconds_total")
+    assert [*shown] == ["team simple scheduler simple ann", "team simple worker simple-default ann"]
+    site.metrics.gone(Key("DaskJob", "team", "simple"))
+    assert site.shown("dask_usage_cpu_seconds_total") == shown, "what it leaves is still its owner's"
+    site.remove("DaskCluster", "simple")
+    assert [*site.shown("dask_usage_cpu_seconds_total")] == ["team simple worker simple-default ann"]
+
+
+def test_what_no_job_answers_for_is_shown_all_the_same_after_a_while(site: Site) -> None:
+    """Else whoever names a job as the owner of a cluster would have it for nothing."""
+    owner = {"apiVersion": names.API_VERSION, "kind": "DaskJob", "name": "other", "uid": "o", "controller": True}
+    site.put(dump(cluster()), metadata={"ownerReferences": [owner]})
+    site.put(dump(group()))
+    site.put(pod_of(0))
+    assert site.shown("dask_usage_cpu_seconds_total") == {}
+    site.now += OWNER_SECONDS
+    assert [*site.shown("dask_usage_cpu_seconds_total")] == ["team simple worker simple-default "]
 
 
 def dump_status(status: Any) -> Any:

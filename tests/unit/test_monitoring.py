@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from dask_constructs.monitoring.scraping import OF_DASK
 from dask_controller.kube.metrics import Metrics
 from dask_crds.metrics import METRICS
 from dask_crds.model import parse
+from dask_crds.names import Label
 from dask_resources.scheduler import scheduler_deployment
 from dask_resources.worker import worker_pod
 
@@ -260,6 +262,16 @@ def test_each_runbook_says_how_urgent_it_is_and_what_to_do() -> None:
         name, text = part.split("\n", 1)
         assert text.strip().startswith(f"*{ALERTS[name].severity}.* ")
         assert "\n$ kubectl " in text or "\n- " in text, name
+
+
+def test_an_owner_is_not_looked_for_by_a_selector_which_finds_no_annotation() -> None:
+    (text,) = re.findall(
+        r"^## DaskOwnerAboveBudget$(.*?)^## ", (DOCS / "runbooks.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    asked = shlex.split(re.findall(r"^\$ (.*)$", text, re.MULTILINE)[0])
+    assert "-l" not in asked
+    key = Label.OWNER.replace(".", r"\.")
+    assert {f".metadata.annotations.{key}", f".metadata.labels.{key}"} <= set(re.split("[:,]", asked[-1]))
 
 
 def test_the_page_lists_the_alerts_as_they_are() -> None:

@@ -110,6 +110,21 @@ def test_the_end_adds_up_to_the_wall_time():
     assert run.status.time_spent == spent, "a terminal status stands"
 
 
+@pytest.mark.parametrize("told", [{}, {"progress": Progress(10, 9, 2), "work": Work(2.0, 0.0, 0.0)}])
+def test_an_end_before_the_last_look_is_where_the_account_ends(told):
+    """By another clock than the operator's, which may be ahead."""
+    run = through_to_running(asked_for())
+    run.answers = answers_of(**told)
+    run.step(NOW + 45)
+    looked = parse_time(run.status.time_spent.until)
+    run.pods = (runner_pod(**staged(12, 13, 13, 16), finished=looked - 7, phase="Succeeded"),)
+    run.is_told({"type": "Complete", "lastTransitionTime": format_time(looked - 5)})
+    run.step(NOW + 50)
+    spent = run.status.time_spent
+    assert spent.until == run.status.end_time == format_time(looked - 5)
+    assert_adds_up(spent)
+
+
 def test_a_scheduler_cannot_make_time_up():
     run = through_to_running(asked_for())
     run.answers = answers_of(progress=Progress(10, 5, 2), work=Work(1e9, 1e9, 1e9))

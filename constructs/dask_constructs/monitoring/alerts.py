@@ -7,6 +7,8 @@ from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta
 
+from dask_crds.reasons import Reason
+
 from ..keywords import Options
 from ..values import Seconds
 from .rules import ERRORS, OPERATOR, TASKS, WORKERS, Alert, has_happened, on_operator, recordings, span
@@ -22,7 +24,7 @@ class AlertThresholds(TypedDict, total=False):
     workers_pending: Seconds | None
     """How long workers may be awaited: the time that new nodes take, and images (default 15 minutes)."""
     job_waits: Seconds | None
-    """How long a job may wait until its runner runs (default 30 minutes)."""
+    """How long a job may wait until its runner runs, its turn in a queue apart (default 30 minutes)."""
     job_stands_still: Seconds | None
     """How long a job with tasks to do may finish none: longer than your longest task (default 1 hour)."""
     event_loop_seconds: Positive | None
@@ -58,6 +60,8 @@ def alerts_of(namespace: str, thresholds: Options) -> dict[str, list[Alert]]:
     }
 
 
+#: Reasons of what waits for its turn, for as long as that takes: a queue is no fault.
+_IN_LINE = "|".join((Reason.QUEUED, Reason.QUOTA_REVOKED, Reason.LIMIT_REACHED))
 _CLUSTER = "{{ $labels.namespace }}/{{ $labels.cluster }}"
 _GROUP = "{{ $labels.namespace }}/{{ $labels.workergroup }}"
 _JOB = "{{ $labels.namespace }}/{{ $labels.job }}"
@@ -108,7 +112,8 @@ def _of_clusters(thresholds: Options) -> Iterator[Alert]:
     awaited = f'{WORKERS}{{state="pending"}} > 0'
     yield Alert(
         "DaskClusterNotReady",
-        'max by (namespace, cluster) (dask_cluster_condition{condition="Ready", status!="True"}) == 1 '
+        "max by (namespace, cluster) "
+        f'(dask_cluster_condition{{condition="Ready", status!="True", reason!~"{_IN_LINE}"}}) == 1 '
         f"unless on (namespace, cluster) {awaited}",
         thresholds.get("cluster_not_ready", 900),
         "warning",
@@ -127,7 +132,7 @@ def _of_clusters(thresholds: Options) -> Iterator[Alert]:
         "DaskSchedulerLost",
         f"{has_happened('dask_cluster_scheduler_replacements_total', 'namespace, cluster')} or "
         "max by (namespace, cluster) (dask_cluster_scheduler_restarts)"
-        " > max by (namespace, cluster) (dask_cluster_scheduler_restarts offset 15m)",
+        " > min by (namespace, cluster) (min_over_time(dask_cluster_scheduler_restarts[15m]))",
         0,
         "warning",
         f"Cluster {_CLUSTER} has lost its scheduler.",
@@ -167,7 +172,8 @@ def _of_jobs(thresholds: Options) -> Iterator[Alert]:
     yield Alert(
         "DaskJobWaits",
         'max by (namespace, job) (dask_job_status{status=~"JobCreated|ClusterCreated"}) == 1 '
-        'unless on (namespace, job) dask_job_condition{condition="Suspended", status="True"} == 1',
+        'unless on (namespace, job) (dask_job_condition{condition="Suspended", status="True"} == 1 '
+        f'or dask_job_condition{{condition="Ready", status!="True", reason=~"{_IN_LINE}"}} == 1)',
         thresholds.get("job_waits", 1800),
         "warning",
         f"The runner of job {_JOB} does not start.",

@@ -49,12 +49,24 @@ def time_spent(run: Run, *, wanted: bool, end: Time | None = None) -> TimeSpent:
     told = _told(run)
     if told is not None:
         _split(spent, told)
+    if end is not None and int(end) < until:
+        until -= _taken_back(spent, until - int(end), before.state or "queued")
     return TimeSpent(
         since=before.since,
         until=format_time(until),
         state=None if end is not None else present,  # type: ignore[arg-type]
         **spent,
     )
+
+
+def _taken_back(spent: dict[str, int], seconds: int, part: str) -> int:
+    """Take off what was counted beyond the end, as the clock that tells of it is behind; returns how much there was."""
+    left, parts = seconds, [name for name in spent if not name.startswith("told_")]
+    for name in (_FIELDS[part], "idle", "computing", *reversed(parts)):
+        taken = min(left, spent[name])
+        spent[name] -= taken
+        left -= taken
+    return seconds - left
 
 
 def _opened(run: Run) -> TimeSpent:

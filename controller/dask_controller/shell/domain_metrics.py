@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from prometheus_client import Histogram
@@ -34,6 +34,9 @@ from .caches import Caches, Key
 from .witness import Witness
 
 logger = logging.getLogger(__name__)
+
+#: How long the owner of a job's cluster may be awaited after a start: until then all jobs have been looked at.
+OWNER_SECONDS = 600.0
 
 #: The kind that a counter is about, by the label with its name; the first that is there.
 _KINDS = {"workergroup": "DaskWorkerGroup", "autoscaler": "DaskAutoscaler", "cluster": "DaskCluster"}
@@ -70,6 +73,8 @@ class DomainMetrics(Witness):
         self._caches, self._accounts = caches, Accounts(caches)
         self._leading, self._owner_label, self._clock = leading, owner_label, clock
         self._jobs: dict[tuple[str, str], _Job] = {}
+        self._owners: dict[Key, str | None] = {}  # of clusters and groups, as shown last
+        self._begun: float | None = None
         self._counts: defaultdict[Metric, dict[tuple[str, ...], float]] = defaultdict(dict)
         self._histograms = {
             metric: Histogram(metric.name, metric.meaning, metric.labels, buckets=BUCKETS, registry=registry)
@@ -133,20 +138,18 @@ class DomainMetrics(Witness):
 
     def _samples(self) -> Iterator[Sample]:
         now, caches = self._clock(), self._caches
-        owners: dict[tuple[str, str], str] = {}
+        self._begun = now if self._begun is None else self._begun
+        before, self._owners = self._owners, {}
         for found in caches.clusters.store.values():
             it = shown.shown(found.kept)
-            job = self._jobs.get((found.namespace, found.name)) if found.of_job else None
-            owner = owners[found.namespace, found.name] = it.owner(self._owner_label) or (job.owner if job else "")
-            yield from shown.cluster(it, owner, self._pods(found, it))
-            who = (found.namespace, found.name, Component.SCHEDULER, found.name, owner)
-            yield from self._used(found, it, who, now)
+            owner = self._owner_of_cluster(found, it, before, now)
+            yield from shown.cluster(it, owner or "", self._pods(found, it))
+            yield from self._used(found, it, Component.SCHEDULER, found.name, owner, now)
         for found in caches.groups.store.values():
             it = shown.shown(found.kept)
             yield from shown.worker_group(it, found.cluster, self._pods(found, it))
-            owner = owners.get((found.namespace, found.cluster)) or it.owner(self._owner_label)
-            who = (found.namespace, found.cluster, Component.WORKER, found.name, owner)
-            yield from self._used(found, it, who, now)
+            owner = self._owner_of_group(found, it, before)
+            yield from self._used(found, it, Component.WORKER, found.cluster, owner, now)
         for found in caches.autoscalers.store.values():
             yield from shown.autoscaler(shown.shown(found.kept), found.cluster)
         for key, job in self._jobs.items():
@@ -157,11 +160,37 @@ class DomainMetrics(Witness):
     def _pods(self, found: CachedResource, it: shown.Shown) -> Sequence[Pod]:
         return self._accounts.pods(found.kind, found.namespace, found.name, it.metadata.uid)
 
+    def _owner_of_cluster(
+        self, found: CachedResource, it: shown.Shown, before: Mapping[Key, str | None], now: float
+    ) -> str | None:
+        """Its own, else its job's, which goes before it does; ``None``: nobody has told of that job since we began.
+
+        A total that is shown for some moments as nobody's counts again, as what it has grown by from one to the next.
+        """
+        key = Key(found.kind, found.namespace, found.name)
+        owner: str | None = it.owner(self._owner_label)
+        if not owner and found.of_job:
+            job = self._jobs.get((found.namespace, found.name))
+            owner = job.owner if job is not None else before.get(key)
+            if owner is None and self._begun is not None and now - self._begun >= OWNER_SECONDS:
+                owner = ""
+        self._owners[key] = owner
+        return owner
+
+    def _owner_of_group(self, found: CachedResource, it: shown.Shown, before: Mapping[Key, str | None]) -> str | None:
+        """Its cluster's, also when that has gone before it, else its own."""
+        key, cluster = Key(found.kind, found.namespace, found.name), Key("DaskCluster", found.namespace, found.cluster)
+        owner = self._owners[cluster] if cluster in self._owners else before.get(key, "")
+        self._owners[key] = owner = owner if owner is None else owner or it.owner(self._owner_label)
+        return owner
+
     def _used(
-        self, found: CachedResource, it: shown.Shown, who: tuple[str, str, str, str, str], now: float
+        self, found: CachedResource, it: shown.Shown, component: str, cluster: str, owner: str | None, now: float
     ) -> Iterator[Sample]:
-        stays = self._accounts.find(found.kind, found.namespace, found.name, it.metadata.uid)
-        return shown.usage(who, used(it.status.usage, stays, now))
+        if owner is not None:
+            stays = self._accounts.find(found.kind, found.namespace, found.name, it.metadata.uid)
+            who = (found.namespace, cluster, component, found.name, owner)
+            yield from shown.usage(who, used(it.status.usage, stays, now))
 
     def _counted(self) -> Iterator[Sample]:
         """What was counted of objects that there still are; the rest is forgotten."""

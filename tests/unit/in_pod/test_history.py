@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import re
 import sys
 import time
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -289,7 +291,7 @@ async def nothing() -> None:
     pass
 
 
-async def test_what_another_pod_has_not_written_for_a_minute_was_killed(kept):
+async def test_what_another_pod_has_not_written_for_a_minute_was_killed(kept, monkeypatch):
     names = [f"2026010{n}T000000Z-0000000{n}" for n in (1, 2)]
     now = time.time()
     for name, seconds in zip(names, (30, 90), strict=True):
@@ -300,8 +302,11 @@ async def test_what_another_pod_has_not_written_for_a_minute_was_killed(kept):
     async with running(MODULE) as rig:
         await until(lambda: summary(kept / names[1])["outcome"] == "Lost")
         await until(lambda: not history(rig)._is_writing)
-    assert summary(kept / names[0])["outcome"] == "AtWork"
-    assert summary(kept / names[1])["ended"] == summary(kept / names[1])["written"]
+        assert summary(kept / names[0])["outcome"] == "AtWork"
+        assert summary(kept / names[1])["ended"] == summary(kept / names[1])["written"]
+        monkeypatch.setattr(time, "time", lambda: now + 60)
+        history(rig)._look_back()
+        await until(lambda: summary(kept / names[0])["outcome"] == "Lost")
 
 
 async def test_the_newest_are_kept_and_what_is_somebody_elses_is_left_alone(kept, tmp_path):
@@ -421,6 +426,77 @@ async def test_a_volume_that_hangs_keeps_nobody_waiting(kept, monkeypatch):
         assert time.monotonic() - start < 1
         start = time.monotonic()
     assert time.monotonic() - start < 4
+
+
+class Full:
+    """A volume with room for so many files."""
+
+    def __init__(self, volume, files: int) -> None:
+        self._volume, self._files = volume, files
+
+    def __getattr__(self, name):
+        return getattr(self._volume, name)
+
+    def write(self, path: str, text: str) -> None:
+        if sum(1 for one in self._volume._top.rglob("*") if one.is_file()) >= self._files:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._volume.write(path, text)
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """A store of at most two records, in a volume for as many files as asked for."""
+    monkeypatch.syspath_prepend(str(MODULE.parent))
+    places, module = import_module("dask_gitops_places"), import_module("dask_gitops_record")
+    return lambda files=99: module.Store(Full(places.Volume(tmp_path), files), "team", "train", 2)
+
+
+def record(store, name: str) -> str:
+    return store.write(name, {"schema": 1, "outcome": "Stopped", "ended": "x"}, {"columns": [], "points": []}, None)
+
+
+def test_a_full_volume_has_room_for_the_next_record_when_the_oldest_has_gone(tmp_path, stored):
+    names = [f"2026010{n}T000000Z-0000000{n}" for n in (1, 2, 3)]
+    for name in names:
+        record(stored(files=2 * 3 + 2 + 1), name)
+    assert [path.name for path in records(tmp_path / "team/train")] == names[1:]
+
+
+def test_what_was_half_written_goes_with_its_record(tmp_path, stored):
+    names = [f"2026010{n}T000000Z-0000000{n}" for n in (1, 2, 3)]
+    record(stored(), names[0])
+    (tmp_path / "team/train" / names[0] / ".report.html.new").write_text("of a scheduler that was killed")
+    for name in names[1:]:
+        record(stored(), name)
+    assert [path.name for path in records(tmp_path / "team/train")] == names[1:]
+
+
+def test_a_record_of_a_clock_that_is_behind_is_not_the_one_to_go(tmp_path, stored):
+    names = [f"2026010{n}T000000Z-0000000{n}" for n in (1, 2, 3)]
+    for name in (*names[1:], names[0]):
+        record(stored(), name)
+    assert [path.name for path in records(tmp_path / "team/train")] == [names[0], names[2]]
+
+
+def test_an_index_of_somebody_else_is_left_alone_and_ours_is_kept_up(tmp_path, stored):
+    """A record may be in the root of a volume or bucket, which may hold a site."""
+    (tmp_path / "index.html").write_text("<h1>Ours for years</h1>")
+    record(stored(), "20260101T000000Z-00000001")
+    assert (tmp_path / "index.html").read_text() == "<h1>Ours for years</h1>"
+    assert Page(tmp_path / "team/train/index.html").links
+    (tmp_path / "index.html").unlink()
+    record(stored(), "20260102T000000Z-00000002")
+    (tmp_path / "team/other/20260101T000000Z-00000001").mkdir(parents=True)
+    record(stored(), "20260103T000000Z-00000003")
+    assert Page(tmp_path / "index.html").links == ["team/other/index.html", "team/train/index.html"]
+
+
+def test_what_is_no_unicode_hides_nothing(tmp_path, stored):
+    """The name of a file in the scheduler's log, say."""
+    name = "20260101T000000Z-00000001"
+    told = {"schema": 1, "outcome": "Stopped", "ended": "x", "log": ["cannot read \udcff.csv"]}
+    stored().write(name, told, {"columns": [], "points": []}, None)
+    assert "cannot read ?.csv" in (tmp_path / "team/train" / name / "index.html").read_text()
 
 
 async def test_a_timeline_has_an_end(kept):

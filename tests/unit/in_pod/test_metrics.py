@@ -10,14 +10,18 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from types import ModuleType
+from functools import partial
+from types import ModuleType, SimpleNamespace
 
 import aiohttp
 import pytest
 from distributed import Client, Semaphore
+from distributed.scheduler import TaskPrefix
 from prometheus_client.parser import text_string_to_metric_families
 from tests.cluster.processes import free_port
 from tests.support.dask_scheduler import MODULE, until
+
+from dask_constructs.monitoring.scraping import pod_monitor
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -75,8 +79,9 @@ async def test_the_scheduler_tells_of_workers_what_they_tell_it(rig, metrics):
 
 async def test_what_a_worker_says_of_itself_hides_nothing(rig, metrics):
     await rig.add("a")
-    rig.state_of("a").metrics |= {"cpu": "much", "task_counts": {n: [] for n in range(10)}}
-    assert "dask_worker_threads" in read(metrics.text(rig.scheduler))
+    for counts in ({n: [] for n in range(10)}, 5, ["executing"]):
+        rig.state_of("a").metrics |= {"cpu": "much", "task_counts": counts}
+        assert "dask_worker_threads" in read(metrics.text(rig.scheduler))
 
 
 async def test_it_is_bounded(rig, metrics, monkeypatch):
@@ -86,6 +91,29 @@ async def test_it_is_bounded(rig, metrics, monkeypatch):
     families = read(metrics.text(rig.scheduler))
     assert len(families["dask_worker_threads"][2]) == 2
     assert max(len(series) for _, _, series in families.values()) == 3
+
+
+@pytest.mark.parametrize(("prefixes", "length"), [(6000, 20), (4000, 900)])
+async def test_what_is_shown_is_what_prometheus_takes(rig, metrics, monkeypatch, prefixes, length):
+    """It takes all of a page or nothing, and would know nothing of the very clusters that have most to tell."""
+    await rig.add("a")
+    (worker,) = rig.scheduler.workers.values()
+    monkeypatch.setattr(metrics, "_of_workers", partial(of_many, metrics._of_workers, [worker] * 1000))
+    for n in range(prefixes):
+        prefix = TaskPrefix(f"{n:0{length}}")
+        prefix.state_counts.update(dict.fromkeys(("released", "waiting", "processing", "memory"), 1))
+        rig.scheduler.task_prefixes[prefix.name] = prefix
+    taken, text = pod_monitor("scheduler", {}), metrics.text(rig.scheduler)
+    families = read(text)
+    assert sum(not line.startswith("#") for line in text.splitlines()) <= taken["sampleLimit"]
+    assert len(text.encode()) <= int(taken["bodySizeLimit"].removesuffix("MB")) * 2**20
+    assert {"dask_scheduler_tasks", "dask_scheduler_tick_duration_maximum_seconds", "dask_worker_threads"} <= {
+        *families
+    }
+
+
+def of_many(of_workers, workers, scheduler):
+    return of_workers(SimpleNamespace(workers=dict(enumerate(workers))))
 
 
 def started(command: list[str], environment: dict[str, str]) -> subprocess.Popen:

@@ -80,11 +80,15 @@ class History:
         self._thread: threading.Thread | None = None
         self._writing_since = 0.0
         self._path, self._problem = "", ""
-        for name, look, seconds in (("point", self._note, POINT_SECONDS), ("record", self._write, WRITE_SECONDS)):
+        for name, look, seconds in (
+            ("point", self._note, POINT_SECONDS),
+            ("record", self._write, WRITE_SECONDS),
+            ("lost", self._look_back, records.LOST_SECONDS + WRITE_SECONDS / 2),  # between two of the writes
+        ):
             callback = PeriodicCallback(look, seconds * 1000)
             scheduler.periodic_callbacks[f"dask-gitops-{name}"] = callback  # the scheduler stops it when it closes
             callback.start()
-        self._run(lambda store: store.close_lost(self._pod))
+        self._run(self._close_lost)
 
     @classmethod
     def from_environment(cls, scheduler: Any, status: Status, work: Work) -> History | None:
@@ -260,6 +264,15 @@ class History:
         return lines[::-1]  # it has the newest first
 
     # --- writing ------------------------------------------------------------------------------------------------------
+
+    def _close_lost(self, store: records.Store) -> None:
+        store.close_lost(self._pod, self._life)
+
+    def _look_back(self) -> None:
+        """Once more, at what had been written too lately when we began to tell whether its scheduler was killed."""
+        if not self._is_writing:
+            self._scheduler.periodic_callbacks["dask-gitops-lost"].stop()
+            self._run(self._close_lost)
 
     def _write(self, *, ended: bool = False) -> None:
         """Write the record, or add what the operator has told to that of the scheduler before."""

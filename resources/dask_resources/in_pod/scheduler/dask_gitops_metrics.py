@@ -25,6 +25,8 @@ _COLLECTORS = "distributed.http.scheduler.prometheus"
 _PACKAGE = "prometheus_client"
 #: Series of one metric, and workers: names of tasks and semaphores are users' own, and there may be any number.
 MOST_SERIES, MOST_WORKERS = 5000, 1000
+#: Series and bytes of all metrics: of a page that has more Prometheus takes nothing, see ``DaskMonitoring``.
+MOST_SHOWN, MOST_BYTES = 30_000, 8_000_000
 #: How old the text may be that is shown: to make it takes the time of a scheduler that has other things to do.
 RENDER_SECONDS = 1.0
 
@@ -59,6 +61,9 @@ class _Family:
         if len(self._samples) < MOST_SERIES:
             with suppress(TypeError, ValueError):
                 self._samples.append((labels, float(value)))
+
+    def __len__(self) -> int:
+        return len(self._samples)
 
     def text(self) -> Iterator[str]:
         """As Prometheus reads it."""
@@ -138,7 +143,8 @@ def _of_workers(scheduler: Any) -> Iterable[_Family]:
     for ws in islice(scheduler.workers.values(), MOST_WORKERS):
         name = str(ws.name)
         threads.add_metric([name], ws.nthreads)
-        for state, number in (ws.metrics.get("task_counts") or {}).items():
+        counts = ws.metrics.get("task_counts")
+        for state, number in counts.items() if isinstance(counts, dict) else ():
             tasks.add_metric([name, str(state)], number)
         for type in ("managed", "unmanaged", "spilled"):
             memory.add_metric([name, type], getattr(ws.memory, type))
@@ -149,8 +155,15 @@ def _of_workers(scheduler: Any) -> Iterable[_Family]:
 
 
 def text(scheduler: Any) -> str:
-    """All metrics of a scheduler in Prometheus' text format."""
-    return "".join(line for family in _families(scheduler) for line in family.text())
+    """All metrics of a scheduler in Prometheus' text format, the largest last: what is too much is theirs."""
+    shown, size = [], 0
+    lines = (line for family in sorted(_families(scheduler), key=len) for line in family.text())
+    for line in islice(lines, MOST_SHOWN):
+        size += len(line.encode())
+        if size > MOST_BYTES:
+            break
+        shown.append(line)
+    return "".join(shown)
 
 
 class _Page:

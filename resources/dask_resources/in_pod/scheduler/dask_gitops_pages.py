@@ -28,6 +28,8 @@ polyline {{ fill: none; stroke: #e2711d; stroke-width: 1.5; vector-effect: non-s
 </style></head><body>
 """
 _END = "</body></html>\n"
+#: By this the index of all is known, also one of another release.
+OF_ALL = "<h1>History</h1><ul>"
 #: What the outcomes of a record mean.
 OUTCOMES = {
     "AtWork": "at work when this was written",
@@ -98,7 +100,7 @@ def cluster(namespace: str, name: str, records: Iterable[tuple[str, _Object]]) -
 def volume(clusters: Sequence[str]) -> str:
     """The index of all clusters of a volume, each as ``<namespace>/<name>``."""
     items = "".join(f"<li><a href='{_text(one)}/index.html'>{_text(one)}</a></li>" for one in clusters)
-    return f"{_HEAD.format(title='History')}<h1>History</h1><ul>{items}</ul>{_END}"
+    return f"{_HEAD.format(title='History')}{OF_ALL}{items}</ul>{_END}"
 
 
 # --- parts of a record's page -----------------------------------------------------------------------------------------

@@ -63,9 +63,13 @@ class Volume:
         """Whoever reads sees what was before, or all of it, whenever the scheduler is killed."""
         file = self._top / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_name(f".{file.name}.new")
-        new.write_text(text, encoding="utf-8")
-        os.replace(new, file)
+        new = _unfinished(file)
+        try:
+            new.write_text(text, encoding="utf-8", errors="replace")
+            os.replace(new, file)
+        except OSError:
+            new.unlink(missing_ok=True)  # in a full volume it would take what room is left
+            raise
 
     def has(self, path: str) -> bool:
         """See `Place`."""
@@ -73,10 +77,16 @@ class Volume:
 
     def delete(self, folder: str, names: Iterable[str]) -> None:
         """See `Place`."""
-        for name in names:
-            (self._top / folder / name).unlink(missing_ok=True)
+        for file in (self._top / folder / name for name in names):
+            file.unlink(missing_ok=True)
+            _unfinished(file).unlink(missing_ok=True)
         if not os.listdir(self._top / folder):
             (self._top / folder).rmdir()
+
+
+def _unfinished(file: Path) -> Path:
+    """What is to become that file; it stays behind when its writer is killed."""
+    return file.with_name(f".{file.name}.new")
 
 
 class ObjectStore:
@@ -118,7 +128,7 @@ class ObjectStore:
         """With its type, by which a browser shows a page."""
         type, _ = mimetypes.guess_type(path)
         told: dict[str, Any] = {"ContentType": type} if type and self._names_type else {}
-        self._files.pipe_file(self._path(path), text.encode(), **told)
+        self._files.pipe_file(self._path(path), text.encode(errors="replace"), **told)
 
     def has(self, path: str) -> bool:
         """See `Place`."""

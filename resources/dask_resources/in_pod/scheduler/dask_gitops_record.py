@@ -8,6 +8,7 @@ here, are ever changed or deleted: others may have theirs in the same place.
 from __future__ import annotations
 
 import calendar
+import errno
 import json
 import re
 import time
@@ -26,6 +27,8 @@ TRACES = ("failures", "events")
 MOST_FAILURES, LONGEST_TEXT = 20, 2048
 FAILURE = ("pod", "container", "exitCode", "reason", "finished", "restarts", "log")
 FILES = ("summary.json", "timeline.json", "index.html", "report.html")
+#: A volume that is full, or a quota of it: it stays so unless what is beyond what is kept goes before the next record.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 
@@ -81,15 +84,24 @@ class Store:
 
     def write(self, record: str, summary: _Object, timeline: _Object, report: str | None) -> str:
         """Write a record; returns its name."""
+        try:
+            self._write(record, summary, timeline, report)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            self._make_room(record)
+            self._write(record, summary, timeline, report)
+        listed = record, summary["outcome"], summary["ended"]
+        if listed != self._listed:
+            self._tidy_up(record)
+            self._listed = listed
+        return record
+
+    def _write(self, record: str, summary: _Object, timeline: _Object, report: str | None) -> None:
         if report is not None and not self._place.has(self._file(record, "report.html")):
             self._place.write(self._file(record, "report.html"), report)
         self._place.write(self._file(record, "timeline.json"), json.dumps(timeline))
         self._state(record, summary, timeline)
-        listed = record, summary["outcome"], summary["ended"]
-        if listed != self._listed:
-            self._tidy_up()
-            self._listed = listed
-        return record
 
     def tell(self, record: str, summary: _Object, timeline: _Object) -> str:
         """Add to the last record of the same run how that has ended; else there is a new one. Returns its name."""
@@ -100,17 +112,18 @@ class Store:
                 told["failures"] = failures(known.get("failures"), summary["failures"])
                 ended = known.get("ended") or known.get("written")
                 self._state(last, {**known, **told, "ended": ended}, self._read(last, "timeline.json"))
-                self._tidy_up()
+                self._tidy_up(last)
                 return last
         return self.write(record, summary, timeline, None)
 
-    def close_lost(self, pod: str) -> None:
+    def close_lost(self, pod: str, life: str) -> None:
         """Note of records whose schedulers were killed that they were.
 
         Args:
             pod: who asks; an earlier scheduler of the same Pod is surely gone.
+            life: its own record.
         """
-        for record in self._records():
+        for record in filter(life.__ne__, self._records()):
             summary = self._read(record, "summary.json")
             if summary.get("schema") != SCHEMA or summary.get("ended"):
                 continue
@@ -138,14 +151,24 @@ class Store:
         """The names of the records, newest first."""
         return sorted(filter(_NAME.fullmatch, self._place.folders(self._folder)), reverse=True)
 
-    def _tidy_up(self) -> None:
-        """Delete what is beyond what is kept, and write the indexes."""
-        found = self._records()
-        for record in found[self._keep :]:
-            self._place.delete(f"{self._folder}/{record}", FILES)
-        kept = [(record, self._read(record, "summary.json")) for record in found[: self._keep]]
+    def _make_room(self, record: str) -> list[str]:
+        """Delete what is beyond what is kept with this one; returns the names of what is kept, newest first.
+
+        Args:
+            record: which stays even if it seems to be old, as clocks may be behind.
+        """
+        others = [name for name in self._records() if name != record]
+        for other in others[self._keep - 1 :]:
+            self._place.delete(f"{self._folder}/{other}", FILES)
+        return sorted([record, *others[: self._keep - 1]], reverse=True)
+
+    def _tidy_up(self, record: str) -> None:
+        """Leave this one and the newest others, and write the indexes."""
+        kept = [(name, self._read(name, "summary.json")) for name in self._make_room(record)]
         self._place.write(f"{self._folder}/index.html", pages.cluster(self._namespace, self._name, kept))
-        self._place.write("index.html", pages.volume(self._clusters()[:MOST_LISTED]))
+        there = self._place.read("index.html")
+        if not there or pages.OF_ALL.encode() in there:  # it may be the root of a volume that holds a site
+            self._place.write("index.html", pages.volume(self._clusters()[:MOST_LISTED]))
 
     def _clusters(self) -> list[str]:
         """All that have records, as ``<namespace>/<name>``."""
