@@ -5,6 +5,7 @@ Everything is asynchronous and belongs to the event loop that it was opened in.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -23,6 +24,7 @@ from kr8s.asyncio.objects import new_class
 from dask_crds.kinds import DASK_KINDS, RESOURCES, ApiResource
 
 from .errors import DaskGitopsError, MissingRight, NoSuchCluster, NoSuchObject, NotInstalled, Unreachable, refusal
+from .kubeconfig import context_of
 
 # kr8s warns of each release of Kubernetes that is newer than itself.
 warnings.filterwarnings("ignore", message="Kubernetes version .* is not supported", category=UserWarning)
@@ -78,18 +80,13 @@ class Access:
             Unreachable: there is no Kubernetes to be found, or it does not answer.
         """
         file = kubeconfig or os.environ.get("KUBECONFIG") or None
-        try:
-            # Each has its own: kr8s keeps the namespace in what it would share.
-            api = await kr8s.asyncio.api(namespace=namespace, context=context, kubeconfig=file)
-        except kr8s.ServerError as error:
-            raise Unreachable(f"Kubernetes does not let you in: {error}") from error
-        except (httpx.TransportError, kr8s.APITimeoutError, OSError) as error:
-            raise Unreachable(f"Kubernetes does not answer: {error}") from error
-        except (ValueError, KeyError) as error:  # kr8s' words for an unusable kubeconfig
-            raise Unreachable(f"no way to Kubernetes: {error}; is there a kubeconfig, or a ServiceAccount?") from error
+        chosen = await asyncio.to_thread(context_of, context, kubeconfig)
+        with _signing_in():
+            # kr8s itself would take the namespace of the current context, whichever is asked for.
+            api = await kr8s.asyncio.api(namespace=namespace or "default", context=chosen, kubeconfig=file)
         await _sign_in_tidily(api)
         api.timeout = httpx.Timeout(TIMEOUT)
-        return cls(api, namespace or _own_namespace(api) or api.namespace)
+        return cls(api, namespace or _own_namespace(api) or api.auth._context.get("namespace") or "default")
 
     @property
     def server(self) -> str:
@@ -228,6 +225,22 @@ class Access:
         return (NoSuchCluster if kind == "DaskCluster" else NoSuchObject)(kind, name, self.namespace, names)
 
 
+@contextlib.contextmanager
+def _signing_in() -> Any:
+    """Turn what kr8s raises over a kubeconfig, or over the program that it names for the sign-in, into one of ours."""
+    try:
+        yield
+    except kr8s.ServerError as error:
+        raise Unreachable(f"Kubernetes does not let you in: {error}") from error
+    except FileNotFoundError as error:
+        missing = error.filename or error
+        raise Unreachable(f"no way to Kubernetes: {missing} is not there, which the kubeconfig names") from error
+    except (httpx.TransportError, kr8s.APITimeoutError, OSError) as error:
+        raise Unreachable(f"Kubernetes does not answer: {error}") from error
+    except (ValueError, LookupError, TypeError, RuntimeError) as error:
+        raise Unreachable(f"no way to Kubernetes: {error}; is there a kubeconfig, or a ServiceAccount?") from error
+
+
 async def _sign_in_tidily(api: Any) -> None:
     """Remove the files into which kr8s copies a kubeconfig's certificates and keys, now and at each later sign-in.
 
@@ -250,8 +263,9 @@ async def _sign_in_tidily(api: Any) -> None:
 
     async def reauthenticate() -> None:
         nonlocal context
-        await sign_in()
-        context = await loaded()
+        with _signing_in():
+            await sign_in()
+            context = await loaded()
 
     async def ssl_context() -> Any:
         return context

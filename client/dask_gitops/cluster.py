@@ -20,7 +20,7 @@ from dask_crds.names import DEFAULT_GROUP
 
 from . import connection, scaling, standing, templates
 from .access import Access
-from .errors import DaskGitopsError, NotReady
+from .errors import DaskGitopsError, NoSuchCluster, NotReady
 from .progress import Shown
 from .routes import Via, dashboard_link
 from .waking import Waking
@@ -106,6 +106,7 @@ class Cluster(DistributedCluster):
         self._stack = contextlib.AsyncExitStack()
         self._connection: connection.Connection | None = None
         self._access: Access | None = None
+        self._made, self._abandoning = "", asyncio.Lock()  # uid of the cluster that was made for us alone
         self.security: Security | None = None
         super().__init__(asynchronous=asynchronous, loop=loop, quiet=quiet, name=name)
         self._asynchronous = asynchronous
@@ -140,7 +141,7 @@ class Cluster(DistributedCluster):
         self._access = access = await Access.open(**self._signed_in)
         if self._template:
             shown.say(f"{self._target}: making it from {self._template}")
-            await templates.make(
+            made = await templates.make(
                 access,
                 self._template,
                 self._target,
@@ -148,26 +149,40 @@ class Cluster(DistributedCluster):
                 keep=self._keep,
                 note=self._log,
             )
+            self._made = made if self._on_close == "delete" else ""
         waking = Waking(access, self._target, **self._wanted, say=shown.say, note=self._log)
         self._manifest = await waking.up()
         shown.say(f"{self._target}: connecting")
-        self._connection = made = await connection.open(self._stack, access, self._manifest, self._via)
-        self.security = made.security
-        arguments = made.security.get_connection_args("client") if made.security else {}
-        self.scheduler_comm = rpc(made.address, connection_args=arguments)
+        self._connection = way = await connection.open(self._stack, access, self._manifest, self._via)
+        self.security = way.security
+        arguments = way.security.get_connection_args("client") if way.security else {}
+        self.scheduler_comm = rpc(way.address, connection_args=arguments)
         try:
             await super()._start()
         except OSError as error:
-            told = f"{self._target} is up, and does not answer at {made.address}: {error}"
+            told = f"{self._target} is up, and does not answer at {way.address}: {error}"
             raise NotReady(told, "Unreachable") from error
-        shown.say(f"{self._target}: connected to {made.address}, {standing.standing(self._manifest).words}")
+        shown.say(f"{self._target}: connected to {way.address}, {standing.standing(self._manifest).words}")
 
     async def _abandon(self) -> None:
-        """Leave nothing open of a cluster that was not connected to."""
-        if self.scheduler_comm is not None:
-            await self.scheduler_comm.close_rpc()
-        await connection.close(self._stack)
-        self.status = Status.closed
+        """Leave nothing open of a cluster that was not connected to, nor one behind that was made for that."""
+        async with self._abandoning:  # whom Ctrl-C stops comes here twice, and the loop ends after the second
+            if self.scheduler_comm is not None:
+                await self.scheduler_comm.close_rpc()
+            if self._made:
+                uid, self._made = self._made, ""
+                await self._unmake(uid)
+            await connection.close(self._stack)
+            self.status = Status.closed
+
+    async def _unmake(self, uid: str) -> None:
+        try:
+            await self._kubernetes.delete("DaskCluster", self._target, uid=uid)
+            self._log(f"deleted {self._target}, which was not connected to; keep=True leaves it")
+        except NoSuchCluster:
+            pass
+        except DaskGitopsError as error:
+            self._log(f"{self._target} was made, and is left behind: {error}")
 
     def __await__(self) -> Generator[Any, None, Cluster]:
         """Itself, connected."""

@@ -7,7 +7,7 @@ from typing import Any, Literal, overload
 
 from distributed import Client
 
-from .cluster import Cluster
+from .cluster import Cluster, OnClose
 
 
 class _Client(Client):
@@ -65,8 +65,13 @@ def connect(
     try:
         return _Client(cluster)
     except BaseException:
-        cluster.close(on_close="detach")
+        cluster.close(on_close=_of_failure(options))
         raise
+
+
+def _of_failure(options: dict[str, Any]) -> OnClose | None:
+    """What becomes of a cluster that no Client is made of: one that was made for it goes, others stay as they are."""
+    return None if options.get("template") else "detach"
 
 
 async def _connected(name: str | None, namespace: str | None, options: dict[str, Any]) -> Client:
@@ -74,6 +79,6 @@ async def _connected(name: str | None, namespace: str | None, options: dict[str,
     try:
         client: Client = await _Client(cluster, asynchronous=True)
     except BaseException:
-        await cluster.close(on_close="detach")
+        await cluster.close(on_close=_of_failure(options))
         raise
     return client

@@ -13,6 +13,8 @@ _FORBIDDEN = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]*)"'
     r'(?: in API group "(?P<group>[^"]*)")?(?: in the namespace "(?P<namespace>[^"]*)")?'
 )
+#: What those say who judge what is written, and not whether one may: quotas, policies, webhooks.
+_ADMISSION = ("exceeded quota", "denied request", "denied the request")
 
 
 class DaskGitopsError(Exception):
@@ -115,13 +117,13 @@ def refusal(status: int, message: str, *, verb: str, resource: str, namespace: s
         return Unreachable(f"Kubernetes does not know who you are: {message}")
     if status != 403:
         return Refused(message, status)
-    if "exceeded quota" in message or "denied request" in message:
+    if any(words in message for words in _ADMISSION):
         return Refused(message, status)
     if found := _FORBIDDEN.search(message):
         told = found.groupdict()
         resource = ".".join(filter(None, _with_group(told["resource"], told["group"] or "")))
         return MissingRight(told["verb"], resource, told["namespace"] or "", name=name, user=told["user"])
-    if "forbidden" in message.lower():
+    if "forbidden" in message.lower() and " is forbidden: " not in message:  # then a reason follows
         return MissingRight(verb, resource, namespace, name=name)
     return Refused(message, status)
 

@@ -8,7 +8,6 @@ import contextlib
 from dask_labextension.manager import manager
 from jupyter_server.extension.application import ExtensionApp
 
-from .errors import DaskGitopsError
 from .sidebar import watch
 
 
@@ -32,5 +31,5 @@ class SidebarApp(ExtensionApp):  # type: ignore[misc]  # of what is not installe
         with contextlib.suppress(asyncio.CancelledError):
             await self._watching
 
-    def _warn(self, error: DaskGitopsError) -> None:
+    def _warn(self, error: Exception) -> None:
         self.serverapp.log.warning("dask_gitops.sidebar: %s", error)

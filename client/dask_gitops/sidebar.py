@@ -171,21 +171,24 @@ def size(cluster: Mapping[str, Any]) -> tuple[int, int]:
     return max(int(cpu), 1), int(memory)
 
 
-async def watch(manager: Any, warn: Callable[[DaskGitopsError], None]) -> None:
+async def watch(manager: Any, warn: Callable[[Exception], None]) -> None:
     """Keep a manager informed, until it is cancelled.
 
     Args:
         manager: see `Sidebar`.
-        warn: told why there was nothing to see.
+        warn: told why there was nothing to see, once as long as that is so.
     """
-    sidebar = None
+    sidebar, told = None, ""
     try:
         while True:
             try:
                 sidebar = sidebar or Sidebar(manager, await Access.open())
                 await sidebar.refresh()
-            except DaskGitopsError as error:
-                warn(error)
+                told = ""
+            except Exception as error:  # nobody would begin anew
+                if told != str(error):
+                    warn(error)
+                told = str(error)
             await asyncio.sleep(_INTERVAL)
     finally:
         if sidebar is not None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dask_crds import names
+from dask_crds.inheritance import repeated
 from dask_crds.names import Annotation, Label
 
 from .access import Access
@@ -24,7 +25,7 @@ def name_of(name: str | None, template: str | None) -> str:
     Raises:
         ValueError: both are given, or neither.
     """
-    if (name is None) == (template is None):
+    if bool(name) == bool(template):
         raise ValueError("either the name of a cluster, or template= to make one from")
     return name or f"{template}-{''.join(secrets.choice(_LETTERS) for _ in range(_SUFFIX))}"
 
@@ -41,14 +42,15 @@ def manifest(
         workers: so many, unless the template lets them follow the load; ``None``: as many as it states.
         pod: with which the cluster goes.
     """
-    of = template["metadata"]["name"]
+    said = template["metadata"]
+    of = said["name"]
     spec = {**template["spec"], "suspend": False}
     if workers is not None and not spec.get("autoscaler"):
         spec["worker"] = {**spec["worker"], "replicas": workers}
     metadata: dict[str, Any] = {
         "name": name,
-        "labels": {Label.MADE_FROM: of},
-        "annotations": {Annotation.OWNER: user},
+        "labels": {**repeated(said.get("labels")), Label.MADE_FROM: of},
+        "annotations": {**repeated(said.get("annotations")), Annotation.OWNER: user},
     }
     if pod is not None:
         owner = {"apiVersion": "v1", "kind": "Pod", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
@@ -58,7 +60,7 @@ def manifest(
 
 async def make(
     access: Access, template: str, name: str, *, workers: int | None, keep: bool, note: Callable[[str], None]
-) -> None:
+) -> str:
     """Make a cluster.
 
     Args:
@@ -68,6 +70,9 @@ async def make(
         workers: see `manifest`.
         keep: whether it outlives the Pod that we run in.
         note: where words go that are worth keeping.
+
+    Returns:
+        Its uid.
 
     Raises:
         NoSuchCluster: there is no such template.
@@ -80,7 +85,8 @@ async def make(
         after = found["spec"].get("noClientTimeout")
         ends = f"{after} s after its last client has left" if after else "when it is deleted"
         note(f"{name}: it belongs to no Pod, as we run in none of {access.namespace}; left behind it ends {ends}")
-    await access.create("DaskCluster", manifest(found, name, user=await access.user(), workers=workers, pod=pod))
+    wanted = manifest(found, name, user=await access.user(), workers=workers, pod=pod)
+    return str((await access.create("DaskCluster", wanted))["metadata"]["uid"])
 
 
 async def _own_pod(access: Access) -> dict[str, Any] | None:

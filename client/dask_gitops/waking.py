@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dask_crds.names import Component, Label
+from dask_crds.reasons import Reason
 
 from . import scaling
 from .access import Access
@@ -21,6 +22,8 @@ _PAUSE = 0.5
 PATIENCE = 60.0
 #: Seconds after which nobody can be expected to look at the cluster any more.
 _UNSEEN = 30.0
+#: How often a cluster is woken that is suspended again: somebody else wants it so.
+MOST_WAKES = 5
 
 #: Reasons of a container that ran and ended.
 _CRASHES = ("CrashLoopBackOff", "Error", "Completed", "OOMKilled", "Failed")
@@ -48,7 +51,7 @@ class Waking:
     ) -> None:
         self._access, self._name, self._workers, self._minimum = access, name, workers, minimum
         self._timeout, self._say, self._note = timeout, say, note
-        self._reason, self._since = "", 0.0
+        self._reason, self._since, self._wakes = "", 0.0, 0
 
     async def up(self) -> dict[str, Any]:
         """The manifest of the cluster, as soon as it computes.
@@ -80,8 +83,15 @@ class Waking:
             await asyncio.sleep(_PAUSE)
 
     async def _wake(self, cluster: dict[str, Any]) -> None:
+        tool = stated_in_git(cluster, "spec", "suspend")
+        self._wakes += 1
+        if self._wakes > MOST_WAKES:
+            told = f"{self._name} does not come up: it is suspended again each time that it is woken"
+            raise NotReady(f"{told}{f'; {tool} states spec.suspend from Git' if tool else ''}", Reason.SUSPENDED)
         self._say(f"{self._name}: waking")
-        if tool := stated_in_git(cluster, "spec", "suspend"):
+        if self._wakes > 1:
+            await asyncio.sleep(_PAUSE)
+        elif tool:
             self._note(f"{self._name}: spec.suspend comes from Git, where {tool} will put it back: leave it out there")
         await self._access.patch("DaskCluster", self._name, {"spec": {"suspend": False}})
 

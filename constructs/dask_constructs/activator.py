@@ -13,7 +13,7 @@ from dask_crds.kubernetes.core_v1 import Toleration
 from dask_crds.names import Annotation, Label
 
 from . import rbac
-from .admission import with_binding
+from .admission import ONLY_WAKES, with_binding
 from .bindings import WAVE, cluster_role, role
 from .keywords import Options
 from .manifest import api_object, cluster_scoped
@@ -114,8 +114,7 @@ def _confinement(name: str, user: str) -> list[dict[str, Any]]:
         " && o.metadata.?ownerReferences.orValue([]).exists(r,"
         f" r.?controller.orValue(false) && r.kind == 'DaskCluster' && r.apiVersion.startsWith('{names.GROUP}/')))"
     )
-    parts = " && ".join(f"object.spec.{part} == oldObject.spec.{part}" for part in ("scheduler", "worker"))
-    woken = f"!object.spec.?suspend.orValue(false) && {parts}"
+    woken = f"!object.spec.?suspend.orValue(false) && {ONLY_WAKES}"
     spec: dict[str, Any] = {
         "matchConstraints": {"resourceRules": rules},
         "matchConditions": [{"name": "activator", "expression": f"request.userInfo.username == '{user}'"}],

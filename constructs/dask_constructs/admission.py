@@ -53,6 +53,22 @@ ONLY_SUSPENDS = (
     "(object.spec.all(k, k == 'suspend' || (k in oldObject.spec && oldObject.spec[k] == object.spec[k]))"
     " && oldObject.spec.all(k, k == 'suspend' || k in object.spec))"
 )
+_OWNERS, _NEW_OWNERS = (f"{of}.metadata.?ownerReferences.orValue([])" for of in ("oldObject", "object"))
+#: Whether an update gives an object finalizers or owners: it would never end, or at once, as the garbage collector
+#: takes away what belongs to nothing that is there. The collector itself only takes owners from objects.
+TIED_ANEW = (
+    "(object.metadata.?finalizers.orValue([]).exists(f, !(f in oldObject.metadata.?finalizers.orValue([])))"
+    f" || {_NEW_OWNERS}.exists(r, !{_OWNERS}.exists(o,"
+    " o.uid == r.uid && o.name == r.name && o.kind == r.kind && o.apiVersion == r.apiVersion)))"
+)
+_RELABELLED = " || ".join(
+    f"object.metadata.?{field}.orValue({{}}) != oldObject.metadata.?{field}.orValue({{}})"
+    for field in ("labels", "annotations")
+)
+#: Whether an update changes nothing at all but ``spec.suspend``.
+ONLY_WAKES = f"({ONLY_SUSPENDS} && !({_RELABELLED}) && !{TIED_ANEW})"
+#: Whether an update changes anything, ``metadata`` that the garbage collector tidies aside.
+CHANGED = f"(object.spec != oldObject.spec || {_RELABELLED} || {TIED_ANEW})"
 _IMAGES = (
     f"({CONTAINERS}.map(c, c.?image.orValue(''))"
     " + s.?volumes.orValue([]).filter(v, v.?image.hasValue()).map(v, v.image.?reference.orValue('')))"

@@ -79,7 +79,8 @@ class DaskClusterTemplate(DaskConstruct):
     def _policies(self, maximum: int) -> None:
         namespace = self.namespace or ""
         name = f"dask-template-{namespace}-{self.name}"
-        pods, binding = with_binding(f"{name}-same", template_policy.same(self.name, namespace))
+        metadata = self.cluster.api_object.to_json()["metadata"]
+        pods, binding = with_binding(f"{name}-same", template_policy.same(self.name, namespace, metadata))
         binding["spec"] |= template_policy.binding_of_same(self.name, namespace)
         used = with_binding(f"{name}-use", template_policy.use(self.name, namespace, maximum))
         for manifest in (*used, pods, binding):

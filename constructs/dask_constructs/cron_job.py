@@ -11,9 +11,9 @@ from cdk8s import ApiObject
 from constructs import Construct
 
 from dask_crds import names
+from dask_crds.inheritance import inherited
 from dask_crds.model import DaskJobSpec, dump
 from dask_crds.names import Annotation, Component, Label
-from dask_resources.metadata import inherited
 
 from . import rbac, templates
 from .agreement import too_few_workers

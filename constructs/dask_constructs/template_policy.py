@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dask_crds import names
+from dask_crds.inheritance import repeated
 from dask_crds.kinds import DASK_KINDS
 from dask_crds.model import MAX_WORKERS
 from dask_crds.names import Annotation, Label
 
-from .admission import MADE_FROM, MAY_CREATE_PODS, MAY_USE_TEMPLATE, ONLY_SUSPENDS, Rule, rule, text, texts
+from .admission import (
+    CHANGED,
+    MADE_FROM,
+    MAY_CREATE_PODS,
+    MAY_USE_TEMPLATE,
+    ONLY_WAKES,
+    Rule,
+    rule,
+    text,
+    texts,
+)
 from .policy import workers_of_cluster
 
 #: Pattern of what follows a template's name and a dash in the names of clusters that are made from it.
@@ -19,7 +30,7 @@ SUFFIX = "[a-z0-9]{5}"
 #: ``autoscaler`` only ``minimum`` and ``maximum``.
 _OPEN = ("worker", "autoscaler", "suspend", "idleAction", "idleTimeout", "noClientTimeout")
 _CLUSTERS = DASK_KINDS["DaskCluster"].plural
-_IS_CLUSTER = f"request.resource.resource == '{_CLUSTERS}'"
+_IS_CLUSTER = f"request.resource.resource == '{_CLUSTERS}' && request.?subResource.orValue('') == ''"
 _ME = "request.userInfo.username"
 _MADE_BEFORE = MADE_FROM.replace("object.", "oldObject.")
 
@@ -28,25 +39,13 @@ def _owner(of: str) -> str:
     return f"{of}.metadata.?annotations[?'{Annotation.OWNER}'].orValue('')"
 
 
-def _member(of: str, field: str) -> str:
-    return f"{of}.metadata.?{field}.orValue({{}})"
-
-
 #: Whether a write is one to look at. Who may create Pods has what all this keeps from others; and the garbage collector
 #: takes away owners and finalizers.
 _UNTRUSTED = {"name": "may-not-create-pods", "expression": f"!{MAY_CREATE_PODS}"}
 _CHANGED = {
     "name": "changed",
-    "expression": "request.operation != 'UPDATE' || request.subResource != '' || object.spec != oldObject.spec"
-    + "".join(f" || {_member('object', f)} != {_member('oldObject', f)}" for f in ("labels", "annotations"))
-    + " || object.metadata.?finalizers.orValue([])"
-    ".exists(f, !(f in oldObject.metadata.?finalizers.orValue([])))",
+    "expression": f"request.operation != 'UPDATE' || request.?subResource.orValue('') != '' || {CHANGED}",
 }
-
-
-_ONLY_SUSPENDS = " && ".join(
-    [ONLY_SUSPENDS, *(f"{_member('object', f)} == {_member('oldObject', f)}" for f in ("labels", "annotations"))]
-)
 _BY_HAND = "you may not create Pods here, so "
 _ONLY = f"{_BY_HAND}of a DaskCluster that is not made from a template you may change spec.suspend alone"
 
@@ -60,11 +59,12 @@ def only_suspend(namespace: str) -> dict[str, Any]:
         "operations": ["UPDATE"],
         "scope": "Namespaced",
     }
-    ours = f"{MADE_FROM} != '' && {MADE_FROM} == {_MADE_BEFORE}"  # then the template's own policies decide
+    # Then the template's own policies decide. Without it nobody has the right to use it: they are gone together.
+    ours = f"{MAY_USE_TEMPLATE} && {MADE_FROM} == {_MADE_BEFORE}"
     return {
         "matchConstraints": {"resourceRules": [about], **_in(namespace)},
         "matchConditions": [_UNTRUSTED, _CHANGED],
-        "validations": [rule(f"({ours}) || ({_ONLY_SUSPENDS})", text(_ONLY))],
+        "validations": [rule(f"({ours}) || {ONLY_WAKES}", text(_ONLY))],
     }
 
 
@@ -75,9 +75,10 @@ def use(template: str, namespace: str, maximum: int) -> dict[str, Any]:
     clusters; and of any that is there changes nothing but whether it is suspended.
     """
     group = {"apiGroups": [names.GROUP], "apiVersions": [names.VERSION], "scope": "Namespaced"}
+    scales = [f"{row.plural}/scale" for row in DASK_KINDS.values() if row.scale]
     about = [
         {**group, "resources": [_CLUSTERS], "operations": ["CREATE", "UPDATE", "DELETE"]},
-        {**group, "resources": [f"{DASK_KINDS['DaskWorkerGroup'].plural}/scale"], "operations": ["UPDATE"]},
+        {**group, "resources": scales, "operations": ["UPDATE"]},
         {**group, "resources": [DASK_KINDS["DaskAutoscaler"].plural], "operations": ["CREATE", "UPDATE"]},
     ]
     return {
@@ -87,8 +88,15 @@ def use(template: str, namespace: str, maximum: int) -> dict[str, Any]:
     }
 
 
-def same(template: str, namespace: str) -> dict[str, Any]:
-    """Spec of the policy about what clusters are that say to be made from a template, which is its parameter."""
+def same(template: str, namespace: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Spec of the policy about what clusters are that say to be made from a template, which is its parameter.
+
+    Args:
+        template: name of the template.
+        namespace: where it is.
+        metadata: that Git states of it: labels and annotations that Pods get, or by which quota is waited for, have to
+            be repeated.
+    """
     about = {
         "apiGroups": [names.GROUP],
         "apiVersions": [names.VERSION],
@@ -104,7 +112,7 @@ def same(template: str, namespace: str) -> dict[str, Any]:
             {"name": "before", "expression": "oldObject == null ? dyn({}) : dyn(oldObject.spec)"},
             {"name": "metadata", "expression": "oldObject == null ? dyn({}) : dyn(oldObject.metadata)"},
         ],
-        "validations": [*_as_in(template), *_not_for_longer(template), *_plain_metadata(template)],
+        "validations": [*_as_in(template), *_not_for_longer(template), *_plain_metadata(template, metadata)],
     }
 
 
@@ -135,7 +143,7 @@ def _who(template: str) -> Iterable[Rule]:
         text(f"{template} is a template: make a cluster from it, it stays as it is"),
     )
     yield rule(
-        _of_clusters(["UPDATE"], f"{MADE_FROM} == {_MADE_BEFORE} && ({MAY_USE_TEMPLATE} || ({_ONLY_SUSPENDS}))"),
+        _of_clusters(["UPDATE"], f"{MADE_FROM} == {_MADE_BEFORE} && ({MAY_USE_TEMPLATE} || {ONLY_WAKES})"),
         text(_ONLY),
     )
     uses = MAY_USE_TEMPLATE.replace("object.", "oldObject.")
@@ -145,9 +153,10 @@ def _who(template: str) -> Iterable[Rule]:
         f"'you may delete clusters that you have made from a template; ' + request.name + ' belongs to ' + "
         f"({_owner('oldObject')} == '' ? 'Git' : {_owner('oldObject')})",
     )
-    orphan = "request.?options.?propagationPolicy.orValue('') != 'Orphan'"
+    options = "request.?options.?"
+    orphan = f"{options}propagationPolicy.orValue('') != 'Orphan' && !{options}orphanDependents.orValue(false)"
     yield rule(
-        _of_clusters(["DELETE"], f"!{may_use_this} || {orphan}"),
+        _of_clusters(["DELETE"], f"!{may_use_this} || ({orphan})"),
         text("a cluster goes with its Pods: no --cascade=orphan"),
     )
 
@@ -162,7 +171,7 @@ def _may_use(template: str) -> str:
 def _whose(template: str) -> Iterable[Rule]:
     mine = f"{_owner('object')} == {_ME} && (oldObject == null || {_owner('oldObject')} == {_ME})"
     # What wakes clusters for others, an activator or a queue, has no right to use templates.
-    woken = f"oldObject != null && {_ONLY_SUSPENDS} && !{_may_use(template)}"
+    woken = f"oldObject != null && {ONLY_WAKES} && !{_may_use(template)}"
     yield rule(
         _made_from(template, f"({mine}) || ({woken})"),
         f"'annotation {Annotation.OWNER} must be ' + {_ME} + ', who asks'"
@@ -188,12 +197,16 @@ def _how_many(template: str, maximum: int) -> Iterable[Rule]:
         _made_from(template, f"({workers}).all(number, number <= {maximum})"),
         f"{bound}({workers}).filter(number, number > {maximum})[0])",
     )
-    # What was there before has the selector from the operator; what is new has it from who asks.
-    ours = f"(^|,){Label.CLUSTER}={template}-{SUFFIX}(,|$)"
+    # What was there before has the selector from the operator; what is new has it from who asks. A group whose status
+    # the operator is yet to write is known by its name, as a cluster is.
+    selector = "oldObject.?status.?selector.orValue('')"
+    labelled = f"{selector}.matches({text(f'(^|,){Label.CLUSTER}={template}-{SUFFIX}(,|$)')})"
+    end = f"(request.resource.resource == '{_CLUSTERS}' ? '$' : '-')"
+    named = f"request.name.matches({text(f'^{template}-{SUFFIX}')} + {end})"
+    ours = f"({selector} == '' ? {named} : {labelled})"
     scaled = "object.spec.?replicas.orValue(0)"
     yield rule(
-        f"request.subResource != 'scale' || !oldObject.?status.?selector.orValue('').matches({text(ours)})"
-        f" || {scaled} <= {maximum}",
+        f"request.?subResource.orValue('') != 'scale' || !{ours} || {scaled} <= {maximum}",
         f"{bound}{scaled})",
     )
     most = f"object.spec.?maximum.orValue({MAX_WORKERS})"
@@ -241,14 +254,15 @@ def _not_for_longer(template: str) -> Iterable[Rule]:
     for field in ("idleTimeout", "noClientTimeout"):
         most, asked = f"params.spec.?{field}.orValue(0)", f"object.spec.?{field}.orValue(0)"
         yield rule(
-            f"{most} == 0 || ({asked} > 0 && {asked} <= {most}) || {asked} == variables.before.?{field}.orValue(-1)",
+            f"{most} == 0 || ({asked} > 0 && {asked} <= {most})"
+            f" || (oldObject != null && {asked} == variables.before.?{field}.orValue(0))",
             f"{text(f'spec.{field} must be at least 1 and at most ')} + string({most})"
             f" + {text(f' s by template {template}, not ')} + string({asked})",
         )
 
 
-def _plain_metadata(template: str) -> Iterable[Rule]:
-    """Labels and annotations reach Pods, by which others know and judge them."""
+def _plain_metadata(template: str, metadata: Mapping[str, Any]) -> Iterable[Rule]:
+    """Labels and annotations reach Pods, by which others know and judge them; and a label is the queue for quota."""
     for field, free in (("labels", Label.MADE_FROM), ("annotations", Annotation.OWNER)):
         paths = (f"{of}.?{field}.orValue({{}})" for of in ("object.metadata", "params.metadata", "variables.metadata"))
         new, wanted, before = paths
@@ -257,6 +271,13 @@ def _plain_metadata(template: str) -> Iterable[Rule]:
             f"{fields}.size() == 0",
             f"{text(f'{field} must be those of template {template}; not allowed: ')} + {fields}.join(', ')",
         )
+        if stated := sorted(repeated(metadata.get(field))):
+            there = f"k in {wanted} && !(k in {new}) && (oldObject == null || k in {before})"
+            missing = f"{texts(stated)}.filter(k, {there})"
+            yield rule(
+                f"{missing}.size() == 0",
+                f"{text(f'{field} must be those of template {template}; missing: ')} + {missing}.join(', ')",
+            )
     yield rule(
         "object.metadata.?finalizers.orValue([]).all(f, f in variables.metadata.?finalizers.orValue([]))",
         text("finalizers are not allowed here: the cluster would not end with its owner"),

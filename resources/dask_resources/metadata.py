@@ -8,108 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from dask_crds import names
+from dask_crds.inheritance import inherited, is_inherited, is_of_a_tool
 from dask_crds.model import DaskObject, TemplateMetadata
 from dask_crds.names import Annotation, Label
-
-#: Domains in whose keys, and in those of their subdomains, tools note which objects are theirs: they create, compare
-#: and prune by them. A child with such a key would be pruned with, or be reported as drift of, what its parent belongs
-#: to.
-_TOOLS = frozenset(
-    {
-        "addon.kops.k8s.io",
-        "addonmanager.kubernetes.io",  # kubectl apply --prune -l
-        "applyset.k8s.io",
-        "applyset.kubernetes.io",  # kubectl apply --prune --applyset, kro, Config Sync
-        "argocd.argoproj.io",
-        "carvel.dev",
-        "cattle.io",  # Rancher: objectset.rio, fleet, helm, field
-        "cli-utils.sigs.k8s.io",  # kpt, the agent of GitLab
-        "cnrm.cloud.google.com",
-        "config.k8s.io",  # its owning-inventory: kpt, Config Sync, the agent of GitLab
-        "configmanagement.gke.io",  # Config Sync
-        "configsync.gke.io",
-        "crossplane.io",
-        "faros.pusher.com",
-        "flux.weave.works",
-        "fluxcd.io",
-        "garden.io",
-        "generate.kyverno.io",
-        "harness.io",
-        "helm.sh",
-        "hnc.x-k8s.io",
-        "jenkins-x.io",
-        "k14s.io",  # kapp, kbld
-        "karmada.io",
-        "kluctl.io",
-        "kots.io",
-        "kpt.dev",
-        "krane.shopify.io",
-        "kro.run",
-        "ksonnet.io",  # kubecfg
-        "kubefed.io",
-        "kubernetes-fleet.io",
-        "metacontroller.k8s.io",
-        "oam.dev",  # KubeVela
-        "okteto.com",
-        "open-cluster-management.io",
-        "operatorframework.io",  # OLM
-        "operators.coreos.com",
-        "pipecd.dev",
-        "projectsveltos.io",
-        "pulumi.com",
-        "qbec.io",
-        "resources.gardener.cloud",
-        "skaffold.dev",
-        "spinnaker.io",
-        "tanka.dev",
-        "tilt.dev",
-        "timoni.sh",
-        "werf.io",
-    }
-)
-#: Domains of what is said of one object, and is wrong or untrue of others.
-_OF_ONE_OBJECT = frozenset(
-    {
-        "argoproj.io",  # an Argo Workflow takes Pods with its label for its own
-        "config.kubernetes.io",
-        "dask.org",
-        "kopf.zalando.org",
-        "kubectl.kubernetes.io",
-        "kueue.x-k8s.io",  # each child with a queue's name would be queued, and held back, by itself
-        "kustomize.config.k8s.io",
-        "operator-sdk",
-        "tekton.dev",
-    }
-)
-#: Keys without a domain of such a tool, from the beginning.
-_TOOLS_KEYS = ("app.kubernetes.io/instance", "olm.")
-
-
-def _is_in(key: str, domains: frozenset[str]) -> bool:
-    """Whether a key belongs to one of the domains, or to a subdomain of it."""
-    domain, slash, _ = key.partition("/")
-    while slash and domain:
-        if domain in domains:
-            return True
-        domain = domain.partition(".")[2]
-    return False
-
-
-def _is_of_a_tool(key: str) -> bool:
-    return key.startswith(_TOOLS_KEYS) or _is_in(key, _TOOLS)
-
-
-def _is_inherited(key: str) -> bool:
-    return key != "app.kubernetes.io/managed-by" and not _is_of_a_tool(key) and not _is_in(key, _OF_ONE_OBJECT)
-
-
-def inherited(keys: Mapping[str, str] | None) -> dict[str, str]:
-    """The labels or annotations of a parent that its children carry too.
-
-    All but those by which tools track or queue their own objects. Queues of Pods (Volcano, YuniKorn, KAI) do reach the
-    Pods: they are read there and nowhere else.
-    """
-    return {key: value for key, value in (keys or {}).items() if _is_inherited(key)}
 
 
 def without(metadata: Mapping[str, Any], prefixes: tuple[str, ...]) -> dict[str, Any]:
@@ -121,14 +22,14 @@ def without(metadata: Mapping[str, Any], prefixes: tuple[str, ...]) -> dict[str,
     """
 
     def kept(keys: Mapping[str, str]) -> dict[str, str]:
-        return {key: value for key, value in keys.items() if not key.startswith(prefixes) or not _is_inherited(key)}
+        return {key: value for key, value in keys.items() if not key.startswith(prefixes) or not is_inherited(key)}
 
     return {**metadata, **{field: kept(metadata[field]) for field in ("labels", "annotations") if metadata.get(field)}}
 
 
 def tracked(metadata: Mapping[str, Any]) -> bool:
     """Whether a tool that prunes manages the object, such as Argo CD or Helm, so that its life is theirs to end."""
-    return any(_is_of_a_tool(key) for field in ("labels", "annotations") for key in metadata.get(field) or ())
+    return any(is_of_a_tool(key) for field in ("labels", "annotations") for key in metadata.get(field) or ())
 
 
 def owner_reference(owner: DaskObject) -> dict[str, Any]:

@@ -15,19 +15,21 @@ from tests.cluster import ControlPlane
 from tests.e2e.support import eventually
 from tests.support.constructs import chart, synth
 
-from dask_constructs import DaskCluster, DaskClusterTemplate, DaskGuardrails, DaskTenant, rbac
+from dask_constructs import DaskActivator, DaskCluster, DaskClusterTemplate, DaskGuardrails, DaskTenant, rbac
 
 pytestmark = pytest.mark.control_plane
 
 NAMESPACE, IMAGE, MAXIMUM = "templated", "registry.example.com/dask:1", 4
 TEMPLATE, OTHER, NAME = "gpu-small", "gpu", "gpu-small-ab3de"
+#: Labels of the template, of which a cluster from it has all.
+TEAM, QUEUED = {"team": "data"}, {"team": "data", "kueue.x-k8s.io/queue-name": "research"}
 #: Labels of the namespace while guard rails hold there as well.
 RAILED = {"railed": "yes"}
 #: Ada and Bo may use the template; nobody else is granted the right to, but whoever may create Pods needs none.
 ADA, BO, STRANGER, EDITOR = "ada", "bo", "stranger", "editor"
 CONNECTING = [
     rbac.Permission("DaskCluster", "get list patch", ""),
-    rbac.Permission("DaskWorkerGroup/scale", "get patch", ""),
+    rbac.Permission("DaskCluster/scale DaskWorkerGroup/scale", "get patch", ""),
     rbac.Permission("DaskAutoscaler", "create patch", ""),
 ]
 EDITING = [*CONNECTING, rbac.Permission("DaskCluster DaskWorkerGroup", "create delete get", "")]
@@ -72,7 +74,7 @@ def written() -> list[dict[str, Any]]:
     c = chart()
     options: dict[str, Any] = {"namespace": NAMESPACE, "image": IMAGE, "maximum_workers": MAXIMUM}
     DaskClusterTemplate(
-        c, "t", name=TEMPLATE, **options, idle_timeout=3600, no_client_timeout=600, labels={"team": "data"}
+        c, "t", name=TEMPLATE, **options, idle_timeout=3600, no_client_timeout=600, labels=TEAM, queue="research"
     )
     DaskClusterTemplate(c, "o", name=OTHER, **options)
     DaskCluster(c, "git", name="of-git", namespace=NAMESPACE, image=IMAGE)
@@ -108,7 +110,7 @@ def made(owner: str = ADA, *, labels: dict[str, str] | None = None, **spec: Any)
     manifest = template()
     manifest["metadata"] = {
         "name": NAME,
-        "labels": {"dask.org/made-from": TEMPLATE, **(labels or {})},
+        "labels": {"dask.org/made-from": TEMPLATE, **QUEUED, **(labels or {})},
         "annotations": {"dask.org/owner": owner},
     }
     manifest["spec"] = {**manifest["spec"], "suspend": False, **spec}
@@ -126,7 +128,7 @@ def test_who_may_use_a_template_gets_a_cluster_of_it(actors: Actors) -> None:
     assert actors.creates(with_workers(MAXIMUM)) == ""
     assert actors.creates(made(autoscaler={"minimum": 0, "maximum": MAXIMUM})) == ""
     assert actors.creates(made(noClientTimeout=60, idleTimeout=1, idleAction="Suspend", suspend=True)) == ""
-    manifest = made(labels={"team": "data"})
+    manifest = made()
     owner = {"apiVersion": "v1", "kind": "Pod", "name": "notebook", "uid": "a"}
     manifest["metadata"]["ownerReferences"] = [owner]
     assert actors.creates(manifest) == ""
@@ -197,6 +199,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         changed("metadata", "annotations", to={"dask.org/owner": ADA, "sidecar.istio.io/inject": "false"}),
         "annotations must be those of template gpu-small; not allowed: sidecar.istio.io/inject",
     ),
+    "a way past the queue": (
+        changed("metadata", "labels", to={"dask.org/made-from": TEMPLATE, **TEAM}),
+        "labels must be those of template gpu-small; missing: kueue.x-k8s.io/queue-name",
+    ),
     "a finalizer": (changed("metadata", "finalizers", to=["example.com/stay"]), "finalizers are not allowed here"),
     "an owner that is no Pod": (
         changed(
@@ -255,7 +261,39 @@ def test_a_cluster_is_its_owners(actors: Actors, cluster: str) -> None:
     assert "dask.org/owner must be ada, who asks" in actors.patches(ADA, cluster, mine)
     assert f"{NAME} belongs to ada" in actors(BO, "delete", cluster)
     assert "no --cascade=orphan" in actors(ADA, "delete", cluster, "--cascade=orphan")
+    path = f"/apis/kubernetes.dask.org/v1/namespaces/{NAMESPACE}/daskclusters/{NAME}"
+    orphaned = {"kind": "DeleteOptions", "apiVersion": "v1", "orphanDependents": True}  # as it was said before 1.7
+    assert "no --cascade=orphan" in actors(ADA, "delete", "--raw", path, "-f", "-", input=json.dumps(orphaned))
     assert actors(ADA, "delete", cluster) == ""
+
+
+@pytest.mark.parametrize("user", [ADA, STRANGER])
+@pytest.mark.parametrize("what", [TEMPLATE, "of-git"])
+def test_nobody_ties_what_is_not_theirs(actors: Actors, user: str, what: str) -> None:
+    """What belongs to something that is not there, the garbage collector deletes for who may not delete it."""
+    absent = {"apiVersion": "v1", "kind": "Pod", "name": "absent", "uid": "a"}
+    for tied in ({"ownerReferences": [absent]}, {"finalizers": ["example.com/stay"]}):
+        for suspended in ({}, {"spec": {"suspend": True}}):
+            assert actors.patches(user, f"daskcluster/{what}", {"metadata": tied, **suspended}) != ""
+
+
+def test_a_cluster_is_tied_by_its_owner_alone(actors: Actors, cluster: str) -> None:
+    tied = {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "absent", "uid": "a"}]}}
+    assert actors.patches(BO, cluster, tied) != ""
+    assert actors.patches(STRANGER, cluster, tied) != ""
+    assert actors.patches(ADA, cluster, tied) == ""
+
+
+def test_a_timeout_that_the_template_got_later_is_not_asked_of_what_was_there(actors: Actors) -> None:
+    before = made()
+    before["spec"] = {k: v for k, v in before["spec"].items() if k not in ("idleTimeout", "noClientTimeout")}
+    there = ("-n", NAMESPACE)
+    actors.plane.kubectl(*there, "create", "-f", "-", input=json.dumps(before))
+    try:
+        for user in (ADA, STRANGER):
+            assert actors.patches(user, f"daskcluster/{NAME}", {"spec": {"suspend": True}}) == ""
+    finally:
+        actors.plane.kubectl(*there, "delete", f"daskcluster/{NAME}")
 
 
 def test_a_cluster_goes_with_its_pod(actors: Actors) -> None:
@@ -287,6 +325,12 @@ def test_a_cluster_stays_within_the_bounds(actors: Actors, cluster: str) -> None
     ):
         assert words in actors.patches(ADA, cluster, {"spec": change})
     assert actors.patches(ADA, cluster, {"spec": {"worker": {"replicas": 4}}}) == ""
+    for number, words in ((5, "at most 4 workers by template gpu-small, not 5"), (4, "")):
+        said = actors.patches(ADA, cluster, {"spec": {"replicas": number}}, "--subresource=scale")
+        assert words in said
+        assert bool(words) == bool(said)
+    unqueued = {"metadata": {"labels": {"kueue.x-k8s.io/queue-name": None}}}
+    assert "missing: kueue.x-k8s.io/queue-name" in actors.patches(ADA, cluster, unqueued)
     unmade = {"metadata": {"labels": {"dask.org/made-from": None}}}
     assert "not made from a template" in actors.patches(ADA, cluster, unmade)
 
@@ -307,28 +351,75 @@ def test_the_notebooks_of_a_tenant_wake_clusters_and_change_nothing_else(control
     c = chart()
     DaskTenant(c, "tenant", namespace="waking", notebooks=["students"])
     DaskCluster(c, "git", name="of-git", namespace="waking", image=IMAGE)
-    tenant = yaml.safe_dump_all(synth(c))
+    left = made()
+    left["metadata"] = {**left["metadata"], "namespace": "waking"}  # by a template that is there no more
+    tenant = yaml.safe_dump_all([*synth(c), left])
     control_plane.kubectl("apply", "-f", "-", input=tenant)
 
-    def said(change: dict[str, Any]) -> str:
+    def said(change: dict[str, Any], of: str = "of-git") -> str:
         actor = ("-n", "waking", "--as=cy", "--as-group=students")
-        patch = ("patch", "daskcluster/of-git", "--type=merge", "--dry-run=server", "-p", json.dumps(change))
+        patch = ("patch", f"daskcluster/{of}", "--type=merge", "--dry-run=server", "-p", json.dumps(change))
         try:
             control_plane.kubectl(*actor, *patch)
         except subprocess.CalledProcessError as error:
             return str(error.stderr)
         return ""
 
+    def refused(*what: Any) -> bool:
+        return "you may change spec.suspend alone" in said(*what)
+
     try:
         for change in (
             {"spec": {"worker": {"spec": {"serviceAccountName": "admin"}}}},
             {"metadata": {"labels": {"access": "database"}}},
             {"metadata": {"labels": {"dask.org/made-from": "none"}}, "spec": {"worker": {"replicas": 2}}},
+            {"metadata": {"finalizers": ["example.com/stay"]}},
+            {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "absent", "uid": "a"}]}},
         ):
-            eventually(lambda change=change: "you may change spec.suspend alone" in said(change), seconds=60)
+            for of in ("of-git", NAME):
+                eventually(functools.partial(refused, change, of), seconds=60)
         assert said({"spec": {"suspend": True}}) == ""
+        assert said({"spec": {"suspend": True}}, NAME) == ""
     finally:
         control_plane.kubectl("delete", "--wait=false", "-f", "-", input=tenant)
+
+
+def test_the_activator_wakes_clusters_and_changes_nothing_else(actors: Actors) -> None:
+    c = chart()
+    DaskActivator(c, "activator")
+    kinds = (
+        "DaskCluster",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    )
+    user, told = "system:serviceaccount:dask-operator:dask-activator", "the activator may resume clusters"
+    elsewhere = ("-n", "default")  # where no template's policies are
+    DaskCluster(c, "git", name="dozing", namespace="default", image=IMAGE)
+    read = granted(user, [rbac.Permission("DaskCluster", "get", "")])  # as kubectl does before it patches
+    for each in read:
+        each["metadata"]["namespace"] = "default"
+    manifests = yaml.safe_dump_all([*read, *(m for m in synth(c) if m["kind"] in kinds)])
+    actors.plane.kubectl("apply", "-f", "-", input=manifests)
+
+    def said(change: dict[str, Any]) -> str:
+        return actors.patches(user, "daskcluster/dozing", change, *elsewhere)
+
+    absent = {"apiVersion": "v1", "kind": "Pod", "name": "absent", "uid": "a"}
+    try:
+        eventually(lambda: told in said({"spec": {"suspend": True}}), seconds=60)
+        for change in (
+            {"spec": {"workerGroups": [{"name": "more", "spec": template()["spec"]["worker"]["spec"]}]}},
+            {"spec": {"idleTimeout": 0}},
+            {"metadata": {"labels": {"access": "database"}}},
+            {"metadata": {"ownerReferences": [absent]}},
+            {"metadata": {"finalizers": ["example.com/stay"]}},
+        ):
+            assert told in said(change)
+        assert said({"spec": {"suspend": False}}) == ""
+    finally:
+        actors.plane.kubectl("delete", "-f", "-", input=manifests)
 
 
 def group(of: str) -> dict[str, Any]:
@@ -345,6 +436,8 @@ def test_scaling_is_bounded_too(actors: Actors) -> None:
     """``kubectl scale``, and autoscalers beside the cluster."""
     assert actors.creates(group(NAME), EDITOR, really=True) == ""
     name = f"daskworkergroup/{NAME}-default"
+    early = actors.patches(ADA, name, {"spec": {"replicas": 5}}, "--subresource=scale")
+    assert "at most 4 workers by template gpu-small, not 5" in early, "before the operator has written its status"
     status = {"status": {"selector": f"dask.org/cluster-name={NAME},dask.org/workergroup-name={NAME}-default"}}
     actors.plane.kubectl(
         "-n", NAMESPACE, "patch", name, "--subresource=status", "--type=merge", "-p", json.dumps(status)

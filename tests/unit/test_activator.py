@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+import socket
+import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -191,7 +193,10 @@ async def test_a_connection_is_held_until_it_opens_and_then_passed_on() -> None:
         await listening.close()
 
 
-async def test_who_goes_away_is_held_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("said", [b"", b"the greeting of a client of Dask"])
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_who_goes_away_is_held_no_more(monkeypatch: pytest.MonkeyPatch, said: bytes, how: str) -> None:
+    """Who had said something was held for a quarter of an hour: each attempt of a client whose time was up."""
     monkeypatch.setattr(door, "LOOK_SECONDS", 0.01)
     ended = asyncio.Event()
 
@@ -205,6 +210,10 @@ async def test_who_goes_away_is_held_no_more(monkeypatch: pytest.MonkeyPatch) ->
     listening = await Door("it", opened).listen("127.0.0.1")
     _, writer = await asyncio.open_connection("127.0.0.1", listening.port)
     await until(lambda: listening.connections == 1)
+    writer.write(said)
+    await asyncio.sleep(0.05)
+    if how == "reset":
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.close()
     await asyncio.wait_for(ended.wait(), 5)
     await until(lambda: listening.connections == 0)

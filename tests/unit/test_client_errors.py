@@ -53,6 +53,10 @@ def test_a_right_to_all_namespaces_says_so():
         "daskautoscalers.kubernetes.dask.org is forbidden: exceeded quota: quota, requested: pods=1, used: pods=2",
         "daskclusters.kubernetes.dask.org \"a\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied "
         "request: at most 20 workers",
+        'admission webhook "validate.kyverno.svc-fail" denied the request: images of docker.io are forbidden',
+        'daskclusters.kubernetes.dask.org "a" is forbidden: unable to create new content in namespace lab because it '
+        "is being terminated",
+        'daskclusters.kubernetes.dask.org "a" is forbidden: not yet ready to handle request',
     ],
 )
 def test_quotas_and_policies_are_no_missing_rights(message):

@@ -158,3 +158,37 @@ def test_the_size_of_a_worker_is_that_of_its_container():
     broken = cluster()
     broken["spec"]["worker"]["spec"]["containers"][0]["resources"]["limits"]["cpu"] = "many"
     assert size(broken) == (0, 0)
+
+
+async def test_it_goes_on_whatever_has_happened_and_says_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One error of another kind ended it until the server was started anew; a known one filled the log."""
+    errors = [
+        OSError("no port"),
+        OSError("no port"),
+        MissingRight("list", "DaskCluster", "lab"),
+        None,
+        OSError("no port"),
+    ]
+    looks: list[None] = []
+    told: list[str] = []
+    done = asyncio.Event()
+
+    async def refresh(_: Sidebar) -> None:
+        looks.append(None)
+        if len(looks) > len(errors):
+            done.set()
+        elif error := errors[len(looks) - 1]:
+            raise error
+
+    async def opened() -> Any:
+        return Api()
+
+    monkeypatch.setattr("dask_gitops.sidebar._INTERVAL", 0)
+    monkeypatch.setattr(Access, "open", opened)
+    monkeypatch.setattr(Sidebar, "refresh", refresh)
+    watching = asyncio.create_task(watch(Manager(), lambda error: told.append(type(error).__name__)))
+    await asyncio.wait_for(done.wait(), timeout=10)
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
+    assert told == ["OSError", "MissingRight", "OSError"]

@@ -34,6 +34,26 @@ def test_it_is_the_template_awake_with_its_owner() -> None:
     }
 
 
+def test_it_waits_in_the_queue_of_its_template_and_its_pods_carry_what_is_said_there() -> None:
+    """It ran without quota: the queue is a label. What tools track their own objects by stays behind."""
+    said = {
+        "labels": {"kueue.x-k8s.io/queue-name": "research", "team": "data", "app.kubernetes.io/instance": "of-argo"},
+        "annotations": {
+            "sidecar.istio.io/inject": "false",
+            "kubectl.kubernetes.io/last-applied-configuration": "{}",
+            "argocd.argoproj.io/tracking-id": "x",
+            "dask.org/owner": "git",
+        },
+    }
+    metadata = made({**TEMPLATE, "metadata": {**TEMPLATE["metadata"], **said}})["metadata"]
+    assert metadata["labels"] == {
+        "kueue.x-k8s.io/queue-name": "research",
+        "team": "data",
+        "dask.org/made-from": "small",
+    }
+    assert metadata["annotations"] == {"sidecar.istio.io/inject": "false", "dask.org/owner": "ada"}
+
+
 def test_it_goes_with_its_pod() -> None:
     owner = {"apiVersion": "v1", "kind": "Pod", "name": "notebook", "uid": "p"}
     assert made(pod=POD)["metadata"]["ownerReferences"] == [owner]
@@ -51,6 +71,6 @@ def test_a_name_is_given_or_made_up() -> None:
     names = {templates.name_of(None, "small") for _ in range(100)}
     assert len(names) == 100
     assert all(len(name) == len("small-abcde") and name.startswith("small-") for name in names)
-    for both in (("a", "b"), (None, None)):
+    for both in (("a", "b"), (None, None), ("", None), ("", "")):
         with pytest.raises(ValueError, match="either the name"):
             templates.name_of(*both)

@@ -40,6 +40,15 @@ def test_a_template_sleeps_and_has_its_policies() -> None:
     assert not [m for m in found.values() if m["kind"].startswith("Validating") and "namespace" in m["metadata"]]
 
 
+def test_the_queue_of_a_template_has_to_be_repeated() -> None:
+    """Whoever left it out had workers without quota."""
+    said = {"team": "data", "argocd.argoproj.io/instance": "x"}
+    found = written(queue="research", labels=said, annotations={"helm.sh/chart": "x"})
+    spec = found["ValidatingAdmissionPolicy/dask-template-team-small-same"]["spec"]
+    missing = [rule["expression"] for rule in spec["validations"] if "missing: " in rule["messageExpression"]]
+    assert [expression.split(".filter")[0] for expression in missing] == ["['kueue.x-k8s.io/queue-name', 'team']"]
+
+
 def test_its_users_have_the_right_to_use_it_and_no_other_template() -> None:
     found = written(users=["researchers", {"name": "ada", "namespace": "hub"}])
     rules = found["Role/dask-template-small"]["rules"]

@@ -6,15 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
+import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from dask_gitops.errors import NoSuchObject
-from dask_gitops.kubectl import commands
+from dask_gitops.access import Access
+from dask_gitops.errors import NoSuchObject, Unreachable
+from dask_gitops.kubectl import cli, commands, connections, logs
 from dask_gitops.kubectl.cli import kubectl_dask
 from dask_gitops.kubectl.reading import UnknownKind, chosen, parted
 from dask_gitops.kubectl.seen import Seen
@@ -110,3 +115,59 @@ def test_a_job_comes_before_the_cluster_of_its_name() -> None:
     assert chosen(everything, "cluster/etl", "team", *kinds)["kind"] == "DaskCluster"
     with pytest.raises(NoSuchObject, match="did you mean analytics"):
         chosen(everything, "analytcs", "team", *kinds)
+
+
+class Api:
+    """An API server that has a log, whose connection may break."""
+
+    def __init__(self, *lines: str | Exception) -> None:
+        self.lines = lines
+
+    @asynccontextmanager
+    async def call_api(self, *_: Any, **__: Any) -> AsyncIterator[Any]:
+        yield self
+
+    async def aiter_lines(self) -> AsyncIterator[str]:
+        for line in self.lines:
+            if isinstance(line, Exception):
+                raise line
+            yield line
+
+
+@pytest.mark.parametrize("asked", [{}, {"follow": "true"}])
+def test_a_pipe_that_is_closed_is_no_fault_of_kubernetes(
+    monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
+) -> None:
+    """``kubectl dask logs x | head`` said that Kubernetes does not answer."""
+
+    def closed(*_: Any, **__: Any) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    async def show_logs() -> None:
+        pods = [{"metadata": {"name": name}} for name in "ab"]
+        await logs.show(Access(Api("one", "two"), "lab"), pods, asked)
+
+    monkeypatch.setattr(click, "echo", closed)
+    monkeypatch.setattr(commands, "show_logs", show_logs)
+    with pytest.raises(BrokenPipeError):
+        cli._do("show_logs")
+
+
+async def test_a_log_that_breaks_off_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    pods = [{"metadata": {"name": "a"}}]
+    with pytest.raises(Unreachable, match="Kubernetes does not answer: gone"):
+        await logs.show(Access(Api("one", httpx.ReadError("gone")), "lab"), pods, {})
+    assert capsys.readouterr().out == "one\n"
+
+
+@pytest.mark.parametrize("name", ["", "cluster/"])
+def test_an_empty_name_is_nobodys(name: str) -> None:
+    """A variable that is not set: it was asked for all of a kind, and changed none in words of Kubernetes."""
+    with pytest.raises(UnknownKind, match="the name is missing"):
+        parted(name, "DaskJob", "DaskCluster")
+
+
+@pytest.mark.parametrize(("script", "status"), [("exit 3", 3), ("kill -9 $$", 137)])
+async def test_a_command_that_is_connected_ends_with_its_own_status(script: str, status: int) -> None:
+    """Out of memory, say, was 247, which no shell and no pipeline knows."""
+    assert await connections._run(["sh", "-c", script], {}) == status

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 from tests.support.states import cluster, group, job
 
+from dask_crds.inheritance import inherited
 from dask_crds.model import DaskCluster, DaskWorkerGroup, TemplateMetadata
 from dask_crds.names import Annotation, Label
 from dask_resources.cluster import children
 from dask_resources.job import job_cluster, runner_job
 from dask_resources.metadata import (
     LONGEST_REMEMBERED,
-    inherited,
     metadata_patch,
     remembered,
     tracked,

@@ -49,10 +49,15 @@ def _abandon_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _told(error: BaseException) -> str:
-    """What to say of an error. Several at once are those of tasks side by side: the first is told."""
+def _first(error: BaseException) -> BaseException:
+    """Several errors at once are those of tasks side by side: the first of them."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    return error
+
+
+def _told(error: BaseException) -> str:
+    """What to say of an error."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return _MISSING.format(error.name.partition(".")[0])
     module = type(error).__module__
@@ -68,7 +73,8 @@ def _do(command: str, *arguments: Any, module: str = "commands", **options: Any)
     except (click.ClickException, click.Abort, BrokenPipeError):
         raise
     except Exception as error:
-        raise click.ClickException(_told(error)) from None
+        first = _first(error)
+        raise first if isinstance(first, BrokenPipeError) else click.ClickException(_told(first)) from None
 
 
 # --- options ----------------------------------------------------------------------------------------------------------

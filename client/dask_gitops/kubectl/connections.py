@@ -116,7 +116,8 @@ async def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
     except OSError as error:
         raise DaskGitopsError(f"{command[0]}: {error.strerror}") from None
     try:
-        return await process.wait()
+        status = await process.wait()
+        return status if status >= 0 else 128 - status  # as a shell tells a signal
     except asyncio.CancelledError:  # Ctrl-C, which the terminal has sent to it as well
         process.terminate()
         await process.wait()

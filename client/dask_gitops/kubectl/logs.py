@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import click
@@ -88,17 +88,28 @@ async def _one(access: Access, pod: Manifest, asked: dict[str, str], prefixed: b
 
 @asynccontextmanager
 async def _stream(access: Access, pod: str, params: dict[str, str]) -> AsyncIterator[Any]:
+    request: Any = {"version": "v1", "namespace": access.namespace, "url": f"pods/{pod}/log", "params": params}
+    async with AsyncExitStack() as stack:
+        with _told(access):
+            asked = access.api.call_api("GET", **request, stream=True, timeout=httpx.Timeout(30.0, read=None))
+            response = await stack.enter_async_context(asked)
+        yield _lines(access, response)
+
+
+async def _lines(access: Access, response: httpx.Response) -> AsyncIterator[str]:
+    lines = response.aiter_lines()
+    while True:
+        with _told(access):  # not where they are written: there an error is that of a pipe that `head` has closed
+            line = await anext(lines, None)
+        if line is None:
+            return
+        yield line
+
+
+@contextmanager
+def _told(access: Access) -> Iterator[None]:
     try:
-        async with access.api.call_api(
-            "GET",
-            version="v1",
-            namespace=access.namespace,
-            url=f"pods/{pod}/log",
-            params=params,
-            stream=True,
-            timeout=httpx.Timeout(30.0, read=None),
-        ) as response:
-            yield response.aiter_lines()
+        yield
     except kr8s.ServerError as error:
         status = error.response.status_code if error.response is not None else 500
         told = {"verb": "get", "resource": "pods/log", "namespace": access.namespace}

@@ -31,12 +31,7 @@ _KINDS = ("DaskCluster", "DaskWorkerGroup", "DaskJob", "DaskAutoscaler")
 
 async def opened(where: Where) -> Access:
     """Sign in as ``kubectl`` would."""
-    access = await Access.open(where.namespace, context=where.context, kubeconfig=where.kubeconfig)
-    if where.namespace or not where.context:
-        return access
-    # kr8s takes that of the kubeconfig's current context.
-    named = access.api.auth.kubeconfig.get_context(where.context)
-    return replace(access, namespace=text(named, "namespace") or "default")
+    return await Access.open(where.namespace, context=where.context, kubeconfig=where.kubeconfig)
 
 
 async def listed(
@@ -147,12 +142,14 @@ KINDS = {
 
 
 class UnknownKind(DaskGitopsError):
-    """What stands before ``/`` is no kind of ours."""
+    """What stands before ``/`` is no kind of ours, or nothing stands behind it."""
 
 
 def parted(name: str, *kinds: str) -> tuple[tuple[str, ...], str]:
     """The kinds that a name may be of, and the name: ``job/etl`` is a job; without a kind, ``kinds`` in this order."""
     word, slash, rest = name.partition("/")
+    if not (rest or (name and not slash)):
+        raise UnknownKind(f"{name!r}: the name is missing")
     if not slash:
         return kinds, name
     kind = KINDS.get(word.partition(".")[0].lower())

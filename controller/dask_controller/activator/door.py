@@ -27,6 +27,20 @@ class Closed(Exception):
     """What is behind the door will not open: it is gone, or must not be woken. The message says why."""
 
 
+class _Reader(asyncio.StreamReader):
+    """Knows that the other side has gone, also while something is yet to be read: a client of Dask speaks first."""
+
+    gone = False
+
+    def feed_eof(self) -> None:
+        self.gone = True
+        super().feed_eof()
+
+    def set_exception(self, exc: Exception) -> None:
+        self.gone = True
+        super().set_exception(exc)
+
+
 class Door:
     """Holds who connects until what is behind the door is there, and then passes on what each side says.
 
@@ -55,7 +69,12 @@ class Door:
         Raises:
             OSError: there is none.
         """
-        self._server = await asyncio.start_server(self._come, host, 0, limit=CHUNK_BYTES, backlog=128)
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> asyncio.StreamReaderProtocol:
+            return asyncio.StreamReaderProtocol(_Reader(CHUNK_BYTES, loop), self._come, loop)
+
+        self._server = await loop.create_server(protocol, host, 0, backlog=128)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -71,6 +90,7 @@ class Door:
     async def _come(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        assert isinstance(reader, _Reader)
         self._tasks.add(task)
         self.connections += 1
         try:
@@ -83,7 +103,7 @@ class Door:
             self._tasks.discard(task)
             writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(HOLD_SECONDS):
             host, port = await _unless_gone(self._open(), reader)
             upstream, onward = await asyncio.open_connection(host, port, limit=CHUNK_BYTES)
@@ -97,7 +117,7 @@ class Door:
             onward.close()
 
 
-async def _unless_gone(opening: Awaitable[tuple[str, int]], reader: asyncio.StreamReader) -> tuple[str, int]:
+async def _unless_gone(opening: Awaitable[tuple[str, int]], reader: _Reader) -> tuple[str, int]:
     """What ``opening`` says, unless who is held goes away before.
 
     Raises:
@@ -107,7 +127,7 @@ async def _unless_gone(opening: Awaitable[tuple[str, int]], reader: asyncio.Stre
     try:
         while not task.done():
             await asyncio.wait([task], timeout=LOOK_SECONDS)
-            if not task.done() and reader.at_eof():
+            if not task.done() and reader.gone:
                 raise Closed("the client has gone")
         return await task
     finally:

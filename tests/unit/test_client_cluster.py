@@ -1,0 +1,120 @@
+"""What is left of a cluster that was made from a template and could not be connected to."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+from typing import Any
+
+import pytest
+
+from dask_gitops import connect
+from dask_gitops.access import Access
+from dask_gitops.cluster import Cluster
+from dask_gitops.errors import MissingRight, NotReady
+from dask_gitops.waking import Waking
+
+
+class Server:
+    """An API server that has a template, and keeps what is made."""
+
+    namespace = "lab"
+    server = "https://elsewhere"
+
+    def __init__(self) -> None:
+        self.there: dict[str, str] = {}
+        self.refuses_to_delete = False
+
+    async def get(self, kind: str, name: str) -> dict[str, Any]:
+        return {"metadata": {"name": name}, "spec": {"worker": {}, "suspend": True}}
+
+    async def user(self) -> str:
+        return "ada"
+
+    async def create(self, kind: str, manifest: dict[str, Any]) -> dict[str, Any]:
+        name = manifest["metadata"]["name"]
+        self.there[name] = f"uid-of-{name}"
+        return {**manifest, "metadata": {**manifest["metadata"], "uid": self.there[name]}}
+
+    async def delete(self, kind: str, name: str, *, uid: str) -> None:
+        await asyncio.sleep(0.2)  # longer than what else there is to tidy up
+        if self.refuses_to_delete:
+            raise MissingRight("delete", kind, self.namespace)
+        assert self.there.pop(name) == uid
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    made = Server()
+
+    async def opened(*_: Any, **__: Any) -> Server:
+        return made
+
+    monkeypatch.setattr(Access, "open", opened)
+    return made
+
+
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(_: Any) -> None:
+        raise NotReady("no node has room", "Unschedulable")
+
+    monkeypatch.setattr(Waking, "up", never)
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def waits(_: Any) -> None:
+        _thread.interrupt_main()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(Waking, "up", waits)
+
+
+@pytest.mark.usefixtures("stuck")
+def test_one_that_does_not_come_up_is_not_left_behind(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each attempt left one, for as long as its Pod or its timeouts let it."""
+    with pytest.raises(NotReady):
+        connect(template="small")
+    assert server.there == {}
+    assert "keep=True leaves it" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("stuck")
+async def test_nor_asynchronously(server: Server) -> None:
+    with pytest.raises(NotReady):
+        await connect(template="small", asynchronous=True)
+    assert server.there == {}
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_nor_after_ctrl_c(server: Server) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        connect(template="small")
+    assert server.there == {}
+
+
+@pytest.mark.usefixtures("stuck")
+@pytest.mark.parametrize("options", [{"keep": True}, {"on_close": "suspend"}, {"on_close": "detach"}])
+def test_one_that_is_to_stay_stays(server: Server, options: dict[str, Any]) -> None:
+    with pytest.raises(NotReady):
+        Cluster(template="small", **options)
+    assert len(server.there) == 1
+
+
+@pytest.mark.usefixtures("stuck")
+def test_one_of_git_is_never_deleted_for_that(server: Server) -> None:
+    server.there = {"analytics": "uid"}
+    with pytest.raises(NotReady):
+        connect("analytics", on_close="delete")
+    assert server.there == {"analytics": "uid"}
+
+
+@pytest.mark.usefixtures("stuck")
+def test_what_went_wrong_is_raised_and_not_what_went_wrong_after_it(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.refuses_to_delete = True
+    with pytest.raises(NotReady, match="no node has room"):
+        connect(template="small")
+    assert "is left behind" in capsys.readouterr().out
