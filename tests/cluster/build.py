@@ -46,6 +46,7 @@ def build(name: str, position: str) -> None:
             # What only the tests of others need may be missing (-e); what a build needs, the build will tell.
             run([go, "mod", "tidy", "-e"], cwd=source, env=environment)
         command = [go, "build", "-trimpath", "-ldflags", f"-s -w {module.ldflags}".strip()]
+        command.append(f"-gcflags=all={'' if module.optimised else '-N -l '}-dwarf=false")  # no debugger comes near it
         if module.tags:
             command += ["-tags", module.tags]
         partial = target.with_name(f".{name}.{os.getpid()}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import _thread
 import asyncio
+import signal
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -63,12 +65,16 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     async def waits(_: Any) -> None:
-        _thread.interrupt_main()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         await asyncio.sleep(60)
 
     monkeypatch.setattr(Waking, "up", waits)
+    # What a shell starts in the background ignores it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("stuck")

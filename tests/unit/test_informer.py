@@ -7,6 +7,7 @@ import contextlib
 import copy
 import random
 from collections.abc import AsyncGenerator
+from types import SimpleNamespace
 from typing import Any, TypedDict
 
 import msgspec
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.virtual_time import virtual_time
 
-from dask_controller.kube.answers import decoded
+from dask_controller.kube.answers import decoded, refusal
 from dask_controller.kube.api import ApiError, Manifest
 from dask_controller.kube.informer import Informer
 from dask_controller.kube.reading import Page, WatchEvent
@@ -553,3 +554,11 @@ def test_an_answer_in_another_encoding_is_no_answer_of_an_api_server() -> None:
     """A proxy's word in Latin-1 ended the watch, and with it the process."""
     with pytest.raises(ApiError, match="what answers is not a Kubernetes API server"):
         decoded('{"message": "refusé"}'.encode("latin-1"), 502)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("2", 2.0), ("nan", None), ("-1", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)]
+)
+def test_how_long_to_wait_is_believed_where_it_can_be(said: str, seconds: float | None) -> None:
+    answer: Any = SimpleNamespace(status=429, reason="Too Many Requests", headers={"Retry-After": said})
+    assert refusal(answer, b"slow down").retry_after == seconds

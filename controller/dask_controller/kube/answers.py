@@ -104,7 +104,8 @@ def refusal(response: aiohttp.ClientResponse, content: bytes) -> ApiError:
     if error.reason == "Unknown":
         error.reason = (response.reason or "Unknown").replace(" ", "")
     with contextlib.suppress(KeyError, ValueError):  # absent, or a date
-        error.retry_after = float(response.headers["Retry-After"])
+        if (seconds := float(response.headers["Retry-After"])) >= 0:  # `nan` is not
+            error.retry_after = seconds
     return error
 
 
