@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import string
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,9 +14,6 @@ from dask_crds.names import Annotation, Label
 from .access import Access
 from .routes import is_inside
 
-#: What follows a template's name and a dash, as its policy wants it.
-_SUFFIX, _LETTERS = 5, string.ascii_lowercase + string.digits
-
 
 def name_of(name: str | None, template: str | None) -> str:
     """The name of a cluster: the one that is given, or one that nobody has for one from a template.
@@ -27,7 +23,8 @@ def name_of(name: str | None, template: str | None) -> str:
     """
     if bool(name) == bool(template):
         raise ValueError("either the name of a cluster, or template= to make one from")
-    return name or f"{template}-{''.join(secrets.choice(_LETTERS) for _ in range(_SUFFIX))}"
+    suffix = "".join(secrets.choice(names.SUFFIX_LETTERS) for _ in range(names.SUFFIX_LENGTH))  # as its policy wants it
+    return name or f"{template}-{suffix}"
 
 
 def manifest(

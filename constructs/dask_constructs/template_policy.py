@@ -25,7 +25,7 @@ from .admission import (
 from .policy import workers_of_cluster
 
 #: Pattern of what follows a template's name and a dash in the names of clusters that are made from it.
-SUFFIX = "[a-z0-9]{5}"
+SUFFIX = f"[{names.SUFFIX_LETTERS}]{{{names.SUFFIX_LENGTH}}}"
 #: Fields of a cluster's spec that its maker decides, within bounds or freely; of ``worker`` only ``replicas``, of
 #: ``autoscaler`` only ``minimum`` and ``maximum``.
 _OPEN = ("worker", "autoscaler", "suspend", "idleAction", "idleTimeout", "noClientTimeout")
@@ -179,7 +179,10 @@ def _whose(template: str) -> Iterable[Rule]:
     )
     yield rule(
         _made_from(template, f"object.metadata.name.matches({text(f'^{template}-{SUFFIX}$')})"),
-        text(f"the name of a cluster from {template} is {template}- and five small letters or digits"),
+        text(
+            f"the name of a cluster from {template} is {template}- and {names.SUFFIX_LENGTH} of {names.SUFFIX_LETTERS}:"
+            f" metadata.generateName: {template}- makes one"
+        ),
     )
 
 

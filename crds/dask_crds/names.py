@@ -18,6 +18,10 @@ MAX_CLUSTER_NAME = 63 - len("-scheduler")
 #: Longest name of a DaskWorkerGroup: it is the value of a label.
 MAX_GROUP_NAME = 63
 
+#: Kubernetes appends five of these to ``generateName``. They make no words: `gpu-small` is not generated from `gpu`.
+#: See https://github.com/kubernetes/apimachinery/blob/master/pkg/util/rand/rand.go.
+SUFFIX_LETTERS, SUFFIX_LENGTH = "bcdfghjklmnpqrstvwxz2456789", 5
+
 #: A DNS label as a pattern, its length apart.
 DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 #: Name within its cluster of the worker group that a DaskCluster brings along; no other has it.

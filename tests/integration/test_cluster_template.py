@@ -20,7 +20,7 @@ from dask_constructs import DaskActivator, DaskCluster, DaskClusterTemplate, Das
 pytestmark = pytest.mark.control_plane
 
 NAMESPACE, IMAGE, MAXIMUM = "templated", "registry.example.com/dask:1", 4
-TEMPLATE, OTHER, NAME = "gpu-small", "gpu", "gpu-small-ab3de"
+TEMPLATE, OTHER, NAME = "gpu-small", "gpu", "gpu-small-xb4dk"
 #: Labels of the template, of which a cluster from it has all.
 TEAM, QUEUED = {"team": "data"}, {"team": "data", "kueue.x-k8s.io/queue-name": "research"}
 #: Labels of the namespace while guard rails hold there as well.
@@ -214,7 +214,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "somebody else's name": (made(BO), "annotation dask.org/owner must be ada, who asks"),
     "nobody's name": (changed("metadata", "annotations", to={}), "annotation dask.org/owner must be ada, who asks"),
-    "a name of one's own": (changed("metadata", "name", to="mine"), "gpu-small- and five small letters or digits"),
+    "a name of one's own": (changed("metadata", "name", to="mine"), "is gpu-small- and 5 of bcdfgh"),
     "no template": (
         changed("metadata", "labels", to={}),
         "you may not create Pods here, so a DaskCluster must be made from a template that you may use",
@@ -233,6 +233,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize(("manifest", "words"), REFUSED.values(), ids=list(REFUSED))
 def test_nothing_else(actors: Actors, manifest: dict[str, Any], words: str) -> None:
     assert words in actors.creates(manifest)
+
+
+def test_its_name_may_be_generated_and_no_word_is_taken_for_one(actors: Actors) -> None:
+    generated, word = made(), made()
+    del generated["metadata"]["name"]
+    generated["metadata"]["generateName"] = f"{TEMPLATE}-"
+    assert actors.creates(generated) == ""
+    word["metadata"]["name"] = f"{TEMPLATE}-large"
+    assert "metadata.generateName: gpu-small- makes one" in actors.creates(word)
 
 
 def test_who_may_only_create_dask_clusters_makes_none(actors: Actors) -> None:

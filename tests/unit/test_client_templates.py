@@ -18,7 +18,7 @@ POD = {"metadata": {"name": "notebook", "uid": "p", "namespace": "n"}}
 
 def made(template: dict[str, Any] = TEMPLATE, **options: Any) -> dict[str, Any]:
     options = {"user": "ada", "workers": None, "pod": None, **options}
-    return templates.manifest(template, "small-abcde", **options)
+    return templates.manifest(template, "small-bcdfg", **options)
 
 
 def test_it_is_the_template_awake_with_its_owner() -> None:
@@ -26,7 +26,7 @@ def test_it_is_the_template_awake_with_its_owner() -> None:
         "apiVersion": "kubernetes.dask.org/v1",
         "kind": "DaskCluster",
         "metadata": {
-            "name": "small-abcde",
+            "name": "small-bcdfg",
             "labels": {"dask.org/made-from": "small"},
             "annotations": {"dask.org/owner": "ada"},
         },
@@ -70,7 +70,7 @@ def test_a_name_is_given_or_made_up() -> None:
     assert templates.name_of("mine", None) == "mine"
     names = {templates.name_of(None, "small") for _ in range(100)}
     assert len(names) == 100
-    assert all(len(name) == len("small-abcde") and name.startswith("small-") for name in names)
+    assert all(len(name) == len("small-bcdfg") and name.startswith("small-") for name in names)
     for both in (("a", "b"), (None, None), ("", None), ("", "")):
         with pytest.raises(ValueError, match="either the name"):
             templates.name_of(*both)

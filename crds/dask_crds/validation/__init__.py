@@ -137,7 +137,7 @@ def _spec_schema(kind: str) -> dict[str, Any]:
 # --- names ------------------------------------------------------------------------------------------------------------
 
 #: The API server appends so many characters to ``generateName``, and cuts it off before if need be.
-_SUFFIX, _LONGEST_PREFIX = "xxxxx", 58
+_SUFFIX, _LONGEST_PREFIX = "x" * names.SUFFIX_LENGTH, 63 - names.SUFFIX_LENGTH
 
 
 def _metadata(value: DaskObject) -> Problems:
