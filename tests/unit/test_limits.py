@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tests.support.offline import OFFLINE
@@ -98,6 +98,67 @@ def test_a_place_is_free_when_nothing_uses_it_any_more() -> None:
     line.put("b", "2", 1, 0)
     assert line.put("a", "1", 0, 1) == []
     assert line.put("a", "1", 0, 0) == ["b"]
+
+
+def test_runs_that_need_many_places_do_not_wait_for_one_another() -> None:
+    """Each had a part of what both needed, for ever."""
+    line = Line(40)
+    for uid in "ab":
+        line.put(uid, uid, 40, 0, run=f"run-{uid}", least=30, share=False)
+    line.share()
+    assert [line.places(uid) for uid in "ab"] == [30, 10]
+    assert line.drop("a") == ["b"]
+    assert line.places("b") == 40
+
+
+def test_who_has_a_part_of_what_it_needs_comes_before_an_older_one() -> None:
+    line = Line(4)
+    line.put("others", "0", 2, 0)
+    line.put("young", "2", 3, 0, run="young", least=3)
+    line.put("old", "1", 3, 0, run="old", least=3)
+    line.put("others", "0", 1, 0)
+    assert [line.places(uid) for uid in ("young", "old")] == [3, 0]
+
+
+def test_groups_of_one_run_have_what_it_needs_together() -> None:
+    line = Line(5)
+    for uid in ("a1", "a2", "b1", "b2"):
+        line.put(uid, uid, 2, 0, run=uid[0], least=4, share=False)
+    line.share()
+    assert [line.places(uid) for uid in ("a1", "a2", "b1", "b2")] == [2, 2, 1, 0]
+
+
+def test_a_run_that_can_never_begin_keeps_nobody_waiting() -> None:
+    line = Line(4)
+    line.put("many", "1", 9, 0, run="many", least=9)
+    line.put("less", "2", 2, 0, run="less", least=3)  # than it needs: somebody scales it down
+    line.put("few", "3", 2, 0, run="few", least=2)
+    assert [line.places(uid) for uid in ("many", "less", "few")] == [0, 2, 2]
+
+
+@given(
+    st.integers(1, 12),
+    st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8), st.booleans()), max_size=8),
+)
+def test_all_runs_that_can_begin_do_whenever_they_come(limit: int, runs: list[tuple[int, int, bool]]) -> None:
+    """Each ends as soon as it has what it needs."""
+    line, there = Line(limit), dict[str, tuple[int, int]]()
+
+    def end() -> None:
+        for uid, (_, least) in [*there.items()]:
+            if line.places(uid) >= max(1, least):
+                line.drop(uid)
+                del there[uid]
+
+    for n, (more, least, ends) in enumerate(runs):
+        uid = str(9 - n)  # the newest may have been created first: it was suspended
+        there[uid] = least + more, least
+        line.put(uid, uid, least + more, 0, run=uid, least=least)
+        if ends:
+            end()
+    for _ in runs:
+        end()
+    assert all(least > limit or not wants for wants, least in there.values())
 
 
 class Lines(RuleBasedStateMachine):
@@ -370,6 +431,24 @@ def test_workers_of_a_jobs_cluster_are_its_owners() -> None:
     world.see(at(cluster("b"), 0, labels={Label.OWNER: "anna"}))
     limited = world.see(group("b-default", cluster_name="b", replicas=3)).places
     assert (limited.count, limited.limit.split()[0]) == (0, "anna")
+
+
+def test_workers_of_jobs_have_places_for_one_job_after_the_other() -> None:
+    world = World(workers=4)
+    jobs = [at(job(name, minimum_ready_workers=3), n) for n, name in enumerate("ab")]
+    for n, j in enumerate(jobs):
+        world.see(j)
+        owner = {"kind": "DaskJob", "name": j.name, "uid": j.uid, "controller": True, "apiVersion": names.API_VERSION}
+        world.see(of(at(cluster(j.name), n), uid=f"c{n}", ownerReferences=[owner]))
+    world.see(at(cluster("c"), 2))
+    world.see(group("c-default", cluster_name="c", replicas=4))
+    groups = [group(f"{j.name}-default", cluster_name=j.name, replicas=3) for j in jobs]
+    assert [world.see(each).places.count for each in groups] == [0, 0]
+    world.see(group("c-default", cluster_name="c", replicas=0))
+    assert [world.see(each).places.count for each in groups] == [3, 1]
+    before = len(world.woken)
+    world.see(msgspec.structs.replace(jobs[1], spec=msgspec.structs.replace(jobs[1].spec, minimum_ready_workers=1)))
+    assert Key("DaskWorkerGroup", NAMESPACE, "b-default") in world.woken[before:], "it waits for fewer now"
 
 
 def test_workers_of_a_deleted_group_have_their_places_until_they_are_gone() -> None:

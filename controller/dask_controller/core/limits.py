@@ -3,13 +3,17 @@
 What is beyond a limit waits in line. Whoever has a place keeps it until nothing of it runs any more, however low the
 limit is meanwhile. A free place goes to who has the fewest, then to who was created first, then by uid. So of clusters
 and jobs, which need one place each, the oldest is next, and no group of workers has to wait until another has all.
+
+A run that waits for so many workers can do nothing with fewer. Of such runs one at a time gets places until it has
+enough: two that had a part each would wait for one another for ever.
 """
 
 from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -73,6 +77,8 @@ class Claim(Struct):
     wants: int
     has: int  #: in use, as far as that is seen
     places: int = 0  #: that it may use
+    run: str = ""  #: uid of what all that it is for begins with
+    least: int = 0  #: places without which that cannot begin
 
     @property
     def rank(self) -> tuple[str, str]:
@@ -100,11 +106,14 @@ class Line:
         self.taken = 0  #: more than there are, if more was running when the limit was set
         self._claims: dict[str, Claim] = {}
         self._waiting: list[tuple[str, str]] = []  #: ranks, in order
+        self._of_runs = Counter[str]()  #: places of each run
 
     def __len__(self) -> int:
         return len(self._claims)
 
-    def put(self, uid: str, created: str, wants: int, has: int, *, share: bool = True) -> list[str]:
+    def put(
+        self, uid: str, created: str, wants: int, has: int, *, run: str = "", least: int = 0, share: bool = True
+    ) -> list[str]:
         """Take in what somebody wants and has now.
 
         Args:
@@ -112,6 +121,8 @@ class Line:
             created: when that was created.
             wants: places.
             has: places that are in use: these it keeps.
+            run: uid of what begins when it and others have enough.
+            least: places that this takes, of all who have them for it.
             share: whether free places are given away; not as long as not all is known of what is in use.
 
         Returns:
@@ -119,13 +130,14 @@ class Line:
         """
         before = self._claims.pop(uid, None)
         if before is not None:
-            self.taken -= before.places
+            self._count(before, -before.places)
             self._unqueue(before)
         kept = min(before.places, wants) if before is not None else 0
-        claim = Claim(uid, before.created if before is not None else created, wants, has, max(has, kept))
+        created = before.created if before is not None else created
+        claim = Claim(uid, created, wants, has, max(has, kept), run, least)
         if wants or has:
             self._claims[uid] = claim
-            self.taken += claim.places
+            self._count(claim, claim.places)
             if claim.waits:
                 insort(self._waiting, claim.rank)
         return self.share() if share else []
@@ -139,18 +151,25 @@ class Line:
         free = self.limit - self.taken
         if free <= 0 or not self._waiting:
             return []
-        turns = [(self._claims[uid].places, created, uid) for created, uid in self._waiting]
+        waiting = [self._claims[uid] for _, uid in self._waiting]
+        turns = [_turn(claim) for claim in waiting if not self._lacks(claim)]
         heapq.heapify(turns)
+        runs, run = self._runs(waiting), list[Claim]()
         given = dict[str, None]()
-        while free and turns:
-            _, created, uid = turns[0]
-            claim = self._claims[uid]
+        while free:
+            if not any(claim.waits and self._lacks(claim) for claim in run):
+                run = next(runs, [])
+                for claim in run:
+                    heapq.heappush(turns, _turn(claim))
+            if not turns:
+                break
+            claim = self._claims[turns[0][-1]]
             claim.places += 1
             free -= 1
-            self.taken += 1
-            given[uid] = None
+            self._count(claim, 1)
+            given[claim.uid] = None
             if claim.waits:
-                heapq.heapreplace(turns, (claim.places, created, uid))
+                heapq.heapreplace(turns, _turn(claim))
             else:
                 heapq.heappop(turns)
                 self._unqueue(claim)
@@ -161,6 +180,11 @@ class Line:
         claim = self._claims.get(uid)
         return claim.places if claim is not None else 0
 
+    def run(self, uid: str) -> str:
+        """What somebody's places are for."""
+        claim = self._claims.get(uid)
+        return claim.run if claim is not None else ""
+
     def position(self, uid: str) -> int:
         """How many wait in front of somebody who waits."""
         return bisect_left(self._waiting, self._claims[uid].rank)
@@ -170,10 +194,37 @@ class Line:
         """Those that are told their places in line."""
         return tuple(uid for _, uid in self._waiting[:TOLD])
 
+    def _lacks(self, claim: Claim) -> bool:
+        """Whether what it is for cannot begin yet."""
+        return self._of_runs[claim.run] < claim.least
+
+    def _runs(self, waiting: Iterable[Claim]) -> Iterator[list[Claim]]:
+        """What waits for runs that cannot begin yet, run by run: first of one that has a part of what it needs.
+
+        Those that could not begin with all places that there are get none.
+        """
+        found = dict[str, list[Claim]]()
+        for claim in waiting:
+            if self._lacks(claim) and claim.least <= self.limit:
+                found.setdefault(claim.run, []).append(claim)
+        return iter(sorted(found.values(), key=lambda claims: not self._of_runs[claims[0].run]))
+
+    def _count(self, claim: Claim, places: int) -> None:
+        self.taken += places
+        if claim.run:
+            self._of_runs[claim.run] += places
+            if not self._of_runs[claim.run]:
+                del self._of_runs[claim.run]
+
     def _unqueue(self, claim: Claim) -> None:
         at = bisect_left(self._waiting, claim.rank)
         if at < len(self._waiting) and self._waiting[at] == claim.rank:
             del self._waiting[at]
+
+
+def _turn(claim: Claim) -> tuple[int, str, str]:
+    """Who has the smallest one is next."""
+    return claim.places, *claim.rank
 
 
 class WorkerPlaces(Struct, frozen=True):

@@ -28,7 +28,7 @@ from ..core.worker_group import alive, desired_replicas
 from ..kube.client import Kubernetes
 from .caches import Caches, Key
 from .in_use import Makers, has_pods, makers, of_nobody, remains
-from .places import Grant, Places, Who
+from .places import Grant, Job, Places, Who
 from .queued import cluster_of, job_uid
 
 
@@ -67,7 +67,7 @@ def limited_job(caches: Caches, job: DaskJob, queued: Queued | None) -> Queued |
         return queued
     who = _who(places, job, job.metadata)
     forget(caches, who.key, but=job.uid)
-    places.jobs[who.key] = job.uid, who.owner
+    _note(places, who, job)
     if places.limit(who.key) is None:
         return queued
     if queued is not None and queued.name:
@@ -150,7 +150,7 @@ async def take_places(caches: Caches, kubernetes: Kubernetes, namespaces: Sequen
 def _take_job(caches: Caches, places: Places, job: DaskJob) -> frozenset[str]:
     """Returns what makes its Pods."""
     who = _who(places, job, job.metadata)
-    places.jobs[who.key] = job.uid, who.owner
+    _note(places, who, job)
     made_by = makers(caches, who.key, job.uid)
     if places.limit(who.key) is not None and not _names_queue(job) and not has_ended(job):
         wants = int(not (job.spec.suspend or job.metadata.get("deletionTimestamp")))
@@ -220,8 +220,16 @@ def _whose_workers(places: Places, group: DaskWorkerGroup, cluster: DaskCluster 
     who = _who(places, group, cluster.metadata)
     if not (of_job := job_uid(cluster)):
         return who
-    uid, owner = places.jobs.get(Key("DaskJob", cluster.namespace, cluster.name), ("", ""))
-    return who._replace(owner=owner if uid == of_job else "")
+    job = places.jobs.get(Key("DaskJob", cluster.namespace, cluster.name))
+    if job is None or job.uid != of_job:
+        return who._replace(owner="")
+    return who._replace(owner=job.owner, run=job.uid, least=job.least)
+
+
+def _note(places: Places, who: Who, job: DaskJob) -> None:
+    """Take note of a job for the workers of its cluster; what runs waits for none."""
+    least = 0 if job.status.job_status == "Running" else job.spec.minimum_ready_workers or 0
+    places.note(who.key, Job(job.uid, who.owner, least))
 
 
 def _names_queue(it: DaskObject) -> bool:

@@ -27,6 +27,16 @@ class Who(NamedTuple):
     uid: str
     created: str
     owner: str  #: by its label or annotation; empty for nobody
+    run: str = ""  #: uid of the job that its workers are for
+    least: int = 0  #: workers that this waits for
+
+
+class Job(NamedTuple):
+    """What is known of a job: its cluster does not have its labels."""
+
+    uid: str
+    owner: str
+    least: int  #: workers that it waits for
 
 
 class Grant(NamedTuple):
@@ -48,8 +58,7 @@ class Places:
 
     def __init__(self, limits: Limits, owner_key: str, wake: Callable[[Key, float], None]) -> None:
         self.limits, self.owner_key, self._wake = limits, owner_key, wake
-        #: Uid and owner of jobs: their clusters do not have their labels.
-        self.jobs: dict[Key, tuple[str, str]] = {}
+        self.jobs: dict[Key, Job] = {}
         #: By uid of a cluster or job that has a place: what has made its Pods, see `in_use`.
         self.makers: dict[str, frozenset[str]] = {}
         self._lines: dict[tuple[str, str, str], Line] = {}
@@ -73,7 +82,8 @@ class Places:
         self._claims[who.uid] = who.key, at
         self._uids.setdefault(who.key, {})[who.uid] = None
         before = line.first
-        self._told(line, before, line.put(who.uid, who.created, wants, has, share=share), who.uid)
+        given = line.put(who.uid, who.created, wants, has, run=who.run, least=who.least, share=share)
+        self._told(line, before, given, who.uid)
         if not (wants or has):
             self._forget(who.uid)
         return self.look(who.uid) or Grant(0, "", 0)
@@ -117,6 +127,15 @@ class Places:
                 continue
             line = self._lines[self._claims[uid][1]]
             self._told(line, line.first, line.put(uid, "", 0, left), uid)
+
+    def note(self, key: Key, job: Job) -> None:
+        """Take note of a job, for the workers of its cluster."""
+        before = self.jobs.get(key)
+        self.jobs[key] = job
+        if before is not None and before.uid == job.uid and before.least != job.least:
+            for uid, (claims, at) in self._claims.items():
+                if self._lines[at].run(uid) == job.uid:
+                    self._wake(claims, 0.0)
 
     def owner(self, uid: str) -> str | None:
         """In whose line somebody is; ``None`` for who has not asked."""
