@@ -12,6 +12,7 @@ from dask_controller.core.cluster import ASKED_EVERY_SECONDS, plan_cluster
 from dask_controller.core.cluster_status import cluster_status
 from dask_controller.core.conditions import condition as make_condition
 from dask_controller.core.questions import Idle, NoClient, PackageVersions, Versions
+from dask_controller.core.telling import told
 from dask_controller.core.time import format_time
 from dask_crds import names
 from dask_crds.model import (
@@ -218,6 +219,28 @@ def test_ready_goes_false_again_when_pods_die_and_the_time_tells_when():
         condition(after.conditions, "Ready").last_transition_time
         > condition(before.conditions, "Ready").last_transition_time
     )
+
+
+@pytest.mark.parametrize(
+    ("seen", "times"),
+    [
+        (["a", "b"], 1),
+        (["a", None, "b"], 1),  # nobody looked while both were there
+        (["a", None, None, "a"], 0),
+        ([None, "a"], 0),
+        (["a", "suspended", "b"], 0),
+        (["a", None, "suspended", None, "b"], 0),
+    ],
+)
+def test_a_scheduler_in_the_place_of_another_is_counted_once(seen: list[str | None], times: int):
+    status, found = DaskClusterStatus(), list[str]()
+    for who in seen:
+        of = msgspec.structs.replace(cluster(suspend=who == "suspended"), status=status)
+        pods = (scheduler_pod(uid=who),) if who in ("a", "b") else ()
+        o = complete(of, scheduler_pods=pods)
+        status = cluster_status(o, plan_cluster(o, NOW), [], NOW)
+        found += [count.metric.name for count in told(o, of, status, [], NOW)]
+    assert found.count("dask_cluster_scheduler_replacements_total") == times
 
 
 def test_a_status_computed_twice_is_the_same():

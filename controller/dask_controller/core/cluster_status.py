@@ -128,10 +128,14 @@ def _suspended_condition(cluster: DaskCluster, suspended: bool) -> Condition:
 
 
 def _scheduler_pod_uid(o: ObservedCluster, outcomes: Sequence[Outcome]) -> str | None:
-    """The Pod that ``OnDelete`` waits for; not to be moved on before what its deletion set off is done."""
+    """The Pod that ``OnDelete`` waits for; not to be moved on before what its deletion set off is done.
+
+    One that has gone is told until there is another, or is to be none: so that is known to have taken its place.
+    """
+    before = o.cluster.status.scheduler_pod_uid
     if any(out.error for out in outcomes):
-        return o.cluster.status.scheduler_pod_uid
-    return next((p.uid for p in o.scheduler_pods if not p.deleting), None)
+        return before
+    return next((p.uid for p in o.scheduler_pods if not p.deleting), None if o.cluster.spec.suspend else before)
 
 
 def _certificate(o: ObservedCluster, outcomes: Sequence[Outcome]) -> Certificate | None:
