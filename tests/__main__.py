@@ -14,7 +14,7 @@ from pathlib import Path
 from .environment import ROOT, VARIABLES, enter
 
 #: The tests of the real node mostly wait for Pods: the others run beside them, see ``tests/conftest.py``.
-TWO_AT_A_TIME = ["-n", "2"]
+SIDE_BY_SIDE = ["-n", "3"]
 
 
 def main() -> int:
@@ -46,7 +46,7 @@ def check(python: str, arguments: list[str]) -> int:
             "format": ["ruff", "format", "--check", "."],
             "types": ["mypy"],
             "layers": ["lint-imports"],
-            "tests": ["python", "-m", "pytest", *(arguments or TWO_AT_A_TIME)],
+            "tests": ["python", "-m", "pytest", *(arguments or SIDE_BY_SIDE)],
         }.items():
             print(f"== {name}: {' '.join(command)}", flush=True)
             if subprocess.call([str(tools / command[0]), *command[1:]], cwd=ROOT, env=environment):
@@ -70,7 +70,7 @@ def building(python: str, environment: dict[str, str]) -> Iterator[None]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=lambda: os.nice(19),
+        preexec_fn=lambda: os.nice(15),
     )
     try:
         yield

@@ -76,21 +76,27 @@ def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
     cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
-class _TwoHalves(LoadScopeScheduling):
-    """Those that wait for Pods of the real node by one worker, all others by another. Each has its own clusters."""
+class _ByWhatTheyWaitFor(LoadScopeScheduling):
+    """Those that wait for Pods of the real node by one worker, those that wait for nothing by another, and the rest.
+
+    Each has its own clusters.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "node" if nodeid.startswith("tests/e2e/") else "rest"
+        return next((part for part in ("tests/e2e/", "tests/unit/") if nodeid.startswith(part)), "rest")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    return _TwoHalves(config, log)
+    return _ByWhatTheyWaitFor(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What runs beside the real node takes what processors that leaves: its Pods have probes and deadlines to keep."""
+    """What runs beside the real node takes what processors that leaves: its Pods have probes and deadlines to keep.
+
+    What waits for nothing takes what all others leave, and the programs that are being built for them.
+    """
     if os.environ.get("PYTEST_XDIST_WORKER") and not item.get_closest_marker("node"):
-        os.setpriority(os.PRIO_PROCESS, 0, 10)
+        os.setpriority(os.PRIO_PROCESS, 0, 19 if item.nodeid.startswith("tests/unit/") else 10)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
