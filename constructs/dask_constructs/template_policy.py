@@ -196,8 +196,10 @@ def _made_from(template: str, expression: str) -> str:
 def _how_many(template: str, maximum: int) -> Iterable[Rule]:
     bound = f"'at most {maximum} workers by template {template}, not ' + string("
     workers = workers_of_cluster("object.spec")
+    # What is larger than a bound that came later may be put to sleep, and wakes when it is smaller.
+    sleeps = f"oldObject != null && {ONLY_WAKES} && object.spec.?suspend.orValue(false)"
     yield rule(
-        _made_from(template, f"({workers}).all(number, number <= {maximum})"),
+        _made_from(template, f"({sleeps}) || ({workers}).all(number, number <= {maximum})"),
         f"{bound}({workers}).filter(number, number > {maximum})[0])",
     )
     # What was there before has the selector from the operator; what is new has it from who asks. A group whose status

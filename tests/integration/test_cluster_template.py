@@ -305,6 +305,23 @@ def test_a_timeout_that_the_template_got_later_is_not_asked_of_what_was_there(ac
         actors.plane.kubectl(*there, "delete", f"daskcluster/{NAME}")
 
 
+def test_what_is_larger_than_a_later_bound_may_be_put_to_sleep_and_wakes_when_it_is_smaller(actors: Actors) -> None:
+    there = ("-n", NAMESPACE)
+    actors.plane.kubectl(*there, "create", "-f", "-", input=json.dumps(with_workers(MAXIMUM + 1)))
+    try:
+        for user in (ADA, STRANGER):
+            assert actors.patches(user, f"daskcluster/{NAME}", {"spec": {"suspend": True}}) == ""
+        asleep = ("--type=merge", "-p", json.dumps({"spec": {"suspend": True}}))
+        actors.plane.kubectl(*there, "patch", f"daskcluster/{NAME}", *asleep)
+        for user in (ADA, STRANGER):
+            said = actors.patches(user, f"daskcluster/{NAME}", {"spec": {"suspend": False}})
+            assert "at most 4 workers by template gpu-small, not 5" in said
+        smaller = {"spec": {"suspend": False, "worker": {"replicas": MAXIMUM}}}
+        assert actors.patches(ADA, f"daskcluster/{NAME}", smaller) == ""
+    finally:
+        actors.plane.kubectl(*there, "delete", f"daskcluster/{NAME}")
+
+
 def test_a_cluster_goes_with_its_pod(actors: Actors) -> None:
     """The garbage collector may not create Pods either, and is let through."""
     secure = {
