@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -226,7 +226,7 @@ class Access:
 
 
 @contextlib.contextmanager
-def _signing_in() -> Any:
+def _signing_in() -> Iterator[None]:
     """Turn what kr8s raises over a kubeconfig, or over the program that it names for the sign-in, into one of ours."""
     try:
         yield
