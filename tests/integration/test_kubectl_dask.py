@@ -89,9 +89,9 @@ def test_status_and_the_changes_that_people_make(dask: Dask, kubectl: Kubectl, k
     eventually(lambda: dask.why("analytics") == "Suspended")
     assert kubectl.json("get", "daskcluster", "analytics")["spec"]["suspend"] is True
     dask("resume", "analytics")
-    eventually(lambda: dask.json("top")["items"][0]["workers"] == "3/3")
+    kubectl.wait_ready("daskcluster", "analytics")
     (line,) = dask.json("top")["items"]
-    assert (line["name"], line["reason"], line["cpu"]) == ("analytics", "Ready", None)
+    assert (line["name"], line["reason"], line["workers"], line["cpu"]) == ("analytics", "Ready", "3/3", None)
     assert "analytics" in dask("top")
 
 

@@ -145,7 +145,7 @@ def test_workers_of_all_groups_are_no_more_than_the_limit(
         kubectl.apply(kube.cluster_manifest("b", **workers(3)))
         short = "1 of 3 workers are ready; 2 workers wait: namespace"
         eventually(lambda: short in why(kubectl, "daskworkergroup", "b-default", "Ready"))
-        assert "LimitReached" in why(kubectl, "daskcluster", "b", "Ready")
+        eventually(lambda: "LimitReached" in why(kubectl, "daskcluster", "b", "Ready"))
         assert kubectl.json("get", "daskworkergroup", "b-default")["spec"]["worker"]["replicas"] == 3
         assert kubectl.status("daskworkergroup", "b-default")["desiredReplicas"] == 3
 
