@@ -105,8 +105,11 @@ def test_jobs(dask: Dask, kubectl: Kubectl, kube: Manifests, controller: Control
     again = dask.run("rerun", "etl", "--run-id", "generation-1")
     assert again.exit_code == 1
     assert "already" in again.output
-    (root,) = dask.json("status")
-    assert root["kind"] == "DaskJob"
+    for asked in ([], ["job/etl"]):
+        (root,) = dask.json("status", *asked)
+        assert root["kind"] == "DaskJob"
+    refused = dask.run("status", "group/etl-default")
+    assert "group is no kind that this command takes; they are" in refused.output
     dask("suspend", "etl")
     assert kubectl.json("get", "daskjob", "etl")["spec"]["suspend"] is True
     dask("resume", "job/etl")

@@ -75,6 +75,9 @@ def test_a_job_has_its_cluster_below_it() -> None:
     assert [(node.kind, node.name) for node in root.below] == [("Runner", "etl-runner-q8w2z"), ("DaskCluster", "etl")]
     assert "42 % (21 of 0 tasks, 0 workers)" in root.words
     assert root.as_json()["progress"] == {"percent": 42, "tasksDone": 21}
+    seen = Seen(jobs=(job,), clusters=(cluster,))
+    for kind in ("DaskCluster", "DaskJob"):
+        assert [root.kind for root in forest(seen, NOW, name="etl", kinds=[kind])] == [kind], "as it was asked for"
 
 
 def test_a_cluster_of_another_owner_of_the_name_is_no_part_of_the_job() -> None:

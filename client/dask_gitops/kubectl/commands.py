@@ -25,6 +25,8 @@ from .where import Where
 from .why import why
 
 _ANY = ("DaskJob", "DaskCluster", "DaskWorkerGroup", "DaskAutoscaler")
+#: What stands at the root of a tree.
+_ROOTS = ("DaskCluster", "DaskJob")
 #: Seconds between two looks of `top`.
 PAUSE = 2.0
 #: How often a change is tried that somebody else's has overtaken.
@@ -35,9 +37,10 @@ async def status(where: Where, name: str, *, machine: bool) -> None:
     """Show what there is."""
     access = await opened(where)
     everything = await seen(access, everywhere=where.everywhere)
-    roots = forest(everything, time.time(), name=parted(name, *_ANY)[1] if name else "")
+    kinds, plain = parted(name, *_ROOTS) if name else (_ROOTS, "")
+    roots = forest(everything, time.time(), name=plain, kinds=kinds)
     if name and not roots:
-        raise NoSuchObject("DaskCluster or DaskJob", name, access.namespace, _names(everything))
+        raise NoSuchObject(" or ".join(kinds), plain, access.namespace, _names(everything))
     if machine:
         click.echo(shown.as_json([root.as_json() for root in roots]))
         return

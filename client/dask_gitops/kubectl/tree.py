@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,19 +53,22 @@ class Node:
         }
 
 
-def forest(seen: Seen, now: float, *, name: str = "") -> list[Node]:
-    """The trees of all jobs and clusters, or of those with a name."""
-    roots = [root for part in seen.by_namespace().values() for root in _roots(part, now, name)]
+def forest(
+    seen: Seen, now: float, *, name: str = "", kinds: Collection[str] = ("DaskCluster", "DaskJob")
+) -> list[Node]:
+    """The trees of all jobs and clusters, or of those with a name, or of one of the kinds."""
+    roots = [root for part in seen.by_namespace().values() for root in _roots(part, now, name, kinds)]
     return sorted(roots, key=lambda node: (node.namespace, node.kind, node.name))
 
 
-def _roots(seen: Seen, now: float, name: str) -> Iterator[Node]:
-    """Those of one namespace; the cluster of a job is below it."""
-    uids = {uid_of(job) for job in seen.jobs}
-    for job in seen.jobs:
+def _roots(seen: Seen, now: float, name: str, kinds: Collection[str]) -> Iterator[Node]:
+    """Those of one namespace; the cluster of a job is below it, but where only clusters are asked for."""
+    jobs = seen.jobs if "DaskJob" in kinds else ()
+    uids = {uid_of(job) for job in jobs}
+    for job in jobs:
         if name in ("", name_of(job)):
             yield _job(job, seen, now)
-    for cluster in seen.clusters:
+    for cluster in seen.clusters if "DaskCluster" in kinds else ():
         if name in ("", name_of(cluster)) and text(controller(cluster), "uid") not in uids:
             yield _cluster(cluster, seen, now, root=True)
 
