@@ -20,7 +20,7 @@ from .conflicts import conflicts
 from .described import Described
 from .findings import Findings
 from .handed_in import HandedIn, handed_in
-from .keywords import Options, accepted
+from .keywords import Options, accepted, half_characters
 from .manifest import api_object
 from .origins import Call, Manifest, findings, with_origins
 from .pods import Pods
@@ -221,8 +221,10 @@ def exact_form(given: Struct | Mapping[str, Any], kind: str) -> tuple[dict[str, 
 
     Raises:
         TypeError: it is something else.
-        ValueError: it is a manifest of another kind, or of another API.
+        ValueError: it is a manifest of another kind, or of another API, or has text that no file can hold.
     """
+    for part, message in half_characters(dump(given) if isinstance(given, Struct) else given, "spec"):
+        raise ValueError(f"{part}: {message}")
     if isinstance(given, Struct):
         return dump(given), {}
     if not isinstance(given, Mapping):

@@ -120,6 +120,11 @@ def test_what_is_missing_or_unknown_in_a_mapping_is_told_at_synth(construct: Any
         assert all(line.startswith("[test/x] spec") for line in told)
 
 
+def test_text_that_no_file_can_hold_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"spec\['cluster'\]: has half a character, '.ud800'"):
+        DaskAutoscaler.from_spec(chart(), "x", spec={"cluster": "\ud800", "maximum": 2})
+
+
 def test_a_manifest_of_another_kind_is_refused() -> None:
     manifest = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskJob", "spec": JOB}
     with pytest.raises(ValueError, match=r"must be a DaskCluster of kubernetes.dask.org/v1, not a DaskJob"):

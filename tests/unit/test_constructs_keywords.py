@@ -140,6 +140,9 @@ def test_a_value_is_checked_once_and_told_without_noise() -> None:
         ({"worker_args": "--nworkers 2"}, "worker_args: must be a list"),
         ({"worker_command": []}, "worker_command: must be a list that is not empty"),
         ({"image_pull_policy": "always"}, "image_pull_policy: must be one of 'Always', 'IfNotPresent', 'Never', not"),
+        ({"env": {"A": "\ud800"}}, r"env['A']: has half a character, '\ud800', which no file can hold"),
+        ({"annotations": {"a\udfff": "1"}}, "annotations: has half a character"),
+        ({"worker_pod": {"hostname": "\ud800"}}, "worker_pod['hostname']: has half a character"),
         ({"worker_pod": "hostNetwork"}, "worker_pod: must be a function from PodSpec to PodSpec, or a mapping"),
     ],
 )
