@@ -148,13 +148,15 @@ def test_each_group_grows_for_its_own_tasks_only(node, kubectl, kube):
 def test_only_idle_workers_go(kubectl, kube):
     """The group shrinks around the worker that runs a task: it runs once, and its Pod is the one that stays."""
 
-    def long(seconds: float) -> str:
+    def long() -> str:
+        import os
         import socket
 
         from distributed import get_worker
 
         get_worker().log_event("long", socket.gethostname())
-        time.sleep(seconds)
+        while not os.path.exists("/tmp/end"):
+            time.sleep(0.5)
         return socket.gethostname()
 
     kubectl.apply(kube.cluster_manifest("loyal", workers=0))
@@ -164,12 +166,13 @@ def test_only_idle_workers_go(kubectl, kube):
         short = client.map(lambda n: time.sleep(1) or n, range(40))
         eventually(lambda: len(workers(kubectl, "loyal-default")) == 3, seconds=90)
         client.wait_for_workers(3, timeout=90)
-        task = client.submit(long, 45, priority=10)
+        task = client.submit(long, priority=10)
         assert client.gather(short) == list(range(40))
         del short
-        eventually(lambda: len(workers(kubectl, "loyal-default")) == 1, seconds=40)
+        eventually(lambda: len(workers(kubectl, "loyal-default")) == 1, seconds=90)
         assert not task.done()
         (left,) = workers(kubectl, "loyal-default")
+        kubectl("exec", left["metadata"]["name"], "--", "touch", "/tmp/end")
         assert task.result(timeout=60) == left["metadata"]["name"]
         assert [message for _, message in client.get_events("long")] == [left["metadata"]["name"]]
         del task

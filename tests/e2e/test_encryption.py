@@ -30,13 +30,13 @@ from distributed import Client
 from distributed.security import Security
 said = {}
 for name, address, options in (
-    ("mine", "tls://MINE-scheduler:8786", {}),
+    ("mine", "tls://MINE-scheduler:8786", {"timeout": 60}),
     ("other", "tls://OTHER-scheduler:8786", {}),
     ("plain", "tcp://OTHER-scheduler:8786", {"security": Security(require_encryption=False)}),
     ("loopback", "tcp://OTHER-scheduler:8789", {"security": Security(require_encryption=False)}),
 ):
     try:
-        with Client(address, timeout=5, **options) as client:
+        with Client(address, **{"timeout": 5, **options}) as client:
             said[name] = client.submit(abs, -7).result(timeout=30)
     except OSError:
         said[name] = "refused"

@@ -21,6 +21,7 @@ def test_the_only_worker_hands_its_results_to_the_one_that_replaces_it(kubectl, 
     with kube_cluster(kube, name="evicted", n_workers=1) as (_, client):
         client.wait_for_workers(1)
         data = client.scatter([bytes([n]) * 1000 for n in range(20)])
+        eventually(lambda: ready_pods(kubectl, "evicted", "worker"))
         (before,) = ready_pods(kubectl, "evicted", "worker")
         evict(kubectl, before["metadata"]["name"])
 

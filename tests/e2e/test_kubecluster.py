@@ -51,7 +51,7 @@ def test_create_compute_scale_group_adapt_close(kubectl, kube):
         eventually(lambda: not workers_of(kubectl, "stock-big"))
         assert client.submit(sum, [1, 2, 3]).result(timeout=60) == 6
 
-    assert kubectl("get", "dask", "-o", "name").strip() == ""
+    eventually(lambda: kubectl("get", "dask", "-o", "name").strip() == "")
     eventually(
         lambda: (
             kubectl(

@@ -33,9 +33,9 @@ def test_failing_job_fails_under_the_default_restart_policy(kubectl, kube):
 
 
 def test_idle_timeout_deletes_an_idle_cluster(kubectl, kube):
-    kubectl.apply(kube.cluster_manifest("lazy", workers=1, idleTimeout=5))
+    kubectl.apply(kube.cluster_manifest("lazy", workers=1, idleTimeout=30))
     kubectl.wait_ready("daskcluster", "lazy")
-    eventually(lambda: kubectl("get", "daskcluster", "-o", "name").strip() == "", seconds=60)
+    eventually(lambda: kubectl("get", "daskcluster", "-o", "name").strip() == "", seconds=90)
     eventually(lambda: kubectl("get", "pods", "-o", "name").strip() == "", seconds=60)
 
 
@@ -62,7 +62,7 @@ time.sleep(25)
 
 
 def test_a_cluster_without_clients_sleeps_and_tells_of_one_that_does_not_match(kubectl, kube):
-    kubectl.apply(kube.cluster_manifest("visited", workers=1, noClientTimeout=30, idleAction="Suspend"))
+    kubectl.apply(kube.cluster_manifest("visited", workers=1, noClientTimeout=60, idleAction="Suspend"))
     kubectl.wait_ready("daskcluster", "visited")
     (scheduler,) = ready_pods(kubectl, "visited", "scheduler")
     command = ("exec", scheduler["metadata"]["name"], "--", "python3", "-c", VISITOR)
@@ -73,7 +73,7 @@ def test_a_cluster_without_clients_sleeps_and_tells_of_one_that_does_not_match(k
         assert "dask: clients 2020.1.0, scheduler " in told()["message"]
         assert kubectl.condition("daskcluster", "visited", "Suspended")["status"] == "False"
         visit.result()
-    eventually(lambda: kubectl.condition("daskcluster", "visited", "Suspended").get("reason") == "Idle", seconds=90)
+    eventually(lambda: kubectl.condition("daskcluster", "visited", "Suspended").get("reason") == "Idle", seconds=120)
     assert "NoClientTimeout" in kubectl("get", "events", "-o", "jsonpath={.items[*].reason}")
 
 
@@ -224,7 +224,7 @@ def test_a_job_runs_once_for_each_run_id(kubectl, kube):
 
 
 def test_suspend_and_resume_a_job(kubectl, kube):
-    code = "import time; from distributed import Client; Client(); time.sleep(5); print('done')"
+    code = "import time; from distributed import Client; Client(); time.sleep(15); print('done')"
     kubectl.apply(kube.job_manifest("held", code, suspend=True))
     eventually(lambda: kubectl.condition("daskjob", "held", "Suspended").get("status") == "True")
     eventually(lambda: kubectl.json("get", "daskcluster", "held")["spec"].get("suspend") is True)

@@ -118,8 +118,11 @@ def test_strangers_reach_nothing_and_who_is_named_what_it_needs(
     for policy in policies(kind, kubectl.namespace, notebook.namespace):
         kubectl.apply(policy)
     eventually(lambda: not reached(stranger, known), seconds=60)
+    # The enforcer learns of each policy by itself: what one allows may come later than what another refuses.
+    eventually(lambda: "comm" in reached(notebook, known))
     assert reached(notebook, known) == {"comm", "dashboard", "service"}
     its_own = Kubectl(node.kubectl, NAMESPACE)
+    eventually(lambda: "control" in reached(its_own, known, operator.leader()))
     assert reached(its_own, known, operator.leader()) == {"dashboard", "control"}
     address = f"tcp://guarded-scheduler.{kubectl.namespace}:{COMM}"
     assert notebook("exec", "outlook", "--", "python3", "-c", COMPUTE, address).strip() == "6"

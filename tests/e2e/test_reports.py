@@ -65,7 +65,7 @@ class Neighbourhood:
         self.began = time.monotonic()
         # What is looked at first comes first.
         code = CLIENT + "c.submit(sum, [1, 2]).result(); "
-        self.open.apply(without_probes(kube.job_manifest("quiet", code + "time.sleep(5)")))
+        self.open.apply(without_probes(kube.job_manifest("quiet", code + "time.sleep(20)")))
         ignores = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
         deaf = kube.job_manifest("deaf", ignores, workers=0)
         self.open.apply(with_runner(deaf, terminationGracePeriodSeconds=8))
@@ -109,8 +109,12 @@ def test_pods_that_the_kubelet_refuses_are_not_made_without_end(neighbourhood: N
     time.sleep(max(0, REPLACEMENT_SECONDS - 5 - (time.monotonic() - neighbourhood.began)))
     refused = {e["involvedObject"]["uid"] for e in events(kubectl, "refused-default-worker")}
     assert 1 <= len(refused) <= 1 + (time.monotonic() - neighbourhood.began) / REPLACEMENT_SECONDS
-    said = kubectl.condition("daskworkergroup", "refused-default", "Ready")
-    assert (said["status"], said["reason"]) == ("False", "NodeAffinity")
+
+    def said() -> tuple[str, str]:
+        found = kubectl.condition("daskworkergroup", "refused-default", "Ready")
+        return found["status"], found["reason"]
+
+    eventually(lambda: said() == ("False", "NodeAffinity"))  # not while the next one has yet to be refused
 
 
 def test_the_exit_code_of_a_runner_that_is_restarted_in_its_pod_is_told(kubectl: Kubectl):
@@ -127,7 +131,7 @@ def test_a_scheduler_on_another_port_is_asked_there(kubectl: Kubectl):
     kubectl("exec", "deployment/moved-scheduler", "--", "python3", "-c", asks)
     kubectl("scale", "daskworkergroup", "moved-default", "--replicas=1")
     pods = ("get", "pods", "-l", "dask.org/workergroup-name=moved-default", "-o", "name")
-    eventually(lambda: len(kubectl(*pods).split()) == 1, seconds=25)
+    eventually(lambda: len(kubectl(*pods).split()) == 1)
     assert not [e for e in events(kubectl, "moved") if e["reason"] == "DrainTimeout"]
 
 

@@ -75,7 +75,7 @@ class Workload:
         Returns:
             The keys that would be lost with a worker, by its name.
         """
-        eventually(lambda: len(self._workers()) == workers)
+        eventually(lambda: len(self._workers()) == workers, seconds=120)
         given = []
         for address in self._workers():
             numbers = [len(self._data) + n for n in range(KEYS_PER_WORKER)]

@@ -209,6 +209,8 @@ class ArgoApplication:
         return status.get("health", {}).get("status", "Missing"), "; ".join(filter(None, messages))
 
     def drift(self) -> list[str]:
+        self.refresh()  # what it says may be of before the last sync
+        eventually(lambda: "argocd.argoproj.io/refresh" not in self._annotations())
         return [
             f"{r['kind']}/{r['name']}: {r['status']}{', to be pruned' if r.get('requiresPruning') else ''}"
             for r in self.status().get("resources", [])

@@ -32,7 +32,7 @@ class Scenarios:
         site.commit(cluster=cluster(site, OTHER_IMAGE))
         assert images(site, "worker") == [OTHER_IMAGE] * 2
         assert images(site, "scheduler") == [OTHER_IMAGE]
-        assert not before & uids(site)
+        eventually(lambda: not before & uids(site))
         site.revert()
         assert images(site, "worker") == [DASK_IMAGE] * 2
         assert site.application.drift() == []
@@ -164,7 +164,7 @@ class Scenarios:
                 fall_asleep(site, name)
             self.undisturbed(site, "daskcluster/stated", "daskcluster/other")
             site.commit(unrelated=config_map(str(turn)))
-        assert uids(site) == set()
+        eventually(lambda: uids(site) == set())
 
     def let_suspend_be(self, site: Site, settings: Manifest) -> None:
         """Have the tool follow what docs/waking.md says for it."""
@@ -227,7 +227,9 @@ def images(site: Site, component: str, cluster: str = "c") -> list[str]:
 
 def wake(site: Site, name: str) -> None:
     """Connect where the Service of a sleeping cluster leads, as a proxy on a node would, and wait for the cluster."""
-    doorway = site.kubectl.json("get", "endpointslice", f"{name}-scheduler-activator")
+    leads = ("get", "endpointslice", f"{name}-scheduler-activator")
+    eventually(lambda: site.kubectl(*leads))
+    doorway = site.kubectl.json(*leads)
     with socket.create_connection(("127.0.0.1", doorway["ports"][0]["port"])):
         site.kubectl.wait_ready("daskcluster", name)
         eventually(lambda: images(site, "worker", name) == [DASK_IMAGE] * 2)

@@ -118,7 +118,13 @@ class TestArgoCD(Scenarios):
         first = uid(site, "job/j-runner")
         member.act(application, "DaskJob", "j", "rerun")
         eventually(lambda: uid(site, "job/j-runner") != first)
-        eventually(lambda: site.kubectl.status("daskjob", "j")["jobStatus"] == "Successful")
+        asked = site.kubectl.json("get", "daskjob", "j")["spec"]["runId"]
+
+        def ran_again() -> bool:
+            status = site.kubectl.status("daskjob", "j")
+            return (status["runId"], status["jobStatus"]) == (asked, "Successful")
+
+        eventually(ran_again)
         self.undisturbed(site, "daskcluster/c", "daskworkergroup/big", "daskjob/j")
 
         with pytest.raises(HTTPError, match="403"):

@@ -240,7 +240,7 @@ def test_argo_cd(plane: ControlPlane, argocd: Kubectl, dist: Path):
         before = argocd.status("application", "dask-workloads")["reconciledAt"]
         eventually(lambda t=before: looked_at(argocd, "dask-workloads") != t)
         settle(argocd, "dask-workloads")
-        assert cpu(workloads) == healed
+        eventually(lambda healed=healed: cpu(workloads) == healed)
 
     finalizer = '{"metadata": {"finalizers": ["resources-finalizer.argocd.argoproj.io"]}}'
     for name in reversed(APPLICATIONS):

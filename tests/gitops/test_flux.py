@@ -36,9 +36,16 @@ class TestFlux(Scenarios):
 
     def reasons(self, site: Site) -> str:
         """Flux names the resource; the reason is in its conditions."""
-        _, message = site.application.health()
-        found = re.search(r"stalled resources: \[(\w+)/[^/]+/(\w+) status: 'Failed'", message)
-        assert found, message
+        found: re.Match[str] | None = None
+
+        def told() -> bool:  # not while it tries once more, which it does all the time
+            nonlocal found
+            _, message = site.application.health()
+            found = re.search(r"stalled resources: \[(\w+)/[^/]+/(\w+) status: 'Failed'", message)
+            return found is not None
+
+        eventually(told)
+        assert found is not None
         return site.kubectl.condition(found[1].lower(), found[2], "Stalled")["message"]
 
     def test_git_owns_the_spec_and_the_operator_the_status(self, site: Site):

@@ -132,5 +132,5 @@ def test_a_tenants_namespace_is_taken_as_it_is(control_plane: ControlPlane, name
     manifests = yaml.safe_dump_all(synth(c))
     control_plane.kubectl("apply", "--server-side", "-f", "-", input=manifests)
     member = ("--as=anybody", "--as-group=data", "--as-group=system:authenticated", "-n", name)
-    assert control_plane.kubectl("auth", "can-i", "create", "pods", *member).strip() == "yes"
+    eventually(lambda: control_plane.kubectl("auth", "can-i", "create", "pods", *member).strip() == "yes")
     control_plane.kubectl("delete", "namespace", name, "--wait=false")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
-import threading
-import time
 
 import pytest
+from bench.api import Api
 from tests.e2e.support import eventually
+from tests.support.quota import Watch
 
 pytestmark = pytest.mark.control_plane
 
@@ -50,34 +50,26 @@ def test_a_group_that_is_too_large_has_no_pods_and_says_why(kubectl, kube, contr
     put(kubectl, large)
     eventually(lambda: kubectl.condition("daskworkergroup", "large", "Stalled").get("reason") == "TooLarge")
     assert kubectl.json("get", "pods", "-l", "dask.org/workergroup-name=large")["items"] == []
-    kubectl("wait", "daskworkergroup", "fine-default", "--for=condition=Ready", "--timeout=60s")
+    kubectl.wait_ready("daskworkergroup", "fine-default")  # it may be yet to be made
 
 
-def test_status_follows_while_many_workers_come_and_go(kubectl, kube, controller):
+def test_status_follows_while_many_workers_come_and_go(control_plane, kubectl, kube, controller):
     """Controller finding 22: until all were deleted, status said that all were ready."""
     kubectl.apply(kube.cluster_manifest("many", workers=1, worker_extra={"drainTimeoutSeconds": 0}))
     kubectl.wait_ready("daskcluster", "many")
-    told: list[int] = []
-    stop = threading.Event()
+    groups = f"/apis/kubernetes.dask.org/v1/namespaces/{kubectl.namespace}/daskworkergroups"
+    with Watch(Api(control_plane), groups) as seen:  # who looks now and then misses steps
 
-    def look() -> None:
-        while not stop.is_set():
-            told.append(kubectl.json("get", "daskworkergroup", "many-default")["status"]["replicas"])
-            time.sleep(0.1)
+        def told() -> list[int]:
+            return [event.manifest["status"]["replicas"] for event in list(seen.events)]
 
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    try:
         kubectl("scale", "daskworkergroup", "many-default", "--replicas=450")
-        eventually(lambda: told[-1:] == [450], seconds=180)
-        up = len(set(told))
+        eventually(lambda: told()[-1] == 450, seconds=180)
+        up = len(set(told()))
         kubectl("scale", "daskworkergroup", "many-default", "--replicas=0")
-        eventually(lambda: told[-1:] == [0], seconds=180)
-    finally:
-        stop.set()
-        watcher.join()
+        eventually(lambda: told()[-1] == 0, seconds=180)
     assert up >= 4, "steps on the way up: two plans at least, and where it began and ended"
-    assert len(set(told)) - up >= 2, "steps on the way down"
+    assert len(set(told())) - up >= 2, "steps on the way down"
 
 
 def test_an_absurd_number_in_a_namespace_with_a_quota_is_told_and_leaves_time_for_others(kubectl, kube, controller):

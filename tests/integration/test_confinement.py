@@ -91,7 +91,7 @@ def taken(control_plane: ControlPlane) -> Iterator[Taken]:
         *confinement("dask-operator", HOME, "confined"),
     ]
     control_plane.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(written))
-    control_plane.kubectl("wait", "--for=create", "-n", HERE, "serviceaccount/default", "--timeout=30s")
+    control_plane.kubectl("wait", "--for=create", "-n", HERE, "serviceaccount/default", "--timeout=60s")
     made = Taken(control_plane)
     eventually(lambda: "does not" in made.create(config_map("probe")))
     yield made

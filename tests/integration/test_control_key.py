@@ -74,10 +74,10 @@ def test_a_cluster_has_a_key_of_its_own_and_gets_it_back(control_plane, home, ku
     assert made["metadata"]["name"] in [v.get("secret", {}).get("secretName") for v in worker["spec"]["volumes"]]
     assert message(kubectl, "mine").endswith("is ready")
 
+    controller.stop()  # else it may put back the one of before
     kubectl("delete", "secret", made["metadata"]["name"])
     own("delete", "secret", names.MASTER_SECRET)
     own.apply({**_master(), "data": {"key": base64.b64encode(b"n" * 32).decode(), "previous": _text(master)}})
-    controller.stop()
     controller.start()
     eventually(lambda: secret(kubectl, "mine"), seconds=60)
     again = secret(kubectl, "mine")
@@ -118,7 +118,7 @@ def test_where_no_secret_may_be_made_clusters_come_up_and_say_so(home, kubectl, 
             "spec": {"hard": {"count/secrets": "0"}},
         }
     )
-    eventually(lambda: kubectl.json("get", "resourcequota", "none").get("status", {}).get("hard"), seconds=30)
+    eventually(lambda: kubectl.json("get", "resourcequota", "none").get("status", {}).get("hard"))
     keyed(controller, home)
     kubectl.apply(kube.cluster_manifest("poor", workers=1))
     kubectl.wait_ready("daskcluster", "poor")

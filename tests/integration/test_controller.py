@@ -32,7 +32,14 @@ def test_children_have_owners_and_users_objects_stay_theirs(kubectl, kube, contr
 def test_nothing_is_written_while_nothing_happens(control_plane, kubectl, kube, controller):
     kubectl.apply(kube.cluster_manifest("quiet", workers=2))
     kubectl.wait_ready("daskcluster", "quiet")
-    time.sleep(5)
+
+    def writes_of_ten_seconds() -> int:
+        begun = control_plane.writes()
+        time.sleep(10)
+        return control_plane.writes() - begun
+
+    # Once what earlier tests have left is collected.
+    eventually(lambda: writes_of_ten_seconds() <= NODE_HEARTBEATS, seconds=90)
     before = control_plane.writes()
     time.sleep(20)
     assert control_plane.writes() - before <= NODE_HEARTBEATS
@@ -67,8 +74,7 @@ def test_a_kill_at_any_time_makes_neither_too_many_nor_too_few(kubectl, kube, co
     eventually(lambda: kubectl.status("daskworkergroup", "crashy-default").get("readyReplicas") == wanted, seconds=120)
     kubectl.wait_ready("daskcluster", "crashy")
     assert largest <= 20
-    pods = kubectl.json("get", "pods", "-l", "dask.org/component=worker")["items"]
-    assert len(pods) == wanted
+    eventually(lambda: len(kubectl.json("get", "pods", "-l", "dask.org/component=worker")["items"]) == wanted)
 
 
 def test_somebody_elses_service_is_left_alone(kubectl, kube, controller):
@@ -147,7 +153,7 @@ def test_a_group_of_git_has_no_owner_and_one_of_a_client_has(kubectl, kube, cont
         )
     )
     eventually(lambda: uids(kubectl) == set())
-    assert kubectl.condition("daskworkergroup", "both-git", "Ready")["reason"] == "ClusterNotFound"
+    eventually(lambda: kubectl.condition("daskworkergroup", "both-git", "Ready")["reason"] == "ClusterNotFound")
 
 
 def test_deleting_without_an_operator_hangs_nowhere(kubectl, kube, controller):

@@ -118,12 +118,7 @@ def actors(control_plane: ControlPlane) -> Iterator[Actors]:
     control_plane.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(written))
     here = Actors(control_plane, namespace)
     # The API server takes a moment to know the rules, each for itself.
-    eventually(
-        lambda: all(
-            "Forbidden" in here.refused(m, user=DASK_ONLY) or "not" in here.refused(m, user=DASK_ONLY)
-            for m in manifests().values()
-        )
-    )
+    eventually(lambda: all("you may not" in here.refused(manifests()[kind], user=DASK_ONLY) for kind in DASK_KINDS))
     yield here
     control_plane.kubectl("delete", "--wait=false", "-f", "-", input=yaml.safe_dump_all(written))
 

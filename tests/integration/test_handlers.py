@@ -111,7 +111,7 @@ async def test_kopf_wakes_what_has_changed_and_asks_for_nothing_else(scope: Any)
         memo = kopf.Memo(kubernetes=kubernetes, caches=caches, queue=site)
         operator = asyncio.create_task(kopf.operator(memo=memo, standalone=True, identity="x", **scope))  # type: ignore[arg-type]
         try:
-            await asyncio.wait_for(site.complete.wait(), 30)
+            await asyncio.wait_for(site.complete.wait(), 60)
         finally:
             operator.cancel()
             await asyncio.wait([operator])

@@ -73,7 +73,7 @@ class Cache:
             )
             task = asyncio.create_task(informer.run())
             try:
-                await asyncio.wait_for(informer.synced.wait(), 10)
+                await asyncio.wait_for(informer.synced.wait(), 60)
                 yield informer
                 assert not task.done()
             finally:
@@ -82,7 +82,7 @@ class Cache:
                     await task
 
 
-async def until(holds: Callable[[], bool], seconds: float = 10) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not holds():
             await asyncio.sleep(0.01)
@@ -323,7 +323,7 @@ async def test_it_waits_for_a_right_it_does_not_have_yet(proxy: FaultProxy, name
         await asyncio.sleep(0.3)
         assert not informer.synced.is_set()
         proxy.fault = lambda _: None
-        await asyncio.wait_for(informer.synced.wait(), 10)
+        await asyncio.wait_for(informer.synced.wait(), 60)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError, ApiError):
             await task

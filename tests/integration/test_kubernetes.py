@@ -348,8 +348,9 @@ async def test_a_silent_watch_ends_and_a_cut_one_is_an_error(proxy: FaultProxy, 
 
         await watch(idle_seconds=0.2)
         watching = asyncio.create_task(watch(idle_seconds=60))
-        await asyncio.sleep(0.3)
-        proxy.cut_streams()
+        while not watching.done():  # what is yet to begin cannot be cut
+            proxy.cut_streams()
+            await asyncio.sleep(0.05)
         with refused(0, "Unreachable"):
             await watching
 
@@ -418,6 +419,7 @@ async def stub(
 
 async def test_requests_wait_for_their_turn_but_leases_do_not() -> None:
     under_way = most = 0
+    asked = asyncio.Event()
 
     async def answer(request: web.Request) -> web.Response:
         nonlocal under_way, most
@@ -425,15 +427,18 @@ async def test_requests_wait_for_their_turn_but_leases_do_not() -> None:
             return web.json_response({})
         under_way += 1
         most = max(most, under_way)
+        await asked.wait()
         await asyncio.sleep(0.05)
         under_way -= 1
         return web.json_response({})
 
     async with stub(answer) as server, Kubernetes(server, OPERATOR, connections=3) as client:
         pods = [asyncio.create_task(client.get("Pod", "a", f"x{n}")) for n in range(9)]
-        await asyncio.sleep(0.02)
+        while under_way < 3:
+            await asyncio.sleep(0.01)
         await client.get("Lease", "a", "x")
         assert not any(task.done() for task in pods)
+        asked.set()
         await asyncio.gather(*pods)
     assert most == 3
 

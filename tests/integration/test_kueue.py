@@ -138,7 +138,7 @@ def test_flavors_reach_the_pods_and_never_the_users_object(make_queue, control_p
     for pod in queue.pods():
         assert pod["spec"]["nodeSelector"] == {"pool": "fast"}
         assert taint in pod["spec"]["tolerations"]
-        assert pod["spec"]["nodeName"] == "kwok-1"
+    eventually(lambda: {pod["spec"].get("nodeName") for pod in queue.pods()} == {"kwok-1"})
     for kind in ("daskjob", "daskcluster"):
         assert "nodeSelector" not in json.dumps(kubectl.json("get", kind, "j")["spec"])
     (written,) = (
@@ -225,7 +225,7 @@ def test_who_runs_a_queue_can_hold_back_a_workload_and_drain_the_queue(make_queu
         kubectl("patch", "workload", base["metadata"]["name"], "--type=merge", patch)
         if active == "false":
             eventually(lambda: queue.pods() == [] and "is not active" in why(kubectl, "daskcluster", "c"))
-            assert not is_true(queue.workloads("base")[0], "QuotaReserved")
+            eventually(lambda: not is_true(queue.workloads("base")[0], "QuotaReserved"))
     kubectl.wait_ready("daskcluster", "c")
     queue.stop("HoldAndDrain")
     eventually(lambda: queue.pods() == [])

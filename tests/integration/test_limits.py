@@ -110,7 +110,7 @@ def test_clusters_wait_in_line_whatever_becomes_of_the_operator_and_its_limit(
         time.sleep(SECOND)
     with Watched(kubectl, Component.SCHEDULER, 2):
         eventually(lambda: ready(kubectl, "a", "b") and waiting(kubectl, "daskcluster", *"abcd") == ["c", "d"])
-        assert "next in line" in why(kubectl, "daskcluster", "c")
+        eventually(lambda: "next in line" in why(kubectl, "daskcluster", "c"))
         assert why(kubectl, "daskcluster", "c", "Suspended").startswith("False")
         assert "suspend" not in kubectl.json("get", "daskcluster", "c")["spec"]
 

@@ -55,7 +55,7 @@ async def test_who_begins_to_lead_looks_first_at_what_nobody_has_looked_at(tmp_p
             env=os.environ | {"KUBECONFIG": str(config)},
         )
         try:
-            assert await asyncio.wait_for(site.read.get(), 30) == "/namespaces/team/daskautoscalers/changed"
+            assert await asyncio.wait_for(site.read.get(), 60) == "/namespaces/team/daskautoscalers/changed"
         finally:
             process.kill()
             await process.wait()

@@ -16,7 +16,7 @@ import yaml
 from tests.cluster import ControlPlane
 from tests.cluster.pki import Authority
 from tests.cluster.processes import free_port
-from tests.e2e.support import Kubectl
+from tests.e2e.support import Kubectl, eventually
 from tests.support.controller import Controller
 
 from dask_constructs import rbac
@@ -43,6 +43,10 @@ def account(kubectl: Kubectl, name: str, rules: list[dict]) -> str:
     kubectl.apply({**role, "metadata": {"name": everywhere}})
     subject = f"--serviceaccount={kubectl.namespace}:{name}"
     kubectl("create", "clusterrolebinding", everywhere, f"--clusterrole={everywhere}", subject)
+    rule = rules[-1]  # RBAC is itself a cache
+    what = (rule.get("nonResourceURLs") or [f"{rule['resources'][0]}.{rule['apiGroups'][0]}".rstrip(".")])[0]
+    may = ("auth", "can-i", rule["verbs"][0], what, f"--as=system:serviceaccount:{kubectl.namespace}:{name}")
+    eventually(lambda: kubectl(*may).strip() == "yes")
     return kubectl("create", "token", name).strip()
 
 

@@ -163,8 +163,8 @@ def test_names_that_others_have_are_left_out(kubectl, kube, controller):
     kubectl("scale", "daskworkergroup", "taken-default", "--replicas=4")
     eventually(lambda: len(workers(kubectl, "taken-default")) == 4)
     kubectl.wait_ready("daskcluster", "taken")
-    labels = kubectl.json("get", "pod", "taken-default-worker-3")["metadata"]["labels"]
-    assert labels["dask.org/cluster-name"] == "taken"
+    third = ("get", "pod", "taken-default-worker-3")
+    eventually(lambda: kubectl.json(*third)["metadata"]["labels"]["dask.org/cluster-name"] == "taken")
     present = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in kubectl.json("get", "pods")["items"]}
     assert before.items() <= present.items(), "what is somebody else's is still there"
     assert ours.items() <= present.items(), "nobody was replaced"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 from tests.cluster import ControlPlane, images
+from tests.e2e.support import eventually
 
 pytestmark = pytest.mark.control_plane
 
@@ -25,7 +26,10 @@ def plane(control_plane: ControlPlane) -> Iterator[ControlPlane]:
     manifests = yaml.safe_dump_all(roles)
     control_plane.kubectl("apply", "-f", "-", input=manifests)
     control_plane.kubectl("apply", "-k", str(images.ROOT / "dist/tenant"))
-    control_plane.kubectl("wait", "--for=create", "-n", TENANT, "serviceaccount/default", "--timeout=30s")
+    control_plane.kubectl("wait", "--for=create", "-n", TENANT, "serviceaccount/default", "--timeout=60s")
+    # The API server takes a moment to know what was granted.
+    eventually(lambda: may(control_plane, DEPLOYER, "create", "daskclusters"))
+    eventually(lambda: may(control_plane, STARTER, "create", "daskjobs"))
     yield control_plane
     control_plane.kubectl("delete", "-k", str(images.ROOT / "dist/tenant"), "--wait=true")
     control_plane.kubectl("delete", "-f", "-", input=manifests)

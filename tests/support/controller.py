@@ -37,9 +37,14 @@ class Controller:
         self._process.terminate()
         return self.ended()
 
+    def log(self) -> str:
+        """What it has written so far; where it goes on writing stays as it is."""
+        file = self._log.fileno()
+        return os.pread(file, os.fstat(file).st_size, 0).decode()
+
     def ended(self) -> str:
         """Wait until it has ended; its log."""
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=60)
         self._log.seek(0)
         log = self._log.read()
         self._log.close()

@@ -26,14 +26,20 @@ class Notebook:
     def __init__(self, cluster: ControlPlane, kubectl: Kubectl) -> None:
         self._cluster, self._kubectl = cluster, kubectl
         self.user = f"system:serviceaccount:{kubectl.namespace}:{NAME}"
+        self._times = 0
         kubectl("create", "serviceaccount", NAME)
-        self.give(list(rbac.NOTEBOOK))
         kubectl("create", "rolebinding", NAME, f"--role={NAME}", f"--serviceaccount={kubectl.namespace}:{NAME}")
+        self.give(list(rbac.NOTEBOOK))
 
     def give(self, permissions: Rules) -> None:
-        """These rights, and no others."""
+        """These rights and no others; the API server knows them then: that of an object that is not there tells."""
+        self._times += 1
+        mark = f"given-{self._times}"
+        known = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [mark], "verbs": ["get"]}
         role = {"apiVersion": f"{rbac.RBAC_GROUP}/v1", "kind": "Role", "metadata": {"name": NAME}}
-        self._kubectl.apply({**role, "rules": rbac.rules(permissions)})
+        self._kubectl.apply({**role, "rules": [*rbac.rules(permissions), known]})
+        question = ("auth", "can-i", "get", f"configmaps/{mark}", f"--as={self.user}")
+        eventually(lambda: self._kubectl(*question).strip() == "yes")
 
     def kubeconfig(self, folder: Path) -> Path:
         """A kubeconfig with a token of theirs, whose context names the namespace."""
