@@ -129,6 +129,13 @@ def test_usage_is_the_sum_over_pods_that_come_and_go_through_crashes_of_the_oper
         assert 0.99 * before <= cpu / CPU <= 1.01 * after
         assert 0.99 * before <= memory / MEMORY <= 1.01 * after
 
+    def is_written() -> bool:
+        """Whether status has the lives of all that are gone, and of others until it was written."""
+        told = kubectl.status("daskworkergroup", "used-default")["usage"]
+        until = datetime.fromisoformat(told["until"]).timestamp()
+        lived = sum(witness.gone.get(uid, until) - start for uid, start in witness.started.items())
+        return bool(told["cpuSeconds"] / CPU >= 0.99 * lived)
+
     manifest = kube.cluster_manifest("used", workers=25, worker_extra={"drainTimeoutSeconds": 0})
     manifest["metadata"]["labels"] = {"dask.org/owner": "ann"}
     kubectl.apply(manifest)
@@ -140,8 +147,8 @@ def test_usage_is_the_sum_over_pods_that_come_and_go_through_crashes_of_the_oper
     eventually(lambda: workers() == 25)
     is_the_sum_over_pods()
     scale(5)
-    eventually(lambda: workers() == 5)
-    time.sleep(2)
+    eventually(lambda: len(witness.gone) == 20)
+    eventually(is_written)  # what is known to a process alone is lost with it
     operator.kill()
     operator.start()
     eventually(lambda: workers() == 5)
