@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -26,8 +25,19 @@ async def kubernetes(control_plane: ControlPlane) -> AsyncIterator[Kubernetes]:
         yield client
 
 
+#: Longer than a busy machine may stand still.
+DURATION = 6
+
+
 def candidate(kubernetes: Kubernetes, namespace: str, name: str) -> Lease:
-    return Lease(kubernetes, namespace, "leader", name, duration_seconds=2, renew_seconds=1.2, retry_seconds=0.2)
+    return Lease(kubernetes, namespace, "leader", name, duration_seconds=DURATION, renew_seconds=4, retry_seconds=0.2)
+
+
+async def written(kubernetes: Kubernetes, namespace: str, field: str) -> datetime:
+    """A time in the Lease."""
+    lease = await kubernetes.get("Lease", namespace, "leader")
+    assert lease
+    return datetime.fromisoformat(lease["spec"][field])
 
 
 async def test_a_candidate_takes_over_from_a_silent_leader_and_not_before(
@@ -37,21 +47,23 @@ async def test_a_candidate_takes_over_from_a_silent_leader_and_not_before(
     await a.acquire()
     keeping = asyncio.create_task(a.keep())
     acquiring = asyncio.create_task(b.acquire())
-    await asyncio.sleep(3)
+    await asyncio.sleep(1.5 * DURATION)
     assert a.held
     assert not acquiring.done()
     keeping.cancel()  # as if its process had died
-    since = time.monotonic()
-    await acquiring
-    assert 1.5 < time.monotonic() - since < 4
+    with contextlib.suppress(asyncio.CancelledError):
+        await keeping
+    silent_since = await written(kubernetes, namespace, "renewTime")
+    await asyncio.wait_for(acquiring, 60)
+    assert (await written(kubernetes, namespace, "acquireTime") - silent_since).total_seconds() >= DURATION
     assert b.held
     assert not a.held
     lease = await kubernetes.get("Lease", namespace, "leader")
     assert lease
     assert lease["spec"]["holderIdentity"] == "b"
     assert lease["spec"]["leaseTransitions"] == 1
-    renewed = datetime.fromisoformat(lease["spec"]["renewTime"])
-    assert abs((datetime.now(UTC) - renewed).total_seconds()) < 10
+    renewed = await written(kubernetes, namespace, "renewTime")
+    assert abs((datetime.now(UTC) - renewed).total_seconds()) < 60, "of this time zone"
 
 
 async def test_a_released_lease_is_taken_soon(kubernetes: Kubernetes, namespace: str) -> None:
@@ -60,7 +72,7 @@ async def test_a_released_lease_is_taken_soon(kubernetes: Kubernetes, namespace:
     acquiring = asyncio.create_task(b.acquire())
     await asyncio.sleep(0.5)
     await a.release()
-    await asyncio.wait_for(acquiring, 1.5)
+    await asyncio.wait_for(acquiring, DURATION - 1)  # sooner than from a silent one
 
 
 async def test_a_leader_that_is_cut_off_stops_before_another_starts(
@@ -107,7 +119,7 @@ async def test_of_many_candidates_one_leads_at_a_time(kubernetes: Kubernetes, na
 
     living: dict[int, Lease] = {}
     guarding = asyncio.create_task(guard())
-    await asyncio.wait_for(asyncio.gather(*(live(place) for place in range(4))), 60)
+    await asyncio.wait_for(asyncio.gather(*(live(place) for place in range(4))), 120)
     guarding.cancel()
     assert most == 1
     assert len(set(leads)) == 12
