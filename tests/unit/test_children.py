@@ -83,6 +83,15 @@ class TestConfigMap:
         (patch,) = actions(complete(c, config_map=tampered))
         assert (patch.kind, patch.patch) == ("ConfigMap", {"data": {"distributed.py": None}})
 
+    def test_so_is_one_that_is_no_text(self) -> None:
+        """Kubernetes mounts ``binaryData`` beside ``data``."""
+        c = cluster()
+        tampered = live(extension_config_map(c)) | {"binaryData": {"distributed.py": "aW1wb3J0IG9z"}}
+        o = complete(c, config_map=tampered)
+        assert not stands(o, "ConfigMap")
+        (patch,) = actions(o)
+        assert (patch.kind, patch.patch) == ("ConfigMap", {"data": {}, "binaryData": None})
+
     def test_files_of_another_release_give_way_at_once(self) -> None:
         """A scheduler that starts in between must not find some of one release and some of another."""
         c = cluster()
