@@ -16,7 +16,7 @@ from dask_resources.scheduler import (
     scheduler_service,
     service_selects,
 )
-from dask_resources.security import certificates_of, is_generated
+from dask_resources.security import is_generated
 
 from . import children, queue_status, versions
 from .actions import Apply, Outcome, Plan, PutKey
@@ -60,7 +60,7 @@ def cluster_status(
         replicas=group.status.replicas or 0 if group else 0,
         ready_replicas=group.status.ready_replicas or 0 if group else 0,
         workers=f"{ready}/{wanted}",
-        scheduler_address=comm_address(cluster.name, cluster.namespace, domain, tls=bool(certificates_of(cluster))),
+        scheduler_address=comm_address(cluster.name, cluster.namespace, domain, tls=bool(o.certificates)),
         dashboard_address=dashboard_address(cluster.name, cluster.namespace, domain),
         scheduler_pod_uid=_scheduler_pod_uid(o, outcomes),
         certificate=_certificate(o, outcomes),
