@@ -69,6 +69,7 @@ class _Selector(TypedDict, total=False):
 class _Scaled(TypedDict, total=False):
     replicas: int
     suspend: bool | None
+    paused: bool | None
     selector: _Selector
 
 

@@ -206,7 +206,11 @@ def _rolls_out(deployment: Manifest | None) -> bool:
 
 
 def _deployment_problem(deployment: Manifest | None) -> Problem | None:
-    """Why a Deployment could not even make a Pod: quota, Pod security, webhooks."""
+    """Why a Deployment could not even make a Pod: quota, Pod security, webhooks; or somebody holds it back."""
+    if deployment is not None and deployment["spec"].get("paused") and _rolls_out(deployment):
+        name = deployment["metadata"]["name"]
+        message = f"Deployment {name} is paused by somebody: `kubectl rollout resume deployment {name}` lets it go on"
+        return Problem(Reason.SUSPENDED_BY_ANOTHER, message)
     for found in ((deployment or {}).get("status") or {}).get("conditions") or []:
         if found["type"] == "ReplicaFailure" and found["status"] == "True":
             return named_problem(found.get("reason") or "ReplicaFailure", f"scheduler: {found.get('message', '')}")
