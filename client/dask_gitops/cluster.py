@@ -21,6 +21,7 @@ from dask_crds.names import DEFAULT_GROUP
 from . import connection, scaling, standing, templates
 from .access import Access
 from .errors import DaskGitopsError, NoSuchCluster, NotReady
+from .leaving import at_exit
 from .progress import Shown
 from .routes import Via, dashboard_link
 from .waking import Waking
@@ -119,6 +120,7 @@ class Cluster(DistributedCluster):
                 self.sync(self._abandon)
                 self._loop_runner.stop()
                 raise
+            at_exit(self)
 
     # --- begin --------------------------------------------------------------------------------------------------------
 
