@@ -124,6 +124,7 @@ def test_times_are_text_as_kubernetes_reads_them() -> None:
         *[("1e3", 1000.0), ("1E-3", 0.001), (".5e3", 500.0), ("5.", 5.0), ("1__0.5", 10.5), ("1e", "1e"), (".", ".")],
         *[("._5", "._5"), ("12e4567", "12e4567"), ("12:30", "12:30"), ("1:2:3", "1:2:3"), ("10:30.5", "10:30.5")],
         *[("~", None), ("", None), ("null", None), ("!!str 5", "5"), ("!!int '5'", 5), (".inf", float("inf"))],
+        ("<<", "<<"),
     ],
 )
 def test_words_are_what_they_are_to_kubernetes(word: str, read_as: object) -> None:
