@@ -150,7 +150,13 @@ def _whole(loader: _Loader, node: yaml.ScalarNode) -> int:
     return int(re.sub(r"^([-+]?)0(?=[0-7])", r"\g<1>0o", digits), 0)
 
 
+def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float:
+    number = float(loader.construct_yaml_float(node))
+    return int(number) if number.is_integer() and abs(number) < 2**63 else number  # as it becomes JSON
+
+
 _Loader.add_constructor("tag:yaml.org,2002:int", _whole)
+_Loader.add_constructor("tag:yaml.org,2002:float", _number)
 _Loader.add_constructor("tag:yaml.org,2002:merge", yaml.SafeLoader.construct_yaml_str)  # where it is no key
 
 
