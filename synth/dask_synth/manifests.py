@@ -12,7 +12,7 @@ import re
 import reprlib
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import yaml
@@ -115,9 +115,12 @@ def _files(path: str) -> Iterator[str]:
         return
     for folder, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if name.endswith(ENDINGS) and not name.startswith("."):
-                yield os.path.join(folder, name)
+        yield from (os.path.join(folder, name) for name in sorted(files) if is_read(PurePath(name)))
+
+
+def is_read(path: PurePath) -> bool:
+    """Whether a file is one of those that are read in a folder, by its path within it."""
+    return path.name.endswith(ENDINGS) and not any(part.startswith(".") for part in path.parts)
 
 
 def _bytes(file: str) -> bytes:
