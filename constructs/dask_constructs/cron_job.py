@@ -150,7 +150,7 @@ class DaskCronJob(DaskConstruct):
         spec = _starter(account, self.name, image, self._options.get("starter_resources", _STARTER_RESOURCES))
         template = spec["template"]
         pod: Any = {**template["spec"], **_where(self._job["spec"])}
-        template["spec"] = changed(pod, self._options.get("starter_pod"))
+        template["spec"] = changed(pod, self._options, "starter_pod")
         # It may be moved at any time, see the Job's failure policy.
         defaults = {"annotations": {Annotation.SAFE_TO_EVICT_VOLUMES: SCRATCH}}
         for field in ("labels", "annotations"):

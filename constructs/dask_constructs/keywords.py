@@ -30,6 +30,7 @@ import msgspec
 from msgspec import Meta
 
 from .hints import hint_for
+from .writable import plain, unwritable
 
 #: Keyword arguments that were checked, as plain values.
 Options = Mapping[str, Any]
@@ -83,11 +84,11 @@ def _members(fields: Mapping[str, Any], given: Mapping[str, Any], within: str = 
     for name, value in given.items():
         if value is not None:
             part = within.format(name)
-            plain, problems = checked(fields[name], value, part)
-            problems = problems or list(half_characters(plain, part))
+            read, problems = checked(fields[name], plain(value), part)
+            problems = problems or list(unwritable(read, part))
             wrong += problems
             if not problems:
-                right[name] = plain
+                right[name] = read
     return right, wrong
 
 
@@ -174,22 +175,6 @@ def _shallow(hint: Any) -> Any:
     if get_origin(hint) is Sequence:
         return list[Any]
     return dict[Any, Any] if get_origin(hint) is Mapping or is_typeddict(hint) else hint
-
-
-def half_characters(value: object, part: str) -> Iterator[Problem]:
-    """Text of Python that no file can hold: half of a pair of UTF-16, as a file name that was wrongly decoded has."""
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            yield part, f"has half a character, {value[error.start]!a}, which no file can hold"
-    elif isinstance(value, Mapping):
-        for key, member in value.items():
-            yield from half_characters(key, part)
-            yield from half_characters(member, f"{part}[{key!a}]")
-    elif isinstance(value, list | tuple):
-        for number, member in enumerate(value):
-            yield from half_characters(member, f"{part}[{number}]")
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

@@ -176,8 +176,18 @@ def _is_whole(_: TypeChecker, value: object) -> bool:
     return value == value // 1 and -(2**63) <= value < 2**63
 
 
+def _pattern(
+    _: Draft202012Validator, pattern: str, value: object, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    """As Go reads patterns: nothing comes after ``$``, while Python lets the end of a line follow."""
+    if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
 _Validator: type[Draft202012Validator] = validators.extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole)
+    Draft202012Validator,
+    {"pattern": _pattern},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole),
 )
 
 

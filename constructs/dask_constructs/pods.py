@@ -73,7 +73,7 @@ class Pods:
         """Have the last word on the Pods, as ``worker_pod`` and its like have."""
         right = self._accept({"pod": change}, PodChangeOption)
         if "pod" in right:
-            self._patch("spec", changed(self.pod, right["pod"]))
+            self._patch("spec", changed(self.pod, right, "pod"))
 
     def _template(self) -> dict[str, Any]:
         node = self._resource.api_object.to_json()

@@ -20,12 +20,13 @@ from .conflicts import conflicts
 from .described import Described
 from .findings import Findings
 from .handed_in import HandedIn, handed_in
-from .keywords import Options, accepted, half_characters
+from .keywords import Options, accepted
 from .manifest import api_object
 from .origins import Call, Manifest, findings, with_origins
 from .pods import Pods
 from .roles import Role
 from .values import Text
+from .writable import plain, unwritable
 
 
 class Metadata(TypedDict, total=False):
@@ -223,13 +224,14 @@ def exact_form(given: Struct | Mapping[str, Any], kind: str) -> tuple[dict[str, 
         TypeError: it is something else.
         ValueError: it is a manifest of another kind, or of another API, or has text that no file can hold.
     """
-    for part, message in half_characters(dump(given) if isinstance(given, Struct) else given, "spec"):
+    if not isinstance(given, Struct | Mapping):
+        raise TypeError(f"spec: must be the spec of a {kind}, as a struct or a mapping, not {reprlib.repr(given)}")
+    stated = plain(dump(given) if isinstance(given, Struct) else given)
+    for part, message in unwritable(stated, "spec", data=True):
         raise ValueError(f"{part}: {message}")
     if isinstance(given, Struct):
-        return dump(given), {}
-    if not isinstance(given, Mapping):
-        raise TypeError(f"spec: must be the spec of a {kind}, as a struct or a mapping, not {reprlib.repr(given)}")
-    body: dict[str, Any] = without_nulls(dict(given))
+        return stated, {}
+    body: dict[str, Any] = without_nulls(stated)
     if "kind" not in body:
         return body, {}
     if (body.get("apiVersion"), body["kind"]) != (names.API_VERSION, kind):

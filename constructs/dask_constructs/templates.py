@@ -39,6 +39,7 @@ from .options import PodChange
 from .roles import RUNNER, SCHEDULER, WORKER, Role, dressed, options_of
 from .spot import off_spot, on_spot
 from .volumes import SPILL, mounted, spill_volume
+from .writable import plain, unwritable
 
 #: In the place of an image that was refused, so that nothing else is told of it.
 _NO_IMAGE = "refused"
@@ -153,7 +154,7 @@ def scheduler_pod(options: Options) -> PodSpec:
         "livenessProbe": _health(period=30, timeout=30, failures=10),
     }
     pod = dressed(_pod(container, options), SCHEDULER, options)
-    return changed(off_spot(pod, options.get("spot")), options.get("scheduler_pod"))
+    return changed(off_spot(pod, options.get("spot")), options, "scheduler_pod")
 
 
 def worker_pod(options: Options) -> PodSpec:
@@ -176,7 +177,7 @@ def worker_pod(options: Options) -> PodSpec:
         pod["resourceClaims"] = [cast("PodResourceClaim", {**claim, "name": name}) for name, claim in claims.items()]
     if spill is not None:
         pod = mounted(pod, WORKER.container, SPILL, spill)
-    return changed(dressed(on_spot(pod, options.get("spot")), WORKER, options), options.get("worker_pod"))
+    return changed(dressed(on_spot(pod, options.get("spot")), WORKER, options), options, "worker_pod")
 
 
 def _worker_command(options: Options) -> list[str]:
@@ -225,7 +226,7 @@ def runner_pod(options: Options) -> PodSpec:
         "resources": _resources(options.get("runner_cores", "1"), options.get("runner_memory", "1Gi")),
     }
     pod = _pod(container, options, restart_policy="Never")
-    return changed(off_spot(dressed(pod, RUNNER, options), options.get("spot")), options.get("runner_pod"))
+    return changed(off_spot(dressed(pod, RUNNER, options), options.get("spot")), options, "runner_pod")
 
 
 def _container(role: Role, options: Options) -> Container:
@@ -267,11 +268,19 @@ def _pod(container: Container, options: Options, *, restart_policy: str | None =
     return spec
 
 
-def changed(pod: PodSpec, change: PodChange | None) -> PodSpec:
-    """The Pod after its user's last word."""
-    if change is None:
-        return pod
-    return change(pod) if callable(change) else merged(pod, change)
+def changed(pod: PodSpec, options: Options, keyword: str) -> PodSpec:
+    """The Pod after its user's last word.
+
+    Raises:
+        ValueError: a function has made something of it that a manifest cannot hold.
+    """
+    change: PodChange | None = options.get(keyword)
+    if not callable(change):
+        return merged(pod, change) if change else pod
+    made = plain(change(pod))
+    for part, message in unwritable(made, keyword, data=True):
+        raise ValueError(f"{part}: {message}")
+    return cast("PodSpec", made)
 
 
 def _resources(

@@ -6,12 +6,13 @@ Whatever is wrong with them becomes a line of text that names the file, the line
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import reprlib
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import yaml
@@ -99,7 +100,7 @@ def parse(file: str, data: bytes) -> Found:
                 found.mistakes.append(f"{file}:{node.start_mark.line + 1}: {mistake}")
             else:
                 _add(found, file, loader.construct_document(node), node)
-    except (yaml.YAMLError, ValueError) as error:  # the latter of a number or a date that is none
+    except (yaml.YAMLError, ValueError, LookupError) as error:  # of a number or a word that is none: !!bool maybe
         found.mistakes.append(f"{file}{_told(error)}")
     except RecursionError:
         found.mistakes.append(f"{file}: nested more than {MOST_LEVELS} levels deep")
@@ -114,9 +115,12 @@ def _files(path: str) -> Iterator[str]:
         return
     for folder, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if name.endswith(ENDINGS) and not name.startswith("."):
-                yield os.path.join(folder, name)
+        yield from (os.path.join(folder, name) for name in sorted(files) if is_read(PurePath(name)))
+
+
+def is_read(path: PurePath) -> bool:
+    """Whether a file is one of those that are read in a folder, by its path within it."""
+    return path.name.endswith(ENDINGS) and not any(part.startswith(".") for part in path.parts)
 
 
 def _bytes(file: str) -> bytes:
@@ -133,12 +137,55 @@ def _bytes(file: str) -> bytes:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML as Kubernetes reads it: what looks like a time is text."""
+    """YAML as Kubernetes and its tools read it, by sigs.k8s.io/yaml: what looks like a time is text, ``y`` is true."""
 
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    bool_values = {**yaml.SafeLoader.bool_values, "y": True, "n": False}
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: tuple[bool, bool]) -> str:
+        """The tag of a node that states none."""
+        if kind is yaml.ScalarNode and implicit[0]:
+            return f"tag:yaml.org,2002:{_type(value or '')}"
+        return str(super().resolve(kind, value, implicit))
+
+
+def _whole(loader: _Loader, node: yaml.ScalarNode) -> int:
+    digits = str(loader.construct_scalar(node)).replace("_", "")
+    return int(re.sub(r"^([-+]?)0(?=[0-7])", r"\g<1>0o", digits), 0)
+
+
+def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float:
+    number = float(loader.construct_yaml_float(node))
+    return int(number) if number.is_integer() and abs(number) < 2**63 else number  # as it becomes JSON
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
+_Loader.add_constructor("tag:yaml.org,2002:float", _number)
+_Loader.add_constructor("tag:yaml.org,2002:merge", yaml.SafeLoader.construct_yaml_str)  # where it is no key
+
+
+#: Words that are not text, by what they are.
+_WORDS = {
+    word: type_
+    for type_, words in {
+        "null": " ~ null Null NULL",
+        "bool": "y Y yes Yes YES n N no No NO true True TRUE false False FALSE on On ON off Off OFF",
+        "float": ".nan .NaN .NAN .inf .Inf .INF +.inf +.Inf +.INF -.inf -.Inf -.INF",
+        "merge": "<<",
+    }.items()
+    for word in words.split(" ")
+}
+_WHOLE = re.compile(r"[-+]?(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO][0-7]+|0[0-7]*|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+
+
+def _type(word: str) -> str:
+    """What a word without quotes is: https://github.com/yaml/go-yaml/blob/v2/resolve.go."""
+    if word in _WORDS:
+        return _WORDS[word]
+    number = word.replace("_", "") if word[0] in "+-.0123456789" and not word.startswith("._") else ""
+    if _WHOLE.fullmatch(number):
+        return "int"
+    return "float" if _FLOAT.fullmatch(number) and math.isfinite(float(number)) else "str"
 
 
 def _told(error: Exception) -> str:

@@ -143,6 +143,9 @@ def test_a_value_is_checked_once_and_told_without_noise() -> None:
         ({"env": {"A": "\ud800"}}, r"env['A']: has half a character, '\ud800', which no file can hold"),
         ({"annotations": {"a\udfff": "1"}}, "annotations: has half a character"),
         ({"worker_pod": {"hostname": "\ud800"}}, "worker_pod['hostname']: has half a character"),
+        ({"env": {"A": "a\x7f"}}, r"env['A']: has '\x7f', which cdk8s writes so that nobody can read the file"),
+        ({"worker_args": ["--umask", "0o22"]}, "worker_args[1]: would be read as a number: write '0o22' otherwise"),
+        ({"worker_command": ["sh", "-c", "\n\tdate\n"]}, r"worker_command[2]: begins with '\n\t', which cdk8s writes"),
         ({"worker_pod": "hostNetwork"}, "worker_pod: must be a function from PodSpec to PodSpec, or a mapping"),
     ],
 )

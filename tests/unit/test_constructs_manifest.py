@@ -107,3 +107,12 @@ def test_amounts_as_the_api_server_takes_them(amount: Any, said: str) -> None:
     pod = {"containers": [{**POD["containers"][0], "resources": {"limits": {"cpu": amount}}}]}
     found = problems(raw("DaskCluster", {"scheduler": {"spec": POD}, "worker": {"spec": pod}}))
     assert found == ([f"spec.worker.spec.containers[0].resources.limits.cpu: {said}"] if said else [])
+
+
+@pytest.mark.parametrize(
+    "stated", [{"history": {"claimName": "runs\n"}}, {"history": {"url": "s3://runs/dask\n"}}], ids=["name", "url"]
+)
+def test_the_end_of_a_line_is_no_part_of_a_name(stated: dict[str, Any]) -> None:
+    """YAML's ``|`` leaves one, which Python's ``$`` lets pass and the API server's does not."""
+    (told,) = problems(raw("DaskCluster", raw_cluster() | stated))
+    assert told.startswith("spec.history.")

@@ -376,6 +376,27 @@ def test_paths_and_revisions_are_compared(repository: Path) -> None:
     assert found["after"]["workers"] == [7, 7]
 
 
+def test_the_same_files_of_a_folder_and_of_a_revision_are_read(repository: Path) -> None:
+    """Hidden ones are not, and links are followed."""
+    for name in ("base/cluster.yaml", "dist/.draft.yaml", "dist/.cache/cluster.yaml"):
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text(yaml.safe_dump(manifest(cluster(replicas=2))))
+    (repository / "dist/prod.yaml").symlink_to("linked")
+    (repository / "dist/linked").symlink_to("../base/cluster.yaml")
+    commit = ("add .", "-c user.name=a -c user.email=a@b commit -qm more")
+    for command in commit:
+        subprocess.run(["git", *command.split()], cwd=repository, check=True)
+    done = run(repository)
+    assert (done.stdout, done.stderr) == ("Nothing changes for Dask.\n", "")
+    (repository / "base/cluster.yaml").write_text(yaml.safe_dump(manifest(cluster(replicas=9))))
+    assert "2 → 9 workers" in run(repository).stdout
+    (repository / "base/cluster.yaml").unlink()
+    assert "dist/prod.yaml: No such file" in run(repository).stderr
+    for command in commit:
+        subprocess.run(["git", *command.split()], cwd=repository, check=True)
+    assert "dist/prod.yaml: leads to no file of HEAD" in run(repository, "HEAD", "HEAD").stderr
+
+
 def test_what_was_wrong_before_cannot_have_been_applied(repository: Path) -> None:
     wrong = yaml.safe_dump(manifest(cluster(), spec__scheduler__spec={"containers": [5]}))
     (repository / "dist/dev/cluster.yaml").write_text(wrong)

@@ -41,6 +41,8 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("kind: !!python/object:os.system {}", "which is not possible in a manifest"),
         ("kind: !!binary aGFsbG8=", "which is not possible in a manifest"),
         ("*a", "not YAML: found undefined alias"),
+        ("kind: !!bool maybe", "in.yaml: not YAML: 'maybe'"),
+        ("kind: !!int ''", "in.yaml: not YAML: invalid literal"),
         (
             "apiVersion: kubernetes.dask.org/v1\nkind: DaskClusters",
             "kind: 'DaskClusters' is none, did you mean 'DaskCluster'",
@@ -111,6 +113,25 @@ def test_times_are_text_as_kubernetes_reads_them() -> None:
     (manifest,) = parse("in.yaml", text.encode()).manifests
     assert manifest.value["metadata"]["annotations"] == {"at": "2026-01-01"}
     assert manifest.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("word", "read_as"),  # as sigs.k8s.io/yaml v1.6.0 reads it
+    [
+        *[("y", True), ("N", False), ("yes", True), ("off", False), ("tRue", "tRue"), ("nULL", "nULL"), ("=", "=")],
+        *[("0o644", 0o644), ("0644", 0o644), ("0_7", 7), ("08", 8), ("0X1F", 31), ("-0B11", -3), ("1_000", 1000)],
+        *[("+0", 0), ("_1", "_1"), ("0o8", "0o8"), ("0x", "0x"), ("18446744073709551615", 2**64 - 1)],
+        *[("1e3", 1000), ("1.0", 1), ("1E-3", 0.001), (".5e3", 500), ("5.", 5), ("1__0.5", 10.5), ("1e23", 1e23)],
+        *[("1e", "1e"), (".", ".")],
+        *[("._5", "._5"), ("12e4567", "12e4567"), ("12:30", "12:30"), ("1:2:3", "1:2:3"), ("10:30.5", "10:30.5")],
+        *[("~", None), ("", None), ("null", None), ("!!str 5", "5"), ("!!int '5'", 5), (".inf", float("inf"))],
+        ("<<", "<<"),
+    ],
+)
+def test_words_are_what_they_are_to_kubernetes(word: str, read_as: object) -> None:
+    text = f"apiVersion: kubernetes.dask.org/v1\nkind: DaskCluster\nspec: {word}\n"
+    (manifest,) = parse("in.yaml", text.encode()).manifests
+    assert (manifest.value["spec"], type(manifest.value["spec"])) == (read_as, type(read_as))
 
 
 def test_folders_are_searched_and_all_mistakes_told(tmp_path: Path) -> None:

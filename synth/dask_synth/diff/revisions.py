@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ..failure import Failure
-from ..manifests import ENDINGS, Found, parse, read
+from ..manifests import Found, is_read, parse, read
 from .changes import Resource
 
 
@@ -47,22 +47,34 @@ def _of_revision(revision: str, folder: Path) -> Side:
         return Side(folder, Found([], []))  # nothing was committed yet
     if commit is None:
         raise Failure(f"{revision} is neither a file or folder nor a revision of a Git repository here")
-    listed = _git("ls-tree", "-r", "-z", commit.decode().strip(), "--", f"{folder}/") or b""
-    entries = (entry.partition(b"\t") for entry in listed.split(b"\0") if entry)
-    files = {path.decode(errors="replace"): head.split()[2].decode() for head, _, path in entries}
+    root = commit.decode().strip()
+    listed = _git("ls-tree", "-r", "-z", root, "--", f"{folder}/") or b""
     found = Found([], [])
-    for path, blob in files.items():
-        if PurePosixPath(path).suffix not in ENDINGS:
-            continue
-        here = parse(path, _git("cat-file", "blob", blob) or b"")
-        found.manifests.extend(here.manifests)
-        found.mistakes.extend(here.mistakes)
+    for entry in filter(None, listed.split(b"\0")):
+        head, _, name = entry.partition(b"\t")
+        path = name.decode(errors="replace")
+        if is_read(PurePosixPath(path).relative_to(folder)):
+            mode, _, blob = head.decode().split()
+            data = _git("cat-file", "blob", blob) if mode != _LINK else _followed(root, path)
+            here = parse(path, data) if data is not None else Found([], [f"{path}: leads to no file of {revision}"])
+            found.manifests.extend(here.manifests)
+            found.mistakes.extend(here.mistakes)
     return Side(folder, found)
 
 
-def _git(*arguments: str) -> bytes | None:
+_LINK = "120000"  #: mode of a symbolic link in Git
+
+
+def _followed(commit: str, path: str) -> bytes | None:
+    """What is in the file of a commit that a symbolic link leads to, however many links are on the way."""
+    answer = _git("cat-file", "--batch", "--follow-symlinks", text=f"{commit}:./{path}\n".encode()) or b""
+    head, _, data = answer.partition(b"\n")
+    return data.removesuffix(b"\n") if head.split()[1:2] == [b"blob"] else None
+
+
+def _git(*arguments: str, text: bytes | None = None) -> bytes | None:
     """What git prints; ``None`` if it fails, as it does outside of a repository."""
     try:
-        return subprocess.run(["git", *arguments], capture_output=True, check=True).stdout
+        return subprocess.run(["git", *arguments], input=text, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
