@@ -108,7 +108,7 @@ async def test_it_lists_in_pages_and_follows(
         await until(lambda: known(informer) == {"x0": "2", "x2": "1", "x3": "1", "x4": "1", "x5": "1"})
         assert cache.changes[5:] == [(("x0", "1"), ("x0", "2")), (("x1", "1"), None), (None, ("x5", "1"))]
         assert informer.by_index("2") == [("x0", "2")]
-        assert informer.age_seconds() < 5
+        assert informer.age_seconds() < 60
 
 
 async def test_what_was_deleted_while_nobody_watched_is_reported(

@@ -28,7 +28,7 @@ MODULE = Path(dask_resources.__file__).parent / "in_pod" / "scheduler" / _PRELOA
 ROUTES = "/dask-gitops/v1"
 
 
-async def until(condition, seconds: float = 20):
+async def until(condition, seconds: float = 60):
     """Wait for a condition that may be a coroutine function; its value."""
     deadline = time.monotonic() + seconds
     while True:

@@ -215,7 +215,7 @@ async def test_who_goes_away_is_held_no_more(monkeypatch: pytest.MonkeyPatch, sa
     if how == "reset":
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.close()
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), 60)
     await until(lambda: listening.connections == 0)
     await listening.close()
 

@@ -187,7 +187,7 @@ async def test_it_goes_on_whatever_has_happened_and_says_it_once(monkeypatch: py
     monkeypatch.setattr(Access, "open", opened)
     monkeypatch.setattr(Sidebar, "refresh", refresh)
     watching = asyncio.create_task(watch(Manager(), lambda error: told.append(type(error).__name__)))
-    await asyncio.wait_for(done.wait(), timeout=10)
+    await asyncio.wait_for(done.wait(), timeout=60)
     watching.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await watching

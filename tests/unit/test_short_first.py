@@ -9,7 +9,7 @@ from dask_controller.kube.short_first import ShortFirst
 
 async def test_without_short_work_nobody_waits():
     short_first = ShortFirst(longest_wait=60)
-    await asyncio.wait_for(short_first.gap(), 1)
+    await asyncio.wait_for(short_first.gap(), 30)
 
 
 async def test_long_work_waits_for_the_end_of_short_work():
@@ -23,20 +23,20 @@ async def test_long_work_waits_for_the_end_of_short_work():
         waiting = asyncio.create_task(long())
         await asyncio.sleep(0.01)
         done.append("short")
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 30)
     assert done == ["short", "long"]
 
 
 async def test_long_work_goes_on_after_a_while():
     short_first = ShortFirst(longest_wait=0.01)
     with short_first.short():
-        await asyncio.wait_for(short_first.gap(), 1)
+        await asyncio.wait_for(short_first.gap(), 30)
 
 
 async def test_several_that_take_long_do_not_wait_for_each_other():
     short_first = ShortFirst(longest_wait=60)
     with short_first.short(), short_first.long(), short_first.short(), short_first.long():
-        await asyncio.wait_for(short_first.gap(), 1)
+        await asyncio.wait_for(short_first.gap(), 30)
 
 
 async def test_work_that_fails_is_over():
@@ -45,4 +45,4 @@ async def test_work_that_fails_is_over():
         with short_first.short(), short_first.long():
             raise ValueError
     except ValueError:
-        await asyncio.wait_for(short_first.gap(), 1)
+        await asyncio.wait_for(short_first.gap(), 30)

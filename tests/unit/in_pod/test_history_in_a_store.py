@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import time
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -126,17 +126,18 @@ async def test_a_store_that_is_not_there_is_told_and_keeps_nobody_waiting(store,
         assert (await rig.ask(recorded=True)).record.problem
 
 
+@pytest.mark.timeout(120)
 async def test_a_store_that_does_not_answer_keeps_nobody_waiting(store, monkeypatch):
+    answers = threading.Event()
     async with running(MODULE) as rig:
         await worked(rig)
         for name in ("LAST_SECONDS", "ANSWER_SECONDS"):
             monkeypatch.setattr(sys.modules["dask_gitops_history"], name, 0.2)
         await until(lambda: not history(rig)._is_writing)
-        history(rig)._store.write = lambda *_: time.sleep(5)
+        history(rig)._store.write = lambda *_: answers.wait(300)
         history(rig)._write()
         await asyncio.sleep(0.3)
         history(rig)._write()
         assert history(rig).place()["problem"] == "the object store does not answer"
         assert await rig.client.submit(abs, -7) == 7
-        start = time.monotonic()
-    assert time.monotonic() - start < 4
+    answers.set()  # nobody has waited for it

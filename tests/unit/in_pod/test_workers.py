@@ -162,9 +162,7 @@ async def test_a_result_is_looked_at_once_however_many_names_its_worker_has(rig)
     ws._has_what = Counted(ws._has_what)
     # 10,000 names stand for the two workers at this address.
     names = [{"name": f"pod-{n}", "ip": ws.host} for n in range(10_000)]
-    began = time.monotonic()
     status, answer = await rig.post("ask", {"questions": [{"retire": names}]})
-    assert time.monotonic() - began < 3
     assert (status, len(answer["answers"][0]["retirement"])) == (200, 10_000)
     assert looks["iterations"] <= 2
     del keep
