@@ -21,6 +21,7 @@ from dask_crds.names import DEFAULT_GROUP
 from . import connection, scaling, standing, templates
 from .access import Access
 from .errors import DaskGitopsError, NoSuchCluster, NotReady
+from .leaving import at_exit
 from .progress import Shown
 from .routes import Via, dashboard_link
 from .waking import Waking
@@ -119,6 +120,7 @@ class Cluster(DistributedCluster):
                 self.sync(self._abandon)
                 self._loop_runner.stop()
                 raise
+            at_exit(self)
 
     # --- begin --------------------------------------------------------------------------------------------------------
 
@@ -307,6 +309,8 @@ class Cluster(DistributedCluster):
     async def _left(self) -> str:
         """Do what is to be done with the cluster; what was done, in words."""
         name = f"{self._target} in {self.namespace}"
+        if self._on_close != "detach" and await self._gone():
+            return f"left {name}, which is gone by now"
         if self._on_close == "suspend":
             suspended = await self._kubernetes.patch("DaskCluster", self._target, {"spec": {"suspend": True}})
             tool = standing.stated_in_git(suspended, "spec", "suspend")
@@ -315,3 +319,11 @@ class Cluster(DistributedCluster):
             await self._kubernetes.delete("DaskCluster", self._target, uid=self._manifest["metadata"]["uid"])
             return f"deleted {name}; where Git states it, it comes back with the next sync"
         return f"detached from {name}: {standing.ending(self._manifest)}"
+
+    async def _gone(self) -> bool:
+        """Whether the cluster that was connected to ended; what has its name by now is somebody else's."""
+        try:
+            found = await self._kubernetes.get("DaskCluster", self._target)
+        except NoSuchCluster:
+            return True
+        return bool(found["metadata"]["uid"] != self._manifest["metadata"]["uid"])

@@ -8,6 +8,7 @@ from typing import Any, Literal, overload
 from distributed import Client
 
 from .cluster import Cluster, OnClose
+from .leaving import at_exit
 
 
 class _Client(Client):
@@ -63,10 +64,12 @@ def connect(
         return _connected(name, namespace, options)
     cluster = Cluster(name, namespace, **options)
     try:
-        return _Client(cluster)
+        client = _Client(cluster)
     except BaseException:
         cluster.close(on_close=_of_failure(options))
         raise
+    at_exit(client)
+    return client
 
 
 def _of_failure(options: dict[str, Any]) -> OnClose | None:

@@ -170,7 +170,8 @@ class Reason(StrEnum):
     )
     SUSPENDED_BY_ANOTHER = (
         "SuspendedByAnother",
-        "Somebody else, such as a queue, has suspended the runner's Job; it goes on when they resume it.",
+        "Somebody else, such as a queue, has suspended the runner's Job, or paused the scheduler's Deployment; "
+        "it goes on when they resume it.",
     )
     CONSISTENT = "Consistent", "Clients, scheduler and workers have the same versions; nothing to do."
     VERSION_MISMATCH = (

@@ -11,11 +11,15 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.support.offline import OFFLINE
-from tests.support.states import autoscaler, cluster, group, job, metadata
+from tests.support.states import NOW, autoscaler, cluster, group, job, metadata, observed_cluster
 
+from dask_controller.core.actions import Apply, Patch
 from dask_controller.core.cached_child import LARGEST_CHILD_BYTES, CachedChild
 from dask_controller.core.cached_resource import CachedResource, cached_resource
+from dask_controller.core.child import fingerprint
+from dask_controller.core.children import changes
 from dask_controller.core.compare import contains
 from dask_controller.core.ownership import foreign_scheduler, owner_uid
 from dask_controller.core.pod import LONGEST_MESSAGE, LONGEST_TERMINATION, Container, Pod, pod
@@ -108,6 +112,18 @@ class TestChild:
         live = kept(stored(desired, loadBalancer={"ingress": ingress})).manifest
         assert contains(live["spec"], desired["spec"])
         assert live["status"] == {"loadBalancer": {"ingress": [{"ip": "1.2.3.0"}]}}
+
+    def test_one_that_is_too_long_is_known_to_be_labelled(self) -> None:
+        """Else it would be labelled at every look, and the cluster never come to its timeouts."""
+        ranges = [f"10.{n // 250}.{n % 250}.0/24" for n in range(1500)]
+        c = cluster()
+        c.metadata["labels"] = {"team": "a"}
+        scheduler = replace(c.spec.scheduler, service={"loadBalancerSourceRanges": ranges, "type": "LoadBalancer"})
+        c = replace(c, spec=replace(c.spec, scheduler=scheduler))
+        desired = scheduler_service(c)
+        o = observed_cluster(c, service=kept(stored(desired)).manifest, settled=frozenset({fingerprint(desired)}))
+        written = [a for a in changes(o, NOW) if isinstance(a, Patch) or (isinstance(a, Apply) and not a.new)]
+        assert written == []
 
     def test_a_disruption_budget_is_compared_with_what_it_should_be(self) -> None:
         desired = disruption_budget(cluster())

@@ -83,6 +83,15 @@ class TestConfigMap:
         (patch,) = actions(complete(c, config_map=tampered))
         assert (patch.kind, patch.patch) == ("ConfigMap", {"data": {"distributed.py": None}})
 
+    def test_so_is_one_that_is_no_text(self) -> None:
+        """Kubernetes mounts ``binaryData`` beside ``data``."""
+        c = cluster()
+        tampered = live(extension_config_map(c)) | {"binaryData": {"distributed.py": "aW1wb3J0IG9z"}}
+        o = complete(c, config_map=tampered)
+        assert not stands(o, "ConfigMap")
+        (patch,) = actions(o)
+        assert (patch.kind, patch.patch) == ("ConfigMap", {"data": {}, "binaryData": None})
+
     def test_files_of_another_release_give_way_at_once(self) -> None:
         """A scheduler that starts in between must not find some of one release and some of another."""
         c = cluster()
@@ -128,6 +137,14 @@ class TestService:
             assert isinstance(patch, Patch)
             assert contains(patch.patch["spec"]["ports"], scheduler_service(c)["spec"]["ports"])
             assert len({port["name"] for port in patch.patch["spec"]["ports"]}) == len(patch.patch["spec"]["ports"])
+
+    def test_a_label_that_is_added_to_the_selector_is_taken_away(self) -> None:
+        """Nobody reached the scheduler any more, and the cluster was Ready."""
+        c = cluster()
+        theirs = {**scheduler_service(c)["spec"]["selector"], "version": "v2"}
+        assert applied(plan_cluster(complete(c, service=changed(scheduler_service(c), selector=theirs)), NOW)) == [
+            "Service"
+        ]
 
     def test_a_port_of_somebody_elses_stays(self) -> None:
         """(controller 8) It was applied against at every look, and ``idleTimeout`` was dead."""
@@ -294,6 +311,14 @@ class TestBudget:
         assert applied(
             plan_cluster(complete(c, disruption_budget=changed(disruption_budget(c), maxUnavailable=1)), NOW)
         ) == ["PodDisruptionBudget"]
+
+    @pytest.mark.parametrize("more", [{"matchLabels": {"version": "v2"}}, {"matchExpressions": [{"key": "x"}]}])
+    def test_it_protects_the_scheduler_whatever_somebody_adds_to_its_selector(self, more: dict[str, Any]) -> None:
+        c = cluster()
+        ours = disruption_budget(c)["spec"]["selector"]
+        theirs = {**ours, **{key: value | ours.get(key, {}) if key in ours else value for key, value in more.items()}}
+        budget = changed(disruption_budget(c), selector=theirs)
+        assert applied(plan_cluster(complete(c, disruption_budget=budget), NOW)) == ["PodDisruptionBudget"]
 
 
 class TestDefaultGroup:

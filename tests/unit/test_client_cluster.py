@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from distributed import LocalCluster
 
-from dask_gitops import connect
+from dask_gitops import connect, connection
 from dask_gitops.access import Access
 from dask_gitops.cluster import Cluster
-from dask_gitops.errors import MissingRight, NotReady
+from dask_gitops.errors import MissingRight, NoSuchCluster, NotReady
 from dask_gitops.waking import Waking
 
 
@@ -22,12 +23,17 @@ class Server:
 
     namespace = "lab"
     server = "https://elsewhere"
+    templates = ("small",)
 
     def __init__(self) -> None:
         self.there: dict[str, str] = {}
         self.refuses_to_delete = False
 
     async def get(self, kind: str, name: str) -> dict[str, Any]:
+        if name in self.there:
+            return {"metadata": {"name": name, "uid": self.there[name]}, "spec": {}}
+        if name not in self.templates:
+            raise NoSuchCluster(kind, name, self.namespace)
         return {"metadata": {"name": name}, "spec": {"worker": {}, "suspend": True}}
 
     async def user(self) -> str:
@@ -37,6 +43,9 @@ class Server:
         name = manifest["metadata"]["name"]
         self.there[name] = f"uid-of-{name}"
         return {**manifest, "metadata": {**manifest["metadata"], "uid": self.there[name]}}
+
+    async def patch(self, kind: str, name: str, change: dict[str, Any]) -> dict[str, Any]:
+        raise AssertionError(f"{name} is somebody else's")
 
     async def delete(self, kind: str, name: str, *, uid: str) -> None:
         await asyncio.sleep(0.2)  # longer than what else there is to tidy up
@@ -124,3 +133,35 @@ def test_what_went_wrong_is_raised_and_not_what_went_wrong_after_it(
     with pytest.raises(NotReady, match="no node has room"):
         connect(template="small")
     assert "is left behind" in capsys.readouterr().out
+
+
+@pytest.fixture
+def up(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A scheduler of this process is that of each cluster."""
+
+    async def awake(waking: Waking) -> dict[str, Any]:
+        return {"metadata": {"name": waking._name, "namespace": "lab", "uid": "mine"}, "spec": {}}
+
+    with LocalCluster(n_workers=0, processes=False, dashboard_address=None, protocol="tcp") as local:
+        made = connection.Connection(local.scheduler_address, None, "direct", ("localhost", 1), "")
+
+        async def reached(*_: Any) -> connection.Connection:
+            return made
+
+        monkeypatch.setattr(Waking, "up", awake)
+        monkeypatch.setattr(connection, "open", reached)
+        yield
+
+
+@pytest.mark.usefixtures("up")
+@pytest.mark.parametrize("there", [{}, {"analytics": "of another"}])
+@pytest.mark.parametrize("on_close", ["suspend", "delete"])
+def test_one_that_is_gone_by_itself_is_left_without_a_word_of_error(
+    server: Server, there: dict[str, str], on_close: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its timeouts had ended it: the end of ``with`` raised NoSuchCluster, or suspended what had its name by then."""
+    server.there = dict(there)
+    with connect("analytics", on_close=on_close):
+        pass
+    assert server.there == there
+    assert "left analytics in lab, which is gone by now" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from tests.support.questions import answers_of
 from tests.support.states import NOW, PULL_ERROR, cluster, condition, observed_cluster, scheduler_pod
 
 from dask_controller.core.actions import Apply, Delete, Event, Outcome, Patch, Plan
+from dask_controller.core.cached_child import ChildForm, cached_child
 from dask_controller.core.cluster import ASKED_EVERY_SECONDS, plan_cluster
 from dask_controller.core.cluster_status import cluster_status
 from dask_controller.core.conditions import condition as make_condition
@@ -552,6 +553,19 @@ class TestSchedulerOnDelete:
         assert cluster_status(o, plan, failed, NOW).scheduler_pod_uid == "uid-of-the-one-before"
         done = [Outcome(action) for action in plan.actions]
         assert cluster_status(o, plan, done, NOW).scheduler_pod_uid == scheduler_pod().uid
+
+
+@pytest.mark.parametrize(("updated", "told"), [(0, "SuspendedByAnother"), (1, "Ready")])
+def test_a_scheduler_that_somebody_holds_back_is_told(updated, told):
+    """By `kubectl rollout pause`: it was said to be starting, for ever. Until there is a change it holds nothing up."""
+    manifest = live(scheduler_deployment(cluster()))
+    manifest["spec"]["paused"] = True
+    manifest["status"] = {"replicas": 1, "updatedReplicas": updated}
+    seen = cached_child(msgspec.convert(manifest, ChildForm)).manifest
+    o = complete(cluster(), deployment=seen)
+    ready = condition(cluster_status(o, plan_cluster(o, NOW), [], NOW).conditions, "SchedulerReady")
+    assert ready.reason == told
+    assert ("kubectl rollout resume deployment simple-scheduler" in ready.message) == (updated == 0)
 
 
 class TestLabels:

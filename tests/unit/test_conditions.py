@@ -8,7 +8,8 @@ from tests.support.states import NOW
 from tests.support.states import condition as of_type
 
 from dask_controller.core.actions import Event, Outcome
-from dask_controller.core.conditions import Standing, condition, events, readiness
+from dask_controller.core.conditions import Standing, condition, events, merge, readiness
+from dask_crds.model import Condition
 
 
 class TestEvents:
@@ -50,6 +51,15 @@ def test_a_write_that_lost_a_race_is_progress(reason: str) -> None:
     found = readiness(Standing(waiting=""), [lost], None, 1, NOW)
     assert (of_type(found, "Ready").status, of_type(found, "Ready").reason) == ("False", "Progressing")
     assert of_type(found, "Stalled").status == "False"
+
+
+def test_whatever_a_refusal_says_fits_into_a_status() -> None:
+    """Else no status could be written at all, and nobody would be told why nothing comes."""
+    refused = Outcome(Event("x", "x"), "spec.containers[0].env[0].name: Invalid value; " * 1000, "No" * 1000, True)
+    found = readiness(Standing(waiting=""), [refused], None, 1, NOW)
+    msgspec.convert(msgspec.to_builtins(merge(None, found, generation=1, now=NOW)), list[Condition])
+    assert of_type(found, "Ready").message.startswith("spec.containers[0].env[0].name: Invalid value; ")
+    assert of_type(found, "Stalled").status == "True"
 
 
 @pytest.mark.parametrize("time", ["", "x", "0000-01-01T00:00:00Z"])

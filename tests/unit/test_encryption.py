@@ -401,5 +401,12 @@ def test_workers_go_by_what_their_scheduler_has() -> None:
     assert workers(encrypted, cut) == ["mine", "mine"], "too large to be kept in memory with its annotations"
 
 
+@pytest.mark.parametrize(("stated", "runs", "scheme"), [(SECRET, None, "tcp"), (None, SECRET, "tls")])
+def test_so_does_the_address_that_clients_are_told(stated: Any, runs: Any, scheme: str) -> None:
+    o = replace(settled(secured(runs)), cluster=secured(stated))
+    address = cluster_status(o, plan_cluster(o, NOW), [], NOW).scheduler_address
+    assert (address or "").partition(":")[0] == scheme
+
+
 def test_revisions_of_clusters_without_tls_are_what_they_were() -> None:
     assert scheduler_revision(secured(None)) == scheduler_revision(cluster())

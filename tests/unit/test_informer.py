@@ -207,6 +207,23 @@ async def test_a_broken_watch_goes_on_where_it_was_without_a_list() -> None:
 
 
 @virtual_time
+async def test_watches_that_a_proxy_ends_early_are_renewed_at_once() -> None:
+    """Load balancers and proxies end what lasts for longer than some seconds: nobody is to be deaf after that."""
+    server = Server()
+    server.write("a")
+    cache = Cache(server)
+    async with cache.running():
+        await cache.synced.wait()
+        for size in range(12):
+            await asyncio.sleep(20)
+            server.cut()
+            server.write("a", size=size)
+            await asyncio.sleep(1)
+            assert cache.store["a"][2] == size
+        assert cache.relists == 1
+
+
+@virtual_time
 async def test_the_answer_to_a_write_is_known_at_once_and_older_events_do_not_undo_it() -> None:
     server = Server(delay=1)
     first = server.write("a")

@@ -1583,6 +1583,10 @@ class ApiServer:
         found = [m for m in self.there if m["kind"] == kind]
         return [m for m in found if kind == "Event" or ("metadata.name", m["metadata"]["name"]) in wanted]
 
+    async def each(self, kind, namespace, *, fields):
+        for manifest in await self.list(kind, namespace, fields=fields):
+            yield manifest
+
     async def patch(self, kind, namespace, name, patch):
         (live,) = await self.list(kind, namespace, fields=f"metadata.name={name}")
         self.written.append(patch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import Any
 
@@ -14,7 +16,7 @@ from tests.support.states import NOW, autoscaler, cluster, group, job
 from dask_controller.core.observed import ObservedCluster, ObservedGroup
 from dask_controller.shell.caches import Caches
 from dask_controller.shell.dispatch import snapshot
-from dask_controller.shell.observe import Observer
+from dask_controller.shell.observe import MOST_EVENTS, Observer
 from dask_crds.model import KINDS, DaskCluster, DaskObject, dump
 from dask_crds.reasons import Reason
 from dask_resources.cluster import children
@@ -71,9 +73,14 @@ class ApiServer:
         self.asked.append(f"names {kind}")
         return {m["metadata"]["name"] for m in self.there if m["kind"] == kind}
 
-    async def list(self, kind: str, namespace: str, **selectors: str) -> list[dict[str, Any]]:
+    async def each(self, kind: str, namespace: str, **selectors: str) -> AsyncGenerator[dict[str, Any], None]:
         self.asked.append(f"list {kind}")
-        return [m for m in self.there if m["kind"] == kind]
+        for manifest in self.there:
+            if manifest["kind"] == kind:
+                yield manifest
+
+    async def list(self, kind: str, namespace: str, **selectors: str) -> list[dict[str, Any]]:
+        return [manifest async for manifest in self.each(kind, namespace, **selectors)]
 
 
 def worker(ordinal: int) -> dict[str, Any]:
@@ -130,3 +137,59 @@ async def test_pods_are_listed_afresh_once_for_steps_that_follow_one_another() -
     assert ({pod.ordinal for pod in fresh.pods}, fresh.answers) == ({0, 1}, observed.answers)
     assert await server.observer.with_fresh_pods(fresh, group()) is fresh
     assert server.asked == ["names Pod", "list Pod"]
+
+
+# --- of what anybody may make any number, as large as the API server takes it -----------------------------------------
+
+
+class Object(dict[str, Any]):
+    """One that is known to be gone when nobody holds it any more."""
+
+
+class Flood(ApiServer):
+    """A thousand objects of whatever kind is asked for."""
+
+    def __init__(self, make: Callable[[int], dict[str, Any]]) -> None:
+        super().__init__()
+        self.make, self.read, self.held = make, 0, 0  #: of a list, how many were read, and held at a time at most
+
+    async def names(self, kind: str, namespace: str, *, labels: str) -> set[str]:
+        return {"unknown"}
+
+    async def each(self, kind: str, namespace: str, **selectors: str) -> AsyncGenerator[dict[str, Any], None]:
+        made = list[weakref.ref[Object]]()
+        for n in range(1000):
+            self.read = n
+            each = Object(self.make(n))
+            made.append(weakref.ref(each))
+            self.held = max(self.held, sum(it() is not None for it in made))
+            yield each
+
+
+async def test_pods_with_the_label_of_a_group_are_not_held_all_at_a_time() -> None:
+    """Each may have a megabyte, and the operator has half a gigabyte for all of its tenants."""
+    server = Flood(worker)
+    server.seen(dump(cluster()))
+    fresh = await server.observer.with_fresh_pods(snapshot(server.caches, group()), group())
+    assert isinstance(fresh, ObservedGroup)
+    assert (len(fresh.pods), server.held <= 2) == (1000, True)
+
+
+async def test_of_events_a_few_are_read_and_what_is_needed_of_each_is_kept() -> None:
+    """Who may edit a namespace may write Events about any object in it."""
+
+    def event(n: int) -> dict[str, Any]:
+        about = {"kind": "Pod", "name": "p", "fieldPath": "x" * 9999}
+        return {"kind": "Event", "reason": "FailedMount", "message": f"{n} " + "x" * 9999, "involvedObject": about}
+
+    server = Flood(event)
+    waiting = worker(0) | {"status": {"phase": "Pending", "startTime": "2026-01-01T00:00:00Z"}}
+    server.seen(dump(cluster()), waiting)
+    observed, _ = await server.observer.observe(group())
+    assert isinstance(observed, ObservedGroup)
+    assert observed.pods[0].problem is not None
+    assert observed.pods[0].problem.reason == "FailedMount"
+    assert (server.held <= 2, server.read <= MOST_EVENTS) == (True, True)
+    kept = await server.observer._events("team", "involvedObject.uid=x")
+    assert len(kept) == MOST_EVENTS
+    assert max(len(str(each)) for each in kept) < 4096

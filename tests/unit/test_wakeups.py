@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 from tests.support.offline import OFFLINE
-from tests.support.states import NAMESPACE, autoscaler, cluster, group, job, metadata
+from tests.support.states import NAMESPACE, NOW, autoscaler, cluster, group, job, metadata
 from tests.support.virtual_time import virtual_time
 
 from dask_controller.core.observed import ObservedCluster
+from dask_controller.core.worker_group import plan_worker_group
 from dask_controller.shell.caches import TAKEN_SECONDS, Caches, Key
 from dask_controller.shell.dispatch import snapshot
 from dask_controller.shell.wakeups import (
@@ -22,7 +23,7 @@ from dask_controller.shell.wakeups import (
     wake_by,
 )
 from dask_crds import names
-from dask_crds.model import DaskObject, dump
+from dask_crds.model import DaskClusterStatus, DaskObject, DaskWorkerGroupStatus, DrainingWorker, dump
 from dask_crds.names import Label
 from dask_resources.job import runner_job
 from dask_resources.scheduler import scheduler_deployment, scheduler_service, selector
@@ -344,6 +345,25 @@ class TestSchedulerPods:
         site.put(scheduler("successor", "set"))
         for value in (cluster(), group(), autoscaler(), job("simple")):
             assert [pod.uid for pod in snapshot(site.caches, value).scheduler_pods] == ["successor"], value.kind
+
+    def test_one_whose_deployment_is_out_of_sight_is_the_scheduler_still(self, site: Site) -> None:
+        """Somebody has taken our labels from the Deployment: no run is lost by that, no worker deleted undrained."""
+        seen = msgspec.structs.replace(cluster(), status=DaskClusterStatus(scheduler_pod_uid="mine"))
+        ledger = [DrainingWorker(name="simple-default-worker-0", since="2027-01-15T08:00:00Z")]
+        drains = group(replicas=0, status=DaskWorkerGroupStatus(draining=ledger))
+        site.put(seen)
+        site.put(scheduler_deployment(cluster()), uid="deployment")
+        site.put(replica_set("set", "deployment"))
+        for pod in (scheduler("mine", "set"), scheduler("theirs", "another set")):
+            site.put({**pod, "status": {"phase": "Running"}})
+        site.put({**worker_pod(drains, 0, "abcde"), "status": {"phase": "Running"}})
+        for labels in (selector("simple"), {}):
+            site.put(scheduler_deployment(cluster()), uid="deployment", labels=labels)
+            for value in (seen, drains, autoscaler(), job("simple")):
+                assert [pod.uid for pod in snapshot(site.caches, value).scheduler_pods] == ["mine"], value.kind
+            plan = plan_worker_group(snapshot(site.caches, drains), NOW)  # type: ignore[arg-type]
+            assert (plan.ask is not None, plan.actions) == (True, ())
+        assert site.caches.scheduler_pods(cluster()) == (), "another cluster of that name has not seen it"
 
     def test_what_a_cluster_that_is_gone_has_left(self, site: Site) -> None:
         site.put(scheduler("garbage", "set"))

@@ -69,6 +69,7 @@ class _Selector(TypedDict, total=False):
 class _Scaled(TypedDict, total=False):
     replicas: int
     suspend: bool | None
+    paused: bool | None
     selector: _Selector
 
 
@@ -147,17 +148,18 @@ def cached_child(manifest: Manifest) -> CachedChild:
     metadata, spec = manifest["metadata"], manifest.get("spec") or {}
     cluster = (metadata.get("labels") or {}).get(Label.CLUSTER) or ""
     identity = reduced(metadata)
-    kept = b""
+    short = {key: identity[key] for key in (*IDENTITY, "ownerReferences") if key in identity}
+    selector = _selector(spec["selector"]) if isinstance(spec, dict) and "selector" in spec else None
+    part = {"selector": selector} if selector is not None else {}
+    forms = [{"metadata": short, "spec": part}]
     if any(owner.get("apiVersion") == names.API_VERSION for owner in identity.get("ownerReferences", ())):
         status = _child_status(manifest.get("status") or {})
         managers = _suspenders(metadata.get("managedFields") or ())
-        metadata = identity | ({"managedFields": managers} if managers else {})
-        kept = msgspec.json.encode({"metadata": metadata, "spec": spec, "status": status})
-    if not kept or len(kept) > LARGEST_CHILD_BYTES:
-        short = {key: identity[key] for key in (*IDENTITY, "ownerReferences") if key in identity}
-        selector = _selector(spec["selector"]) if isinstance(spec, dict) and "selector" in spec else None
-        part = {"selector": selector} if selector is not None else {}
-        kept = msgspec.json.encode({"metadata": short, "spec": part})
+        whole = identity | ({"managedFields": managers} if managers else {})
+        # Without its labels and annotations a child would be labelled anew at every look.
+        forms = [{"metadata": whole, "spec": spec, "status": status}, {"metadata": whole, "spec": part}, *forms]
+    encoded = map(msgspec.json.encode, forms)
+    kept = next((form for form in encoded if len(form) <= LARGEST_CHILD_BYTES), None) or msgspec.json.encode(forms[-1])
     return CachedChild(sys.intern(metadata["namespace"]), metadata["name"], sys.intern(cluster), kept)
 
 

@@ -25,7 +25,9 @@ def is_mine(o: ObservedCluster, live: Manifest) -> bool:
 
 def says(live: Manifest, desired: Manifest) -> bool:
     """Whether the spec of a child is as stated, and its labels and revision."""
-    same = contains(compact(live["spec"]), compact(desired["spec"]))
+    there, ours = compact(live["spec"]), compact(desired["spec"])
+    # What somebody adds to a selector is no addition: it selects other Pods then, or none.
+    same = contains(there, ours) and ours.get("selector", {}) == there.get("selector", {})
     return same and is_labelled(live, desired) and is_revised(live, desired)
 
 

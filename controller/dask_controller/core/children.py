@@ -125,11 +125,13 @@ def _config_map(o: ObservedCluster, live: Manifest, desired: Manifest) -> Action
     # The data is there to be compared only if nobody has looked at this version yet, see `stands`.
     ours: Manifest = desired["data"]
     present: Manifest = live.get("data", ours)
-    if present.keys() - ours:
+    binary: Manifest = live.get("binaryData") or {}
+    if binary or present.keys() - ours:
         # Python would find it: a file beside ours is no addition but a change of what runs. All that differs is set
         # right at once, so that no scheduler starts with the files of two releases.
         differing = {name for name in {*present, *ours} if present.get(name) != ours.get(name)}
-        return patch_of(live, desired, {"data": {name: ours.get(name) for name in sorted(differing)}})
+        more = {"binaryData": None} if binary else {}
+        return patch_of(live, desired, {"data": {name: ours.get(name) for name in sorted(differing)}, **more})
     same = present == ours and is_labelled(live, desired) and is_revised(live, desired)
     return None if same else apply_of(o, desired)
 
@@ -192,8 +194,8 @@ def _deployment_stands(live: Manifest, desired: Manifest, stated: Manifest) -> b
 def stands(o: ObservedCluster, kind: str) -> bool:
     """Whether the ConfigMap or Deployment of a snapshot, which is there as a whole, says all that we state."""
     if kind == "ConfigMap":
-        config_map = o.children.get("ConfigMap")
-        return config_map is not None and config_map.get("data") == extension_config_map(o.cluster)["data"]
+        found = o.children.get("ConfigMap") or {}
+        return found.get("data") == extension_config_map(o.cluster)["data"] and not found.get("binaryData")
     return stands_as_stored(o)
 
 

@@ -16,7 +16,7 @@ from dask_resources.scheduler import (
     scheduler_service,
     service_selects,
 )
-from dask_resources.security import certificates_of, is_generated
+from dask_resources.security import is_generated
 
 from . import children, queue_status, versions
 from .actions import Apply, Outcome, Plan, PutKey
@@ -60,7 +60,7 @@ def cluster_status(
         replicas=group.status.replicas or 0 if group else 0,
         ready_replicas=group.status.ready_replicas or 0 if group else 0,
         workers=f"{ready}/{wanted}",
-        scheduler_address=comm_address(cluster.name, cluster.namespace, domain, tls=bool(certificates_of(cluster))),
+        scheduler_address=comm_address(cluster.name, cluster.namespace, domain, tls=bool(o.certificates)),
         dashboard_address=dashboard_address(cluster.name, cluster.namespace, domain),
         scheduler_pod_uid=_scheduler_pod_uid(o, outcomes),
         certificate=_certificate(o, outcomes),
@@ -206,7 +206,11 @@ def _rolls_out(deployment: Manifest | None) -> bool:
 
 
 def _deployment_problem(deployment: Manifest | None) -> Problem | None:
-    """Why a Deployment could not even make a Pod: quota, Pod security, webhooks."""
+    """Why a Deployment could not even make a Pod: quota, Pod security, webhooks; or somebody holds it back."""
+    if deployment is not None and deployment["spec"].get("paused") and _rolls_out(deployment):
+        name = deployment["metadata"]["name"]
+        message = f"Deployment {name} is paused by somebody: `kubectl rollout resume deployment {name}` lets it go on"
+        return Problem(Reason.SUSPENDED_BY_ANOTHER, message)
     for found in ((deployment or {}).get("status") or {}).get("conditions") or []:
         if found["type"] == "ReplicaFailure" and found["status"] == "True":
             return named_problem(found.get("reason") or "ReplicaFailure", f"scheduler: {found.get('message', '')}")

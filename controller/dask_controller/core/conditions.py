@@ -8,6 +8,7 @@ https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -25,13 +26,16 @@ PROGRESS_DEADLINE_SECONDS = 600.0
 PASSING = (Reason.CONFLICT, Reason.TERMINATING)
 #: Reasons of a ``Ready`` that is not True but is as asked all the same, or will be soon.
 _AS_ASKED = (Reason.PROGRESSING, *PASSING)
+#: Characters of a reason and a message; a status with more than 1,024 and 32,768 is refused. Of a Pod with hundreds of
+#: faults the API server tells each, and webhooks say what they like.
+LONGEST_REASON, LONGEST_MESSAGE = 256, 4096
 
 
 def condition(type: str, is_true: bool, reason: str, message: str = "") -> Condition:
     """A condition whose times :func:`merge` fills in."""
-    return Condition(
-        type=type, status="True" if is_true else "False", reason=reason, message=message, last_transition_time=""
-    )
+    told = message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 3]}..."
+    status: Literal["True", "False"] = "True" if is_true else "False"
+    return Condition(type=type, status=status, reason=reason[:LONGEST_REASON], message=told, last_transition_time="")
 
 
 def find(conditions: Sequence[Condition] | None, type: str) -> Condition | None:

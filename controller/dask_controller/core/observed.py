@@ -20,6 +20,14 @@ from .record import NO_TRACES, Failure, Traces
 from .signing import Signing
 
 
+def _certificates(cluster: DaskCluster | None, deployment: Manifest | None) -> str:
+    """What the Deployment says counts: a scheduler may be kept as it is though its cluster states something else."""
+    metadata = (deployment or {}).get("metadata", {})
+    if annotation(metadata, Annotation.REVISION):  # else its annotations are not known
+        return annotation(metadata, Annotation.TLS_SECRET)
+    return certificates_of(cluster) if cluster is not None else ""
+
+
 class ObservedCluster(Struct, frozen=True, kw_only=True):
     """A DaskCluster and its children."""
 
@@ -38,6 +46,11 @@ class ObservedCluster(Struct, frozen=True, kw_only=True):
     def signed(self) -> bool:
         """Whether its scheduler is to take signed orders only."""
         return not self.signing.refused
+
+    @property
+    def certificates(self) -> str:
+        """Name of the Secret with the certificates by which its scheduler goes; empty where that speaks plain TCP."""
+        return _certificates(self.cluster, self.deployment)
 
     @property
     def deployment(self) -> Manifest | None:
@@ -72,14 +85,8 @@ class ObservedGroup(Struct, frozen=True, kw_only=True):
 
     @property
     def certificates(self) -> str:
-        """Name of the Secret with the certificates by which its scheduler goes; empty where that speaks plain TCP.
-
-        What the Deployment says counts: a scheduler may be kept as it is though its cluster states something else.
-        """
-        metadata = (self.scheduler_deployment or {}).get("metadata", {})
-        if annotation(metadata, Annotation.REVISION):  # else its annotations are not known
-            return annotation(metadata, Annotation.TLS_SECRET)
-        return certificates_of(self.cluster) if self.cluster is not None else ""
+        """Name of the Secret with the certificates by which its scheduler goes; empty where that speaks plain TCP."""
+        return _certificates(self.cluster, self.scheduler_deployment)
 
     @property
     def cluster_key(self) -> tuple[str, str]:

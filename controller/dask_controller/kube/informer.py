@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import sys
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -25,9 +26,11 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Seconds between attempts: doubled from the first to the longest as long as they fail quickly.
+#: Seconds between attempts: doubled from the first to the longest as long as no watch lasts for longer than the last.
+#: Proxies and load balancers end one after half a minute, say, and nothing may be missed for that long afterwards.
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 30.0
+BRIEF_WATCH = 5.0
 
 
 @dataclass
@@ -162,17 +165,18 @@ class Informer(Generic[T]):
         clock = asyncio.get_running_loop().time
         delay = FIRST_DELAY
         while True:
-            started = clock()
+            since = math.inf
             try:
                 if not stream.listed:
                     await self._list(stream)
+                since = clock()
                 await self._watch(stream)
             except ApiError as error:
                 # 410: the server does not remember ``version``. Anything else: the watch goes on where it was.
                 stream.listed = stream.listed and error.status != 410
                 level = logging.INFO if error.status == 410 else logging.WARNING
                 logger.log(level, "watching %s in %s: %s", self.resource.plural, stream.namespace or "all", error)
-            if clock() - started > LONGEST_DELAY:
+            if clock() - since > BRIEF_WATCH:
                 delay = FIRST_DELAY
             await asyncio.sleep(delay * random.uniform(1.0, 1.5))
             delay = min(2 * delay, LONGEST_DELAY)

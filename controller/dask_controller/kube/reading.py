@@ -88,7 +88,7 @@ class Reader(Transport):
                 return None
             raise
 
-    async def list(
+    async def each(
         self,
         kind: str,
         namespace: str | None = None,
@@ -96,8 +96,8 @@ class Reader(Transport):
         labels: str | None = None,
         fields: str | None = None,
         metadata_only: bool = False,
-    ) -> list[Manifest]:
-        """The objects that exist now, of one namespace or of all.
+    ) -> AsyncGenerator[Manifest, None]:
+        """The objects that exist now, of one namespace or of all, one after the other.
 
         Args:
             kind: one of `kinds`.
@@ -109,7 +109,15 @@ class Reader(Transport):
         resource = self.kinds[kind]
         pages = self.pages(resource, namespace, labels=labels, fields=fields, metadata_only=metadata_only)
         async with contextlib.aclosing(pages):
-            return [identified(decoded(item, 200), resource) async for page in pages for item in page.items]
+            async for page in pages:
+                for item in page.items:
+                    yield identified(decoded(item, 200), resource)
+
+    async def list(
+        self, kind: str, namespace: str | None = None, *, fields: str | None = None, **options: Any
+    ) -> list[Manifest]:
+        """The same all at once, where it is known that there are few: see `each`."""
+        return [manifest async for manifest in self.each(kind, namespace, fields=fields, **options)]
 
     async def names(self, kind: str, namespace: str | None = None, *, labels: str | None = None) -> set[str]:
         """Names of the objects that exist now: a thousandth of what it costs to list them.

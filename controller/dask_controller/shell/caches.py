@@ -235,7 +235,10 @@ class Caches:
         that one's ReplicaSets, and to their Pods.
         """
         deployment = self.deployment(cluster.namespace, cluster.name)
-        if deployment is None or owner_uid(deployment) != cluster.uid:
+        if deployment is None:  # out of sight if somebody has taken our labels away: the Pod that was seen goes on
+            left = self.leftover_schedulers(cluster.namespace, cluster.name)
+            return tuple(pod for pod in left if pod.uid == cluster.status.scheduler_pod_uid)
+        if owner_uid(deployment) != cluster.uid:
             return ()
         sets = self.replica_sets.by_index((cluster.namespace, deployment["metadata"]["uid"]))
         return tuple(pod for found in sets for pod in self.pods.by_index((cluster.namespace, found.uid)))

@@ -327,10 +327,11 @@ async def _resync(
         for kind in KINDS:
             for namespace in scopes:
                 try:
-                    found = await kubernetes.list(kind, namespace, metadata_only=True)
+                    there = kubernetes.each(kind, namespace, metadata_only=True)
+                    found = {Key(kind, it["metadata"]["namespace"], it["metadata"]["name"]) async for it in there}
                 except ApiError as error:
                     logger.warning("resync of %s: %s", kind, error)
                     continue
                 known = domain.jobs(namespace) if kind == "DaskJob" else set()  # some may be gone
-                for key in known | {Key(kind, it["metadata"]["namespace"], it["metadata"]["name"]) for it in found}:
+                for key in known | found:
                     queue.add(key)

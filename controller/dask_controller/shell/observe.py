@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,11 +16,12 @@ from dask_crds.reasons import Reason
 from dask_resources.scheduler import scheduler_deployment
 
 from ..core import children
+from ..core.cached_child import clipped
 from ..core.child import is_mine
 from ..core.job import has_last_word
 from ..core.observed import Observed, ObservedCluster, ObservedGroup, ObservedJob
 from ..core.ownership import owner_uid
-from ..core.pod import LONGEST_MESSAGE, Pod, Problem, quoted
+from ..core.pod import LONGEST_MESSAGE, Manifest, Pod, Problem, quoted
 from ..core.record import MOST_FAILED, Failure, Traces, failed, failures, happened
 from ..core.run import Run
 from ..core.time import time_or
@@ -32,6 +34,18 @@ from .caches import Caches
 FRESH_SECONDS = 5.0
 #: Seconds after which it is looked why a Pod waits on its node, and how often: most start earlier.
 UNEXPLAINED_SECONDS = 15.0
+#: Events about an object that are read, and what of them.
+MOST_EVENTS = 200
+_OF_EVENTS = {
+    "type",
+    "reason",
+    "message",
+    "involvedObject",
+    "firstTimestamp",
+    "lastTimestamp",
+    "eventTime",
+    "series",
+}
 
 
 class Observer:
@@ -84,7 +98,7 @@ class Observer:
             return o
         labels, known = f"{Label.WORKER_GROUP}={group.name}", {p.name for p in self._caches.workers_of(group)}
         if not await self._kubernetes.names("Pod", group.namespace, labels=labels) <= known:
-            for manifest in await self._kubernetes.list("Pod", group.namespace, labels=labels):
+            async for manifest in self._kubernetes.each("Pod", group.namespace, labels=labels):
                 self._caches.pods.put(manifest)
         self._fresh[group.uid] = clock + FRESH_SECONDS  # not before: the list may have failed
         return msgspec.structs.replace(self._snapshot(group), answers=o.answers)
@@ -141,7 +155,7 @@ class Observer:
         if pod is None:
             return o
         fields = f"involvedObject.uid={pod.uid},type=Warning"
-        events = await self._kubernetes.list("Event", pod.namespace, fields=fields)
+        events = await self._events(pod.namespace, fields)
         last = max(events, key=_last_seen, default=None)
         if last is None:
             return o
@@ -176,7 +190,7 @@ class Observer:
         if runner is None or since is None:
             return o
         fields = f"involvedObject.uid={runner.uid},reason={Reason.FAILED_CREATE}"
-        events = await self._kubernetes.list("Event", runner.namespace, fields=fields)
+        events = await self._events(runner.namespace, fields)
         last = max(events, key=_last_seen, default=None)
         if last is None or not (seen := _last_seen(last)) or time_or(seen, 0.0) < since:
             return o
@@ -197,9 +211,19 @@ class Observer:
         workers = (pod for group in groups for pod in self._caches.workers_of(group))
         found = await self._ends([*failed(run.runner.pods if run.runner else ()), *failed(workers)][:MOST_FAILED])
         objects = (o.job.uid, run.cluster.uid, *([run.runner.uid] if run.runner else []))
-        lists = [await self._kubernetes.list("Event", namespace, fields=f"involvedObject.uid={it}") for it in objects]
+        lists = [await self._events(namespace, f"involvedObject.uid={it}") for it in objects]
         events = happened(event for events in lists for event in events)
         return msgspec.structs.replace(o, traces=Traces(found, events))
+
+    async def _events(self, namespace: str, fields: str) -> list[Manifest]:
+        """Events, as far as they are read. Anybody may write any number of them, as large as other objects."""
+        found = list[Manifest]()
+        async with contextlib.aclosing(self._kubernetes.each("Event", namespace, fields=fields)) as events:
+            async for event in events:
+                found.append(_in_short(event))
+                if len(found) == MOST_EVENTS:
+                    break
+        return found
 
     async def _last_words(self, o: ObservedGroup) -> ObservedGroup:
         """With how workers have ended that failed and go, if their scheduler keeps a record."""
@@ -274,6 +298,13 @@ def _unexplained(o: Observed, now: float) -> Pod | None:
     """A Pod that has been waiting on its node for so long that there is a reason."""
     waiting = (p for p in _pods(o) if _waits_on_its_node(p) and now - p.created >= UNEXPLAINED_SECONDS)
     return min(waiting, key=lambda p: p.created, default=None)
+
+
+def _in_short(event: Manifest) -> Manifest:
+    def short(value: Any) -> Any:
+        return {key: clipped(part) for key, part in value.items()} if isinstance(value, dict) else clipped(value)
+
+    return {key: short(value) for key, value in event.items() if key in _OF_EVENTS}
 
 
 def _last_seen(event: Mapping[str, Any]) -> str:
