@@ -22,7 +22,7 @@ from .options import Resources
 from .resource import DaskConstruct
 from .restricted import RESTRICTED_CONTAINER, RESTRICTED_POD
 from .source import sync_wave
-from .values import Namespace, Secret, Text
+from .values import Name, Namespace, Secret, Text
 
 NAME = names.ACTIVATOR
 #: Selectors are immutable, so they hold nothing that may change.
@@ -46,7 +46,7 @@ class ActivatorProps(TypedDict, total=False):
     """One acts, the others are ready to take over (default 1: while there is none, clients try again)."""
     resources: Resources | None
     """Requests and limits of the container (default: 50m of CPU and 64Mi are requested, 256Mi is the limit)."""
-    priority_class: Text | None
+    priority_class: Name | None
     """PriorityClass of the Pods."""
     image_pull_secrets: Sequence[Secret] | None
     """Names of Secrets in ``namespace``."""

@@ -23,7 +23,7 @@ from .keywords import Options, Plain
 from .manifest import api_object
 from .resource import DaskConstruct
 from .service_ports import ServicePort, service_port
-from .values import ClusterOrJob, Secret, Text
+from .values import ClusterOrJob, Name, Secret, Text
 
 _PAGES = [
     *("counters", "events", "exceptions", "gpu", "graph", "groups", "hardware", "profile", "profile-server", "shuffle"),
@@ -77,7 +77,7 @@ class ExposeOptions(TypedDict, total=False):
 
     host: Required[Annotated[str, Plain(Text, "a host such as dask.example.org", _host)]]
     """Host under which the dashboard is found."""
-    ingress_class: Text | None
+    ingress_class: Name | None
     """Class of the Ingress (default: that of the Kubernetes cluster)."""
     gateway: Gateway | None
     """Make a HTTPRoute for this Gateway instead of an Ingress: its name, or ``{"name": ..., "namespace": ...}``, also
@@ -97,7 +97,7 @@ class ExposeOptions(TypedDict, total=False):
     """Labels of Ingress or routes."""
     annotations: Mapping[Text, str] | None
     """Annotations of Ingress or routes, by which controllers ask for a login, say."""
-    name: Text | None
+    name: Name | None
     """Name of Ingress or routes (default ``<cluster>-<id>``)."""
 
 

@@ -36,13 +36,16 @@ from dask_crds.model import (
 from dask_crds.names import DNS_LABEL, Component
 from dask_crds.quantity import AMOUNT, not_whole
 from dask_crds.schema import json_schema
-from dask_crds.validation.syntax import MOST_ANNOTATIONS, annotations_size
+from dask_crds.validation.rules import LABEL, NAME
+from dask_crds.validation.syntax import MOST_ANNOTATIONS, annotations_size, labels_and_annotations
 from dask_resources import history, security
 from dask_resources.job import job_cluster
 from dask_resources.metadata import child_metadata
 from dask_resources.pod import main_container
 from dask_resources.scheduler import service_selects
 from dask_resources.scheduler_extension import MOUNT_PATH
+
+from .rbac import RBAC_GROUP
 
 
 def api_object(scope: Construct, id: str, manifest: Mapping[str, Any]) -> ApiObject:
@@ -73,6 +76,16 @@ def cluster_scoped(scope: Construct, id: str, manifest: Mapping[str, Any]) -> Ap
     if Chart.of(made).namespace is not None:
         made.add_json_patch(JsonPatch.remove("/metadata/namespace"))
     return made
+
+
+def misnamed(made: ApiObject) -> Iterator[tuple[str, str]]:
+    """What is wrong with name, namespace, labels and annotations of an object of any kind, as field and message."""
+    metadata = made.metadata.to_json()
+    if made.name and made.api_group != RBAC_GROUP:  # whose names may be nearly anything
+        yield from (LABEL if made.kind == "Namespace" else NAME)("metadata.name", made.name)
+    if metadata.get("namespace"):
+        yield from LABEL("metadata.namespace", metadata["namespace"])
+    yield from labels_and_annotations("metadata", metadata.get("labels"), metadata.get("annotations"))
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from .rbac import RBAC_GROUP
 from .resource import DaskConstruct
 from .restricted import RESTRICTED_NAMESPACE
 from .source import sync_wave
-from .values import Namespace, Secret, Text
+from .values import Name, Namespace, Secret, Text
 
 
 class DaskCustomResourceDefinitions(Construct):
@@ -89,7 +89,7 @@ class OperatorProps(TypedDict, total=False):
     (default: no limits)."""
     replicas: Annotated[int, Meta(ge=0, le=100)] | None
     """One leads, the others are ready to take over (default 2)."""
-    cluster_domain: Text | None
+    cluster_domain: Name | None
     """DNS domain of the Kubernetes cluster (default ``cluster.local``)."""
     not_inherited: Sequence[Text] | None
     """Beginnings of labels and annotations that no child takes over from a Dask resource, besides those of the tools
@@ -97,7 +97,7 @@ class OperatorProps(TypedDict, total=False):
     resources: Resources | None
     """Requests and limits of the container (default: 100m of CPU and 128Mi are requested, 512Mi is the limit). There is
     no CPU limit by default: a throttled operator is a late one."""
-    priority_class: Text | None
+    priority_class: Name | None
     """PriorityClass of the Pods."""
     image_pull_secrets: Sequence[Secret] | None
     """Names of Secrets in ``namespace``."""
@@ -121,9 +121,10 @@ class DaskOperator(DaskConstruct):
     def __init__(self, scope: Construct, id: str, **props: Unpack[OperatorProps]) -> None:
         """Declare it with the keyword arguments of ``OperatorProps``, where each is explained."""
         super().__init__(scope, id)
-        options = self._accepted(props, OperatorProps)
+        options = dict(self._accepted(props, OperatorProps))
         self._namespace: str = options.get("namespace", NAME)
-        namespaces = options.get("namespaces")
+        if namespaces := options.get("namespaces"):
+            options["namespaces"] = namespaces = list(dict.fromkeys(namespaces))  # one may be there twice
         if options.get("crds", True):
             DaskCustomResourceDefinitions(self, "crds")
         if options.get("create_namespace", True):

@@ -13,6 +13,7 @@ from dask_resources.pod import main_container
 from . import processes
 from .keywords import Options
 from .manifest import problems
+from .writable import unwritable
 
 Manifest = Mapping[str, Any]
 
@@ -31,7 +32,13 @@ def made(calls: Iterable[Call]) -> Manifest:
 
 def findings(manifest: Manifest) -> list[str]:
     """All that is wrong with the manifest of a construct: more than what the API server refuses."""
-    return problems(manifest) or [*_worker_problems(manifest)]
+    return problems(manifest) or [*_worker_problems(manifest), *_unwritable(manifest)]
+
+
+def _unwritable(manifest: Manifest) -> Iterator[str]:
+    """What a volume or a patch has brought in: of keywords it is told before."""
+    for field in ("metadata", "spec"):
+        yield from (f"{part}: {message}" for part, message in unwritable(manifest.get(field), field))
 
 
 def _worker_problems(manifest: Manifest) -> Iterator[str]:

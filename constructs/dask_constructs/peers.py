@@ -8,12 +8,20 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from dask_crds.names import Label, NamedPort, Port
+from dask_crds.validation.rules import LABEL
 
 from .keywords import Plain
 from .values import Text
 
 #: A namespace by its name, or a peer as a NetworkPolicy has it: ``{"ipBlock": {"cidr": "192.0.2.0/24"}}``.
-Peer = Text | Mapping[str, Any]
+Peer = Annotated[
+    str | Mapping[str, Any],
+    Plain(
+        Text | Mapping[str, Any],
+        "the name of a namespace, or a peer as a NetworkPolicy has it",
+        check=lambda given: LABEL("", given) if isinstance(given, str) else (),
+    ),
+]
 
 #: The label that Kubernetes itself puts on every namespace.
 _NAME_LABEL = "kubernetes.io/metadata.name"

@@ -83,7 +83,8 @@ def most_spilled(options: Options) -> int:
 
 # --- what users have changed since -----------------------------------------------------------------------------------
 
-_BYTES = re.compile(r"[\d.]+([kMGTP]i?)?")
+_NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_BYTES = re.compile(rf"{_NUMBER}([kMGTP]i?)?")
 
 
 def contradictions(container: Mapping[str, Any], pod: Mapping[str, Any]) -> Iterator[Problem]:
@@ -108,7 +109,7 @@ def contradictions(container: Mapping[str, Any], pod: Mapping[str, Any]) -> Iter
         yield ".args", message + ("; say processes, which divides it" if count > 1 else "")
     if told["--nthreads"] == "0":
         yield ".args", "--nthreads 0 takes as many threads as the node has CPUs: say at least 1"
-    offered = re.search(r"(?:^|[ ,])GPU=([\d.]+)", told["--resources"])
+    offered = re.search(rf"(?:^|[ ,])GPU=({_NUMBER})(?:$|[ ,])", told["--resources"])
     if gpus and offered and float(offered[1]) * count != gpus:
         yield ".args", f"--resources GPU={offered[1]}{each} does not agree with the container's GPUs ({gpus})"
 

@@ -21,7 +21,7 @@ from .described import Described
 from .findings import Findings
 from .handed_in import HandedIn, handed_in
 from .keywords import Options, accepted
-from .manifest import api_object
+from .manifest import api_object, misnamed
 from .origins import Call, Manifest, findings, with_origins
 from .pods import Pods
 from .roles import Role
@@ -62,7 +62,9 @@ class DaskConstruct(Construct, metaclass=Described):
     def problems(self) -> list[str]:
         """All that is wrong, in arguments and in manifests as they will be written, as ``field: message``."""
         elsewhere = (line for one in self.handed_in for line in self._elsewhere(one))
-        return [*self._mistakes, *self._problems(), *elsewhere]
+        told = [*self._mistakes, *self._problems()]
+        told += [line for line in self._misnamed() if not any(other.endswith(line) for other in told)]
+        return [*told, *elsewhere]
 
     @property
     def namespace(self) -> str | None:
@@ -95,6 +97,11 @@ class DaskConstruct(Construct, metaclass=Described):
 
     def _problems(self) -> Iterator[str]:
         yield from ()
+
+    def _misnamed(self) -> Iterator[str]:
+        """What is wrong with names, labels and annotations of the objects that it makes, each once."""
+        made = (child for child in self.node.children if isinstance(child, ApiObject))
+        yield from dict.fromkeys(f"{path}: {message}" for one in made for path, message in misnamed(one))
 
     def _other_name(self, options: Options, longest: int) -> str:
         """The name where none is said: the one that cdk8s makes up, or the chart in its own way, or a shorter one.
@@ -161,6 +168,9 @@ class DaskResource(DaskConstruct):
     def _look(self, manifest: Manifest) -> list[str]:
         """All that is wrong with the resource if this is its manifest."""
         return findings(manifest)
+
+    def _misnamed(self) -> Iterator[str]:
+        return iter(())  # said of the manifest already
 
     def _elsewhere(self, one: HandedIn) -> Iterator[str]:
         """Of Dask resources ``agreement`` tells, which knows those that are named as well."""

@@ -5,6 +5,7 @@ Each type below is what type checkers see, and says with ``Plain`` what becomes 
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -16,6 +17,7 @@ from msgspec import Meta
 from dask_crds.kubernetes.core_v1 import EnvVarSource
 from dask_crds.model import MAX_WORKERS
 from dask_crds.quantity import parse_quantity
+from dask_crds.validation.rules import LABEL, NAME
 from dask_crds.validation.syntax import any_name
 
 from .keywords import Plain
@@ -103,10 +105,13 @@ def memory_quantity(given: Any) -> str:
 
 
 def written(quantity: Any) -> str:
-    """A quantity as the API server would write it, so that nothing sees a difference: ``0.5`` cores are ``500m``."""
+    """A quantity as the API server would write it, so that nothing sees a difference: ``0.5`` cores are ``500m``.
+
+    Of a number, what is below a thousandth is rounded up, as Kubernetes does: nothing becomes 0.
+    """
     if not isinstance(quantity, float):
         return str(quantity)
-    milli = int(parse_quantity(quantity) * 1000)
+    milli = math.ceil(parse_quantity(quantity) * 1000)
     return f"{milli}m" if milli % 1000 else str(milli // 1000)
 
 
@@ -148,7 +153,8 @@ def reference(*kinds: str) -> Plain:
     """The name of an object of one of the kinds, which may be handed in itself."""
     what = " or ".join(kinds)
     name = Annotated[str, Meta(min_length=1, max_length=253)]
-    return Plain(name, f"the name of a {what}, or a {what}", _name_of(*kinds))
+    right = LABEL if kinds == ("Namespace",) else NAME
+    return Plain(name, f"the name of a {what}, or a {what}", _name_of(*kinds), lambda given: right("", given))
 
 
 Text = Annotated[str, Meta(min_length=1)]

@@ -166,9 +166,15 @@ def test_the_memory_of_the_whole_pod_counts_where_the_container_states_none() ->
     worker(memory="8Gi", worker_pod=of_pod("8Gi"))
 
 
-@pytest.mark.parametrize("limit", ["0", "auto", "0.9", "8GiB", "7.5e9"])
-def test_limits_that_may_be_right_pass(limit: str) -> None:
+@pytest.mark.parametrize("limit", ["0", "auto", "0.9", "8GiB", "7.5e9", "1.2.3G", ".G"])
+def test_limits_that_may_be_right_pass_and_what_is_no_number_is_for_dask_to_tell(limit: str) -> None:
     worker(memory="8Gi", worker_args=["--memory-limit", limit])
+    worker(gpus=1, worker_args=["--resources", "GPU=1.2.3,A=1"])
+
+
+@pytest.mark.parametrize(("cores", "written"), [(0.0004, "1m"), (1.0005, "1001m"), (0.1 + 0.2, "301m"), (2.0, "2")])
+def test_a_part_of_a_core_is_never_nothing(cores: float, written: str) -> None:
+    assert worker(cores=cores)["resources"]["limits"]["cpu"] == written
 
 
 def test_processes_of_a_real_worker(tmp_path: Path) -> None:

@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 from tests.support.constructs import IMAGE, POD, JsonPatch, chart, container, errors, only, synth
 
-from dask_constructs import DaskAutoscaler, DaskCluster, DaskCronJob, DaskJob, DaskWorkerGroup
+from dask_constructs import (
+    DaskAutoscaler,
+    DaskCluster,
+    DaskCronJob,
+    DaskExposure,
+    DaskJob,
+    DaskOperator,
+    DaskTenant,
+    DaskWorkerGroup,
+    LocalQueue,
+)
 
 import cdk8s  # isort: skip - after dask_constructs, which finds Node.js for it
 from dask_crds.model import (
@@ -121,3 +131,35 @@ def test_names_that_are_made_up_fit(once: bool) -> None:
     assert len(job.name) <= 53
     assert len(nightly.name) <= 42
     assert len({cluster.name, job.name, nightly.name, group.name}) == 4
+
+
+@pytest.mark.parametrize(
+    ("construct", "options", "told"),
+    [
+        (DaskTenant, {"namespace": "Team A"}, "namespace: 'Team A' must be a DNS label"),
+        (DaskTenant, {"namespace": "team\n"}, r"namespace: 'team\n' must be a DNS label"),
+        (DaskTenant, {"namespace": "a", "labels": {"b c": "d"}}, "metadata.labels: 'b c' is not a key"),
+        (DaskTenant, {"namespace": "a", "deployer": "B c"}, "metadata.name: 'B c' must be a DNS name"),
+        (DaskTenant, {"namespace": "a", "client_namespaces": ["B c"]}, "client_namespaces[0]: 'B c' must be a DNS"),
+        (DaskOperator, {"namespaces": ["a", "B c"]}, "namespaces[1]: 'B c' must be a DNS label"),
+        (DaskOperator, {"namespace": "x" * 64}, "namespace: 'xxxxxxxxxxxx...xxxxxxxxxxxxx' must be a DNS label"),
+        (DaskOperator, {"priority_class": "B c"}, "priority_class: 'B c' must be a DNS name"),
+        (DaskOperator, {"cluster_domain": "B c"}, "cluster_domain: 'B c' must be a DNS name"),
+        (DaskExposure, {"cluster": "a", "host": "b.c", "name": "D e"}, "name: 'D e' must be a DNS name"),
+        (DaskExposure, {"cluster": "a", "host": "b.c", "tls_secret": "D_e"}, "tls_secret: 'D_e' must be a DNS name"),
+        (DaskExposure, {"cluster": "a", "host": "b.c", "annotations": {"d e": ""}}, "metadata.annotations: 'd e'"),
+        (LocalQueue, {"name": "a", "cluster_queue": "b", "namespace": "C d"}, "namespace: 'C d' must be a DNS label"),
+    ],
+)  # fmt: skip
+def test_names_that_no_object_can_have_are_told_of_every_construct(construct: Any, options: Any, told: str) -> None:
+    c = chart()
+    construct(c, "x", **options)
+    (found,) = errors(c)
+    assert found.startswith(f"[test/x] {told}")
+
+
+def test_a_namespace_may_be_named_twice() -> None:
+    c, again = chart(), chart()
+    DaskOperator(c, "x", namespaces=["a", "b", "a"])
+    DaskOperator(again, "x", namespaces=["a", "b"])
+    assert synth(c) == synth(again)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from cdk8s import Yaml
-from tests.support.constructs import IMAGE, chart, only
+from tests.support.constructs import IMAGE, JsonPatch, chart, errors, only
 
-from dask_constructs import DaskCluster, DaskCronJob
+from dask_constructs import DaskCluster, DaskCronJob, Volume
 from dask_constructs.writable import unwritable
 from dask_synth.manifests import parse
 
@@ -31,6 +31,16 @@ def read_back(text: str) -> object:
     manifest = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "spec": {"args": [text]}}
     found = parse("in.yaml", Yaml.stringify(manifest).encode())
     return found.manifests[0].value["spec"]["args"][0] if found.manifests else None
+
+
+def test_volumes_and_patches_have_no_other_text_either() -> None:
+    c = chart()
+    DaskCluster(c, "volume", image=IMAGE, volumes={"/a": Volume({"hostPath": {"path": "/a\x7f"}})})
+    DaskCluster(c, "patch", image=IMAGE).api_object.add_json_patch(JsonPatch.add("/metadata/labels", {"a": "0o7"}))
+    of_scheduler, of_worker, of_patch = errors(c)
+    assert of_scheduler.startswith("[test/volume] volumes: spec['scheduler']['spec']['volumes']")
+    assert of_worker.endswith(r"has '\x7f', which cdk8s writes so that nobody can read the file")
+    assert of_patch == "[test/patch] metadata['labels']['a']: would be read as a number: write '0o7' otherwise"
 
 
 class Queue(str, Enum):  # noqa: UP042 - whose text is its name
