@@ -107,11 +107,12 @@ def memory_quantity(given: Any) -> str:
 def written(quantity: Any) -> str:
     """A quantity as the API server would write it, so that nothing sees a difference: ``0.5`` cores are ``500m``.
 
-    Of a number, what is below a thousandth is rounded up, as Kubernetes does: nothing becomes 0.
+    Of a number, what is below a thousandth is rounded up, as Kubernetes does: nothing becomes 0. What Python's floats
+    add (``0.1 + 0.2``) is left out.
     """
     if not isinstance(quantity, float):
         return str(quantity)
-    milli = math.ceil(parse_quantity(quantity) * 1000)
+    milli = math.ceil(round(parse_quantity(quantity) * 1000, 6))
     return f"{milli}m" if milli % 1000 else str(milli // 1000)
 
 

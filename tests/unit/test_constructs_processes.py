@@ -172,7 +172,7 @@ def test_limits_that_may_be_right_pass_and_what_is_no_number_is_for_dask_to_tell
     worker(gpus=1, worker_args=["--resources", "GPU=1.2.3,A=1"])
 
 
-@pytest.mark.parametrize(("cores", "written"), [(0.0004, "1m"), (1.0005, "1001m"), (0.1 + 0.2, "301m"), (2.0, "2")])
+@pytest.mark.parametrize(("cores", "written"), [(0.0004, "1m"), (1.0005, "1001m"), (0.1 + 0.2, "300m"), (2.0, "2")])
 def test_a_part_of_a_core_is_never_nothing(cores: float, written: str) -> None:
     assert worker(cores=cores)["resources"]["limits"]["cpu"] == written
 
