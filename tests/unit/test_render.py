@@ -111,7 +111,7 @@ def test_it_makes_up_a_name_as_the_api_server_does(capsys: pytest.CaptureFixture
 def test_it_passes_on_what_the_operator_would(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """An admin may name keys that no child takes over (controller 14)."""
     manifest = yaml.safe_load((ROOT / "dist/examples/dask-cluster.yaml").read_text())
-    manifest["metadata"]["labels"] = {"team": "data", "corp.example/owner": "x", "applyset.kubernetes.io/part-of": "set"}
+    manifest["metadata"]["labels"] = {"team": "data", "corp.example/owner": "x", "applyset.kubernetes.io/part-of": "b"}
     (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(manifest))
     (tmp_path / "config.yaml").write_text("notInherited: [corp.example/]")
     children = rendered(capsys, str(tmp_path / "cluster.yaml"))
