@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from kr8s.asyncio.objects import new_class
 from dask_crds.kinds import DASK_KINDS, RESOURCES, ApiResource
 
 from .errors import DaskGitopsError, MissingRight, NoSuchCluster, NoSuchObject, NotInstalled, Unreachable, refusal
-from .kubeconfig import context_of
+from .kubeconfig import kubeconfig_of
+from .proxies import exceptions
 
 # kr8s warns of each release of Kubernetes that is newer than itself.
 warnings.filterwarnings("ignore", message="Kubernetes version .* is not supported", category=UserWarning)
@@ -79,12 +80,16 @@ class Access:
         Raises:
             Unreachable: there is no Kubernetes to be found, or it does not answer.
         """
-        file = kubeconfig or os.environ.get("KUBECONFIG") or None
-        chosen = await asyncio.to_thread(context_of, context, kubeconfig)
+
+        async def chosen() -> dict[str, Any] | None:
+            return await asyncio.to_thread(kubeconfig_of, context, kubeconfig)
+
         with _signing_in():
+            found = await chosen()
+            os.environ.update(exceptions(_server(found), os.environ))
             # kr8s itself would take the namespace of the current context, whichever is asked for.
-            api = await kr8s.asyncio.api(namespace=namespace or "default", context=chosen, kubeconfig=file)
-        await _sign_in_tidily(api)
+            api = await kr8s.asyncio.api(namespace=namespace or "default", kubeconfig=found)  # type: ignore[arg-type]
+        await _sign_in_tidily(api, chosen)
         api.timeout = httpx.Timeout(TIMEOUT)
         return cls(api, namespace or _own_namespace(api) or api.auth._context.get("namespace") or "default")
 
@@ -241,11 +246,11 @@ def _signing_in() -> Iterator[None]:
         raise Unreachable(f"no way to Kubernetes: {error}; is there a kubeconfig, or a ServiceAccount?") from error
 
 
-async def _sign_in_tidily(api: Any) -> None:
+async def _sign_in_tidily(api: Any, chosen: Callable[[], Awaitable[dict[str, Any] | None]]) -> None:
     """Remove the files into which kr8s copies a kubeconfig's certificates and keys, now and at each later sign-in.
 
     It loads them into an SSL context and never needs them again, but leaves them behind. And it closes the session that
-    it had, with all port-forwards: here they last until who uses them has done.
+    it had, with all port-forwards: here they last until who uses them has done. Then ``chosen`` is read anew.
     """
     auth = api.auth
     if "ssl_context" in vars(auth):  # of the same kubeconfig there is one for all
@@ -264,6 +269,8 @@ async def _sign_in_tidily(api: Any) -> None:
     async def reauthenticate() -> None:
         nonlocal context
         with _signing_in():
+            if (found := await chosen()) is not None:
+                auth._kubeconfig_path_or_dict = found
             await sign_in()
             context = await loaded()
 
@@ -294,6 +301,13 @@ def _own_namespace(api: Any) -> str:
         if not api.auth.active_context:  # no kubeconfig was read
             return _POD_NAMESPACE.read_text().strip()
     return ""
+
+
+def _server(kubeconfig: dict[str, Any] | None) -> str:
+    """URL of the API server that will be asked."""
+    stated = kubeconfig["clusters"][0]["cluster"].get("server") if kubeconfig else None
+    host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
+    return str(stated or f"https://{f'[{host}]' if ':' in host else host}")
 
 
 class _Missing(Exception):
