@@ -19,14 +19,12 @@ from . import changes, logs, shown
 from .changes import Change
 from .facts import name_of, text
 from .reading import chosen, found, listed, opened, parted, seen
-from .tree import forest
+from .tree import ROOTS, forest
 from .usage import lines
 from .where import Where
 from .why import why
 
 _ANY = ("DaskJob", "DaskCluster", "DaskWorkerGroup", "DaskAutoscaler")
-#: What stands at the root of a tree.
-_ROOTS = ("DaskCluster", "DaskJob")
 #: Seconds between two looks of `top`.
 PAUSE = 2.0
 #: How often a change is tried that somebody else's has overtaken.
@@ -37,7 +35,7 @@ async def status(where: Where, name: str, *, machine: bool) -> None:
     """Show what there is."""
     access = await opened(where)
     everything = await seen(access, everywhere=where.everywhere)
-    kinds, plain = parted(name, *_ROOTS) if name else (_ROOTS, "")
+    kinds, plain = parted(name, *ROOTS) if name else (ROOTS, "")
     roots = forest(everything, time.time(), name=plain, kinds=kinds)
     if name and not roots:
         raise NoSuchObject(" or ".join(kinds), plain, access.namespace, _names(everything))

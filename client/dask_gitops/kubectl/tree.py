@@ -53,9 +53,11 @@ class Node:
         }
 
 
-def forest(
-    seen: Seen, now: float, *, name: str = "", kinds: Collection[str] = ("DaskCluster", "DaskJob")
-) -> list[Node]:
+#: Kinds of what stands at the root of a tree.
+ROOTS = ("DaskCluster", "DaskJob")
+
+
+def forest(seen: Seen, now: float, *, name: str = "", kinds: Collection[str] = ROOTS) -> list[Node]:
     """The trees of all jobs and clusters, or of those with a name, or of one of the kinds."""
     roots = [root for part in seen.by_namespace().values() for root in _roots(part, now, name, kinds)]
     return sorted(roots, key=lambda node: (node.namespace, node.kind, node.name))
